@@ -1,0 +1,128 @@
+# Copyright (c) 2026, the xen.driver_domains authors
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# `make` shows what there is. The variables that matter:
+#   XEN_INVENTORY=FILE   work on the Xen hosts of this inventory (group xen_hosts), with the variables it has; no test bed is started
+#   TESTBED_OPTIONS=...  options for `tests/testbed up`, such as --suite trixie
+#   PYTHON=python3.13    make .venv with this interpreter
+#   KEEP_GOING=1         `make test` goes on after a stage that failed
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+# Linters are independent of each other, everything else is in order.
+.NOTPARALLEL: demo test
+
+PYTHON ?= python3
+VENV ?= .venv
+XEN_INVENTORY ?=
+TESTBED_OPTIONS ?=
+
+export PATH := $(abspath $(VENV))/bin:$(PATH)
+export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
+export PYTHON
+
+testbed := python tests/testbed
+ready := $(VENV)/.ready
+
+ifeq ($(strip $(XEN_INVENTORY)),)
+  host := testbed-up
+  export HOSTS_INVENTORY := $(CURDIR)/.testbed/inventory.yml
+  export VARS_INVENTORY := $(CURDIR)/examples/testbed
+else
+  host := $(ready)
+  export XEN_INVENTORY := $(abspath $(XEN_INVENTORY))
+  export HOSTS_INVENTORY := $(XEN_INVENTORY)
+  export VARS_INVENTORY := $(XEN_INVENTORY)
+endif
+playbook := ansible-playbook -i "$$HOSTS_INVENTORY" -i "$$VARS_INVENTORY"
+
+.PHONY: help
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' Makefile
+
+# --- set-up ---------------------------------------------------------------------------------------------------------
+.PHONY: setup
+setup: $(ready) ## install missing Debian packages and make .venv; everything below does it first
+
+$(ready): tests/requirements.txt tests/tools/setup
+	@tests/tools/setup $(VENV)
+	@touch $@
+
+# --- the main job ---------------------------------------------------------------------------------------------------
+.PHONY: demo bench
+demo: $(host) ## run playbooks/site.yml on the test bed's Xen and show a guest's traffic going through the driver domain
+	$(playbook) playbooks/site.yml
+	$(playbook) playbooks/verify.yml
+	$(playbook) tests/demo.yml
+
+bench: $(ready) ## measure the performance budgets
+	python tests/benchmarks
+
+# --- the test bed ---------------------------------------------------------------------------------------------------
+.PHONY: testbed-up testbed-ssh testbed-down
+testbed-up: $(ready) ## start a nested Xen (built when needed) and write .testbed/inventory.yml
+	@$(testbed) up $(TESTBED_OPTIONS)
+
+testbed-ssh: $(ready) ## a shell in the test bed's dom0
+	@$(testbed) ssh
+
+testbed-down: $(ready) ## stop the test bed
+	@$(testbed) down
+
+# --- tests ----------------------------------------------------------------------------------------------------------
+.PHONY: test
+test: $(ready) ## everything below: lint, unit, sanity, artifact, molecule
+	@$(if $(XEN_INVENTORY),,trap '$(testbed) down' EXIT;) tests/tools/stages lint unit sanity artifact molecule
+
+.PHONY: lint lint-ruff lint-yaml lint-types lint-shell lint-docs lint-changelog lint-ansible
+lint: lint-ruff lint-yaml lint-types lint-shell lint-changelog lint-docs lint-ansible ## all linters
+
+lint-ruff: $(ready)
+	ruff check
+	ruff format --check
+
+lint-yaml: $(ready)
+	yamllint --strict .
+
+lint-types: $(ready)
+	mypy
+
+lint-shell: $(ready)
+	tests/tools/lint-shell
+
+lint-docs: $(ready)
+	antsibull-docs lint-collection-docs --plugin-docs --validate-collection-refs all --skip-rstcheck .
+
+lint-changelog: $(ready)
+	antsibull-changelog lint
+	antsibull-changelog lint-changelog-yaml --strict changelogs/changelog.yaml
+
+lint-ansible: $(ready)
+	ansible-lint --offline --strict
+
+.PHONY: format
+format: $(ready) ## rewrite Python files the way lint wants them
+	ruff check --fix
+	ruff format
+
+.PHONY: unit sanity artifact molecule
+unit: $(ready) ## unit tests, by ansible-test
+	tests/tools/ansible-test units --python default --requirements
+
+sanity: $(ready) ## ansible-test's sanity tests, all of them
+	tests/tools/ansible-test sanity --python default --requirements
+
+artifact: $(host) ## build the tarball and use it, installed, from outside the checkout, on the test bed's Xen
+	tests/artifact/run
+
+molecule: $(ready) ## each scenario of extensions/molecule on the test bed's Xen, from a fresh dom0
+	tests/tools/molecule
+
+# --- cleaning -------------------------------------------------------------------------------------------------------
+.PHONY: clean
+clean: ## remove what make made in the checkout; images in the user's cache stay
+	@if [ -e .testbed ] && [ -e $(ready) ]; then $(testbed) down; fi
+	rm -rf .ansible .build .testbed $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis tests/output

@@ -1,0 +1,144 @@
+# Copyright (c) 2026, the xen.driver_domains authors
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""From the model that users write in their inventory to the parameters of the modules."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible.errors import AnsibleFilterError
+
+#: Key that a domain of our profiles sets below its XenStore home when it serves, and where it says why it can not.
+READY = {"key": "data/driver-domain/status", "value": "ready", "error_key": "data/driver-domain/error"}
+
+#: What a domain has when the inventory says nothing: argument_specs document these defaults, but do not set them inside lists.
+DEFAULTS: dict[str, dict[str, t.Any]] = {
+    "driver_domain": {"memory": 256, "image": "minimal", "autostart": True, "driver_domain": True},
+    "domu": {"memory": 256, "image": "debian", "autostart": True},
+}
+
+#: Options of the model that become parts of the kernel command line or the image instead of the definition.
+_OWN_KEYS = frozenset({"image", "bridges", "packages", "authorized_keys", "disk_size"})
+_OWN_VIF_KEYS = frozenset({"address", "gateway"})
+
+
+def domain_images(domains: t.Sequence[dict[str, t.Any]], role: str, devices: t.Sequence[dict[str, t.Any]] = ()) -> list[dict[str, t.Any]]:
+    """Return the images (of the role guest_image) that the domains boot, one for each different need."""
+    images: dict[str, dict[str, t.Any]] = {}
+    modules_of = {device["name"]: device["kernel_modules"] for device in devices}
+    for domain in _with_defaults(domains, role):
+        if _uses_image(domain) and domain.get("state") != "absent":
+            name = image_name(domain)
+            images[name] = {
+                "name": name,
+                "profile": domain["image"],
+                "backends": ["vif"] if domain.get("driver_domain") else [],
+                "modules": sorted({module for device in _pci(domain) for module in modules_of.get(device["device"], [])}),
+                **{key: domain[key] for key in ("packages", "authorized_keys") if domain.get(key)},
+                **({"size": domain["disk_size"]} if domain.get("disk_size") else {}),
+            }
+    return list(images.values())
+
+
+def domain_definitions(
+    domains: t.Sequence[dict[str, t.Any]],
+    role: str,
+    images: t.Mapping[str, dict[str, str]],
+    devices: t.Sequence[dict[str, t.Any]] = (),
+    state: str = "running",
+    disk_dir: str = "/var/lib/xen-driver-domains/disks",
+) -> list[dict[str, t.Any]]:
+    """Return the parameter C(domains) of the module xl_domain for domains of the inventory's model.
+
+    :raises AnsibleFilterError: a bridge port names a device that is not there or has no MAC address.
+    """
+    by_name = {device["name"]: device for device in devices}
+    return [
+        {"name": domain["name"], "state": "absent"}
+        if domain.get("state", state) == "absent"
+        else {"state": state, **_definition(domain, images, by_name, disk_dir)}
+        for domain in _with_defaults(domains, role)
+    ]
+
+
+def image_name(domain: t.Mapping[str, t.Any]) -> str:
+    """Return the name of the image that a domain boots: driver domains have one each, plain guests share those of a profile."""
+    special = any(domain.get(key) for key in ("driver_domain", "pci", "packages", "authorized_keys", "disk_size"))
+    return domain["name"] if special else f"guest-{domain['image']}"
+
+
+def _with_defaults(domains: t.Sequence[dict[str, t.Any]], role: str) -> list[dict[str, t.Any]]:
+    if role not in DEFAULTS:
+        raise AnsibleFilterError(f"{role!r} is not a role whose domains have a definition: use one of {', '.join(sorted(DEFAULTS))}.")
+    return [{**DEFAULTS[role], **domain} for domain in domains]
+
+
+def _uses_image(domain: t.Mapping[str, t.Any]) -> bool:
+    return not domain.get("kernel") and domain["image"] != "none"
+
+
+def _pci(domain: t.Mapping[str, t.Any]) -> list[dict[str, t.Any]]:
+    """A device may be written as its name alone."""
+    return [{"device": device} if isinstance(device, str) else device for device in domain.get("pci") or []]
+
+
+def _definition(
+    domain: t.Mapping[str, t.Any], images: t.Mapping[str, dict[str, str]], devices: t.Mapping[str, dict[str, t.Any]], disk_dir: str
+) -> dict[str, t.Any]:
+    definition = {key: value for key, value in domain.items() if key not in _OWN_KEYS}
+    vifs = domain.get("vifs") or []
+    definition["disks"] = list(domain.get("disks") or [])
+    definition["pci"] = _pci(domain)
+    definition["vifs"] = [{key: value for key, value in vif.items() if key not in _OWN_VIF_KEYS} for vif in vifs]
+    words = ["console=hvc0", "net.ifnames=0"]
+    if _uses_image(domain):
+        image = images[image_name(domain)]
+        definition.update(kernel=image["kernel"], ramdisk=image["ramdisk"] or None)
+        definition.setdefault("ready", READY)
+        if image["disk"]:
+            target = f"{disk_dir}/{domain['name']}.img"
+            definition["disks"].insert(0, {"vdev": "xvda", "target": target, "source": image["disk"]})
+            words.append("root=/dev/xvda rw")
+        else:
+            words.append("boot=xendd")
+    if definition["pci"] and domain.get("type", "pv") == "pv":
+        # A PV guest with a PCI device needs the software IOTLB.
+        words.append("iommu=soft")
+    words.append(f"xendd.hostname={domain['name']}")
+    if domain.get("driver_domain"):
+        words.append("xendd.backend=1")
+    for bridge in domain.get("bridges") or []:
+        ports = [_mac_of(domain["name"], bridge["name"], port, devices) for port in bridge.get("ports") or []]
+        words.append("xendd.bridge=" + ",".join([bridge["name"], *ports]))
+        words += _address(bridge["name"], bridge)
+    for index, vif in enumerate(vifs):
+        words += _address(f"eth{index}", vif)
+    definition["cmdline"] = " ".join([*words, domain.get("cmdline") or ""]).strip()
+    return definition
+
+
+def _address(interface: str, settings: t.Mapping[str, t.Any]) -> list[str]:
+    if not settings.get("address"):
+        return []
+    return ["xendd.address=" + ",".join(filter(None, [interface, settings["address"], settings.get("gateway")]))]
+
+
+def _mac_of(domain: str, bridge: str, port: str, devices: t.Mapping[str, dict[str, t.Any]]) -> str:
+    mac = devices.get(port, {}).get("mac")
+    if not mac:
+        raise AnsibleFilterError(
+            f"Domain {domain}, bridge {bridge}: the port {port!r} "
+            + ("is a device without a known MAC address." if port in devices else f"is none of the devices {sorted(devices)}.")
+            + " A port is the name of a network card in dom0_pci_assignable."
+        )
+    return mac
+
+
+class FilterModule:
+    """The filters of the collection."""
+
+    def filters(self) -> dict[str, t.Callable[..., t.Any]]:
+        """Return the filters by name."""
+        return {"domain_definitions": domain_definitions, "domain_images": domain_images}

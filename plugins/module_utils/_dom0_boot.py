@@ -1,0 +1,182 @@
+# Copyright (c) 2026, the xen.driver_domains authors
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# PRIVATE to this collection: other collections must not import it.
+
+"""How a GRUB host boots: Xen as the default entry, its options, and the devices that pciback takes before any driver does.
+
+Nothing that others wrote is touched: the options go into a file of our own that GRUB's configuration reads last, and the
+last occurrence of an option is the one in force.
+"""
+
+from __future__ import annotations
+
+import re
+import typing as t
+from dataclasses import dataclass
+
+from ._errors import DriverDomainsError, InvalidInput, NotOnThisHost
+from ._files import read_text, remove, write_text
+from ._module import Plan
+from ._runner import Runner
+from ._xl import xen_version
+
+#: Sorts behind Debian's own /etc/default/grub.d/xen.cfg.
+GRUB_FILE = "/etc/default/grub.d/zz-xen-driver-domains.cfg"
+MODPROBE_FILE = "/etc/modprobe.d/xen-driver-domains.conf"
+GRUB_CONFIGURATION = "/boot/grub/grub.cfg"
+#: The id that 20_linux_xen gives to its first entry.
+ENTRY_ID = "xen-gnulinux-simple-"
+
+_HEADER = "# Managed by Ansible (xen.driver_domains.dom0_boot): changes made here are lost.\n"
+_OPTION = re.compile(r"[A-Za-z0-9_.,:=/@+()*-]+")
+_BDF = re.compile(r"[0-9a-f]{4}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7]")
+_MODULE = re.compile(r"[A-Za-z0-9_-]+")
+
+UPDATE_TIMEOUT = 600.0
+
+
+@dataclass(frozen=True)
+class BootOptions:
+    """What the next boot shall be like."""
+
+    hypervisor: tuple[str, ...] = ()
+    kernel: tuple[str, ...] = ()
+    hide: tuple[str, ...] = ()
+    #: Kernel modules that must find the hidden devices already taken.
+    load_after_pciback: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Check the values: one bad item in a hide list makes the kernel ignore the whole list.
+
+        :raises InvalidInput: a value would be misread by GRUB or the kernel (pci_stub.c, pcistub_init).
+        """
+        for option in (*self.hypervisor, *self.kernel):
+            if not _OPTION.fullmatch(option):
+                raise InvalidInput(
+                    f"The boot option {option!r} holds a character that GRUB's configuration or a shell would interpret",
+                    rule="letters, digits and _.,:=/@+()*-",
+                    remedy="Write the option without quotes, spaces and $; one list item for each option",
+                )
+        for bdf in self.hide:
+            if not _BDF.fullmatch(bdf):
+                raise InvalidInput(
+                    f"{bdf!r} can not be hidden at boot",
+                    rule="a full BDF in lower case such as 0000:03:00.0; one bad item makes the kernel ignore the whole list",
+                )
+        for module in self.load_after_pciback:
+            if not _MODULE.fullmatch(module):
+                raise InvalidInput(f"{module!r} is not the name of a kernel module", rule="letters, digits, '_' and '-'")
+
+    @property
+    def hide_option(self) -> str:
+        """The kernel option; its prefix is the module's name with a hyphen, whether it is built in or not."""
+        return "xen-pciback.hide=" + "".join(f"({bdf})" for bdf in sorted(set(self.hide))) if self.hide else ""
+
+    @property
+    def kernel_line(self) -> tuple[str, ...]:
+        """All options of dom0's kernel."""
+        return (*self.kernel, *([self.hide_option] if self.hide else ()))
+
+    def grub_file(self) -> str:
+        """Text of our drop-in for /etc/default/grub (a shell fragment that grub-mkconfig reads)."""
+        lines = [_HEADER, 'GRUB_DEFAULT="' + ENTRY_ID + '${GRUB_DEVICE_UUID}"\n']
+        if self.hypervisor:
+            lines.append(f'GRUB_CMDLINE_XEN_DEFAULT="${{GRUB_CMDLINE_XEN_DEFAULT}} {" ".join(self.hypervisor)}"\n')
+        if self.kernel_line:
+            mine = " ".join(self.kernel_line)
+            lines.append(
+                'GRUB_CMDLINE_LINUX_XEN_REPLACE_DEFAULT="${GRUB_CMDLINE_LINUX_XEN_REPLACE_DEFAULT:-${GRUB_CMDLINE_LINUX_DEFAULT}}'
+                f' {mine}"\n'
+            )
+        return "".join(lines)
+
+    def modprobe_file(self) -> str:
+        """Text of our modprobe.d file, or "" when none is needed: pciback must be there before the drivers."""
+        modules = sorted(set(self.load_after_pciback)) if self.hide else []
+        return _HEADER + "".join(f"softdep {module} pre: xen-pciback\n" for module in modules) if modules else ""
+
+
+def plan_boot(options: BootOptions | None, runner: Runner, root: str = "") -> Plan:
+    """Return the changes to the host's boot files; I(options) None means that nothing of ours shall remain.
+
+    :param root: directory that stands for / (tests).
+    :raises NotOnThisHost: the host does not boot through GRUB.
+    """
+    plan = Plan()
+    grub_path, modprobe_path = root + GRUB_FILE, root + MODPROBE_FILE
+    grub_changes = _plan_file(plan, grub_path, options.grub_file() if options else "")
+    modprobe_changes = _plan_file(plan, modprobe_path, options.modprobe_file() if options else "")
+    configuration = read_text(root + GRUB_CONFIGURATION)
+    if configuration is None:
+        raise NotOnThisHost(
+            f"There is no {GRUB_CONFIGURATION} on this host",
+            rule="the boot options are set through GRUB",
+            remedy="If the host boots otherwise, set its boot options yourself and dom0_manage_boot: false",
+        )
+    if modprobe_changes:
+        plan.add("update-initramfs -u", lambda: runner.run(["update-initramfs", "-u"], timeout=UPDATE_TIMEOUT))
+    if grub_changes or (options is not None and not _in_configuration(options, configuration)):
+        plan.add("update-grub", lambda: _update_grub(options, runner, root))
+    return plan
+
+
+def reboot_reasons(options: BootOptions, hypervisor_line: str, kernel_line: str, sysfs: str = "/sys") -> list[str]:
+    """Tell what of the options the running system does not have yet.
+
+    :param hypervisor_line: the running Xen's command line (C(xl info), xen_commandline).
+    :param kernel_line: /proc/cmdline.
+    """
+    if xen_version(sysfs) is None:
+        return ["the host does not run under Xen yet"]
+    return [f"Xen runs without {option}" for option in _missing(options.hypervisor, hypervisor_line)] + [
+        f"dom0's kernel runs without {option}" for option in _missing(options.kernel, kernel_line)
+    ]
+
+
+def hidden_at_boot(options: BootOptions, kernel_line: str) -> bool:
+    """Tell whether the running kernel was told to hide just these devices."""
+    return not options.hide or options.hide_option in kernel_line.split()
+
+
+def _missing(options: t.Iterable[str], line: str) -> list[str]:
+    """Return the options that are not in force: the last occurrence of a key counts."""
+    in_force = {word.split("=", 1)[0]: word for word in line.split()}
+    return [option for option in options if in_force.get(option.split("=", 1)[0]) != option]
+
+
+def _plan_file(plan: Plan, path: str, text: str) -> bool:
+    before = read_text(path) or ""
+    if before == text:
+        return False
+    if text:
+        plan.add(f"write {path}", lambda: write_text(path, text), subject=path, before=before, after=text)
+    else:
+        plan.add(f"remove {path}", lambda: remove(path), subject=path, before=before)
+    return True
+
+
+def _in_configuration(options: BootOptions, configuration: str) -> bool:
+    """Tell whether GRUB's generated configuration has our default entry and options: an earlier run may have been cut off."""
+    default = re.search(r'set default="(' + ENTRY_ID + '[^"]*)"', configuration)
+    if not default or f"'{default.group(1)}'" not in configuration:
+        return False
+    hypervisor_lines = re.findall(r"^\s*multiboot2?\s.*$|^\s*xen_hypervisor\s.*$", configuration, re.MULTILINE)
+    kernel_lines = re.findall(r"^\s*module2?\s+\S*vmlinu\S*\s.*$|^\s*xen_module\s.*$", configuration, re.MULTILINE)
+    return (
+        bool(hypervisor_lines and kernel_lines)
+        and not _missing(options.hypervisor, hypervisor_lines[0])
+        and all(option in kernel_lines[0].split() for option in options.kernel_line)
+    )
+
+
+def _update_grub(options: BootOptions | None, runner: Runner, root: str) -> None:
+    runner.run(["update-grub"], timeout=UPDATE_TIMEOUT)
+    if options is not None and not _in_configuration(options, read_text(root + GRUB_CONFIGURATION) or ""):
+        raise DriverDomainsError(
+            f"update-grub ran but {GRUB_CONFIGURATION} does not boot Xen by default with the wanted options",
+            rule="20_linux_xen writes an entry for /boot/xen-*, and the last file of /etc/default/grub.d that sets an option wins",
+            remedy="See that a Xen hypervisor package is installed, that GRUB_DISABLE_SUBMENU is not set, and which file of "
+            f"/etc/default/grub.d sorts behind {GRUB_FILE.rsplit('/', 1)[1]}",
+        )

@@ -1,0 +1,399 @@
+# Copyright (c) 2026, the xen.driver_domains authors
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# PRIVATE to this collection: other collections must not import it.
+
+"""From the definitions wanted and the host as it is to the plan: files, autostart links, starts and stops."""
+
+from __future__ import annotations
+
+import glob
+import os
+import tempfile
+import time
+import typing as t
+from dataclasses import dataclass
+
+from ._domain_definition import MARKER, Definition
+from ._domain_status import is_ready, vif_status, vif_trouble
+from ._errors import DriverDomainsError, InvalidInput, NotOnThisHost, TimedOut
+from ._files import list_directory, read_text, remove, write_text
+from ._module import Plan
+from ._runner import Runner
+from ._xenstore import XenStore
+from ._xl import Domain, Xl, has_iommu
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where the host keeps what belongs to domains; tests put it elsewhere."""
+
+    definitions: str = "/etc/xen"
+    autostart: str = "/etc/xen/auto"
+    userdata: str = "/var/lib/xen"
+    sysfs: str = "/sys"
+
+    def definition(self, name: str) -> str:
+        """Path of the definition file of a domain."""
+        return f"{self.definitions}/{name}.cfg"
+
+    def link(self, name: str) -> str:
+        """Path of the link that lets xendomains start it with the host."""
+        return f"{self.autostart}/{name}.cfg"
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What the user allows, and how long things may take (seconds)."""
+
+    restart_changed: bool = False
+    force: tuple[str, ...] = ()
+    create_timeout: float = 180.0
+    shutdown_timeout: float = 90.0
+    copy_timeout: float = 1800.0
+    check_mode: bool = False
+
+
+class DomainPlanner:
+    """Reads the host once and plans; its methods that change something run only as actions of the plan."""
+
+    def __init__(self, runner: Runner, xl: Xl, store: XenStore, places: Places, policy: Policy) -> None:
+        self._runner = runner
+        self._xl = xl
+        self._store = store
+        self._places = places
+        self._policy = policy
+        self._plan = Plan()
+
+    def plan(self, wanted: t.Sequence[Definition]) -> Plan:
+        """Return what has to be done so that the host has the domains I(wanted).
+
+        :raises DriverDomainsError: something that is wanted can not work; nothing was changed.
+        """
+        running = {domain.name: domain for domain in self._xl.list()}
+        starts = [d for d in wanted if d.state == "running" and not _alive(running.get(d.name))]
+        stops = [d for d in wanted if d.state in ("stopped", "absent") and d.name in running]
+        outdated = {d.name: reason for d in wanted for reason in [self._outdated(d, running)] if reason}
+        restarts = [d for d in wanted if d.name in outdated and self._policy.restart_changed and d.state == "running"]
+
+        self._check_needs(wanted, starts + restarts, running)
+        for domain in reversed(stops + restarts):
+            self._guard_clients(domain.name, running, {d.name for d in stops + restarts})
+
+        for domain in reversed(stops):
+            self._plan.add(f"stop domain {domain.name}", lambda name=domain.name: self._stop(name), subject=domain.name, before="running")
+        for domain in wanted:
+            self._plan_files(domain)
+            self._plan_disks(domain)
+        for domain in reversed(restarts):
+            self._plan.add(
+                f"stop domain {domain.name} to restart it: {outdated[domain.name]}",
+                lambda name=domain.name: self._stop(name),
+                subject=domain.name,
+                before="running (outdated definition)",
+                after="restarting",
+            )
+        dead = {d.name: running[d.name] for d in starts if d.name in running}
+        together = {d.name: d for d in starts + restarts}
+        for domain in [d for d in wanted if d.name in together]:
+            if domain.name in dead:
+                self._plan.add(
+                    f"remove what is left of domain {domain.name} ({dead[domain.name].flags})",
+                    lambda name=domain.name: self._xl.destroy(name),
+                )
+            self._plan.add(
+                f"start domain {domain.name}",
+                lambda domain=domain: self._start(domain, together),
+                subject=domain.name,
+                after="running",
+            )
+        pending = sorted(set(outdated) - {d.name for d in restarts})
+        self._plan.warnings += [
+            f"Domain {name} keeps running as it is ({outdated[name]}): restart it yourself, or allow it with restart_changed: true"
+            for name in pending
+        ]
+        self._plan.results = {"pending_restart": pending, "domains": [{"name": d.name, "state": d.state} for d in wanted]}
+        self._plan.conclude = lambda: self._conclude(wanted, pending)
+        return self._plan
+
+    # -- what the host has ---------------------------------------------------------------------------------------------
+
+    def _outdated(self, wanted: Definition, running: t.Mapping[str, Domain]) -> str:
+        """Tell why a running domain is not the one that is wanted, or "" when it is."""
+        domain = running.get(wanted.name)
+        if wanted.state not in ("running", "present") or not _alive(domain) or domain is None:
+            return ""
+        started_with = self._started_with(domain.domid)
+        if started_with is not None and started_with != wanted.text:
+            return "it was started with another definition"
+        names = self._store.domains()
+        for vif in vif_status(self._store, domain.domid):
+            if vif.backend_id not in names:
+                return f"its vif {vif.devid} hangs on domain {vif.backend_id}, which is gone"
+        return ""
+
+    def _started_with(self, domid: int) -> str | None:
+        """The definition that a running domain was started with: xl keeps it as user data (tools/xl/xl_vmcontrol.c)."""
+        paths = glob.glob(f"{self._places.userdata}/userdata-d.{domid}.*.xl")
+        return read_text(paths[0]) if paths else None
+
+    # -- checks: everything that can be known to fail is said before the first change -----------------------------------
+
+    def _check_needs(self, wanted: t.Sequence[Definition], starts: t.Sequence[Definition], running: t.Mapping[str, Domain]) -> None:
+        problems: list[DriverDomainsError] = []
+        for domain in wanted:
+            if domain.state != "absent":
+                problems += self._foreign_definition(domain) + self._missing_files(domain) + self._unacceptable(domain)
+        coming = {name for name, domain in running.items() if _alive(domain)} | {d.name for d in starts}
+        for domain in starts:
+            problems += self._missing_backends(domain, coming) + self._missing_bridges(domain)
+        if starts:
+            info = self._xl.info()
+            problems += self._too_little_memory(starts, running, info)
+            if any(d.pci for d in starts):
+                problems += self._pci_trouble(starts, info)
+        if problems and self._policy.check_mode:
+            # An earlier task of the same play, which check mode did not run either, may be about to provide it.
+            self._plan.warnings += [f"Would fail unless an earlier task provides it: {problem}" for problem in problems]
+        elif len(problems) == 1:
+            raise problems[0]
+        elif problems:
+            raise InvalidInput("; ".join(str(problem).rstrip(".") for problem in problems), problems=[str(problem) for problem in problems])
+
+    def _foreign_definition(self, domain: Definition) -> list[DriverDomainsError]:
+        path = self._places.definition(domain.name)
+        text = read_text(path)
+        if text and not text.startswith(MARKER) and "foreign_definition" not in self._policy.force:
+            return [
+                InvalidInput(
+                    f"{path} exists and was not written by this collection",
+                    rule="what others wrote is not overwritten",
+                    remedy="Rename the domain, move the file away, or say force: [foreign_definition]",
+                )
+            ]
+        return []
+
+    def _unacceptable(self, domain: Definition) -> list[DriverDomainsError]:
+        """Let xl parse a definition that is going to be written; check mode leaves even temporary files alone."""
+        if self._policy.check_mode or read_text(self._places.definition(domain.name)) == domain.text:
+            return []
+        with tempfile.NamedTemporaryFile("w", prefix=f"{domain.name}.", suffix=".cfg", encoding="utf-8") as candidate:
+            candidate.write(domain.text)
+            candidate.flush()
+            try:
+                self._xl.check_definition(candidate.name)
+            except InvalidInput as exc:
+                return [InvalidInput(f"Domain {domain.name}: {exc.problem}", remedy="Correct the parameters, above all options")]
+        return []
+
+    def _missing_files(self, domain: Definition) -> list[DriverDomainsError]:
+        return [
+            InvalidInput(
+                f"Domain {domain.name}: {path} does not exist on this host",
+                rule="kernel, ramdisk and the targets of disks without a backend are paths in dom0",
+                remedy="Put the file there or correct the path",
+            )
+            for path in domain.files
+            if not os.path.exists(path)
+        ]
+
+    def _missing_backends(self, domain: Definition, coming: set[str]) -> list[DriverDomainsError]:
+        return [
+            InvalidInput(
+                f"Domain {domain.name}: its backend domain {backend!r} does not run",
+                rule=f"a backend must run before its frontends start; running: {', '.join(sorted(coming - {domain.name})) or 'none'}",
+                remedy="Correct backend, or start that domain first (role xen.driver_domains.driver_domain)",
+            )
+            for backend in sorted(domain.backends)
+            if backend not in coming
+        ]
+
+    def _missing_bridges(self, domain: Definition) -> list[DriverDomainsError]:
+        problems: list[DriverDomainsError] = []
+        for backend, bridge in domain.attachments:
+            present = self._bridges(backend)
+            if bridge and present is not None and bridge not in present:
+                problems.append(
+                    InvalidInput(
+                        f"Domain {domain.name}: there is no bridge {bridge!r} in {backend or 'dom0'}",
+                        rule=f"the bridge of a vif is one of its backend domain, which has: {', '.join(present) or 'none'}",
+                        remedy="Correct bridge, or add it to the bridges of the driver domain",
+                    )
+                )
+        return problems
+
+    def _bridges(self, backend: str) -> list[str] | None:
+        """The bridges of a backend domain; None when they can not be known (not running, or an image that does not tell)."""
+        if backend in ("", "0", "Domain-0"):
+            return [os.path.basename(os.path.dirname(path)) for path in sorted(glob.glob(f"{self._places.sysfs}/class/net/*/bridge"))]
+        domid = self._store.domid_of(backend)
+        text = None if domid is None else self._store.read_text(f"/local/domain/{domid}/data/driver-domain/bridges")
+        return None if text is None else text.split()
+
+    def _too_little_memory(
+        self, starts: t.Sequence[Definition], running: t.Mapping[str, Domain], info: t.Mapping[str, str]
+    ) -> list[DriverDomainsError]:
+        free = int(info.get("free_memory", "0"))
+        free += sum(running[d.name].memory for d in starts if d.name in running)
+        needed = sum(d.memory for d in starts)
+        # Without dom0_mem xl takes memory from dom0 as it needs it (xl.conf(5), autoballoon="auto").
+        if needed <= free or "dom0_mem=" not in info.get("xen_commandline", ""):
+            return []
+        return [
+            InvalidInput(
+                f"{', '.join(d.name for d in starts)} need {needed} MiB of memory and the host has {free} MiB free",
+                rule="the memory of the domains and of dom0 (dom0_mem) must fit into the host",
+                remedy="Give the domains less memory, stop others, or lower dom0_memory",
+            )
+        ]
+
+    def _pci_trouble(self, starts: t.Sequence[Definition], info: t.Mapping[str, str]) -> list[DriverDomainsError]:
+        if not has_iommu(info):
+            return [
+                NotOnThisHost(
+                    "Xen found no IOMMU on this host",
+                    rule="without one no device can be passed through",
+                    remedy="Enable VT-d or AMD-Vi in the firmware and do not boot Xen with iommu=off; 'xl dmesg' says what Xen saw",
+                )
+            ]
+        held = set(list_directory(f"{self._places.sysfs}/bus/pci/drivers/pciback"))
+        return [
+            InvalidInput(
+                f"Domain {domain.name}: the device {bdf} is not assignable",
+                rule="a device must be bound to pciback before a domain gets it",
+                remedy="Add it to dom0_pci_assignable (role xen.driver_domains.dom0, module xen.driver_domains.xl_pci_assignable)",
+            )
+            for domain in starts
+            for bdf in domain.pci
+            if bdf not in held
+        ]
+
+    def _guard_clients(self, name: str, running: t.Mapping[str, Domain], going: set[str]) -> None:
+        domid = running[name].domid
+        for kind in ("vif", "vbd"):
+            for client in self._store.directory(f"/local/domain/{domid}/backend/{kind}") or []:
+                client_name = next((d.name for d in running.values() if str(d.domid) == client and _alive(d)), None)
+                if client_name and client_name not in going:
+                    self._plan.refuse("serves_clients", name, f"it serves the {kind} of the running domain {client_name}")
+
+    # -- changes --------------------------------------------------------------------------------------------------------
+
+    def _plan_files(self, domain: Definition) -> None:
+        path, link = self._places.definition(domain.name), self._places.link(domain.name)
+        before = read_text(path)
+        if domain.state == "absent":
+            if os.path.lexists(link):
+                self._plan.add(f"remove {link}", lambda: remove(link), subject=link, before=f"-> {path}")
+            if before is not None and before.startswith(MARKER):
+                self._plan.add(f"remove {path}", lambda: remove(path), subject=path, before=before)
+            return
+        if before != domain.text:
+            self._plan.add(
+                f"write {path}", lambda: write_text(path, domain.text, mode=0o600), subject=path, before=before or "", after=domain.text
+            )
+        if domain.autostart and not os.path.lexists(link):
+            self._plan.add(f"link {link}", lambda: _symlink(path, link), subject=link, after=f"-> {path}")
+        elif not domain.autostart and os.path.lexists(link):
+            self._plan.add(f"remove {link}", lambda: remove(link), subject=link, before=f"-> {path}")
+
+    def _plan_disks(self, domain: Definition) -> None:
+        for target, source in domain.copies:
+            if not os.path.exists(target):
+                self._plan.add(
+                    f"create disk {target}",
+                    lambda target=target, source=source: self._copy(source, target),
+                    subject=target,
+                    after=f"copy of {source}",
+                )
+
+    def _copy(self, source: str, target: str) -> None:
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        unfinished = f"{target}.new"
+        try:
+            self._runner.run(["cp", "--sparse=always", "--reflink=auto", source, unfinished], timeout=self._policy.copy_timeout)
+            os.replace(unfinished, target)
+        finally:
+            remove(unfinished)
+
+    def _stop(self, name: str) -> None:
+        self._xl.shutdown(name)
+        deadline = time.monotonic() + self._policy.shutdown_timeout
+        while name in self._store.domains().values():
+            if time.monotonic() > deadline:
+                if "destroy" in self._policy.force:
+                    self._xl.destroy(name)
+                    return
+                raise TimedOut(
+                    f"Domain {name} did not shut down within {self._policy.shutdown_timeout:g} s",
+                    remedy="Raise shutdown_timeout, look at its console, or say force: [destroy] to cut its power",
+                )
+            time.sleep(0.2)
+
+    def _start(self, domain: Definition, together: t.Mapping[str, Definition]) -> None:
+        for backend in sorted(domain.backends & set(together)):
+            self._wait_ready(together[backend])
+        self._xl.create(self._places.definition(domain.name), timeout=self._policy.create_timeout)
+
+    # -- the end: wait until what runs also serves -----------------------------------------------------------------------
+
+    def _conclude(self, wanted: t.Sequence[Definition], pending: t.Sequence[str]) -> dict[str, t.Any]:
+        for domain in wanted:
+            if domain.state == "running" and domain.name not in pending:
+                self._wait_ready(domain)
+        names = {name: domid for domid, name in self._store.domains().items()}
+        return {
+            "domains": [
+                {
+                    "name": d.name,
+                    "state": "running" if d.name in names else ("absent" if d.state == "absent" else "stopped"),
+                    "domid": names.get(d.name),
+                    "vifs": [vif.as_dict() for vif in vif_status(self._store, names[d.name])] if d.name in names else [],
+                }
+                for d in wanted
+            ]
+        }
+
+    def _wait_ready(self, domain: Definition) -> None:
+        """Wait until a domain's readiness key has its value and all of its vifs are connected.
+
+        :raises DriverDomainsError: the domain says that it failed, a hotplug script failed, or the domain went away.
+        :raises TimedOut: neither happened in time.
+        """
+        domid = self._store.domid_of(domain.name)
+        if domid is None:
+            raise DriverDomainsError(
+                f"Domain {domain.name} went away right after its start",
+                remedy=f"See why on its console: xl create -c {self._places.definition(domain.name)}",
+            )
+        home = f"/local/domain/{domid}"
+        missing = "it does not answer"
+
+        def served() -> bool:
+            nonlocal missing
+            if self._store.read_text(f"{home}/name") is None:
+                raise DriverDomainsError(
+                    f"Domain {domain.name} (domid {domid}) went away while it was waited for",
+                    remedy=f"See why on its console: xl create -c {self._places.definition(domain.name)}",
+                )
+            missing = vif_trouble(self._store, domain.name, domid, domain.vif_count) or is_ready(self._store, domain, home)
+            return not missing
+
+        watched = [f"{home}/device", f"{home}/data", "@releaseDomain"]
+        watched += [f"{vif.backend_path}" for vif in vif_status(self._store, domid)]
+        try:
+            self._store.wait_for(watched, served, domain.wait_timeout)
+        except TimedOut as exc:
+            raise TimedOut(
+                f"Domain {domain.name} (domid {domid}) was not ready within {domain.wait_timeout:g} s: {missing}",
+                remedy=f"Look at its console (xl console {domain.name}), or raise wait_timeout",
+            ) from exc
+
+
+def _alive(domain: Domain | None) -> bool:
+    return domain is not None and domain.alive
+
+
+def _symlink(target: str, link: str) -> None:
+    os.makedirs(os.path.dirname(link), exist_ok=True)
+    os.symlink(target, link)

@@ -1,0 +1,115 @@
+# Copyright (c) 2026, the xen.driver_domains authors
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# PRIVATE to this collection: other collections must not import it.
+
+"""What XenStore says about a running domain: its vifs, and whether it serves."""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import asdict, dataclass
+
+from ._errors import DriverDomainsError
+
+if t.TYPE_CHECKING:
+    from ._domain_definition import Definition
+    from ._xenstore import XenStore
+
+#: xenbus_state of a device that works (xen/include/public/io/xenbus.h).
+CONNECTED = "4"
+
+
+@dataclass(frozen=True)
+class Vif:
+    """A virtual network interface as frontend and backend see it."""
+
+    devid: int
+    mac: str
+    backend: str
+    backend_id: int
+    bridge: str
+    frontend_state: str
+    backend_state: str
+    hotplug_status: str
+    hotplug_error: str
+    backend_path: str
+
+    @property
+    def connected(self) -> bool:
+        """Whether packets can flow: both drivers connected and the hotplug script done."""
+        return self.frontend_state == self.backend_state == CONNECTED and self.hotplug_status == "connected"
+
+    def as_dict(self) -> dict[str, t.Any]:
+        """Return value form."""
+        return {**asdict(self), "connected": self.connected}
+
+
+def vif_status(store: XenStore, domid: int) -> list[Vif]:
+    """Return the vifs of a domain in the order of their device numbers."""
+    frontends = f"/local/domain/{domid}/device/vif"
+    names = store.domains()
+    vifs = []
+    for devid in sorted(store.directory(frontends) or [], key=int):
+        frontend = f"{frontends}/{devid}"
+        backend_id = int(store.read_text(f"{frontend}/backend-id") or 0)
+        backend = store.read_text(f"{frontend}/backend") or ""
+        keys = ("state", "hotplug-status", "hotplug-error", "bridge")
+        state, status, error, bridge = [(store.read_text(f"{backend}/{key}") or "") if backend else "" for key in keys]
+        vifs.append(
+            Vif(
+                devid=int(devid),
+                mac=store.read_text(f"{frontend}/mac") or "",
+                backend=names.get(backend_id, ""),
+                backend_id=backend_id,
+                bridge=bridge,
+                frontend_state=store.read_text(f"{frontend}/state") or "",
+                backend_state=state,
+                hotplug_status=status,
+                hotplug_error=error,
+                backend_path=backend,
+            )
+        )
+    return vifs
+
+
+def vif_trouble(store: XenStore, name: str, domid: int, expected: int) -> str:
+    """Tell what a domain's vifs still lack, or "" when all are connected.
+
+    :raises DriverDomainsError: a hotplug script reported an error: waiting is of no use; its text is in the error.
+    """
+    vifs = vif_status(store, domid)
+    for vif in vifs:
+        if vif.hotplug_status == "error" or vif.hotplug_error:
+            raise DriverDomainsError(
+                f"The hotplug script of vif {vif.devid} of domain {name} failed in its backend domain {vif.backend or vif.backend_id}: "
+                f"{vif.hotplug_error or 'it gave no reason'}",
+                rule="the script runs in the backend domain and needs the bridge there",
+                remedy=f"See /var/log/xen/xen-hotplug.log in {vif.backend or vif.backend_id}; correct bridge, then restart {name}",
+                vif=vif.as_dict(),
+            )
+    if len(vifs) < expected:
+        return f"{len(vifs)} of its {expected} vifs are there"
+    waiting = [vif for vif in vifs if not vif.connected]
+    return "; ".join(
+        f"vif {vif.devid} at {vif.backend or vif.backend_id}: frontend state {vif.frontend_state or 'none'}, "
+        f"backend state {vif.backend_state or 'none'}, hotplug {vif.hotplug_status or 'not done'}"
+        for vif in waiting
+    )
+
+
+def is_ready(store: XenStore, domain: Definition, home: str) -> str:
+    """Tell what a domain's readiness key still lacks, or "" when it has its value (or the domain has no such key).
+
+    :raises DriverDomainsError: the domain itself says that it failed.
+    """
+    if domain.ready is None:
+        return ""
+    status = store.read_text(f"{home}/{domain.ready.key}") or ""
+    if status == domain.ready.value:
+        return ""
+    if status == "error":
+        reason = (domain.ready.error_key and store.read_text(f"{home}/{domain.ready.error_key}")) or "it gave no reason"
+        raise DriverDomainsError(f"Domain {domain.name} reports: {reason}", remedy=f"Look at its console: xl console {domain.name}")
+    return f"its key {domain.ready.key} is {status!r}, not {domain.ready.value!r}"

@@ -1,0 +1,74 @@
+# Copyright (c) 2026, the xen.driver_domains authors
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# PRIVATE to this collection: other collections must not import it.
+
+"""Small files, written so that a power cut leaves the old one or the new one."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import typing as t
+
+from ._errors import DriverDomainsError
+
+
+def read_text(path: str) -> str | None:
+    """Return the text of a file, or None when there is none.
+
+    :raises DriverDomainsError: the file is there but can not be read.
+    """
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape") as handle:
+            return handle.read()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as exc:
+        raise DriverDomainsError(f"Can not read {path}: {exc.strerror}", remedy="Run the task as root (become: true)") from exc
+
+
+def write_text(path: str, text: str, mode: int = 0o644) -> None:
+    """Write a file atomically (temporary file beside it, fsync, rename), making its directories.
+
+    :raises DriverDomainsError: it can not be written.
+    """
+    directory = os.path.dirname(path)
+    temporary = ""
+    try:
+        os.makedirs(directory, mode=0o755, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(prefix=f".{os.path.basename(path)}.", dir=directory)
+        with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape") as handle:
+            handle.write(text)
+            handle.flush()
+            os.fchmod(handle.fileno(), mode)
+            os.fsync(handle.fileno())
+        os.replace(temporary, path)
+    except OSError as exc:
+        if temporary and os.path.exists(temporary):
+            os.unlink(temporary)
+        raise DriverDomainsError(f"Can not write {path}: {exc.strerror}", remedy="Run the task as root (become: true)") from exc
+
+
+def remove(path: str) -> None:
+    """Remove a file; one that is not there is fine."""
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
+    except OSError as exc:
+        raise DriverDomainsError(f"Can not remove {path}: {exc.strerror}", remedy="Run the task as root (become: true)") from exc
+
+
+def list_directory(path: str) -> list[str]:
+    """Return the sorted names in a directory; one that is not there has none."""
+    try:
+        return sorted(os.listdir(path))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def unified(paths: t.Mapping[str, str | None]) -> str:
+    """Return the texts of several files one below the other, for diff mode."""
+    return "".join(f"# {path}\n{text}" for path, text in paths.items() if text is not None)

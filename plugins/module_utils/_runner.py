@@ -1,0 +1,102 @@
+# Copyright (c) 2026, the xen.driver_domains authors
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# PRIVATE to this collection: other collections must not import it.
+
+"""Run external commands: never without a timeout, never with a shell, always in the C locale."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+import typing as t
+from dataclasses import dataclass
+
+from ._errors import CommandFailed, NotOnThisHost, TimedOut
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a finished command left behind."""
+
+    argv: tuple[str, ...]
+    rc: int
+    stdout: str
+    stderr: str
+
+
+class Runner:
+    """Runs commands with a time limit in seconds; the seam that unit tests replace.
+
+    A toolstack command whose xenstored has died hangs for ever, hence the limit on every call.
+    """
+
+    def __init__(self, timeout: float = 60.0, path: str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin") -> None:
+        self.timeout = timeout
+        self.environment = {"PATH": path, "LC_ALL": "C", "LANGUAGE": "C", "HOME": "/root", "DEBIAN_FRONTEND": "noninteractive"}
+
+    def run(
+        self,
+        argv: t.Sequence[str],
+        *,
+        timeout: float | None = None,
+        check: bool = True,
+        remedy: str = "",
+        environment: t.Mapping[str, str] | None = None,
+    ) -> Result:
+        """Run I(argv) and return its result.
+
+        :raises CommandFailed: the exit code is not 0 and I(check) is set; details hold cmd, rc, stdout, stderr.
+        :raises TimedOut: no end within I(timeout) seconds; the command and its children are killed.
+        :raises NotOnThisHost: the program is not installed.
+        """
+        limit = self.timeout if timeout is None else timeout
+        command = shlex.join(argv)
+        try:
+            process = subprocess.Popen(
+                list(argv),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env={**self.environment, **(environment or {})},
+                start_new_session=True,
+            )
+        except FileNotFoundError as exc:
+            raise NotOnThisHost(f"The program {argv[0]!r} is not installed on this host", remedy=remedy, cmd=command) from exc
+        try:
+            stdout, stderr = process.communicate(timeout=limit)
+        except subprocess.TimeoutExpired as exc:
+            _kill_group(process)
+            raise TimedOut(f"'{command}' did not end within {limit:g} s and was stopped", remedy=remedy, cmd=command) from exc
+        except BaseException:
+            _kill_group(process)
+            raise
+        result = Result(
+            tuple(argv), process.returncode, stdout.decode("utf-8", "surrogateescape"), stderr.decode("utf-8", "surrogateescape")
+        )
+        if check and result.rc != 0:
+            text = result.stderr.strip() or result.stdout.strip() or "it printed nothing"
+            raise CommandFailed(
+                f"'{command}' failed with exit code {result.rc}: {text}",
+                remedy=remedy,
+                cmd=command,
+                rc=result.rc,
+                stdout=result.stdout,
+                stderr=result.stderr,
+            )
+        return result
+
+
+def _kill_group(process: subprocess.Popen[bytes]) -> None:
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    try:
+        # A process in uninterruptible sleep (a dead xenstored) can not be reaped: do not wait for it for ever.
+        process.communicate(timeout=2)
+    except subprocess.TimeoutExpired:
+        pass

@@ -1,0 +1,137 @@
+#!/usr/bin/python
+# Copyright (c) 2026, the xen.driver_domains authors
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: dom0_boot
+short_description: Boot options of a Xen host
+version_added: 0.1.0
+description:
+  - Makes Xen the default entry of GRUB, sets options of Xen and of dom0's kernel, and has C(xen-pciback) take devices before
+    any driver does.
+  - Writes files of its own only (C(/etc/default/grub.d/zz-xen-driver-domains.cfg), C(/etc/modprobe.d/xen-driver-domains.conf))
+    and runs C(update-grub) and C(update-initramfs) when they changed. Options that others wrote stay; where both set the same
+    option, these win.
+  - Never reboots. RV(reboot_required) tells whether the running system lacks an option.
+author:
+  - The xen.driver_domains authors (@xen-driver-domains)
+extends_documentation_fragment:
+  - xen.driver_domains.attributes
+options:
+  hypervisor_options:
+    description: Options of Xen, one list item for each.
+    type: list
+    elements: str
+    default: []
+  kernel_options:
+    description: Options of dom0's kernel when it runs under Xen, one list item for each.
+    type: list
+    elements: str
+    default: []
+  hide:
+    description: BDFs of the devices that C(xen-pciback) takes at boot.
+    type: list
+    elements: str
+    default: []
+  load_after_pciback:
+    description: Kernel modules that could take a hidden device and therefore have to be loaded after C(xen-pciback).
+    type: list
+    elements: str
+    default: []
+  state:
+    description: V(absent) removes the files of this module and every option in them.
+    type: str
+    choices: [present, absent]
+    default: present
+seealso:
+  - module: xen.driver_domains.xl_pci_assignable
+"""
+
+EXAMPLES = r"""
+- name: Xen boots by default, with 2 GiB for dom0 and a network card hidden from it
+  xen.driver_domains.dom0_boot:
+    hypervisor_options:
+      - dom0_mem=2048M,max:2048M
+      - dom0_max_vcpus=2
+    hide:
+      - "0000:03:00.0"
+    load_after_pciback:
+      - e1000e
+  register: boot
+
+- name: The host boots as it did before
+  xen.driver_domains.dom0_boot:
+    state: absent
+"""
+
+RETURN = r"""
+actions:
+  description: What was done, in order; in check mode, what would be done.
+  returned: always
+  type: list
+  elements: str
+  sample: ["write /etc/default/grub.d/zz-xen-driver-domains.cfg", "update-grub"]
+reboot_required:
+  description: Whether the running system lacks Xen or an option that was asked for.
+  returned: success
+  type: bool
+  sample: true
+reboot_reasons:
+  description: What the running system lacks.
+  returned: success
+  type: list
+  elements: str
+  sample: ["Xen runs without dom0_max_vcpus=2"]
+hidden_at_boot:
+  description: Whether the running kernel was told to hide just the devices in O(hide).
+  returned: success
+  type: bool
+  sample: false
+"""
+
+from ansible_collections.xen.driver_domains.plugins.module_utils._dom0_boot import BootOptions, hidden_at_boot, plan_boot, reboot_reasons
+from ansible_collections.xen.driver_domains.plugins.module_utils._files import read_text
+from ansible_collections.xen.driver_domains.plugins.module_utils._module import Plan, run_module
+from ansible_collections.xen.driver_domains.plugins.module_utils._runner import Runner
+from ansible_collections.xen.driver_domains.plugins.module_utils._xl import Xl, require_root, xen_version
+
+ARGUMENTS = {
+    "hypervisor_options": {"type": "list", "elements": "str", "default": []},
+    "kernel_options": {"type": "list", "elements": "str", "default": []},
+    "hide": {"type": "list", "elements": "str", "default": []},
+    "load_after_pciback": {"type": "list", "elements": "str", "default": []},
+    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+}
+
+
+def prepare(parameters: dict, check_mode: bool) -> Plan:
+    """Read the host and plan."""
+    require_root()
+    if parameters["state"] == "absent":
+        plan = plan_boot(None, Runner())
+        plan.results = {"reboot_required": False, "reboot_reasons": [], "hidden_at_boot": False}
+        return plan
+    options = BootOptions(
+        hypervisor=tuple(parameters["hypervisor_options"]),
+        kernel=tuple(parameters["kernel_options"]),
+        hide=tuple(parameters["hide"]),
+        load_after_pciback=tuple(parameters["load_after_pciback"]),
+    )
+    plan = plan_boot(options, Runner())
+    kernel_line = read_text("/proc/cmdline") or ""
+    hypervisor_line = Xl().info().get("xen_commandline", "") if xen_version() else ""
+    reasons = reboot_reasons(options, hypervisor_line, kernel_line)
+    plan.results = {"reboot_required": bool(reasons), "reboot_reasons": reasons, "hidden_at_boot": hidden_at_boot(options, kernel_line)}
+    return plan
+
+
+def main() -> None:
+    """Run the module."""
+    run_module(ARGUMENTS, prepare)
+
+
+if __name__ == "__main__":
+    main()

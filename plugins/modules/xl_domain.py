@@ -1,0 +1,435 @@
+#!/usr/bin/python
+# Copyright (c) 2026, the xen.driver_domains authors
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: xl_domain
+short_description: Domains of a Xen host, with definitions in /etc/xen
+version_added: 0.1.0
+description:
+  - Writes the definitions of domains as files for C(xl), starts and stops the domains, and waits until they serve.
+  - One call handles any number of domains. Domains are started in the order given, and a domain whose backends are in the same
+    call is started when those are ready.
+  - A running domain whose definition changed is reported in RV(pending_restart) and left alone, unless O(restart_changed=true).
+author:
+  - The xen.driver_domains authors (@xen-driver-domains)
+extends_documentation_fragment:
+  - xen.driver_domains.attributes
+options:
+  domains:
+    description: The domains. Others on the host are left alone.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      name:
+        description: Name of the domain; also names its definition file.
+        type: str
+        required: true
+      state:
+        description:
+          - V(running) - defined, started, and serving.
+          - V(stopped) - defined and shut down.
+          - V(present) - defined; whether it runs is left as it is.
+          - V(absent) - shut down, definition and autostart link removed. Disks and images are never removed.
+        type: str
+        choices: [running, stopped, present, absent]
+        default: running
+      autostart:
+        description: Whether C(xendomains) starts the domain with the host, by a link in C(/etc/xen/auto).
+        type: bool
+        default: false
+      type:
+        description: Kind of guest. An x86 V(pvh) domain can not own PCI devices.
+        type: str
+        choices: [pv, pvh, hvm]
+        default: pv
+      memory:
+        description: Memory in MiB. Required unless O(domains[].state=absent).
+        type: int
+      maxmem:
+        description: Memory in MiB that the domain may grow to. A domain with PCI devices can not grow.
+        type: int
+      vcpus:
+        description: Number of virtual CPUs.
+        type: int
+        default: 1
+      kernel:
+        description: Path of the kernel in dom0.
+        type: path
+      ramdisk:
+        description: Path of the initial ramdisk in dom0.
+        type: path
+      cmdline:
+        description: Kernel command line. A PV guest gets at most 1023 bytes of it.
+        type: str
+      driver_domain:
+        description: Whether the domain may act as a backend for other domains.
+        type: bool
+        default: false
+      pci:
+        description: PCI devices that the domain owns.
+        type: list
+        elements: dict
+        suboptions:
+          device:
+            description: Name of the device in O(pci_devices).
+            type: str
+            required: true
+          permissive:
+            description: Whether the domain may write all of the configuration space. Less safe.
+            type: bool
+          msitranslate:
+            description: See C(xl-pci-configuration(5\)).
+            type: bool
+          power_mgmt:
+            description: See C(xl-pci-configuration(5\)); HVM only.
+            type: bool
+          rdm_policy:
+            description: What to do about reserved device memory; HVM only.
+            type: str
+            choices: [strict, relaxed]
+      vifs:
+        description: Virtual network interfaces, in order.
+        type: list
+        elements: dict
+        suboptions:
+          mac:
+            description: MAC address. By default one that is derived from the domain's name and the vif's place, the same at every run.
+            type: str
+          bridge:
+            description: Bridge in the backend domain that the vif becomes a port of.
+            type: str
+          backend:
+            description: Name of the domain that serves the vif; dom0 by default.
+            type: str
+          type:
+            description: See C(xl-network-configuration(5\)).
+            type: str
+            choices: [vif, ioemu]
+          model:
+            description: See C(xl-network-configuration(5\)).
+            type: str
+          script:
+            description: Hotplug script; runs in the backend domain.
+            type: str
+          ip:
+            description: Address that the hotplug script is told.
+            type: str
+          vifname:
+            description: Name of the interface in the backend domain.
+            type: str
+          rate:
+            description: Limit of the outgoing rate, for example V(10MB/s).
+            type: str
+          mtu:
+            description: MTU of the interface.
+            type: int
+          trusted:
+            description: Whether the frontend trusts its backend.
+            type: bool
+      disks:
+        description: Virtual disks, in order.
+        type: list
+        elements: dict
+        suboptions:
+          target:
+            description: Block device or image file, a path in dom0 or in the backend domain.
+            type: str
+            required: true
+          source:
+            description:
+              - Image file in dom0 that O(domains[].disks[].target) is copied from when it does not exist.
+              - An existing disk is never overwritten.
+            type: path
+          vdev:
+            description: Name in the guest, for example V(xvda).
+            type: str
+            required: true
+          format:
+            description: Format of the target.
+            type: str
+            choices: [raw, qcow2, qcow, vhd, qed]
+            default: raw
+          access:
+            description: Whether the guest may write.
+            type: str
+            choices: [rw, ro]
+            default: rw
+          backend:
+            description: Name of the domain that serves the disk; dom0 by default.
+            type: str
+          backendtype:
+            description: See C(xl-disk-configuration(5\)).
+            type: str
+            choices: [phy, qdisk]
+          script:
+            description: Hotplug script of the disk.
+            type: str
+      on_poweroff:
+        description: What happens when the domain shuts itself down.
+        type: str
+        choices: &actions [destroy, restart, rename-restart, preserve, coredump-destroy, coredump-restart, soft-reset]
+      on_reboot:
+        description: What happens when the domain reboots itself.
+        type: str
+        choices: *actions
+      on_crash:
+        description: What happens when the domain crashes.
+        type: str
+        choices: *actions
+      options:
+        description: Any other setting of C(xl.cfg(5\)), as text, number, boolean or list. Not those that have a parameter here.
+        type: dict
+      ready:
+        description:
+          - How the domain tells that it serves - a XenStore key below its home that gets a certain value.
+          - Without it a domain counts as ready when all of its vifs are connected.
+        type: dict
+        suboptions:
+          key:
+            description: Path of the key, relative to C(/local/domain/DOMID).
+            type: str
+            required: true
+          value:
+            description: Value that means ready. The value V(error) means that it failed.
+            type: str
+            required: true
+          error_key:
+            description: Path of the key that then says why.
+            type: str
+      wait_timeout:
+        description: Seconds to wait until the domain is ready and its vifs are connected.
+        type: float
+        default: 300
+  pci_devices:
+    description: The devices that O(domains[].pci) calls by name. See M(xen.driver_domains.xl_pci_assignable) for how to match.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: Name of the device.
+        type: str
+        required: true
+      match:
+        description: What identifies it. See M(xen.driver_domains.xl_pci_assignable).
+        type: dict
+        required: true
+  restart_changed:
+    description: Whether a running domain is restarted when its definition changed or a backend of it is gone.
+    type: bool
+    default: false
+  force:
+    description:
+      - Guard rails to override, by name.
+      - V(serves_clients) - stop a domain although others use its backends.
+      - V(foreign_definition) - overwrite a definition that somebody else wrote.
+      - V(destroy) - end a domain that does not shut down in time.
+    type: list
+    elements: str
+    choices: [serves_clients, foreign_definition, destroy]
+    default: []
+  create_timeout:
+    description: Seconds that C(xl create) may take for one domain.
+    type: float
+    default: 180
+  shutdown_timeout:
+    description: Seconds that a domain may take to shut down.
+    type: float
+    default: 90
+seealso:
+  - module: xen.driver_domains.xl_domain_info
+  - module: xen.driver_domains.xl_pci_assignable
+"""
+
+EXAMPLES = r"""
+- name: A driver domain with a network card, and a guest that it serves
+  xen.driver_domains.xl_domain:
+    pci_devices:
+      - {name: uplink0, match: {mac: "52:54:00:aa:00:02"}}
+    domains:
+      - name: net-dd
+        memory: 256
+        kernel: /var/lib/xen/images/vmlinux
+        ramdisk: /var/lib/xen/images/net-dd.cpio.gz
+        cmdline: console=hvc0 iommu=soft
+        driver_domain: true
+        autostart: true
+        pci:
+          - device: uplink0
+      - name: web1
+        memory: 512
+        kernel: /var/lib/xen/images/vmlinux
+        cmdline: root=/dev/xvda console=hvc0
+        disks:
+          - {vdev: xvda, target: /var/lib/xen/images/web1.img}
+        vifs:
+          - {backend: net-dd, bridge: xenbr0, mac: "00:16:3e:00:00:11"}
+
+- name: A guest is gone for good
+  xen.driver_domains.xl_domain:
+    domains:
+      - name: web1
+        state: absent
+"""
+
+RETURN = r"""
+actions:
+  description: What was done, in order; in check mode, what would be done.
+  returned: always
+  type: list
+  elements: str
+  sample: ["write /etc/xen/web1.cfg", "start domain web1"]
+domains:
+  description: The domains as they are now. In check mode only their names and the wanted states.
+  returned: success
+  type: list
+  elements: dict
+  sample:
+    - name: web1
+      state: running
+      domid: 7
+      vifs:
+        - devid: 0
+          mac: "00:16:3e:00:00:11"
+          backend: net-dd
+          backend_id: 6
+          bridge: xenbr0
+          frontend_state: "4"
+          backend_state: "4"
+          hotplug_status: connected
+          hotplug_error: ""
+          backend_path: /local/domain/6/backend/vif/7/0
+          connected: true
+pending_restart:
+  description: Domains that run with an outdated definition, or with a vif whose backend is gone.
+  returned: success
+  type: list
+  elements: str
+  sample: [net-dd]
+"""
+
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain_definition import definitions
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain_plan import DomainPlanner, Places, Policy
+from ansible_collections.xen.driver_domains.plugins.module_utils._module import Plan, run_module
+from ansible_collections.xen.driver_domains.plugins.module_utils._pci import resolve_names
+from ansible_collections.xen.driver_domains.plugins.module_utils._runner import Runner
+from ansible_collections.xen.driver_domains.plugins.module_utils._xenstore import XenStore
+from ansible_collections.xen.driver_domains.plugins.module_utils._xl import Xl, require_dom0
+
+ACTIONS = ["destroy", "restart", "rename-restart", "preserve", "coredump-destroy", "coredump-restart", "soft-reset"]
+
+ARGUMENTS = {
+    "domains": {
+        "type": "list",
+        "elements": "dict",
+        "required": True,
+        "options": {
+            "name": {"type": "str", "required": True},
+            "state": {"type": "str", "choices": ["running", "stopped", "present", "absent"], "default": "running"},
+            "autostart": {"type": "bool", "default": False},
+            "type": {"type": "str", "choices": ["pv", "pvh", "hvm"], "default": "pv"},
+            "memory": {"type": "int"},
+            "maxmem": {"type": "int"},
+            "vcpus": {"type": "int", "default": 1},
+            "kernel": {"type": "path"},
+            "ramdisk": {"type": "path"},
+            "cmdline": {"type": "str"},
+            "driver_domain": {"type": "bool", "default": False},
+            "pci": {
+                "type": "list",
+                "elements": "dict",
+                "options": {
+                    "device": {"type": "str", "required": True},
+                    "permissive": {"type": "bool"},
+                    "msitranslate": {"type": "bool"},
+                    "power_mgmt": {"type": "bool"},
+                    "rdm_policy": {"type": "str", "choices": ["strict", "relaxed"]},
+                },
+            },
+            "vifs": {
+                "type": "list",
+                "elements": "dict",
+                "options": {
+                    "mac": {"type": "str"},
+                    "bridge": {"type": "str"},
+                    "backend": {"type": "str"},
+                    "type": {"type": "str", "choices": ["vif", "ioemu"]},
+                    "model": {"type": "str"},
+                    "script": {"type": "str"},
+                    "ip": {"type": "str"},
+                    "vifname": {"type": "str"},
+                    "rate": {"type": "str"},
+                    "mtu": {"type": "int"},
+                    "trusted": {"type": "bool"},
+                },
+            },
+            "disks": {
+                "type": "list",
+                "elements": "dict",
+                "options": {
+                    "target": {"type": "str", "required": True},
+                    "source": {"type": "path"},
+                    "vdev": {"type": "str", "required": True},
+                    "format": {"type": "str", "choices": ["raw", "qcow2", "qcow", "vhd", "qed"], "default": "raw"},
+                    "access": {"type": "str", "choices": ["rw", "ro"], "default": "rw"},
+                    "backend": {"type": "str"},
+                    "backendtype": {"type": "str", "choices": ["phy", "qdisk"]},
+                    "script": {"type": "str"},
+                },
+            },
+            "on_poweroff": {"type": "str", "choices": ACTIONS},
+            "on_reboot": {"type": "str", "choices": ACTIONS},
+            "on_crash": {"type": "str", "choices": ACTIONS},
+            "options": {"type": "dict"},
+            "ready": {
+                "type": "dict",
+                "no_log": False,
+                "options": {
+                    "key": {"type": "str", "required": True, "no_log": False},
+                    "value": {"type": "str", "required": True},
+                    "error_key": {"type": "str", "no_log": False},
+                },
+            },
+            "wait_timeout": {"type": "float", "default": 300},
+        },
+    },
+    "pci_devices": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {"name": {"type": "str", "required": True}, "match": {"type": "dict", "required": True}},
+    },
+    "restart_changed": {"type": "bool", "default": False},
+    "force": {"type": "list", "elements": "str", "choices": ["serves_clients", "foreign_definition", "destroy"], "default": []},
+    "create_timeout": {"type": "float", "default": 180},
+    "shutdown_timeout": {"type": "float", "default": 90},
+}
+
+
+def prepare(parameters: dict, check_mode: bool) -> Plan:
+    """Read the host and plan."""
+    require_dom0()
+    wanted = definitions(parameters["domains"], resolve_names(parameters["pci_devices"]))
+    policy = Policy(
+        restart_changed=parameters["restart_changed"],
+        force=tuple(parameters["force"]),
+        create_timeout=parameters["create_timeout"],
+        shutdown_timeout=parameters["shutdown_timeout"],
+        check_mode=check_mode,
+    )
+    runner = Runner()
+    return DomainPlanner(runner, Xl(runner), XenStore(), Places(), policy).plan(wanted)
+
+
+def main() -> None:
+    """Run the module."""
+    run_module(ARGUMENTS, prepare)
+
+
+if __name__ == "__main__":
+    main()

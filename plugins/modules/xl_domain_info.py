@@ -1,0 +1,101 @@
+#!/usr/bin/python
+# Copyright (c) 2026, the xen.driver_domains authors
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: xl_domain_info
+short_description: The domains of a Xen host, their vifs and their backends
+version_added: 0.1.0
+description:
+  - Lists the running domains with their memory and state, and what XenStore says of their network interfaces.
+author:
+  - The xen.driver_domains authors (@xen-driver-domains)
+extends_documentation_fragment:
+  - xen.driver_domains.attributes.info_module
+options:
+  names:
+    description: Only these domains. A name that no running domain has is left out of the result.
+    type: list
+    elements: str
+seealso:
+  - module: xen.driver_domains.xl_domain
+"""
+
+EXAMPLES = r"""
+- name: Look at the guests
+  xen.driver_domains.xl_domain_info:
+    names: [web1, web2]
+  register: guests
+
+- name: Every interface works
+  ansible.builtin.assert:
+    that: guests.domains | map(attribute='vifs') | flatten | rejectattr('connected') | length == 0
+"""
+
+RETURN = r"""
+domains:
+  description: The domains, in the order of their domids.
+  returned: success
+  type: list
+  elements: dict
+  sample:
+    - name: web1
+      domid: 7
+      memory: 512
+      vcpus: 1
+      alive: true
+      flags: b
+      vifs:
+        - devid: 0
+          mac: "00:16:3e:00:00:11"
+          backend: net-dd
+          backend_id: 6
+          bridge: xenbr0
+          frontend_state: "4"
+          backend_state: "4"
+          hotplug_status: connected
+          hotplug_error: ""
+          backend_path: /local/domain/6/backend/vif/7/0
+          connected: true
+"""
+
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain_status import vif_status
+from ansible_collections.xen.driver_domains.plugins.module_utils._module import Plan, run_module
+from ansible_collections.xen.driver_domains.plugins.module_utils._xenstore import XenStore
+from ansible_collections.xen.driver_domains.plugins.module_utils._xl import Xl, require_dom0
+
+
+def prepare(parameters: dict, check_mode: bool) -> Plan:
+    """Read the host."""
+    require_dom0()
+    store = XenStore()
+    wanted = parameters["names"]
+    return Plan(
+        results={
+            "domains": [
+                {
+                    "name": domain.name,
+                    "domid": domain.domid,
+                    "memory": domain.memory,
+                    "vcpus": domain.vcpus,
+                    "alive": domain.alive,
+                    "flags": domain.flags,
+                    "vifs": [vif.as_dict() for vif in vif_status(store, domain.domid)],
+                }
+                for domain in Xl().list()
+                if wanted is None or domain.name in wanted
+            ]
+        }
+    )
+
+
+def main() -> None:
+    """Run the module."""
+    run_module({"names": {"type": "list", "elements": "str"}}, prepare)
+
+
+if __name__ == "__main__":
+    main()

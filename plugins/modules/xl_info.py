@@ -1,0 +1,98 @@
+#!/usr/bin/python
+# Copyright (c) 2026, the xen.driver_domains authors
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: xl_info
+short_description: What a Xen host is and can
+version_added: 0.1.0
+description:
+  - Tells whether the host runs under Xen, which version, whether it has an IOMMU, and how much memory is free.
+  - Works on hosts that do not run Xen, too, and needs no root there.
+author:
+  - The xen.driver_domains authors (@xen-driver-domains)
+extends_documentation_fragment:
+  - xen.driver_domains.attributes.info_module
+options: {}
+seealso:
+  - module: xen.driver_domains.xl_domain_info
+"""
+
+EXAMPLES = r"""
+- name: Look at the host
+  xen.driver_domains.xl_info:
+  register: host
+
+- name: Devices can be passed through
+  ansible.builtin.assert:
+    that: host.iommu
+"""
+
+RETURN = r"""
+xen:
+  description: Whether the host runs under Xen.
+  returned: success
+  type: bool
+  sample: true
+dom0:
+  description: Whether this is the control domain.
+  returned: success
+  type: bool
+  sample: true
+version:
+  description: Version of the running hypervisor, or an empty string.
+  returned: success
+  type: str
+  sample: "4.20"
+iommu:
+  description: Whether devices can be passed through.
+  returned: success
+  type: bool
+  sample: true
+free_memory:
+  description: Memory in MiB that no domain has; 0 on a host without Xen.
+  returned: success
+  type: int
+  sample: 2048
+info:
+  description: What C(xl info) prints, by key.
+  returned: success
+  type: dict
+  sample: {"xen_commandline": "placeholder dom0_mem=1024M,max:1024M", "virt_caps": "pv hvm pv_directio hvm_directio"}
+"""
+
+from ansible_collections.xen.driver_domains.plugins.module_utils._files import read_text
+from ansible_collections.xen.driver_domains.plugins.module_utils._module import Plan, run_module
+from ansible_collections.xen.driver_domains.plugins.module_utils._xl import Xl, has_iommu, require_root, xen_version
+
+
+def prepare(parameters: dict, check_mode: bool) -> Plan:
+    """Read the host."""
+    version = xen_version()
+    dom0 = version is not None and "control_d" in (read_text("/proc/xen/capabilities") or "control_d")
+    info = {}
+    if dom0:
+        require_root()
+        info = Xl().info()
+    return Plan(
+        results={
+            "xen": version is not None,
+            "dom0": dom0,
+            "version": ".".join(map(str, version)) if version else "",
+            "iommu": has_iommu(info),
+            "free_memory": int(info.get("free_memory", 0)),
+            "info": info,
+        }
+    )
+
+
+def main() -> None:
+    """Run the module."""
+    run_module({}, prepare)
+
+
+if __name__ == "__main__":
+    main()

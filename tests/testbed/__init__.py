@@ -1,0 +1,1 @@
+"""A nested Xen on emulated hardware, to test the collection on."""
