@@ -272,7 +272,7 @@ class DomainPlanner:
     def _guard_clients(self, name: str, running: t.Mapping[str, Domain], going: set[str]) -> None:
         domid = running[name].domid
         for kind in ("vif", "vbd"):
-            for client in self._store.directory(f"/local/domain/{domid}/backend/{kind}") or []:
+            for client in self._store.ls(f"/local/domain/{domid}/backend/{kind}"):
                 client_name = next((d.name for d in running.values() if str(d.domid) == client and _alive(d)), None)
                 if client_name and client_name not in going:
                     self._plan.refuse("serves_clients", name, f"it serves the {kind} of the running domain {client_name}")
@@ -369,7 +369,7 @@ class DomainPlanner:
         home = f"/local/domain/{domid}"
         missing = "it does not answer"
 
-        def served() -> bool:
+        def served(_values: dict[str, str | None]) -> bool:
             nonlocal missing
             if self._store.read_text(f"{home}/name") is None:
                 raise DriverDomainsError(
@@ -379,8 +379,9 @@ class DomainPlanner:
             missing = vif_trouble(self._store, domain.name, domid, domain.vif_count) or is_ready(self._store, domain, home)
             return not missing
 
-        watched = [f"{home}/device", f"{home}/data", "@releaseDomain"]
-        watched += [f"{vif.backend_path}" for vif in vif_status(self._store, domid)]
+        # Changes below a watched node wake the wait, and so does the removal of the domain's home when it goes away.
+        watched = [f"{home}/name", f"{home}/device", f"{home}/data"]
+        watched += [vif.backend_path for vif in vif_status(self._store, domid) if vif.backend_path]
         try:
             self._store.wait_for(watched, served, domain.wait_timeout)
         except TimedOut as exc:

@@ -48,30 +48,37 @@ class Vif:
 
 def vif_status(store: XenStore, domid: int) -> list[Vif]:
     """Return the vifs of a domain in the order of their device numbers."""
-    frontends = f"/local/domain/{domid}/device/vif"
+    home = f"/local/domain/{domid}/device/vif"
+    devids = sorted((name for name in store.ls(home) if name.isdecimal()), key=int)
+    if not devids:
+        return []
+    frontend_keys = ("backend", "backend-id", "mac", "state")
+    fronts = store.read_texts(f"{home}/{devid}/{key}" for devid in devids for key in frontend_keys)
+    paths = {devid: fronts[f"{home}/{devid}/backend"] for devid in devids}
+    backs = store.read_texts(f"{path}/{key}" for path in paths.values() if path for key in ("state", "hotplug-status", "hotplug-error", "bridge"))
     names = store.domains()
-    vifs = []
-    for devid in sorted(store.directory(frontends) or [], key=int):
-        frontend = f"{frontends}/{devid}"
-        backend_id = int(store.read_text(f"{frontend}/backend-id") or 0)
-        backend = store.read_text(f"{frontend}/backend") or ""
-        keys = ("state", "hotplug-status", "hotplug-error", "bridge")
-        state, status, error, bridge = [(store.read_text(f"{backend}/{key}") or "") if backend else "" for key in keys]
-        vifs.append(
-            Vif(
-                devid=int(devid),
-                mac=store.read_text(f"{frontend}/mac") or "",
-                backend=names.get(backend_id, ""),
-                backend_id=backend_id,
-                bridge=bridge,
-                frontend_state=store.read_text(f"{frontend}/state") or "",
-                backend_state=state,
-                hotplug_status=status,
-                hotplug_error=error,
-                backend_path=backend,
-            )
+
+    def vif(devid: str) -> Vif:
+        backend_path = paths[devid] or ""
+        backend_id = int(fronts[f"{home}/{devid}/backend-id"] or 0)
+
+        def back(key: str) -> str:
+            return backs.get(f"{backend_path}/{key}") or ""
+
+        return Vif(
+            devid=int(devid),
+            mac=fronts[f"{home}/{devid}/mac"] or "",
+            backend=names.get(backend_id, ""),
+            backend_id=backend_id,
+            bridge=back("bridge"),
+            frontend_state=fronts[f"{home}/{devid}/state"] or "",
+            backend_state=back("state"),
+            hotplug_status=back("hotplug-status"),
+            hotplug_error=back("hotplug-error"),
+            backend_path=backend_path,
         )
-    return vifs
+
+    return [vif(devid) for devid in devids]
 
 
 def vif_trouble(store: XenStore, name: str, domid: int, expected: int) -> str:

@@ -207,13 +207,9 @@ class XenStore:
             raise reply
 
     def directory(self, path: str) -> list[str]:
-        """Return the sorted names of the nodes right below one; a missing node is an error with C(ENOENT)."""
-        return self._names(path, self._exchange([self._request(_DIRECTORY, path)])[0])
-
-    def ls(self, path: str) -> list[str]:
         """Return the sorted names of the nodes right below one; a missing node has none."""
         try:
-            return self.directory(path)
+            return self._names(path, self._exchange([self._request(_DIRECTORY, path)])[0])
         except XenStoreError as exc:
             if exc.errno_name == "ENOENT":
                 return []
@@ -269,7 +265,7 @@ class XenStore:
 
     def domains(self) -> dict[int, str]:
         """Return the names of the running domains by their number; a domain that has no name yet is left out."""
-        paths = {int(domid): f"/local/domain/{domid}/name" for domid in self.ls("/local/domain") if domid.isdecimal()}
+        paths = {int(domid): f"/local/domain/{domid}/name" for domid in self.directory("/local/domain") if domid.isdecimal()}
         names = self.read_texts(paths.values())
         return {domid: name for domid, path in sorted(paths.items()) for name in [names[path]] if name is not None}
 

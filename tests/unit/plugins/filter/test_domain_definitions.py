@@ -1,0 +1,102 @@
+# Copyright (c) 2026, the xen.driver_domains authors
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""From the inventory's model to the modules' parameters."""
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+from ansible.errors import AnsibleFilterError
+from ansible_collections.xen.driver_domains.plugins.filter.domain_definitions import FilterModule
+
+FILTERS = FilterModule().filters()
+DEVICES = [
+    {"name": "uplink0", "mac": "52:54:00:aa:00:02", "kernel_modules": ["e1000e"]},
+    {"name": "uplink1", "mac": "52:54:00:aa:00:03", "kernel_modules": ["igb"]},
+    {"name": "disk0", "mac": "", "kernel_modules": ["nvme"]},
+]
+NET = {"name": "net-dd", "pci": ["uplink0", {"device": "uplink1", "permissive": True}], "bridges": [{"name": "xenbr0", "ports": ["uplink0"], "address": "10.0.3.9/24"}]}
+IMAGES = {
+    "net-dd": {"kernel": "/i/k", "ramdisk": "/i/dd", "disk": ""},
+    "guest-minimal": {"kernel": "/i/k", "ramdisk": "/i/g", "disk": ""},
+    "guest-debian": {"kernel": "/i/k", "ramdisk": "/i/r", "disk": "/i/d"},
+}
+
+
+def definitions(domain: dict[str, t.Any], role: str, **options: t.Any) -> dict[str, t.Any]:
+    (definition,) = FILTERS["domain_definitions"]([domain], role, IMAGES, DEVICES, **options)
+    return definition
+
+
+def test_driver_domain() -> None:
+    definition = definitions(NET, "driver_domain")
+    assert definition["cmdline"].split() == [
+        "console=hvc0",
+        "net.ifnames=0",
+        "boot=xendd",
+        "iommu=soft",
+        "xendd.hostname=net-dd",
+        "xendd.backend=1",
+        "xendd.bridge=xenbr0,52:54:00:aa:00:02",
+        "xendd.address=xenbr0,10.0.3.9/24",
+    ]
+    assert definition["pci"] == [{"device": "uplink0"}, {"device": "uplink1", "permissive": True}]
+    assert (definition["kernel"], definition["ramdisk"], definition["memory"], definition["driver_domain"]) == ("/i/k", "/i/dd", 256, True)
+    assert definition["ready"]["key"] == "data/driver-domain/status"
+    assert "bridges" not in definition
+    assert "image" not in definition
+
+
+def test_driver_domains_have_an_image_each_with_the_modules_of_their_devices() -> None:
+    second = {"name": "dd2", "pci": ["uplink1"], "packages": ["tcpdump"]}
+    assert FILTERS["domain_images"]([NET, second], "driver_domain", DEVICES) == [
+        {"name": "net-dd", "profile": "minimal", "backends": ["vif"], "modules": ["e1000e", "igb"]},
+        {"name": "dd2", "profile": "minimal", "backends": ["vif"], "modules": ["igb"], "packages": ["tcpdump"]},
+    ]
+
+
+def test_plain_guests_share_the_image_of_a_profile() -> None:
+    guests = [{"name": "a", "image": "minimal"}, {"name": "b", "image": "minimal"}, {"name": "c"}, {"name": "d", "kernel": "/k"}, {"name": "e", "image": "none"}]
+    assert [image["name"] for image in FILTERS["domain_images"](guests, "domu")] == ["guest-minimal", "guest-debian"]
+
+
+def test_guest_with_a_disk_image_gets_a_disk_of_its_own() -> None:
+    guest = {"name": "web1", "vifs": [{"backend": "net-dd", "bridge": "xenbr0", "address": "10.0.3.5/24", "gateway": "10.0.3.2"}], "disks": [{"vdev": "xvdb", "target": "/data"}]}
+    definition = definitions(guest, "domu", disk_dir="/disks")
+    assert definition["disks"] == [{"vdev": "xvda", "target": "/disks/web1.img", "source": "/i/d"}, {"vdev": "xvdb", "target": "/data"}]
+    assert definition["vifs"] == [{"backend": "net-dd", "bridge": "xenbr0"}]
+    assert "root=/dev/xvda rw" in definition["cmdline"]
+    assert "xendd.address=eth0,10.0.3.5/24,10.0.3.2" in definition["cmdline"]
+    assert "boot=xendd" not in definition["cmdline"]
+
+
+def test_a_kernel_of_the_users_own_needs_no_image() -> None:
+    definition = definitions({"name": "own", "kernel": "/k", "ramdisk": "/r", "cmdline": "quiet"}, "domu")
+    assert (definition["kernel"], definition["ramdisk"]) == ("/k", "/r")
+    assert "ready" not in definition
+    assert definition["cmdline"].endswith(" quiet")
+
+
+def test_absent_needs_nothing_but_the_name() -> None:
+    assert FILTERS["domain_definitions"]([{**NET, "state": "absent"}], "driver_domain", {}) == [{"name": "net-dd", "state": "absent"}]
+    assert FILTERS["domain_images"]([{**NET, "state": "absent"}], "driver_domain", DEVICES) == []
+
+
+@pytest.mark.parametrize(("state", "own", "expected"), [("stopped", None, "stopped"), ("stopped", "running", "running"), ("running", None, "running")])
+def test_state_of_the_role_and_of_the_domain(state: str, own: str | None, expected: str) -> None:
+    domain = {**NET, **({"state": own} if own else {})}
+    assert definitions(domain, "driver_domain", state=state)["state"] == expected
+
+
+@pytest.mark.parametrize(("port", "problem"), [("nic9", "none of the devices"), ("disk0", "without a known MAC")])
+def test_a_port_must_be_a_network_card(port: str, problem: str) -> None:
+    with pytest.raises(AnsibleFilterError, match=problem):
+        definitions({"name": "net-dd", "bridges": [{"name": "br", "ports": [port]}]}, "driver_domain")
+
+
+def test_an_unknown_role_is_refused() -> None:
+    with pytest.raises(AnsibleFilterError, match="'dom0' is not a role"):
+        FILTERS["domain_images"]([], "dom0")

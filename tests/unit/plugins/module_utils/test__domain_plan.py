@@ -1,0 +1,231 @@
+# Copyright (c) 2026, the xen.driver_domains authors
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""From the wanted domains and a host to actions; every mutating call of the host is counted."""
+
+from __future__ import annotations
+
+import os
+import typing as t
+from pathlib import Path
+
+import pytest
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain_definition import MARKER
+from ansible_collections.xen.driver_domains.plugins.module_utils._errors import DriverDomainsError, InvalidInput, NotOnThisHost, Refused, TimedOut
+
+from .fake_host import FakeHost
+
+READY = {"key": "data/driver-domain/status", "value": "ready", "error_key": "data/driver-domain/error"}
+UPLINK = {"uplink0": "0000:03:00.0"}
+DRIVER = {"name": "net-dd", "driver_domain": True, "autostart": True, "pci": [{"device": "uplink0"}], "ready": READY}
+GUEST = {"name": "web1", "vifs": [{"backend": "net-dd", "bridge": "xenbr0"}]}
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> FakeHost:
+    host = FakeHost(tmp_path)
+    host.hold("0000:03:00.0")
+    return host
+
+
+def files(root: Path) -> dict[str, str]:
+    return {str(path.relative_to(root)): path.read_text() for path in sorted(root.rglob("*")) if path.is_file()}
+
+
+def test_first_run_second_run_and_undoing(host: FakeHost) -> None:
+    first = host.run_plan([DRIVER, GUEST], UPLINK)
+    assert host.calls == [("create", "net-dd"), ("create", "web1")]
+    assert [(d["name"], d["state"]) for d in first.results["domains"]] == [("net-dd", "running"), ("web1", "running")]
+    assert first.results["domains"][1]["vifs"][0]["connected"]
+    assert os.readlink(host.places.link("net-dd")) == host.places.definition("net-dd")
+    host.calls.clear()
+    before = files(host.root)
+
+    second = host.run_plan([DRIVER, GUEST], UPLINK)
+    assert (second.actions, host.calls, files(host.root)) == ([], [], before)
+
+    host.run_plan([{"name": name, "state": "absent"} for name in ("net-dd", "web1")])
+    assert host.calls == [("shutdown", "web1"), ("shutdown", "net-dd")]
+    assert not os.path.lexists(host.places.link("net-dd"))
+    assert list(Path(host.places.definitions).glob("*.cfg")) == []
+
+
+def test_check_mode_writes_nothing_and_warns_of_what_is_not_there_yet(host: FakeHost) -> None:
+    before = files(host.root)
+    plan = host.run_plan([{**GUEST, "kernel": "/not/there"}], check_mode=True)
+    assert (host.calls, files(host.root)) == ([], before)
+    assert [action.description.split("/")[0] for action in plan.actions] == ["write ", "start domain web1"]
+    assert len(plan.warnings) == 2
+    assert "/not/there does not exist" in plan.warnings[0] + plan.warnings[1]
+
+
+#: state wanted, how the domain is (None: not there), the calls that follow
+TRANSITIONS: list[tuple[str, str | None, list[tuple[str, ...]]]] = [
+    ("running", None, [("create", "web1")]),
+    ("running", "b", []),
+    ("running", "p", []),
+    ("running", "c", [("destroy", "web1"), ("create", "web1")]),
+    ("running", "s", [("destroy", "web1"), ("create", "web1")]),
+    ("present", None, []),
+    ("present", "b", []),
+    ("stopped", None, []),
+    ("stopped", "b", [("shutdown", "web1")]),
+    ("absent", None, []),
+    ("absent", "b", [("shutdown", "web1")]),
+]
+
+
+@pytest.mark.parametrize(("state", "flags", "calls"), TRANSITIONS)
+def test_transitions(state: str, flags: str | None, calls: list[tuple[str, ...]], host: FakeHost) -> None:
+    if flags:
+        host.add("web1", flags)
+    host.run_plan([{"name": "web1", "state": state}])
+    assert host.calls == calls
+    host.calls.clear()
+    assert host.run_plan([{"name": "web1", "state": state}]).actions == []
+    assert host.calls == []
+
+
+def test_a_changed_definition_is_reported_and_the_domain_left_alone(host: FakeHost) -> None:
+    host.run_plan([{"name": "web1"}])
+    host.calls.clear()
+    plan = host.run_plan([{"name": "web1", "memory": 256}])
+    assert host.calls == []
+    assert plan.results["pending_restart"] == ["web1"]
+    assert "restart_changed" in plan.warnings[0]
+    assert "memory = 256" in Path(host.places.definition("web1")).read_text()
+    again = host.run_plan([{"name": "web1", "memory": 256}])
+    assert (again.actions, again.results["pending_restart"]) == ([], ["web1"])
+
+
+def test_a_changed_definition_restarts_where_the_user_allows_it(host: FakeHost) -> None:
+    host.run_plan([{"name": "web1"}])
+    host.calls.clear()
+    plan = host.run_plan([{"name": "web1", "memory": 256}], restart_changed=True)
+    assert host.calls == [("shutdown", "web1"), ("create", "web1")]
+    assert plan.results["pending_restart"] == []
+
+
+def test_a_vif_whose_backend_is_gone_needs_a_restart(host: FakeHost) -> None:
+    host.run_plan([DRIVER, GUEST], UPLINK)
+    host.remove("net-dd")
+    host.calls.clear()
+    plan = host.run_plan([DRIVER, GUEST], UPLINK, restart_changed=True)
+    assert host.calls == [("shutdown", "web1"), ("create", "net-dd"), ("create", "web1")]
+    assert plan.results["domains"][1]["vifs"][0]["connected"]
+
+
+def test_a_driver_domain_that_serves_is_not_stopped(host: FakeHost) -> None:
+    host.run_plan([DRIVER, GUEST], UPLINK)
+    host.calls.clear()
+    with pytest.raises(Refused, match=r"net-dd: it serves the vif of the running domain web1.*force: \[serves_clients\]"):
+        host.run_plan([{"name": "net-dd", "state": "absent"}])
+    assert host.calls == []
+    host.run_plan([{"name": "net-dd", "state": "absent"}], force=("serves_clients",))
+    assert host.calls == [("shutdown", "net-dd")]
+
+
+def test_a_domain_that_does_not_shut_down(host: FakeHost) -> None:
+    host.add("web1")
+    host.deaf.add("web1")
+    with pytest.raises(TimedOut, match="did not shut down"):
+        host.run_plan([{"name": "web1", "state": "stopped"}])
+    host.run_plan([{"name": "web1", "state": "stopped"}], force=("destroy",))
+    assert ("destroy", "web1") in host.calls
+
+
+def test_disk_is_copied_once_and_never_removed(host: FakeHost) -> None:
+    image, disk = host.root / "image", host.root / "disks/web1.img"
+    image.write_text("image")
+    guest = {"name": "web1", "disks": [{"vdev": "xvda", "target": str(disk), "source": str(image), "format": "raw", "access": "rw"}]}
+    host.run_plan([guest])
+    assert disk.read_text() == "image"
+    disk.write_text("precious")
+    image.write_text("new image")
+    assert host.run_plan([guest]).actions == []
+    host.run_plan([{"name": "web1", "state": "absent"}])
+    assert disk.read_text() == "precious"
+
+
+def test_what_others_wrote_is_not_overwritten_or_removed(host: FakeHost) -> None:
+    path = Path(host.places.definition("web1"))
+    path.parent.mkdir()
+    path.write_text("name = 'web1'\n")
+    with pytest.raises(InvalidInput, match="was not written by this collection"):
+        host.run_plan([{"name": "web1"}])
+    host.run_plan([{"name": "web1", "state": "absent"}])
+    assert path.read_text() == "name = 'web1'\n"
+    host.run_plan([{"name": "web1"}], force=("foreign_definition",))
+    assert path.read_text().startswith(MARKER)
+
+
+def no_iommu(host: FakeHost) -> None:
+    host.virt_caps = "pv"
+
+
+def little_memory(host: FakeHost) -> None:
+    host.free_memory = 100
+
+
+def rejecting_xl(host: FakeHost) -> None:
+    host.rejected = "nonsense"
+
+
+def running_backend(host: FakeHost) -> None:
+    host.add("net-dd")
+    host.store.values["/local/domain/1/data/driver-domain/bridges"] = "xenbr0 xenbr1"
+
+
+#: What is wrong with the host or the parameters, the parameters, the error.
+BAD: dict[str, tuple[t.Callable[[FakeHost], None] | None, dict[str, t.Any], type[DriverDomainsError], str]] = {
+    "no IOMMU": (no_iommu, DRIVER, NotOnThisHost, "no IOMMU"),
+    "device not assignable": (None, {**DRIVER, "pci": [{"device": "uplink1"}]}, InvalidInput, "0000:04:00.0 is not assignable"),
+    "too little memory": (little_memory, {"name": "web1", "memory": 128}, InvalidInput, "web1 need 128 MiB of memory and the host has 100 MiB"),
+    "no such backend": (None, GUEST, InvalidInput, "'net-dd' does not run"),
+    "no such bridge": (running_backend, {"name": "a", "vifs": [{"backend": "net-dd", "bridge": "br9"}]}, InvalidInput, "no bridge 'br9' in net-dd"),
+    "no such bridge in dom0": (None, {"name": "a", "vifs": [{"bridge": "br9"}]}, InvalidInput, "no bridge 'br9' in dom0"),
+    "no such file": (None, {"name": "web1", "ramdisk": "/not/there"}, InvalidInput, "/not/there does not exist"),
+    "xl refuses": (rejecting_xl, {"name": "web1", "options": {"nonsense": 1}}, InvalidInput, "xl does not accept"),
+}
+
+
+@pytest.mark.parametrize(("spoil", "domain", "kind", "problem"), BAD.values(), ids=BAD.keys())
+def test_what_can_not_work_is_refused_before_any_change(
+    spoil: t.Callable[[FakeHost], None] | None, domain: dict[str, t.Any], kind: type[DriverDomainsError], problem: str, host: FakeHost
+) -> None:
+    if spoil:
+        spoil(host)
+    before = files(host.root)
+    with pytest.raises(kind, match=problem):
+        host.run_plan([domain], {**UPLINK, "uplink1": "0000:04:00.0"})
+    assert (host.calls, files(host.root)) == ([], before)
+
+
+def test_all_problems_are_told_at_once(host: FakeHost) -> None:
+    host.free_memory = 10
+    with pytest.raises(InvalidInput) as caught:
+        host.run_plan([GUEST])
+    assert len(caught.value.details["problems"]) == 2
+
+
+def test_a_hotplug_error_is_reported_with_its_text(host: FakeHost) -> None:
+    host.add("net-dd")
+    host.hotplug = {"hotplug-status": "error", "hotplug-error": "Could not find bridge device xenbr0"}
+    with pytest.raises(DriverDomainsError, match=r"vif 0 of domain web1.*net-dd: Could not find bridge device xenbr0"):
+        host.run_plan([GUEST])
+
+
+def test_a_domain_that_reports_an_error_is_not_waited_for(host: FakeHost) -> None:
+    domid = host.add("net-dd")
+    home = f"/local/domain/{domid}/data/driver-domain"
+    host.store.values.update({f"{home}/status": "error", f"{home}/error": "no network interface with MAC 1"})
+    with pytest.raises(DriverDomainsError, match="Domain net-dd reports: no network interface with MAC 1"):
+        host.run_plan([DRIVER], UPLINK)
+
+
+def test_a_vif_that_does_not_connect_ends_in_a_timeout_that_tells_the_states(host: FakeHost) -> None:
+    host.add("net-dd")
+    host.vif_state = "2"
+    with pytest.raises(TimedOut, match=r"web1 \(domid 2\) was not ready within 1 s: vif 0 at net-dd: frontend state 2, backend state 2"):
+        host.run_plan([GUEST])
