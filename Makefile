@@ -110,10 +110,10 @@ format: $(ready) ## rewrite Python files the way lint wants them
 
 .PHONY: unit sanity artifact molecule
 unit: $(ready) ## unit tests, by ansible-test
-	tests/tools/ansible-test units --python default --requirements
+	tests/tools/ansible-test units --python "$$(python -c 'import sys; print("%d.%d" % sys.version_info[:2])')"
 
 sanity: $(ready) ## ansible-test's sanity tests, all of them
-	tests/tools/ansible-test sanity --python default --requirements
+	tests/tools/ansible-test sanity
 
 artifact: $(host) ## build the tarball and use it, installed, from outside the checkout, on the test bed's Xen
 	tests/artifact/run

@@ -17,9 +17,7 @@ from ._errors import InvalidInput
 ALL_FUNCTIONS = -1
 
 _SYNTAX = re.compile(r"(?:([0-9a-fA-F]{4}):)?([0-9a-fA-F]{2}):([0-9a-fA-F]{2})\.([0-7*])")
-_RULE = (
-    "it is [DDDD:]BB:SS.F in hexadecimal, with bus 00 to ff, device 00 to 1f and function 0 to 7 (xl-pci-configuration(5)), such as 0000:03:00.0"
-)
+_RULE = "it is [DDDD:]BB:SS.F in hexadecimal, with bus 00 to ff, device 00 to 1f and function 0 to 7, such as 0000:03:00.0"
 _REMEDY = "Take it from 'lspci -D', and write it in quotes: YAML reads a bare 03:00.0 as a number"
 
 
@@ -36,7 +34,8 @@ class Bdf:
     def parse(cls, text: str) -> Bdf:
         """Read the address of one function.
 
-        Stricter than xl, which takes short numbers and ignores what follows the address (libxlu_pci.c).
+        The grammar is that of xl-pci-configuration(5). xl itself takes short numbers and ignores what follows the address
+        (libxlu_pci.c); this does not.
 
         :raises InvalidInput: I(text) is not such an address.
         """

@@ -16,6 +16,7 @@ import struct
 import typing as t
 from functools import cached_property
 
+from ._errors import DriverDomainsError
 from ._files import list_directory, read_text
 from ._module import Refusal
 from ._pci import PciDevice, functions_in_path
@@ -105,9 +106,7 @@ class Guards:
         sockets = self._sockets()
         served = {connection.local_port for connection in sockets if connection.state == _LISTEN}
         held = self._ssh_server_sockets()
-        connections = {
-            s.local: s.peer for s in sockets if s.state == _ESTABLISHED and s.local_port in served and s.inode in held
-        }
+        connections = {s.local: s.peer for s in sockets if s.state == _ESTABLISHED and s.local_port in served and s.inode in held}
         client = self._environment.get("SSH_CLIENT", "").split()
         connection = self._environment.get("SSH_CONNECTION", "").split()
         if len(connection) == 4:
@@ -118,16 +117,14 @@ class Guards:
         return connections
 
     def _ssh_server_sockets(self) -> set[str]:
-        inodes = set()
-        for pid in list_directory(self._procfs):
-            if not pid.isdigit() or not (read_text(f"{self._procfs}/{pid}/comm") or "").startswith(_SSH_SERVERS):
-                continue
+        inodes: set[str] = set()
+        for pid in filter(str.isdigit, list_directory(self._procfs)):
+            directory = f"{self._procfs}/{pid}"
             try:
-                for descriptor in os.listdir(f"{self._procfs}/{pid}/fd"):
-                    target = os.readlink(f"{self._procfs}/{pid}/fd/{descriptor}")
-                    if target.startswith("socket:["):
-                        inodes.add(target[len("socket:[") : -1])
-            except OSError:
+                if (read_text(f"{directory}/comm") or "").startswith(_SSH_SERVERS):
+                    targets = [os.readlink(f"{directory}/fd/{descriptor}") for descriptor in os.listdir(f"{directory}/fd")]
+                    inodes.update(target[len("socket:[") : -1] for target in targets if target.startswith("socket:["))
+            except (OSError, DriverDomainsError):
                 # The process has ended, or is not ours to look at.
                 continue
         return inodes
@@ -232,7 +229,8 @@ def _uses(
     below: t.Callable[[str], list[str]],
 ) -> t.Iterator[_Use]:
     """Walk from I(top) down to the PCI devices, and say the way."""
-    waiting, seen = [(top,)], {top}
+    waiting: list[tuple[str, ...]] = [(top,)]
+    seen = {top}
     while waiting:
         chain = waiting.pop(0)
         ways = [way for way in functions(chain[-1]) if way]

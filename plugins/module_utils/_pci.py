@@ -318,8 +318,7 @@ class PciHost:
     def _hex(path: str) -> str:
         return (read_text(path) or "").strip().lower().replace("0x", "", 1)
 
-    @staticmethod
-    def _write(path: str, text: str) -> None:
+    def _write(self, path: str, text: str) -> None:
         try:
             with open(path, "w", encoding="ascii") as handle:
                 handle.write(text)

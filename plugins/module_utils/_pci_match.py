@@ -32,18 +32,18 @@ CLASSES = {
 }
 
 #: The option O(devices) of the modules.
-DEVICES_OPTION = dict(
-    type="list",
-    elements="dict",
-    options=dict(
-        name=dict(type="str", required=True),
-        match=dict(
-            type="dict",
-            required=True,
-            options={key: dict(type="str") for key in ("bdf", "vendor_device", "mac", "ifname", "class", "slot")},
-        ),
-    ),
-)
+DEVICES_OPTION = {
+    "type": "list",
+    "elements": "dict",
+    "options": {
+        "name": {"type": "str", "required": True},
+        "match": {
+            "type": "dict",
+            "required": True,
+            "options": {key: {"type": "str"} for key in ("bdf", "vendor_device", "mac", "ifname", "class", "slot")},
+        },
+    },
+}
 
 # xl takes 64 printable characters (libxl_pci.c), but looks for a name before it looks for a BDF, and splits xl.cfg's
 # PCI_SPEC at commas and blanks.
@@ -188,15 +188,7 @@ def choose(requests: t.Sequence[Request], devices: t.Sequence[PciDevice]) -> lis
     for index, request in enumerate(requests):
         fitting = [device for device in devices if request.fits(device)]
         if len(fitting) != 1:
-            candidates = fitting or [device for device in devices if not device.bridge]
-            found = f"{len(fitting)} devices of this host" if fitting else "no device of this host"
-            raise InvalidInput(
-                f"devices[{index}]: {found} matches {request}" if not fitting else f"devices[{index}]: {found} match {request}",
-                "exactly one must; " + ("they are: " if fitting else "there are: ") + "; ".join(map(str, candidates)),
-                "Add a criterion such as mac, slot or bdf" if fitting else "A device that pciback holds has no interface: it is known by mac and "
-                "ifname only if they were recorded before it was taken",
-                candidates=[device.as_dict() for device in candidates],
-            )
+            raise _not_one(index, request, fitting, devices)
         device = fitting[0]
         if device.bdf in indices:
             other = indices[device.bdf]
@@ -208,3 +200,15 @@ def choose(requests: t.Sequence[Request], devices: t.Sequence[PciDevice]) -> lis
         indices[device.bdf] = index
         chosen.append(device)
     return chosen
+
+
+def _not_one(index: int, request: Request, fitting: t.Sequence[PciDevice], devices: t.Sequence[PciDevice]) -> InvalidInput:
+    candidates = fitting or [device for device in devices if not device.bridge]
+    shown = "; ".join(map(str, candidates))
+    if fitting:
+        problem = f"devices[{index}]: {len(fitting)} devices of this host match {request}: {shown}"
+        remedy = "Add a criterion such as mac, slot or bdf"
+    else:
+        problem = f"devices[{index}]: no device of this host matches {request}; there are: {shown}"
+        remedy = "A device that pciback holds has no interface: it is known by mac or ifname only if that was recorded before it was taken"
+    return InvalidInput(problem, "exactly one device must match", remedy, candidates=[device.as_dict() for device in candidates])

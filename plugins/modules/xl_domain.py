@@ -316,7 +316,8 @@ pending_restart:
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain_definition import definitions
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain_plan import DomainPlanner, Places, Policy
 from ansible_collections.xen.driver_domains.plugins.module_utils._module import Plan, run_module
-from ansible_collections.xen.driver_domains.plugins.module_utils._pci import resolve_names
+from ansible_collections.xen.driver_domains.plugins.module_utils._pci import PciHost
+from ansible_collections.xen.driver_domains.plugins.module_utils._pci_match import choose, parse_requests
 from ansible_collections.xen.driver_domains.plugins.module_utils._runner import Runner
 from ansible_collections.xen.driver_domains.plugins.module_utils._xenstore import XenStore
 from ansible_collections.xen.driver_domains.plugins.module_utils._xl import Xl, require_dom0
@@ -414,7 +415,10 @@ ARGUMENTS = {
 def prepare(parameters: dict, check_mode: bool) -> Plan:
     """Read the host and plan."""
     require_dom0()
-    wanted = definitions(parameters["domains"], resolve_names(parameters["pci_devices"]))
+    requests = parse_requests(parameters["pci_devices"])
+    chosen = choose(requests, PciHost().devices()) if requests else []
+    bdf_of = {request.name: str(device.bdf) for request, device in zip(requests, chosen)}
+    wanted = definitions(parameters["domains"], bdf_of)
     policy = Policy(
         restart_changed=parameters["restart_changed"],
         force=tuple(parameters["force"]),

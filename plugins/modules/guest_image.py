@@ -1,0 +1,233 @@
+#!/usr/bin/python
+# Copyright (c) 2026, the xen.driver_domains authors
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: guest_image
+version_added: 0.1.0
+short_description: Build kernels, ramdisks and root file systems for domains
+description:
+  - Builds images from Debian packages with C(mmdebstrap), on the machine where the module runs, and keeps them in a cache.
+  - An image is found by its key, a hash of all that goes into the build. The same input gives the same image, byte for byte,
+    as long as the archive hands out the same packages. An image that is in the cache is not built again; change
+    O(images[].revision) to get one with today's packages.
+  - Works as root and as an ordinary user. An ordinary user needs user namespaces and subordinate user ids (C(uidmap)).
+  - Kernels for x86 are unpacked once, here, which makes C(xl create) much faster.
+author:
+  - The xen.driver_domains authors (@xen-driver-domains)
+extends_documentation_fragment:
+  - xen.driver_domains.attributes
+options:
+  images:
+    description: The images, all of them in one call.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      name:
+        description: Name of the image, in results and messages. It does not change the image.
+        type: str
+        required: true
+      format:
+        description:
+          - V(ramdisk) builds an initramfs, with the means of C(initramfs-tools). The rest of the system is thrown away, so the
+            hooks among O(images[].files) decide what is in it.
+          - V(disk) builds an ext4 file system that can be upgraded, and an initramfs that mounts it.
+        type: str
+        choices: [ramdisk, disk]
+        default: ramdisk
+      suite:
+        description: The Debian suite, for example V(trixie).
+        type: str
+        required: true
+      architecture:
+        description: The Debian architecture. By default that of the machine where the module runs.
+        type: str
+      packages:
+        description: Packages to install, without those that they merely recommend. Kernel and C(initramfs-tools) are added where needed.
+        type: list
+        elements: str
+        default: []
+      files:
+        description: Files to put into the system after its packages, also hooks and scripts for C(initramfs-tools).
+        type: list
+        elements: dict
+        default: []
+        suboptions:
+          path:
+            description: Absolute path in the image.
+            type: path
+            required: true
+          content:
+            description: The whole content.
+            type: str
+            required: true
+          mode:
+            description: The mode in octal, in quotes. The file belongs to root.
+            type: str
+            default: "0644"
+      kernel:
+        description: Whether the kernel is exported, which the ramdisk's modules belong to.
+        type: bool
+        default: true
+      modules:
+        description: Kernel modules that the initramfs has and loads first, with all they depend on.
+        type: list
+        elements: str
+        default: []
+      size:
+        description: Size of the file system of a disk, a number with V(M) or V(G). The file is sparse. V(2G) unless given.
+        type: str
+      mirror:
+        description: Lines for C(sources.list). By default those that C(mmdebstrap) chooses for the suite.
+        type: list
+        elements: str
+        default: []
+      revision:
+        description: Any text. Another text makes another image, with the packages that the archive has at that time.
+        type: str
+  cache_dir:
+    description: Where the images are kept. Each is a directory named by its key.
+    type: path
+    default: ~/.cache/xen-driver-domains/images
+  state:
+    description: Whether the images are to be in the cache.
+    type: str
+    choices: [present, absent]
+    default: present
+  timeout:
+    description: Seconds that each image may take, waiting for another build included.
+    type: int
+    default: 1800
+"""
+
+EXAMPLES = r"""
+- name: Build a ramdisk with the drivers of one network interface card
+  xen.driver_domains.guest_image:
+    images:
+      - name: rescue
+        suite: trixie
+        packages: [busybox, kmod, zstd]
+        modules: [xen-pcifront, e1000e]
+        files:
+          - path: /etc/initramfs-tools/conf.d/rescue
+            content: "BUSYBOX=y\n"
+  delegate_to: localhost
+
+- name: Build a root file system
+  xen.driver_domains.guest_image:
+    cache_dir: /var/lib/xen-driver-domains/images
+    images:
+      - name: guest
+        format: disk
+        suite: bookworm
+        size: 4G
+        packages: [systemd-sysv, openssh-server]
+        revision: "2026-08"
+"""
+
+RETURN = r"""
+images:
+  description: The images, in the order of the option. Paths are also there in check mode, when nothing was built.
+  returned: success
+  type: list
+  elements: dict
+  sample:
+    - name: rescue
+      key: 3f0c5b2c96294aa1
+      directory: /root/.cache/xen-driver-domains/images/3f0c5b2c96294aa1
+      kernel: /root/.cache/xen-driver-domains/images/3f0c5b2c96294aa1/kernel
+      ramdisk: /root/.cache/xen-driver-domains/images/3f0c5b2c96294aa1/ramdisk
+      disk: ""
+      present: true
+      size_bytes: 61234567
+      files:
+        kernel: {size: 57000000, sha256: "0123456789abcdef"}
+        ramdisk: {size: 4234567, sha256: "0123456789abcdef"}
+  contains:
+    name:
+      description: Name of the image.
+      type: str
+    key:
+      description: Hash of all that goes into the build.
+      type: str
+    directory:
+      description: Where the image is kept, with V(manifest.json), which tells the versions of its packages.
+      type: str
+    kernel:
+      description: Path of the kernel, or empty.
+      type: str
+    ramdisk:
+      description: Path of the initramfs, or empty.
+      type: str
+    disk:
+      description: Path of the file system, or empty.
+      type: str
+    present:
+      description: Whether the image is in the cache after the task.
+      type: bool
+    size_bytes:
+      description: Size of all its files; 0 when it is not there.
+      type: int
+    files:
+      description: Size and SHA-256 of each file.
+      type: dict
+actions:
+  description: What was done, or would be done in check mode.
+  returned: always
+  type: list
+  elements: str
+  sample: ["Build image rescue (3f0c5b2c96294aa1)"]
+log:
+  description: The end of the log of a build that failed.
+  returned: failure
+  type: list
+  elements: str
+  sample: ["E: Unable to locate package xen-utils-9.9"]
+"""
+
+import typing as t
+
+from ..module_utils._guest_image import Builder, ImageCache, dpkg_architecture, plan_images, read_images
+from ..module_utils._module import Plan, run_module
+from ..module_utils._runner import Runner
+
+
+def prepare(parameters: dict[str, t.Any], check_mode: bool) -> Plan:
+    runner = Runner()
+    cache = ImageCache(parameters["cache_dir"])
+    images = read_images(parameters["images"], lambda: dpkg_architecture(runner))
+    return plan_images(images, parameters["state"], cache, Builder(cache, runner, parameters["timeout"]))
+
+
+def main() -> None:
+    file = {"path": {"type": "path", "required": True}, "content": {"type": "str", "required": True}, "mode": {"type": "str", "default": "0644"}}
+    image = {
+        "name": {"type": "str", "required": True},
+        "format": {"type": "str", "choices": ["ramdisk", "disk"], "default": "ramdisk"},
+        "suite": {"type": "str", "required": True},
+        "architecture": {"type": "str"},
+        "packages": {"type": "list", "elements": "str", "default": []},
+        "files": {"type": "list", "elements": "dict", "default": [], "options": file},
+        "kernel": {"type": "bool", "default": True},
+        "modules": {"type": "list", "elements": "str", "default": []},
+        "size": {"type": "str"},
+        "mirror": {"type": "list", "elements": "str", "default": []},
+        "revision": {"type": "str"},
+    }
+    run_module(
+        {
+            "images": {"type": "list", "elements": "dict", "required": True, "options": image},
+            "cache_dir": {"type": "path", "default": "~/.cache/xen-driver-domains/images"},
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            "timeout": {"type": "int", "default": 1800},
+        },
+        prepare,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,186 @@
+#!/usr/bin/python
+# Copyright (c) 2026, the xen.driver_domains authors
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: xl_pci_assignable
+short_description: Which PCI devices of a Xen host guests can have
+version_added: 0.1.0
+description:
+  - Takes PCI devices from dom0's drivers and gives them to C(xen-pciback) with C(xl pci-assignable-add), under names that C(pci=) of
+    a domain definition can use, and gives them back.
+  - Devices are chosen by what does not move, such as a MAC address. What a device is known by is recorded on the host when it is taken,
+    because a device that C(xen-pciback) holds has no network interface.
+  - Nothing is changed when a guard rail speaks against one of the devices, when the host is not the control domain of Xen, or when the
+    machine has no IOMMU.
+  - In check mode, a host that does not run under Xen yet gets a plan and a warning.
+author:
+  - The xen.driver_domains authors (@xen-driver-domains)
+extends_documentation_fragment:
+  - xen.driver_domains.attributes
+  - xen.driver_domains.pci_devices
+options:
+  devices:
+    required: true
+  state:
+    description:
+      - V(present) has the devices held by C(xen-pciback), quarantined by Xen, and known to xl by their names. xl forgets names and
+        quarantine when the host reboots; they are then set again.
+      - V(recorded) only writes down what the devices are known by, for devices that are hidden from dom0 at its next boot. It works
+        on a host that does not run under Xen yet, and minds the guard rails.
+      - V(absent) gives the devices back to the driver they had, waits until their network interfaces are there, and drops what was
+        recorded. It refuses a device that a running domain has.
+    type: str
+    choices: [present, recorded, absent]
+    default: present
+  force:
+    description:
+      - Guard rails to override, by name. Each one becomes a warning.
+      - V(management_route) the device carries an SSH connection into this host.
+      - V(default_route) the device carries a default route.
+      - V(root_disk) the device holds a file system that the host needs, or swap space.
+      - V(boot_vga) the device is the graphics card of the firmware and the console.
+      - V(bridge) the device is a bridge, and everything below it goes with it.
+      - V(in_use) a running domain has the device.
+      - V(unreadable) the device does not answer.
+    type: list
+    elements: str
+    choices: [management_route, default_route, root_disk, boot_vga, bridge, in_use, unreadable]
+    default: []
+  timeout:
+    description: Seconds that each command may take.
+    type: int
+    default: 60
+seealso:
+  - module: xen.driver_domains.xl_pci_info
+  - module: xen.driver_domains.dom0_boot
+  - module: xen.driver_domains.xl_domain
+"""
+
+EXAMPLES = r"""
+- name: Two network cards are for driver domains
+  xen.driver_domains.xl_pci_assignable:
+    devices:
+      - name: uplink0
+        match:
+          mac: "52:54:00:aa:00:02"
+      - name: uplink1
+        match:
+          slot: "0000:00/1c.0/00.0"
+          vendor_device: "8086:10d3"
+
+- name: Remember a card that is hidden from dom0 at its next boot
+  xen.driver_domains.xl_pci_assignable:
+    state: recorded
+    devices:
+      - name: uplink0
+        match:
+          mac: "52:54:00:aa:00:02"
+
+- name: A card goes back to dom0
+  xen.driver_domains.xl_pci_assignable:
+    state: absent
+    devices:
+      - name: uplink0
+        match:
+          mac: "52:54:00:aa:00:02"
+"""
+
+RETURN = r"""
+actions:
+  description: What was done, in order; in check mode, what would be done.
+  returned: always
+  type: list
+  elements: str
+  sample: ["modprobe xen-pciback", "give 0000:03:00.0 to pciback as uplink0"]
+devices:
+  description:
+    - The devices, in the order of O(devices), as they are now; in check mode, as they would be.
+    - The entries are those of RV(xen.driver_domains.xl_pci_info#module:devices), without C(guards).
+  returned: success
+  type: list
+  elements: dict
+  sample:
+    - name: uplink0
+      bdf: "0000:03:00.0"
+      slot: 0000:00/1c.0/00.0
+      vendor_device: "8086:10d3"
+      subsystem: "8086:a01f"
+      class: "020000"
+      driver: pciback
+      kernel_modules: [e1000e]
+      interfaces: []
+      mac: "52:54:00:aa:00:02"
+      pciback: true
+      in_pciback_slots: true
+      xl_name: uplink0
+      owner_domid: null
+      iommu_group: null
+      reset_methods: [flr, bus]
+      boot_vga: false
+      bridge: false
+refusals:
+  description: The guard rails that spoke against the task.
+  returned: when a guard rail refused the task
+  type: list
+  elements: dict
+  sample:
+    - guard: management_route
+      subject: uplink0 (0000:03:00.0)
+      reason: "carries the management connection from 198.51.100.7: 192.0.2.5 on br0 -> bond0 -> eth1 -> 0000:03:00.0"
+candidates:
+  description: The devices that could be meant, when not exactly one fits.
+  returned: when an entry of O(devices) does not fit exactly one device
+  type: list
+  elements: dict
+  sample: []
+"""
+
+import typing as t
+
+from ansible_collections.xen.driver_domains.plugins.module_utils._assignable import Pool
+from ansible_collections.xen.driver_domains.plugins.module_utils._guards import GUARDS, Guards
+from ansible_collections.xen.driver_domains.plugins.module_utils._module import Plan, run_module
+from ansible_collections.xen.driver_domains.plugins.module_utils._pci import PciHost
+from ansible_collections.xen.driver_domains.plugins.module_utils._pci_match import DEVICES_OPTION, parse_requests
+from ansible_collections.xen.driver_domains.plugins.module_utils._runner import Runner
+from ansible_collections.xen.driver_domains.plugins.module_utils._xenstore import XenStore
+from ansible_collections.xen.driver_domains.plugins.module_utils._xl import NAMES_SINCE, Xl, require_dom0, require_root, xen_version
+
+ARGUMENTS = {
+    "devices": dict(DEVICES_OPTION, required=True),
+    "state": {"type": "str", "choices": ["present", "recorded", "absent"], "default": "present"},
+    "force": {"type": "list", "elements": "str", "choices": list(GUARDS), "default": []},
+    "timeout": {"type": "int", "default": 60},
+}
+
+
+def prepare(parameters: dict[str, t.Any], check_mode: bool) -> Plan:
+    """Read the host and plan."""
+    requests = parse_requests(parameters["devices"])
+    require_root()
+    version = xen_version()
+    if version or (parameters["state"] == "present" and not check_mode):
+        version = require_dom0()
+    runner = Runner(timeout=parameters["timeout"])
+    pool = Pool(
+        PciHost(store=XenStore() if version else None),
+        Xl(runner),
+        runner,
+        lambda devices: Guards(devices, runner),
+        under_xen=version is not None,
+        names=version is None or version >= NAMES_SINCE,
+    )
+    return pool.plan(parameters["state"], requests)
+
+
+def main() -> None:
+    """Run the module."""
+    run_module(ARGUMENTS, prepare)
+
+
+if __name__ == "__main__":
+    main()

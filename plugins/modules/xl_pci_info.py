@@ -1,0 +1,207 @@
+#!/usr/bin/python
+# Copyright (c) 2026, the xen.driver_domains authors
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: xl_pci_info
+short_description: The PCI devices of a host, and what speaks against giving them away
+version_added: 0.1.0
+description:
+  - Returns PCI devices with their drivers, network interfaces, slots and owners, and the guard rails that would refuse to give them to
+    a guest.
+  - Works on hosts that do not run under Xen, too. Without root, SSH connections of others are not seen.
+author:
+  - The xen.driver_domains authors (@xen-driver-domains)
+extends_documentation_fragment:
+  - xen.driver_domains.attributes.info_module
+  - xen.driver_domains.pci_devices
+options:
+  timeout:
+    description: Seconds that each command may take.
+    type: int
+    default: 60
+notes:
+  - Without O(devices), all PCI devices are returned.
+seealso:
+  - module: xen.driver_domains.xl_pci_assignable
+"""
+
+EXAMPLES = r"""
+- name: Look at all PCI devices
+  xen.driver_domains.xl_pci_info:
+  register: pci
+
+- name: Network cards that can be given away
+  ansible.builtin.debug:
+    msg: "{{ pci.devices | selectattr('class', 'match', '02') | selectattr('guards', 'equalto', []) }}"
+
+- name: Where is the card with this address
+  xen.driver_domains.xl_pci_info:
+    devices:
+      - name: uplink0
+        match:
+          mac: "52:54:00:aa:00:02"
+"""
+
+RETURN = r"""
+devices:
+  description: The devices in the order of O(devices), or of their addresses.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: Name from O(devices), or else the one that xl or the record has for the device.
+      type: str
+      returned: always
+    bdf:
+      description: PCI address.
+      type: str
+      returned: always
+    slot:
+      description: The way to the device from the root bus; does not move when other hardware is added.
+      type: str
+      returned: always
+    vendor_device:
+      description: Vendor and device id.
+      type: str
+      returned: always
+    subsystem:
+      description: Vendor and device id of the subsystem.
+      type: str
+      returned: always
+    class:
+      description: Class, subclass and programming interface.
+      type: str
+      returned: always
+    driver:
+      description: The driver that holds the device, or an empty string.
+      type: str
+      returned: always
+    kernel_modules:
+      description: Kernel modules of this host's kernel that can drive the device.
+      type: list
+      elements: str
+      returned: always
+    interfaces:
+      description: Its network interfaces.
+      type: list
+      elements: dict
+      returned: always
+    mac:
+      description: MAC address of its first network interface, recorded if C(xen-pciback) has the device.
+      type: str
+      returned: always
+    pciback:
+      description: Whether C(xen-pciback) holds the device.
+      type: bool
+      returned: always
+    in_pciback_slots:
+      description: Whether the device is in the list of C(xen-pciback).
+      type: bool
+      returned: always
+    xl_name:
+      description: The name that xl knows the device by.
+      type: str
+      returned: always
+    owner_domid:
+      description: Number of the running domain that has the device.
+      type: int
+      returned: always
+    iommu_group:
+      description: The IOMMU group that Linux put it into. Under Xen there usually is none, because Xen owns the IOMMU.
+      type: int
+      returned: always
+    reset_methods:
+      description: How the kernel can reset the device.
+      type: list
+      elements: str
+      returned: always
+    boot_vga:
+      description: Whether it is the graphics card of the firmware and the console.
+      type: bool
+      returned: always
+    bridge:
+      description: Whether it is a bridge.
+      type: bool
+      returned: always
+    guards:
+      description: The guard rails that would refuse to give it away, and why.
+      type: list
+      elements: dict
+      returned: always
+  sample:
+    - name: uplink0
+      bdf: "0000:03:00.0"
+      slot: 0000:00/1c.0/00.0
+      vendor_device: "8086:10d3"
+      subsystem: "8086:a01f"
+      class: "020000"
+      driver: e1000e
+      kernel_modules: [e1000e]
+      interfaces:
+        - name: eth1
+          mac: "52:54:00:aa:00:02"
+      mac: "52:54:00:aa:00:02"
+      pciback: false
+      in_pciback_slots: false
+      xl_name: ""
+      owner_domid: null
+      iommu_group: null
+      reset_methods: [flr, bus]
+      boot_vga: false
+      bridge: false
+      guards:
+        - guard: default_route
+          reason: "carries the default route: br0 -> eth1 -> 0000:03:00.0"
+"""
+
+import typing as t
+
+from ansible_collections.xen.driver_domains.plugins.module_utils._guards import Guards
+from ansible_collections.xen.driver_domains.plugins.module_utils._module import Plan, run_module
+from ansible_collections.xen.driver_domains.plugins.module_utils._pci import PciHost, with_kernel_modules
+from ansible_collections.xen.driver_domains.plugins.module_utils._pci_match import DEVICES_OPTION, choose, parse_requests
+from ansible_collections.xen.driver_domains.plugins.module_utils._runner import Runner
+from ansible_collections.xen.driver_domains.plugins.module_utils._xenstore import XenStore
+from ansible_collections.xen.driver_domains.plugins.module_utils._xl import require_dom0, xen_version
+
+ARGUMENTS = {"devices": DEVICES_OPTION, "timeout": {"type": "int", "default": 60}}
+
+
+def prepare(parameters: dict[str, t.Any], check_mode: bool) -> Plan:
+    """Read the host."""
+    requests = parse_requests(parameters["devices"] or ())
+    runner = Runner(timeout=parameters["timeout"])
+    if xen_version():
+        require_dom0()
+    present = PciHost(store=XenStore() if xen_version() else None).devices()
+    names = {}
+    chosen = present
+    if parameters["devices"] is not None:
+        chosen = choose(requests, present)
+        names = {device.bdf: request.name for request, device in zip(requests, chosen)}
+    guards = Guards(present, runner)
+    return Plan(
+        results={
+            "devices": [
+                dict(
+                    device.as_dict(names.get(device.bdf) or device.xl_name or (device.record.name if device.record else "")),
+                    guards=[{"guard": refusal.guard, "reason": refusal.reason} for refusal in guards.check(device)],
+                )
+                for device in with_kernel_modules(chosen, runner)
+            ]
+        }
+    )
+
+
+def main() -> None:
+    """Run the module."""
+    run_module(ARGUMENTS, prepare)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""The emulated machine: its devices, and the QEMU command line that makes it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Network
+from pathlib import Path
+from typing import Any
+
+MEMORY_MIB = 3072
+PROCESSORS = 2
+DISK_NODE = "disk0"
+DISK_SLOT = 0x5
+
+
+@dataclass(frozen=True)
+class Nic:
+    """A network card on PCI bus 0, alone on an emulated network with a gateway that answers."""
+
+    model: str
+    slot: int
+    mac: str
+    network: IPv4Network
+
+    @property
+    def bdf(self) -> str:
+        """Its PCI address."""
+        return f"0000:00:{self.slot:02x}.0"
+
+    @property
+    def gateway(self) -> str:
+        """An address on its network that answers a ping."""
+        return str(self.network[2])
+
+
+MANAGEMENT = Nic("virtio-net-pci", 0x3, "52:54:00:aa:00:01", IPv4Network("10.0.2.0/24"))
+MANAGEMENT_ADDRESS = "10.0.2.15"
+
+# The cards to give away. Another model, or one more, is one more line here.
+SPARE = (
+    Nic("e1000e", 0x4, "52:54:00:aa:00:02", IPv4Network("10.0.3.0/24")),
+    Nic("igb", 0x6, "52:54:00:aa:00:03", IPv4Network("10.0.4.0/24")),
+    Nic("e1000", 0x7, "52:54:00:aa:00:04", IPv4Network("10.0.5.0/24")),
+)
+
+
+@dataclass(frozen=True)
+class Files:
+    """The files through which a running machine is reached."""
+
+    disk: Path
+    serial_log: Path
+    qmp_socket: Path
+    pid_file: Path
+
+
+def qemu_args(files: Files, ssh_port: int, snapshot: str | None = None) -> list[str]:
+    """Return the arguments of QEMU; with a snapshot, the machine goes on from there."""
+    args = ["-name", "xen-testbed", "-nodefaults", "-no-user-config", "-display", "none", "-vga", "std"]
+    # Xen needs the interrupt remapping of an IOMMU to pass devices through, to PV guests too, and
+    # of the emulated ones only Intel's can be saved in a snapshot.
+    args += ["-machine", "q35,kernel-irqchip=split", "-device", "intel-iommu,intremap=on"]
+    args += ["-accel", "tcg,thread=multi", "-cpu", "qemu64", "-smp", str(PROCESSORS), "-m", str(MEMORY_MIB)]
+    args += ["-blockdev", json.dumps(_disk(files.disk))]
+    args += ["-device", f"virtio-blk-pci,drive={DISK_NODE},addr={DISK_SLOT:#x}"]
+    forward = f"hostfwd=tcp:127.0.0.1:{ssh_port}-{MANAGEMENT_ADDRESS}:22"
+    args += _nic("net0", MANAGEMENT, forward)
+    for number, nic in enumerate(SPARE, 1):
+        args += _nic(f"net{number}", nic, "restrict=on")
+    args += ["-chardev", f"file,id=serial0,path={_escape(files.serial_log)}", "-serial", "chardev:serial0"]
+    args += ["-qmp", f"unix:{_escape(files.qmp_socket)},server=on,wait=off"]
+    args += ["-daemonize", "-pidfile", str(files.pid_file)]
+    return args if snapshot is None else [*args, "-loadvm", snapshot]
+
+
+def fingerprint() -> list[str]:
+    """Return what a saved machine state depends on, free of what differs between two machines."""
+    return qemu_args(Files(*map(Path, ("disk", "serial", "qmp", "pid"))), ssh_port=0)
+
+
+def nics_for_inventory() -> list[Mapping[str, str]]:
+    """Return the spare cards as tests want to know them."""
+    return [
+        {"model": nic.model, "mac": nic.mac, "bdf": nic.bdf, "gateway": nic.gateway, "network": str(nic.network)}
+        for nic in SPARE
+    ]
+
+
+def _disk(image: Path) -> dict[str, Any]:
+    return {
+        "driver": "qcow2",
+        "node-name": DISK_NODE,
+        "discard": "unmap",
+        # The guest's flushes are not passed on: after a crash of the host one starts again anyway.
+        "cache": {"no-flush": True},
+        "file": {"driver": "file", "filename": str(image), "cache": {"no-flush": True}},
+    }
+
+
+def _nic(name: str, nic: Nic, option: str) -> list[str]:
+    # An empty romfile: no boot ROM, nothing of this machine boots from the network.
+    return [
+        *("-netdev", f"user,id={name},net={nic.network},{option}"),
+        *("-device", f"{nic.model},netdev={name},mac={nic.mac},addr={nic.slot:#x},romfile="),
+    ]
+
+
+def _escape(path: Path) -> str:
+    return str(path).replace(",", ",,")

@@ -1,0 +1,91 @@
+"""Drive a running QEMU over QMP: quit, and snapshots as jobs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from qemu.qmp import EventListener, QMPClient, QMPError
+
+from .errors import TestbedError
+from .hardware import DISK_NODE
+
+_JOB = "testbed"
+_T = TypeVar("_T")
+
+
+def quit_machine(socket: Path) -> None:
+    """Make QEMU end."""
+    _session(socket, lambda client: client.execute("quit"))
+
+
+def save_snapshot(socket: Path, name: str) -> None:
+    """Save the machine's memory, devices and disk; a snapshot of that name is replaced."""
+
+    async def save(client: QMPClient) -> None:
+        if name in await _snapshots(client):
+            await _job(client, "snapshot-delete", {"tag": name, "devices": [DISK_NODE]})
+        await _job(client, "snapshot-save", {"tag": name, "vmstate": DISK_NODE, "devices": [DISK_NODE]})
+
+    _session(socket, save)
+
+
+def load_snapshot(socket: Path, name: str) -> None:
+    """Put the machine back to a snapshot; it runs on from there."""
+
+    async def load(client: QMPClient) -> None:
+        known = await _snapshots(client)
+        if name not in known:
+            raise TestbedError(f"there is no snapshot {name!r}; there are: {', '.join(known) or 'none'}")
+        await _job(client, "snapshot-load", {"tag": name, "vmstate": DISK_NODE, "devices": [DISK_NODE]})
+        if not (await _execute(client, "query-status"))["running"]:
+            await client.execute("cont")
+
+    _session(socket, load)
+
+
+def snapshots(socket: Path) -> list[str]:
+    """Return the names of the snapshots that the machine can be put back to."""
+    return _session(socket, _snapshots)
+
+
+def _session(socket: Path, act: Callable[[QMPClient], Awaitable[_T]]) -> _T:
+    async def session() -> _T:
+        client = QMPClient("testbed")
+        await client.connect(str(socket))
+        try:
+            return await act(client)
+        finally:
+            await client.disconnect()
+
+    try:
+        return asyncio.run(session())
+    except QMPError as error:
+        raise TestbedError(f"QEMU (QMP socket {socket}): {error}") from error
+
+
+async def _execute(client: QMPClient, command: str) -> Any:
+    return await client.execute(command)
+
+
+async def _snapshots(client: QMPClient) -> list[str]:
+    for node in await _execute(client, "query-named-block-nodes"):
+        if node.get("node-name") == DISK_NODE:
+            return [snapshot["name"] for snapshot in node["image"].get("snapshots", [])]
+    return []
+
+
+async def _job(client: QMPClient, command: str, arguments: dict[str, object]) -> None:
+    """Run a job command to its end; it fails by the text in the job's record."""
+    with client.listener(EventListener(("JOB_STATUS_CHANGE",))) as events:
+        await client.execute(command, {"job-id": _JOB, **arguments})
+        async for event in events:
+            data: Any = event["data"]
+            if data["id"] == _JOB and data["status"] == "concluded":
+                break
+    error = next((job.get("error") for job in await _execute(client, "query-jobs") if job["id"] == _JOB), None)
+    await client.execute("job-dismiss", {"id": _JOB})
+    if error:
+        raise TestbedError(f"QEMU: {command} {arguments['tag']}: {error}")

@@ -1,0 +1,108 @@
+"""Reach the machine over SSH."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from .errors import TestbedError
+
+HOST = "127.0.0.1"
+USER = "root"
+
+# It is a throw-away machine on a loopback port: its host key means nothing.
+_COMMON = {
+    "StrictHostKeyChecking": "no",
+    "UserKnownHostsFile": "/dev/null",
+    "GlobalKnownHostsFile": "/dev/null",
+    "LogLevel": "ERROR",
+    "IdentitiesOnly": "yes",
+    "ConnectTimeout": "10",
+}
+
+
+@dataclass(frozen=True)
+class Ssh:
+    """One machine's SSH: where it listens, the key, and the socket of the shared connection."""
+
+    port: int
+    key: Path
+    control: Path
+
+    def options(self) -> dict[str, str]:
+        """Return the options that every connection needs."""
+        return dict(_COMMON)
+
+    def sharing(self) -> dict[str, str]:
+        """Return the options by which connections share one: a handshake is slow under emulation."""
+        return {"ControlMaster": "auto", "ControlPersist": "60s", "ControlPath": str(self.control)}
+
+    def argv(self, *command: str, shared: bool = True) -> list[str]:
+        """Return the ssh command line."""
+        options = self.options() | (self.sharing() if shared else {"ControlPath": "none"})
+        args = [part for name, value in options.items() for part in ("-o", f"{name}={value}")]
+        return ["ssh", *args, "-i", str(self.key), "-p", str(self.port), f"{USER}@{HOST}", *command]
+
+    def config(self) -> str:
+        """Return the same as a configuration file, for `ssh -F FILE dom0`."""
+        fixed = {"HostName": HOST, "Port": str(self.port), "User": USER, "IdentityFile": f'"{self.key}"'}
+        options = fixed | self.options() | self.sharing()
+        return "Host dom0\n" + "".join(f"    {name} {value}\n" for name, value in options.items())
+
+    def answers(self, timeout: float = 3) -> bool:
+        """Tell whether an SSH server greets on the port; QEMU accepts connections before there is one."""
+        try:
+            with socket.create_connection((HOST, self.port), timeout) as connection:
+                connection.settimeout(timeout)
+                return connection.recv(4).startswith(b"SSH-")
+        except OSError:
+            return False
+
+    def run(self, *command: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+        """Run a command there, on a connection of its own."""
+        argv = self.argv(*command, shared=False)
+        return subprocess.run(
+            argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout, check=False
+        )
+
+    def check(self, *command: str, timeout: float = 60) -> str:
+        """Run a command that must succeed, and return its output."""
+        try:
+            result = self.run(*command, timeout=timeout)
+        except subprocess.TimeoutExpired as error:
+            raise TestbedError(f"in the machine: {' '.join(command)}: no end after {timeout:.0f} s") from error
+        if result.returncode:
+            text = (result.stderr or result.stdout).strip()
+            raise TestbedError(f"in the machine: {' '.join(command)}: exit status {result.returncode}: {text}")
+        return result.stdout
+
+    def wait(self, timeout: float, alive: Callable[[], bool]) -> None:
+        """Wait until commands can be run; give up when `alive` says that there is no machine any more."""
+        end = time.monotonic() + timeout
+        while time.monotonic() < end:
+            if self.answers():
+                try:
+                    if self.run("true", timeout=30).returncode == 0:
+                        return
+                except subprocess.TimeoutExpired:
+                    pass
+            if not alive():
+                raise TestbedError("QEMU ended while the machine was starting")
+            time.sleep(0.2)
+        raise TestbedError(f"no SSH on port {self.port} after {timeout:.0f} s")
+
+    def set_clock(self) -> None:
+        """Set the machine's clock by ours: after a snapshot it goes on from when that was taken."""
+        self.check(f"date -u -s @{time.time():.0f}")
+
+    def disconnect(self) -> None:
+        """Close the shared connection, if there is one."""
+        if self.control.exists():
+            subprocess.run(
+                self.argv("-O", "exit"), stdin=subprocess.DEVNULL, capture_output=True, timeout=10, check=False
+            )
+            self.control.unlink(missing_ok=True)

@@ -1,0 +1,465 @@
+# Copyright (c) 2026, the xen.driver_domains authors
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Machines for unit tests: sysfs and procfs as the kernel shows them, and what xl, modprobe and writing to sysfs do to them."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import struct
+import typing as t
+from pathlib import Path
+
+from ansible_collections.xen.driver_domains.plugins.module_utils._assignable import Pool
+from ansible_collections.xen.driver_domains.plugins.module_utils._errors import CommandFailed, NotOnThisHost
+from ansible_collections.xen.driver_domains.plugins.module_utils._guards import Guards
+from ansible_collections.xen.driver_domains.plugins.module_utils._module import Plan
+from ansible_collections.xen.driver_domains.plugins.module_utils._pci import PciDevice, PciHost, Records
+from ansible_collections.xen.driver_domains.plugins.module_utils._pci_match import parse_requests
+from ansible_collections.xen.driver_domains.plugins.module_utils._runner import Result
+
+#: The modules that the fake kernel has, by the start of a modalias.
+MODULES = {"pci:v00008086d000010D3": ["e1000e"], "pci:v00008086d0000100E": ["e1000"], "pci:v00001AF4d00001041": ["virtio_pci"]}
+
+
+class FakeMachine:
+    """A tree for /sys and one for /proc below I(root), made piece by piece."""
+
+    def __init__(self, root: Path) -> None:
+        self.sys = root / "sys"
+        self.proc = root / "proc"
+        self.records = Records(str(root / "records"))
+        self.addresses: dict[str, list[str]] = {}
+        self.permanent_macs: dict[str, str] = {}
+        self._sockets: list[tuple[str, int, str, int, str, int]] = []
+        self._drivers: dict[str, str] = {}
+        self._netdevs: dict[str, list[tuple[str, str]]] = {}
+        self._mounts: list[str] = []
+        for directory in ("bus/pci/devices", "bus/pci/drivers", "class/net", "class/block", "dev/block", "devices/virtual/net"):
+            (self.sys / directory).mkdir(parents=True)
+        (self.sys / "class/net/bonding_masters").write_text("\n")
+        (self.sys / "bus/pci/drivers_probe").write_text("")
+        self._write(self.proc / "self/mountinfo", "")
+
+    # PCI
+
+    def pci(
+        self,
+        bdf: str,
+        ids: str,
+        class_code: str,
+        *,
+        below: str = "",
+        driver: str = "",
+        subsystem: str = "1af4:1100",
+        boot_vga: str = "",
+        header_type: int = 0,
+        dead: bool = False,
+    ) -> Path:
+        """Add a function to the root bus, or below another function."""
+        parent = self.device(below) if below else self.sys / f"devices/pci{bdf[:4]}:00"
+        directory = parent / bdf
+        vendor, device = ids.split(":")
+        subvendor, subdevice = subsystem.split(":")
+        files = {
+            "vendor": f"0x{vendor}\n",
+            "device": f"0x{device}\n",
+            "subsystem_vendor": f"0x{subvendor}\n",
+            "subsystem_device": f"0x{subdevice}\n",
+            "class": f"0x{class_code}\n",
+            "modalias": (
+                f"pci:v0000{vendor.upper()}d0000{device.upper()}sv0000{subvendor.upper()}sd0000{subdevice.upper()}"
+                f"bc{class_code[:2]}sc{class_code[2:4]}i{class_code[4:]}\n"
+            ),
+            "driver_override": "(null)\n",
+            "reset_method": "flr bus\n",
+        }
+        if boot_vga:
+            files["boot_vga"] = f"{boot_vga}\n"
+        for name, text in files.items():
+            self._write(directory / name, text)
+        config = bytearray(64)
+        config[:4] = struct.pack("<HH", int(vendor, 16), int(device, 16))
+        config[0x0E] = header_type | 0x80
+        (directory / "config").write_bytes(b"\xff" * 64 if dead else bytes(config))
+        (self.sys / "bus/pci/devices" / bdf).symlink_to(os.path.relpath(directory, self.sys / "bus/pci/devices"))
+        if driver:
+            self._drivers[bdf] = driver
+            self.bind(bdf, driver)
+        return directory
+
+    def device(self, bdf: str) -> Path:
+        """Return the directory of a function below /sys/devices."""
+        return (self.sys / "bus/pci/devices" / bdf).resolve()
+
+    def driver_directory(self, driver: str) -> Path:
+        """Return the directory of a driver, which is there once its module is loaded."""
+        directory = self.sys / "bus/pci/drivers" / driver
+        directory.mkdir(exist_ok=True)
+        if driver == "pciback" and not (directory / "slots").exists():
+            (directory / "slots").write_text("")
+        return directory
+
+    def bind(self, bdf: str, driver: str) -> None:
+        """Let a driver take a function: its interfaces go with the old one, and come with its own one."""
+        link = self.device(bdf) / "driver"
+        if link.is_symlink():
+            (link.resolve() / bdf).unlink()
+            link.unlink()
+        for name, _mac in self._netdevs.get(bdf, []):
+            (self.sys / "class/net" / name).unlink(missing_ok=True)
+        if driver:
+            directory = self.driver_directory(driver)
+            link.symlink_to(os.path.relpath(directory, link.parent))
+            (directory / bdf).symlink_to(os.path.relpath(self.device(bdf), directory))
+            if driver == self._drivers.get(bdf):
+                for name, mac in self._netdevs.get(bdf, []):
+                    self._netdev(self.device(bdf) / "net" / name, name, mac)
+
+    def hold(self, bdf: str) -> None:
+        """Let pciback take a function."""
+        self.bind(bdf, "pciback")
+        (self.driver_directory("pciback") / "slots").write_text(f"{bdf}\n")
+
+    def release(self, bdf: str) -> None:
+        """Let pciback release a function, which has no driver then."""
+        self.bind(bdf, "")
+        (self.driver_directory("pciback") / "slots").write_text("")
+
+    def probe(self, bdf: str) -> None:
+        """Do what the kernel does for drivers_probe."""
+        override = (self.device(bdf) / "driver_override").read_text().strip()
+        if override in ("", "(null)") and not (self.device(bdf) / "driver").exists() and bdf in self._drivers:
+            self.bind(bdf, self._drivers[bdf])
+
+    # Network
+
+    def nic(self, name: str, bdf: str, mac: str, *, beneath: str = "") -> None:
+        """Add the network interface of a function, or of what hangs on it (virtio0, usb1/1-1)."""
+        if beneath:
+            self._netdev(self.device(bdf) / beneath / "net" / name, name, mac)
+            return
+        self._netdevs.setdefault(bdf, []).append((name, mac))
+        self._netdev(self.device(bdf) / "net" / name, name, mac)
+
+    def virtual(self, name: str, *, lower: t.Sequence[str] = (), ports: t.Sequence[str] = (), iflink: str = "", master: str = "") -> None:
+        """Add an interface that stands on others: a bond, VLAN or team by lower, a bridge by ports too, a veth by iflink."""
+        directory = self.sys / "devices/virtual/net" / name
+        self._netdev(directory, name, "02:00:00:00:00:01", device=False)
+        for below in (*lower, *ports):
+            (directory / f"lower_{below}").symlink_to(f"../../../../class/net/{below}")
+        for port in ports:
+            (directory / "brif").mkdir(exist_ok=True)
+            (directory / "brif" / port).symlink_to(f"../../../../../class/net/{port}")
+        if iflink:
+            (directory / "iflink").write_text((self.sys / "class/net" / iflink / "ifindex").read_text())
+        if master:
+            (directory / "master").symlink_to(f"../{master}")
+
+    def _netdev(self, directory: Path, name: str, mac: str, *, device: bool = True) -> None:
+        index = str(len(list((self.sys / "class/net").iterdir())) + 1)
+        for file, text in (("address", mac), ("ifindex", index), ("iflink", index)):
+            self._write(directory / file, f"{text}\n")
+        if device and not (directory / "device").is_symlink():
+            (directory / "device").symlink_to("../..")
+        (self.sys / "class/net" / name).symlink_to(os.path.relpath(directory, self.sys / "class/net"))
+
+    def connection(self, local: str, peer: str, *, port: int = 22, server: str = "sshd-session") -> None:
+        """Add an established TCP connection that a process of I(server) holds, and its listening socket."""
+        pid = 1000 + len(self._sockets)
+        self._sockets += [(local, port, peer, 50022, "01", pid), ("0.0.0.0", port, "0.0.0.0", 0, "0A", 1)]
+        self._write(self.proc / str(pid) / "comm", f"{server}\n")
+        descriptors = self.proc / str(pid) / "fd"
+        descriptors.mkdir()
+        (descriptors / "0").symlink_to("/dev/null")
+        (descriptors / "4").symlink_to(f"socket:[{pid}]")
+        for name, width in (("tcp", 4), ("tcp6", 16)):
+            lines = [
+                f"   {i}: {_kernel_address(s[0])}:{s[1]:04X} {_kernel_address(s[2])}:{s[3]:04X} {s[4]} 00000000:00000000 00:00000000 "
+                f"00000000     0        0 {s[5]} 1 0000000000000000 20 4 30 10 -1"
+                for i, s in enumerate(self._sockets)
+                if len(_packed(s[0])) == width
+            ]
+            self._write(self.proc / "net" / name, "\n".join(["  sl  local_address rem_address   st ...", *lines, ""]))
+
+    def default_route(self, interface: str, *, ipv6: bool = False, flags: int = 3) -> None:
+        """Set the default route; its siblings are a local network and the unreachable route of every host."""
+        if ipv6:
+            zero = "0" * 32
+            text = (
+                f"{zero} 00 {zero} 00 fe800000000000000000000000000001 00000400 00000001 00000000 {flags:08x} {interface}\n"
+                f"{zero} 00 {zero} 00 {zero} ffffffff 00000001 00000000 00200200       lo\n"
+            )
+            self._write(self.proc / "net/ipv6_route", text)
+            return
+        text = (
+            "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n"
+            f"{interface}\t00000000\t0100A8C0\t{flags:04X}\t0\t0\t0\t00000000\t0\t0\t0\n"
+            "other0\t0000A8C0\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\n"
+        )
+        self._write(self.proc / "net/route", text)
+
+    # Disks
+
+    def disk(self, name: str, number: str, *, where: str = "virtual/block", partitions: t.Sequence[str] = (), slaves: t.Sequence[str] = ()) -> None:
+        """Add a block device below /sys/devices; partitions get the numbers that follow, slaves are what it is made of."""
+        major, minor = map(int, number.split(":"))
+        base = (self.sys / "devices" / where).resolve() / name
+        for offset, entry in enumerate((base, *(base / partition for partition in partitions))):
+            entry.mkdir(parents=True)
+            (self.sys / "class/block" / entry.name).symlink_to(os.path.relpath(entry, self.sys / "class/block"))
+            (self.sys / "dev/block" / f"{major}:{minor + offset}").symlink_to(os.path.relpath(entry, self.sys / "dev/block"))
+            if offset:
+                (entry / "partition").write_text(f"{offset}\n")
+        for slave in slaves:
+            (base / "slaves").mkdir(exist_ok=True)
+            (base / "slaves" / slave).symlink_to(os.path.relpath((self.sys / "class/block" / slave).resolve(), base / "slaves"))
+
+    def mount(self, point: str, number: str, source: str = "/dev/root", kind: str = "ext4") -> None:
+        """Mount a file system."""
+        self._mounts.append(f"{30 + len(self._mounts)} 1 {number} / {point} rw,relatime shared:1 - {kind} {source} rw\n")
+        self._write(self.proc / "self/mountinfo", "".join(self._mounts))
+
+    def swap(self, path: str, kind: str = "partition") -> None:
+        """Use swap space."""
+        self._write(self.proc / "swaps", f"Filename\tType\tSize\tUsed\tPriority\n{path}  {kind}\t1000\t0\t-2\n")
+
+    @staticmethod
+    def _write(path: Path, text: str) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
+class FakeStore:
+    """The keys of XenStore that libxl keeps for PCI devices."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, str] = {}
+        self.running: dict[int, str] = {0: "Domain-0"}
+
+    def read_texts(self, paths: t.Iterable[str]) -> dict[str, str | None]:
+        return {path: self.values.get(path) for path in paths}
+
+    def domains(self) -> dict[int, str]:
+        return self.running
+
+
+class FakeKernelHost(PciHost):
+    """The host as the code sees it, on a kernel that reacts to what is written to sysfs; I(calls) counts that."""
+
+    def __init__(self, machine: FakeMachine, store: FakeStore | None, calls: list[tuple[str, ...]]) -> None:
+        super().__init__(str(machine.sys), machine.records, store, lambda name: machine.permanent_macs.get(name, ""))
+        self._machine = machine
+        self._calls = calls
+
+    def _write(self, path: str, text: str) -> None:
+        super()._write(path, text)
+        self._calls.append(("write", os.path.relpath(path, self.sysfs), text))
+        if path.endswith("/drivers_probe"):
+            self._machine.probe(text)
+        elif path.endswith("/pciback/unbind"):
+            self._machine.bind(text, "")
+        elif path.endswith("/pciback/remove_slot"):
+            (Path(path).parent / "slots").write_text("")
+
+
+class FakeXen:
+    """A machine that runs Xen: xl, modprobe and ip on it. I(calls) are the changes that were asked for."""
+
+    def __init__(self, machine: FakeMachine) -> None:
+        self.machine = machine
+        self.store = FakeStore()
+        self.calls: list[tuple[str, ...]] = []
+        self.questions: list[tuple[str, ...]] = []
+        self.virt_caps = "pv pv_directio"
+        #: BDFs that Xen has in quarantine, and the drivers that xl has recorded.
+        self.quarantine: set[str] = set()
+        self.driver_paths: dict[str, str] = {}
+        self.quarantine_fails = False
+        self.bind_fails = False
+        self.remove_fails = False
+        self.forgets_to_bind = False
+        self.leaves_override = False
+        self.modprobe = True
+        self.under_xen = True
+        self.environment: dict[str, str] = {}
+
+    # What the code calls as a runner
+
+    def run(self, argv: t.Sequence[str], *, check: bool = True, **_options: t.Any) -> Result:
+        words = tuple(argv)
+        if words[0] == "ip":
+            self.questions.append(words)
+            links = [
+                {"ifname": name, "addr_info": [{"local": address} for address in addresses]}
+                for name, addresses in self.machine.addresses.items()
+            ]
+            return Result(words, 0, json.dumps(links), "")
+        assert words[0] == "modprobe", words
+        if not self.modprobe:
+            raise NotOnThisHost("The program 'modprobe' is not installed on this host")
+        if "--resolve-alias" in words:
+            self.questions.append(words)
+            lines = [name for word in words[4:] for name in self._modules(word)]
+            return Result(words, 1, "".join(f"{line}\n" for line in lines), "")
+        self.calls.append(words)
+        if words[-1] == "xen-pciback":
+            self.machine.driver_directory("pciback")
+        return Result(words, 0, "", "")
+
+    @staticmethod
+    def _modules(word: str) -> list[str]:
+        if not word.startswith("pci:"):
+            return [word.replace("-", "_")]
+        return next((modules for start, modules in MODULES.items() if word.startswith(start)), [])
+
+    # What the code calls as xl
+
+    def info(self) -> dict[str, str]:
+        self.questions.append(("xl", "info"))
+        return {"virt_caps": self.virt_caps}
+
+    def pci_assignable_add(self, bdf: str, name: str | None = None) -> None:
+        self.calls.append(("pci-assignable-add", bdf, name or ""))
+        key = self._key(bdf)
+        link = self.machine.device(bdf) / "driver"
+        if not link.is_symlink() or link.resolve().name != "pciback":
+            if link.is_symlink():
+                self.driver_paths[bdf] = link.resolve().name
+            if self.bind_fails:
+                self.machine.bind(bdf, "")
+                raise _failed("libxl: error: Couldn't bind device to pciback!")
+            if self.forgets_to_bind:
+                return
+            self.machine.hold(bdf)
+            if self.leaves_override:
+                (self.machine.device(bdf) / "driver_override").write_text("pciback\n")
+        if name:
+            self.store.values[f"{key}/name"] = name
+        else:
+            self.store.values.pop(f"{key}/name", None)
+        if self.quarantine_fails:
+            raise _failed(f"libxl: error: failed to quarantine {bdf}")
+        self.quarantine.add(bdf)
+
+    def pci_assignable_remove(self, bdf: str, rebind: bool = True) -> None:
+        self.calls.append(("pci-assignable-remove", bdf))
+        if bdf not in self.quarantine or self.remove_fails:
+            raise _failed(f"libxl: error: failed to de-quarantine {bdf}")
+        self.quarantine.remove(bdf)
+        self.machine.release(bdf)
+        self.store.values.pop(f"{self._key(bdf)}/name", None)
+        driver = self.driver_paths.pop(bdf, "")
+        if driver and rebind:
+            if self.leaves_override:
+                raise _failed(f"libxl: error: Couldn't bind device to {driver}")
+            self.machine.bind(bdf, driver)
+
+    # What tests do with it
+
+    def assign(self, bdf: str, domid: int) -> None:
+        """Let a domain have a device."""
+        self.store.values[f"{self._key(bdf)}/domid"] = str(domid)
+
+    def host(self) -> PciHost:
+        """Return the host as the code reads it."""
+        return FakeKernelHost(self.machine, self.store if self.under_xen else None, self.calls)
+
+    def guards(self, devices: t.Sequence[PciDevice]) -> Guards:
+        """Return the guard rails of this machine."""
+        fake: t.Any = self
+        return Guards(devices, fake, str(self.machine.sys), str(self.machine.proc), self.environment)
+
+    def plan(self, state: str, devices: t.Sequence[t.Mapping[str, t.Any]], **options: t.Any) -> Plan:
+        """Plan as the module does."""
+        fake: t.Any = self
+        pool = Pool(self.host(), fake, fake, self.guards, under_xen=self.under_xen, settle=0.0, **options)
+        return pool.plan(state, parse_requests(devices))
+
+    def apply(self, state: str, devices: t.Sequence[t.Mapping[str, t.Any]], force: t.Sequence[str] = (), **options: t.Any) -> Plan:
+        """Plan and apply as the module does."""
+        plan = self.plan(state, devices, **options)
+        plan.check_refusals(force)
+        for action in plan.actions:
+            action.apply()
+        if plan.conclude:
+            plan.results.update(plan.conclude())
+        return plan
+
+    @staticmethod
+    def _key(bdf: str) -> str:
+        return "/libxl/pci/" + bdf.replace(":", "-").replace(".", "-")
+
+
+def plain_server(root: Path) -> FakeMachine:
+    """Two network cards on the root bus, one behind a bridge, graphics, a SATA disk with the system."""
+    machine = FakeMachine(root)
+    machine.pci("0000:00:00.0", "8086:29c0", "060000")
+    machine.pci("0000:00:01.0", "1234:1111", "030000", boot_vga="1", driver="bochs-drm")
+    machine.pci("0000:00:02.0", "10de:1cb3", "030000", boot_vga="0")
+    machine.pci("0000:00:03.0", "8086:100e", "020000", driver="e1000")
+    machine.pci("0000:00:04.0", "8086:10d3", "020000", driver="e1000e", subsystem="8086:a01f")
+    machine.pci("0000:00:1c.0", "8086:3420", "060400", driver="pcieport", header_type=1)
+    machine.pci("0000:03:00.0", "8086:10d3", "020000", below="0000:00:1c.0", driver="e1000e")
+    machine.pci("0000:00:1d.0", "8086:2934", "0c0300", driver="uhci_hcd")
+    machine.pci("0000:00:1e.0", "1b21:1242", "0c0330", dead=True)
+    machine.pci("0000:00:1f.2", "8086:2922", "010601", driver="ahci")
+    machine.nic("eth0", "0000:00:03.0", "52:54:00:AA:00:01")
+    machine.nic("eth1", "0000:00:04.0", "52:54:00:aa:00:02")
+    machine.nic("eth2", "0000:03:00.0", "52:54:00:aa:00:03")
+    machine.disk("sda", "8:0", where="pci0000:00/0000:00:1f.2/ata1/host0/target0:0:0/0:0:0:0/block", partitions=["sda1", "sda2"])
+    machine.mount("/", "8:1")
+    machine.virtual("lo")
+    machine.addresses = {"lo": ["127.0.0.1", "::1"], "eth0": ["192.0.2.5", "2001:db8::5"]}
+    machine.connection("192.0.2.5", "198.51.100.7")
+    machine.default_route("eth0")
+    return machine
+
+
+def bonded_server(root: Path) -> FakeMachine:
+    """The management address is on a bridge over a VLAN over a bond of two cards; a third card is free."""
+    machine = FakeMachine(root)
+    for number, bdf in enumerate(("0000:03:00.0", "0000:03:00.1", "0000:04:00.0")):
+        if bdf.endswith("0"):
+            machine.pci(f"0000:00:1c.{number}", "8086:3420", "060400", driver="pcieport", header_type=1)
+        machine.pci(bdf, "8086:10d3", "020000", below="0000:00:1c.0" if number < 2 else "0000:00:1c.2", driver="e1000e")
+        machine.nic(f"eth{number}", bdf, "52:54:00:bb:00:01" if number < 2 else "52:54:00:bb:00:03")
+    machine.permanent_macs = {"eth0": "52:54:00:bb:00:01", "eth1": "52:54:00:bb:00:02"}
+    machine.virtual("bond0", lower=["eth0", "eth1"])
+    machine.virtual("bond0.5", lower=["bond0"])
+    machine.virtual("br0", ports=["bond0.5"])
+    machine.addresses = {"br0": ["192.0.2.5"]}
+    machine.connection("192.0.2.5", "198.51.100.7")
+    return machine
+
+
+def lvm_server(root: Path) -> FakeMachine:
+    """The root file system is LVM on an encrypted partition of an NVMe disk; a second NVMe disk is free."""
+    machine = FakeMachine(root)
+    for number in (0, 1):
+        bdf = f"0000:0{4 + number}:00.0"
+        machine.pci(f"0000:00:1b.{number}", "8086:3420", "060400", driver="pcieport", header_type=1)
+        machine.pci(bdf, "144d:a808", "010802", below=f"0000:00:1b.{number}", driver="nvme")
+        where = f"pci0000:00/0000:00:1b.{number}/{bdf}/nvme/nvme{number}"
+        machine.disk(f"nvme{number}n1", f"259:{10 * number}", where=where, partitions=[f"nvme{number}n1p{p}" for p in (1, 2, 3)])
+    machine.disk("dm-0", "254:0", slaves=["nvme0n1p3"])
+    machine.disk("dm-1", "254:1", slaves=["dm-0"])
+    machine.disk("dm-2", "254:2", slaves=["dm-0"])
+    machine.mount("/", "254:1", "/dev/mapper/vg-root")
+    return machine
+
+
+def _packed(address: str) -> bytes:
+    return socket.inet_pton(socket.AF_INET6 if ":" in address else socket.AF_INET, address)
+
+
+def _kernel_address(address: str) -> str:
+    packed = _packed(address)
+    return "".join(f"{struct.unpack('=I', packed[i : i + 4])[0]:08X}" for i in range(0, len(packed), 4))
+
+
+def _failed(stderr: str) -> CommandFailed:
+    return CommandFailed(f"'xl' failed with exit code 1: {stderr}", stderr=stderr)
