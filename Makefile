@@ -5,6 +5,7 @@
 # `make` shows what there is. The variables that matter:
 #   XEN_INVENTORY=FILE   work on the Xen hosts of this inventory (group xen_hosts), with the variables it has; no test bed is started
 #   TESTBED_OPTIONS=...  options for `tests/testbed up`, such as --suite trixie
+#   SCENARIOS='site'     the scenarios that `make molecule` runs, instead of all
 #   PYTHON=python3.13    make .venv with this interpreter
 #   KEEP_GOING=1         `make test` goes on after a stage that failed
 
@@ -19,6 +20,7 @@ PYTHON ?= python3
 VENV ?= .venv
 XEN_INVENTORY ?=
 TESTBED_OPTIONS ?=
+SCENARIOS ?=
 
 export PATH := $(abspath $(VENV))/bin:$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
@@ -118,8 +120,8 @@ sanity: $(ready) ## ansible-test's sanity tests, all of them
 artifact: $(host) ## build the tarball and use it, installed, from outside the checkout, on the test bed's Xen
 	tests/artifact/run
 
-molecule: $(ready) ## each scenario of extensions/molecule on the test bed's Xen, from a fresh dom0
-	tests/tools/molecule
+molecule: $(host) ## each scenario of extensions/molecule on the test bed's Xen, from a fresh dom0
+	tests/tools/molecule $(SCENARIOS)
 
 # --- cleaning -------------------------------------------------------------------------------------------------------
 .PHONY: clean

@@ -23,6 +23,8 @@ from ._xl import Xl, has_iommu
 
 #: Seconds in which a driver that was given a device back makes itself and its network interface seen.
 SETTLE = 15.0
+#: Seconds in which udev renames the interface.
+RENAME = 3.0
 
 _NO_XEN_YET = "This host does not run under Xen yet: whether it has an IOMMU, which passing a device through needs, shows only then"
 
@@ -32,6 +34,7 @@ class Pool:
 
     :param under_xen: whether this is the control domain of a running Xen; without, only plans can be made.
     :param names: whether xl knows names of devices (since Xen 4.15).
+    :param patience: what the times to wait are multiplied by (tests).
     """
 
     def __init__(
@@ -43,7 +46,7 @@ class Pool:
         *,
         under_xen: bool = True,
         names: bool = True,
-        settle: float = SETTLE,
+        patience: float = 1.0,
     ) -> None:
         self._host = host
         self._xl = xl
@@ -51,7 +54,7 @@ class Pool:
         self._make_guards = guards
         self._under_xen = under_xen
         self._names = names
-        self._settle = settle
+        self._patience = patience
 
     def plan(self, state: str, requests: t.Sequence[Request]) -> Plan:
         """Plan for one of the states C(present), C(recorded) and C(absent).
@@ -250,13 +253,20 @@ class Pool:
                 lambda: self._host.interface_names(device.bdf),
                 f"{device.bdf} is back at {driver} but its network interface does not appear",
             )
+            # udev gives it its name a moment later, which may be another one than before.
+            self._reached(lambda: device.ifname in self._host.interface_names(device.bdf), RENAME)
 
     def _wait(self, condition: t.Callable[[], t.Any], failure: str) -> None:
-        end = time.monotonic() + self._settle
+        if not self._reached(condition, SETTLE):
+            raise TimedOut(f"{failure} (waited {self._patience * SETTLE:g} s)", remedy="The kernel's reason is in 'dmesg'")
+
+    def _reached(self, condition: t.Callable[[], t.Any], seconds: float) -> bool:
+        end = time.monotonic() + self._patience * seconds
         while not condition():
             if time.monotonic() >= end:
-                raise TimedOut(f"{failure} (waited {self._settle:g} s)", remedy="The kernel's reason is in 'dmesg'")
+                return False
             time.sleep(0.2)
+        return True
 
     def _look_again(self, requests: t.Sequence[Request], chosen: t.Sequence[PciDevice]) -> list[dict[str, t.Any]]:
         now = {device.bdf: device for device in self._host.devices()}

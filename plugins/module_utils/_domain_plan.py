@@ -272,7 +272,7 @@ class DomainPlanner:
     def _guard_clients(self, name: str, running: t.Mapping[str, Domain], going: set[str]) -> None:
         domid = running[name].domid
         for kind in ("vif", "vbd"):
-            for client in self._store.ls(f"/local/domain/{domid}/backend/{kind}"):
+            for client in self._store.directory(f"/local/domain/{domid}/backend/{kind}"):
                 client_name = next((d.name for d in running.values() if str(d.domid) == client and _alive(d)), None)
                 if client_name and client_name not in going:
                     self._plan.refuse("serves_clients", name, f"it serves the {kind} of the running domain {client_name}")

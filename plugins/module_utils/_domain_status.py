@@ -49,7 +49,7 @@ class Vif:
 def vif_status(store: XenStore, domid: int) -> list[Vif]:
     """Return the vifs of a domain in the order of their device numbers."""
     home = f"/local/domain/{domid}/device/vif"
-    devids = sorted((name for name in store.ls(home) if name.isdecimal()), key=int)
+    devids = sorted((name for name in store.directory(home) if name.isdecimal()), key=int)
     if not devids:
         return []
     frontend_keys = ("backend", "backend-id", "mac", "state")

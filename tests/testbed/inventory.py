@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from typing import Any
 
 from .hardware import nics_for_inventory
@@ -47,4 +48,4 @@ def _item(lines: list[str]) -> list[str]:
 
 
 def _args(options: dict[str, str]) -> str:
-    return " ".join(f"-o {name}={value}" for name, value in options.items())
+    return " ".join(f"-o {shlex.quote(f'{name}={value}')}" for name, value in options.items())

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from qemu.qmp import EventListener, QMPClient, QMPError
+from qemu.qmp import QMPClient, QMPError
 
 from .errors import TestbedError
 from .hardware import DISK_NODE
@@ -79,7 +79,7 @@ async def _snapshots(client: QMPClient) -> list[str]:
 
 async def _job(client: QMPClient, command: str, arguments: dict[str, object]) -> None:
     """Run a job command to its end; it fails by the text in the job's record."""
-    with client.listener(EventListener(("JOB_STATUS_CHANGE",))) as events:
+    with client.listener("JOB_STATUS_CHANGE") as events:
         await client.execute(command, {"job-id": _JOB, **arguments})
         async for event in events:
             data: Any = event["data"]

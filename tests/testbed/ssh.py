@@ -41,11 +41,11 @@ class Ssh:
         """Return the options by which connections share one: a handshake is slow under emulation."""
         return {"ControlMaster": "auto", "ControlPersist": "60s", "ControlPath": str(self.control)}
 
-    def argv(self, *command: str, shared: bool = True) -> list[str]:
+    def argv(self, *command: str, shared: bool = True, flags: tuple[str, ...] = ()) -> list[str]:
         """Return the ssh command line."""
         options = self.options() | (self.sharing() if shared else {"ControlPath": "none"})
         args = [part for name, value in options.items() for part in ("-o", f"{name}={value}")]
-        return ["ssh", *args, "-i", str(self.key), "-p", str(self.port), f"{USER}@{HOST}", *command]
+        return ["ssh", *args, *flags, "-i", str(self.key), "-p", str(self.port), f"{USER}@{HOST}", *command]
 
     def config(self) -> str:
         """Return the same as a configuration file, for `ssh -F FILE dom0`."""
@@ -102,7 +102,6 @@ class Ssh:
     def disconnect(self) -> None:
         """Close the shared connection, if there is one."""
         if self.control.exists():
-            subprocess.run(
-                self.argv("-O", "exit"), stdin=subprocess.DEVNULL, capture_output=True, timeout=10, check=False
-            )
+            argv = self.argv(flags=("-O", "exit"))
+            subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=10, check=False)
             self.control.unlink(missing_ok=True)

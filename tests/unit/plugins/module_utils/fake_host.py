@@ -41,11 +41,11 @@ class FakeStore:
     def read_texts(self, paths: t.Iterable[str]) -> dict[str, str | None]:
         return {path: self.values.get(path) for path in paths}
 
-    def ls(self, path: str) -> list[str]:
+    def directory(self, path: str) -> list[str]:
         return sorted({key[len(path) + 1 :].split("/")[0] for key in self.values if key.startswith(f"{path}/")})
 
     def domains(self) -> dict[int, str]:
-        return {int(d): self.values[f"/local/domain/{d}/name"] for d in self.ls("/local/domain") if f"/local/domain/{d}/name" in self.values}
+        return {int(d): self.values[f"/local/domain/{d}/name"] for d in self.directory("/local/domain") if f"/local/domain/{d}/name" in self.values}
 
     def domid_of(self, name: str) -> int | None:
         return next((domid for domid, other in self.domains().items() if other == name), None)

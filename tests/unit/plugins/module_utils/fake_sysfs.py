@@ -204,7 +204,9 @@ class FakeMachine:
 
     # Disks
 
-    def disk(self, name: str, number: str, *, where: str = "virtual/block", partitions: t.Sequence[str] = (), slaves: t.Sequence[str] = ()) -> None:
+    def disk(
+        self, name: str, number: str, *, where: str = "virtual/block", partitions: t.Sequence[str] = (), slaves: t.Sequence[str] = ()
+    ) -> None:
         """Add a block device below /sys/devices; partitions get the numbers that follow, slaves are what it is made of."""
         major, minor = map(int, number.split(":"))
         base = (self.sys / "devices" / where).resolve() / name
@@ -376,7 +378,7 @@ class FakeXen:
     def plan(self, state: str, devices: t.Sequence[t.Mapping[str, t.Any]], **options: t.Any) -> Plan:
         """Plan as the module does."""
         fake: t.Any = self
-        pool = Pool(self.host(), fake, fake, self.guards, under_xen=self.under_xen, settle=0.0, **options)
+        pool = Pool(self.host(), fake, fake, self.guards, under_xen=self.under_xen, patience=0.0, **options)
         return pool.plan(state, parse_requests(devices))
 
     def apply(self, state: str, devices: t.Sequence[t.Mapping[str, t.Any]], force: t.Sequence[str] = (), **options: t.Any) -> Plan:

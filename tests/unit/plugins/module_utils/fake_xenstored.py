@@ -9,7 +9,8 @@
     assert fake.tree["/local/domain/1/x"] == "1"
     assert fake.writes == [("write", "/local/domain/1/x", "1")]
 
-It behaves as xenstored does towards dom0. Change the tree from a test with L(FakeXenstored.set) and L(FakeXenstored.remove), which fire watches.
+It behaves as xenstored does towards dom0. A test changes the tree with L(FakeXenstored.set) and L(FakeXenstored.remove), which fire
+watches.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ WATCH_EVENT, ERROR = 15, 16
 PAYLOAD_MAX = 4096
 
 
-class Refusal(Exception):
+class RequestError(Exception):
     """Becomes an error reply; the text is the name of an errno."""
 
 
@@ -86,7 +87,7 @@ class FakeXenstored:
     :param denied: paths that are refused with EACCES.
     :param conflicts: so many of the next commits are refused with EAGAIN.
     :param oxenstored: like oxenstored, send listings of any length and know no DIRECTORY_PART.
-    :param answer: gets type, req_id and payload of each request and returns the raw bytes to send instead of a proper reply, or None for the proper one.
+    :param answer: gets type, req_id and payload of each request and returns the raw bytes to send, or None for the proper reply.
     """
 
     def __init__(
@@ -241,8 +242,8 @@ class FakeXenstored:
         try:
             reply = self._perform(client, name, tx_id, arguments)
             if len(reply) > PAYLOAD_MAX and not self._oxenstored:
-                raise Refusal("E2BIG")
-        except Refusal as exc:
+                raise RequestError("E2BIG")
+        except RequestError as exc:
             kind, reply = ERROR, f"{exc}\0".encode()
         self._send(client, HEADER.pack(kind, req_id, tx_id, len(reply)) + reply)
         if name == "watch" and kind != ERROR:
@@ -251,15 +252,15 @@ class FakeXenstored:
     def _perform(self, client: _Client, name: str, tx_id: int, arguments: list[str]) -> bytes:
         path = arguments[0]
         if path in self.denied:
-            raise Refusal("EACCES")
+            raise RequestError("EACCES")
         if tx_id and name not in ("watch", "unwatch"):
             if tx_id not in client.transactions:
-                raise Refusal("ENOENT")
+                raise RequestError("ENOENT")
             if name == "transaction_end":
                 self._commit(client.transactions.pop(tx_id), path == "T")
                 return b"OK\0"
             if name == "transaction_start":
-                raise Refusal("EBUSY")
+                raise RequestError("EBUSY")
             transaction = client.transactions[tx_id]
             transaction.seen.add(path)
             return self._node_request(transaction.nodes, transaction.log, name, arguments)
@@ -270,12 +271,12 @@ class FakeXenstored:
             return f"{self._last_transaction}\0".encode()
         if name == "watch":
             if (path, arguments[1]) in client.watches:
-                raise Refusal("EEXIST")
+                raise RequestError("EEXIST")
             client.watches.append((path, arguments[1]))
             return b"OK\0"
         if name == "unwatch":
             if (path, arguments[1]) not in client.watches:
-                raise Refusal("ENOENT")
+                raise RequestError("ENOENT")
             client.watches.remove((path, arguments[1]))
             return b"OK\0"
         if name == "get_domain_path":
@@ -304,14 +305,14 @@ class FakeXenstored:
                 self._rm(nodes, path)
                 log.append(("rm", path))
             elif _parent(path) not in nodes.values and not self._oxenstored:
-                raise Refusal("ENOENT")
+                raise RequestError("ENOENT")
             return b"OK\0"
         if name == "directory_part" and self._oxenstored:
-            raise Refusal("ENOSYS")
+            raise RequestError("ENOSYS")
         if name not in KINDS.values():
-            raise Refusal("ENOSYS")
+            raise RequestError("ENOSYS")
         if path not in nodes.values:
-            raise Refusal("ENOENT")
+            raise RequestError("ENOENT")
         if name == "read":
             return nodes.values[path].encode("utf-8", "surrogateescape")
         if name == "get_perms":
@@ -319,7 +320,7 @@ class FakeXenstored:
         if name == "set_perms":
             perms = tuple(arguments[1:-1])
             if len(perms) > 5:
-                raise Refusal("ENOSPC")
+                raise RequestError("ENOSPC")
             nodes.perms[path] = perms
             nodes.generations[path] += 1
             log.append(("set_perms", path, *perms))
@@ -340,9 +341,9 @@ class FakeXenstored:
             return
         if self.conflicts:
             self.conflicts -= 1
-            raise Refusal("EAGAIN")
+            raise RequestError("EAGAIN")
         if any(self._nodes.generations[path] != transaction.start[path] for path in transaction.seen):
-            raise Refusal("EAGAIN")
+            raise RequestError("EAGAIN")
         for name, path, *rest in transaction.log:
             if name in ("write", "mkdir"):
                 self._write(self._nodes, path, rest[0] if rest else "")
@@ -360,7 +361,7 @@ class FakeXenstored:
     def _write(self, nodes: _Nodes, path: str, value: str) -> None:
         if path not in nodes.values:
             if self.quota is not None and len(nodes.values) > self.quota:
-                raise Refusal("ENOSPC")
+                raise RequestError("ENOSPC")
             parent = _parent(path)
             if parent not in nodes.values:
                 self._write(nodes, parent, "")
@@ -372,7 +373,7 @@ class FakeXenstored:
     @staticmethod
     def _rm(nodes: _Nodes, path: str) -> None:
         if path == "/":
-            raise Refusal("EINVAL")
+            raise RequestError("EINVAL")
         for node in [node for node in nodes.values if _is_below(node, path)]:
             del nodes.values[node], nodes.perms[node]
             nodes.generations[node] += 1

@@ -10,6 +10,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
+
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import (
     CommandFailed,
     DriverDomainsError,
@@ -88,7 +89,7 @@ class TestPresent:
         )
         assert (first["mac"], first["interfaces"], first["kernel_modules"]) == ("52:54:00:aa:00:02", [], ["e1000e"])
         assert (second["name"], second["mac"]) == ("uplink1", "52:54:00:aa:00:03")
-        assert [vars(record) for record in xen.machine.records.load()][0] == {
+        assert vars(xen.machine.records.load()[0]) == {
             "name": "uplink0",
             "bdf": CARD,
             "vendor_device": "8086:10d3",
@@ -209,7 +210,7 @@ class TestPresent:
         with pytest.raises(DriverDomainsError, match=message) as caught:
             xen.apply("present", [UPLINK0])
         assert "undo" not in caught.value.details
-        assert [device for device in xen.host().devices()] == before
+        assert xen.host().devices() == before
         assert xen.machine.records.load() == []
 
     def test_a_failure_keeps_an_older_record(self, xen: FakeXen) -> None:
@@ -306,9 +307,7 @@ class TestAbsent:
         xen.leaves_override = True
         taken(xen, UPLINK0)
         plan = xen.apply("absent", [UPLINK0])
-        assert ("write", "devices/pci0000:00/0000:00:04.0/driver_override", "\n") in [
-            (kind, path.replace(f"bus/pci/devices/{CARD}", f"devices/pci0000:00/{CARD}"), text) for kind, path, text in xen.calls if kind == "write"
-        ]
+        assert ("write", f"bus/pci/devices/{CARD}/driver_override", "\n") in xen.calls
         assert plan.results["devices"][0]["driver"] == "e1000e"
 
     def test_xl_fails_and_pciback_still_has_the_device(self, xen: FakeXen) -> None:

@@ -7,10 +7,11 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.xen.driver_domains.plugins.module_utils._bdf import ALL_FUNCTIONS, Bdf
-from ansible_collections.xen.driver_domains.plugins.module_utils._errors import InvalidInput
 from hypothesis import given
 from hypothesis import strategies as st
+
+from ansible_collections.xen.driver_domains.plugins.module_utils._bdf import ALL_FUNCTIONS, Bdf
+from ansible_collections.xen.driver_domains.plugins.module_utils._errors import InvalidInput
 
 BDFS = st.builds(Bdf, st.integers(0, 0xFFFF), st.integers(0, 0xFF), st.integers(0, 0x1F), st.integers(0, 7))
 

@@ -10,6 +10,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
+
 from ansible_collections.xen.driver_domains.plugins.module_utils._guards import GUARDS
 
 from .fake_sysfs import FakeMachine, FakeXen, bonded_server, lvm_server, plain_server

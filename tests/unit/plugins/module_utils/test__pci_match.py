@@ -10,6 +10,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
+
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import InvalidInput
 from ansible_collections.xen.driver_domains.plugins.module_utils._pci_match import CLASSES, choose, parse_requests
 
@@ -154,7 +155,9 @@ def test_a_name_twice_is_refused_with_both_places() -> None:
 
 
 def test_a_device_twice_is_refused_with_both_places(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInput, match=r"devices\[0\] 'a' \(ifname eth1\) and devices\[2\] 'c' \(bdf 0000:00:04\.0\) are the same device"):
+    with pytest.raises(
+        InvalidInput, match=r"devices\[0\] 'a' \(ifname eth1\) and devices\[2\] 'c' \(bdf 0000:00:04\.0\) are the same device"
+    ):
         chosen(FakeXen(plain_server(tmp_path)), request("a", ifname="eth1"), request("b", ifname="eth2"), request("c", bdf="00:04.0"))
 
 

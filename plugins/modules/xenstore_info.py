@@ -1,0 +1,182 @@
+#!/usr/bin/python
+# Copyright (c) 2026, the xen.driver_domains authors
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: xenstore_info
+short_description: Read XenStore nodes
+version_added: 0.1.0
+description:
+  - Reads any number of XenStore nodes, alone or with all below them, in one call.
+  - Works on dom0, and inside a guest for what the guest may read. Needs no Xen tools, only root.
+author:
+  - The xen.driver_domains authors (@xen-driver-domains)
+extends_documentation_fragment:
+  - xen.driver_domains.attributes.info_module
+options:
+  paths:
+    description: What to read.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      path:
+        description:
+          - The node. It starts with a slash, unless O(paths[].domain) is given.
+          - Inside a guest, a path without slash and without O(paths[].domain) is in the guest's own home.
+        type: str
+        required: true
+      domain:
+        description: Name or number of a running domain in whose home the node is.
+        type: str
+      recursive:
+        description: Read all nodes below it, too.
+        type: bool
+        default: false
+      permissions:
+        description: Read the permissions, too.
+        type: bool
+        default: false
+  timeout:
+    description: Seconds that xenstored may take for one answer.
+    type: float
+    default: 10
+seealso:
+  - module: xen.driver_domains.xl_domain_info
+"""
+
+EXAMPLES = r"""
+- name: Wait until the driver domain serves
+  xen.driver_domains.xenstore_info:
+    paths:
+      - path: data/driver-domain/status
+        domain: net-dd
+  register: status
+  until: status.nodes[0].value == "ready"
+  retries: 30
+  delay: 2
+
+- name: Look at a backend with all its keys, and who may read it
+  xen.driver_domains.xenstore_info:
+    paths:
+      - path: backend/vif
+        domain: net-dd
+        recursive: true
+        permissions: true
+  register: backends
+"""
+
+RETURN = r"""
+nodes:
+  description: What was read, in the order of O(paths).
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    path:
+      description: Absolute path of the node; the path as it was given, where its domain does not run.
+      type: str
+    exists:
+      description: Whether there is such a node. V(false), too, where the domain does not run.
+      type: bool
+    value:
+      description: The value, or V(null) for a missing node. Bytes that are not UTF-8 appear as C(\\xNN).
+      type: str
+    permissions:
+      description:
+        - Owner first, then what other domains may do; V(null) if not asked for, or for a missing node.
+        - The letter is V(n), V(r), V(w) or V(b) (none, read, write, both), the number is the domain.
+        - The first letter is the right of all domains that are not named.
+      type: list
+      elements: str
+    children:
+      description:
+        - With O(paths[].recursive), all nodes below by their path relative to this one.
+        - Each has C(value) and C(permissions), as above.
+        - Nodes that this domain may not read are left out.
+      type: dict
+  sample:
+    - path: /local/domain/6/backend/vif/7
+      exists: true
+      value: ""
+      permissions: [n6, r7]
+      children:
+        "0": {value: "", permissions: [n6, r7]}
+        "0/bridge": {value: xenbr0, permissions: [n6, r7]}
+"""
+
+from ansible_collections.xen.driver_domains.plugins.module_utils._module import Plan, run_module
+from ansible_collections.xen.driver_domains.plugins.module_utils._xenstore import XenStore
+
+ARGUMENTS = {
+    "paths": {
+        "type": "list",
+        "elements": "dict",
+        "required": True,
+        "options": {
+            "path": {"type": "str", "required": True},
+            "domain": {"type": "str"},
+            "recursive": {"type": "bool", "default": False},
+            "permissions": {"type": "bool", "default": False},
+        },
+    },
+    "timeout": {"type": "float", "default": 10},
+}
+
+
+def read_nodes(store: XenStore, items: list[dict]) -> list[dict]:
+    """Read what the items (as in the option C(paths)) ask for."""
+    domids = {domain: store.domid_of(domain) for domain in {item["domain"] for item in items} if domain is not None}
+    homes = {domain: f"/local/domain/{domid}/" for domain, domid in domids.items() if domid is not None}
+    paths = [homes[item["domain"]] + item["path"] if item["domain"] in homes else item["path"] for item in items]
+    found = [item["domain"] is None or item["domain"] in homes for item in items]
+
+    singles = store.read_texts(path for path, item, here in zip(paths, items, found) if here and not item["recursive"])
+    trees: list[dict[str, str]] = []
+    for path, item, here in zip(paths, items, found):
+        if here and item["recursive"]:
+            trees.append(store.tree(path))
+        else:
+            value = singles[path] if here else None
+            trees.append({} if value is None else {path: value})
+    wanted = [node for item, tree in zip(items, trees) if item["permissions"] for node in tree]
+    permissions = {path: perms and [str(perm) for perm in perms] for path, perms in store.get_perms_many(wanted).items()}
+
+    nodes = []
+    for path, item, tree in zip(paths, items, trees):
+        of = permissions if item["permissions"] else {}
+        below = len(path.rstrip("/")) + 1
+        nodes.append(
+            {
+                "path": path,
+                "exists": path in tree,
+                "value": _printable(tree[path]) if path in tree else None,
+                "permissions": of.get(path),
+                "children": {
+                    node[below:]: {"value": _printable(value), "permissions": of.get(node)} for node, value in tree.items() if node != path
+                },
+            }
+        )
+    return nodes
+
+
+def prepare(parameters: dict, check_mode: bool) -> Plan:
+    """Read; there is nothing to change."""
+    with XenStore(timeout=parameters["timeout"]) as store:
+        return Plan(results={"nodes": read_nodes(store, parameters["paths"])})
+
+
+def _printable(value: str) -> str:
+    return value.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def main() -> None:
+    """Run the module."""
+    run_module(ARGUMENTS, prepare)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,178 @@
+"""What the commands do: images, a machine, its snapshots and its inventory, put together."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from . import checks, qmp
+from .cache import Cache, digest, lock
+from .errors import TestbedError
+from .hardware import fingerprint, nics_for_inventory
+from .images import Disk, Images
+from .inventory import inventory, to_yaml
+from .machine import DISK, Machine
+from .progress import say, step
+from .tools import Tools
+
+# The snapshot that every machine has: booted, and nothing done to it.
+FRESH = "fresh"
+
+
+@dataclass(frozen=True)
+class Bed:
+    """A test bed: which Debian, with or without Xen, and where its files are."""
+
+    suite: str
+    flavour: str
+    state_dir: Path
+    cache: Cache
+
+    @property
+    def machine(self) -> Machine:
+        """The machine in the state directory."""
+        return Machine(self.state_dir)
+
+    def build(self) -> None:
+        """Build what is not in the cache."""
+        images = Images(self.cache)
+        if images.missing(self.suite, self.flavour):
+            checks.before_build(self.cache.root)
+        say(f"disk image: {images.disk(self.suite, self.flavour).image}")
+
+    def up(self, port: int | None, fresh_boot: bool) -> None:
+        """Start the machine, unless it runs."""
+        with self._locked():
+            if self._is_up():
+                return
+            images = Images(self.cache)
+            if images.missing(self.suite, self.flavour):
+                checks.before_build(self.cache.root)
+            checks.before_start(self.state_dir, port)
+            tools, disk = images.tools(), images.disk(self.suite, self.flavour)
+            booted = None if fresh_boot else self._booted(images, tools, disk)
+            machine = self.machine
+            with _undone_on_failure(machine):
+                if booted is None:
+                    self._boot(machine, tools, disk, port)
+                else:
+                    with step("starting the machine from its booted state", machine.serial_log):
+                        machine.add_disk(tools, disk, booted)
+                        machine.start(tools, self.suite, self.flavour, port, FRESH)
+                        machine.wait()
+                        machine.ssh().set_clock()
+                self._write_access(machine)
+        say(f"up: {self.suite} {self.flavour}, SSH on port {machine.ssh().port}; {self.state_dir / 'inventory.yml'}")
+
+    def status(self) -> dict[str, Any]:
+        """Return what is known of the machine."""
+        machine = self.machine
+        record, pid = machine.record(), machine.pid()
+        found: dict[str, Any] = {"state_dir": str(self.state_dir), "running": pid is not None, "pid": pid}
+        if record is None:
+            return found
+        found |= {"suite": record.suite, "flavour": record.flavour, "port": record.port, "argv": record.argv}
+        found |= {"inventory": str(self.state_dir / "inventory.yml"), "serial_log": str(machine.serial_log)}
+        found |= {"nics": nics_for_inventory(), "ssh": pid is not None and machine.ssh().answers()}
+        found["snapshots"] = qmp.snapshots(machine.qmp_socket()) if pid is not None else []
+        return found
+
+    def ssh(self, command: list[str]) -> int:
+        """Run a command in the machine, or a shell; return its exit status."""
+        return subprocess.run(self._running().ssh().argv(*command), check=False).returncode
+
+    def snapshot(self, name: str) -> None:
+        """Save the running machine's state."""
+        machine = self._running()
+        # A connection in the snapshot would be a dead one in every restored machine.
+        machine.ssh().disconnect()
+        with step(f"saving snapshot {name}"):
+            qmp.save_snapshot(machine.qmp_socket(), name)
+
+    def restore(self, name: str) -> None:
+        """Put the running machine back to a snapshot."""
+        machine = self._running()
+        machine.ssh().disconnect()
+        with step(f"restoring snapshot {name}"):
+            qmp.load_snapshot(machine.qmp_socket(), name)
+            machine.wait()
+            machine.ssh().set_clock()
+
+    def down(self) -> None:
+        """End the machine and remove its state."""
+        with self._locked():
+            machine = self.machine
+            was_running = machine.pid() is not None
+            machine.remove()
+        say("down" if was_running else f"{self.state_dir}: no machine was running there")
+
+    def _is_up(self) -> bool:
+        machine, record = self.machine, self.machine.record()
+        if record is None:
+            return False
+        if machine.pid() is None:
+            say("removing what is left of a machine that ended")
+            machine.remove()
+            return False
+        if (record.suite, record.flavour) != (self.suite, self.flavour):
+            raise TestbedError(
+                f"{self.state_dir}: a machine with {record.suite} {record.flavour} runs there, "
+                f"{self.suite} {self.flavour} was asked for; remedy: `down` first, or another --state-dir"
+            )
+        say(f"already up: {record.suite} {record.flavour}, SSH on port {record.port}")
+        return True
+
+    def _running(self) -> Machine:
+        if self.machine.pid() is None:
+            raise TestbedError(f"{self.state_dir}: no machine runs there; remedy: `up`")
+        return self.machine
+
+    def _booted(self, images: Images, tools: Tools, disk: Disk) -> Path:
+        """Return the disk with the saved state of a machine that has just booted."""
+
+        def boot(into: Path) -> None:
+            machine = Machine(into)
+            with _undone_on_failure(machine):
+                self._boot(machine, tools, disk, None)
+            booted = machine.directory / DISK
+            machine.stop()
+            for leftover in set(into.iterdir()) - {booted, machine.serial_log}:
+                leftover.unlink()
+
+        key = digest(images.disk_key(self.suite, self.flavour), fingerprint())
+        return self.cache.get(f"booted-{self.suite}-{self.flavour}", key, boot) / DISK
+
+    def _boot(self, machine: Machine, tools: Tools, disk: Disk, port: int | None) -> None:
+        with step(f"booting Debian {self.suite} ({self.flavour}) on emulated hardware", machine.serial_log):
+            machine.add_disk(tools, disk)
+            machine.start(tools, self.suite, self.flavour, port)
+            machine.wait()
+            machine.ssh().check("systemctl is-system-running --wait >/dev/null || true", timeout=300)
+            if self.flavour == "xen":
+                machine.ssh().check("timeout 60 xl info")
+        with step(f"saving snapshot {FRESH}"):
+            qmp.save_snapshot(machine.qmp_socket(), FRESH)
+
+    def _write_access(self, machine: Machine) -> None:
+        ssh = machine.ssh()
+        (machine.directory / "ssh_config").write_text(ssh.config())
+        (machine.directory / "inventory.yml").write_text(to_yaml(inventory(ssh)))
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        with lock(self.state_dir / "lock", f"waiting: another process works in {self.state_dir}"):
+            yield
+
+
+@contextmanager
+def _undone_on_failure(machine: Machine) -> Iterator[None]:
+    """Leave no half-started machine behind; keep the serial log, which tells what happened."""
+    try:
+        yield
+    except BaseException:
+        machine.stop()
+        raise

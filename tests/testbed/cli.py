@@ -1,0 +1,100 @@
+"""The command line."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+from .bed import FRESH, Bed
+from .cache import Cache, default_dir
+from .errors import TestbedError
+from .images import FLAVOURS, SUITES
+from .progress import say
+
+_CHECKOUT = Path(__file__).resolve().parents[2]
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--suite", choices=SUITES, default=SUITES[0], help="the Debian release of dom0 [%(default)s]")
+    common.add_argument(
+        "--flavour", choices=FLAVOURS, default=FLAVOURS[0], help="a Xen host, or a Debian without Xen [%(default)s]"
+    )
+    state_dir = Path(os.environ.get("XEN_TESTBED_STATE") or _CHECKOUT / ".testbed")
+    common.add_argument("--state-dir", type=Path, default=state_dir, help="the machine's files [%(default)s]")
+
+    top = argparse.ArgumentParser(prog="testbed", description="A nested Xen on emulated hardware.")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands.add_parser("build", parents=[common], help="build the images that are not in the cache")
+    up = commands.add_parser("up", parents=[common], help="start the machine and write its inventory")
+    up.add_argument("--fresh-boot", action="store_true", help="boot it, instead of going on from its booted state")
+    up.add_argument("--port", type=int, help="the loopback port of its SSH [a free one]")
+    status = commands.add_parser("status", parents=[common], help="tell whether the machine runs, and where")
+    status.add_argument("--json", action="store_true", help="as JSON on stdout")
+    ssh = commands.add_parser("ssh", parents=[common], help="run a command in the machine, or a shell")
+    ssh.add_argument("remote", nargs=argparse.REMAINDER, metavar="CMD")
+    snapshot = commands.add_parser("snapshot", parents=[common], help="save the running machine's state")
+    snapshot.add_argument("name")
+    restore = commands.add_parser("restore", parents=[common], help="put the running machine back to a snapshot")
+    restore.add_argument("name", help=f"{FRESH!r}, which is always there, or one that was saved")
+    commands.add_parser("down", parents=[common], help="end the machine and remove its state")
+    return top
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a command; return the exit status."""
+    options = parser().parse_args(argv)
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        return _run(options)
+    except TestbedError as error:
+        say(f"testbed: {error}")
+        return 1
+    except KeyboardInterrupt:
+        say("testbed: interrupted, and cleaned up")
+        return 130
+
+
+def _run(options: argparse.Namespace) -> int:
+    bed = Bed(options.suite, options.flavour, options.state_dir.absolute(), Cache(default_dir()))
+    match options.command:
+        case "build":
+            bed.build()
+        case "up":
+            bed.up(options.port, options.fresh_boot)
+        case "status":
+            return _status(bed, options.json)
+        case "ssh":
+            return bed.ssh(options.remote)
+        case "snapshot":
+            bed.snapshot(options.name)
+        case "restore":
+            bed.restore(options.name)
+        case "down":
+            bed.down()
+    return 0
+
+
+def _status(bed: Bed, as_json: bool) -> int:
+    found = bed.status()
+    if as_json:
+        print(json.dumps(found, indent=2))
+    elif found["running"]:
+        ssh = "answers" if found["ssh"] else "does not answer"
+        print(f"up: {found['suite']} {found['flavour']}, pid {found['pid']}, SSH on port {found['port']} {ssh}")
+        print(f"snapshots: {', '.join(found['snapshots'])}")
+        print(f"inventory: {found['inventory']}")
+    else:
+        print(f"down: no machine runs in {found['state_dir']}")
+    return 0 if found["running"] else 3
+
+
+def _interrupt(*_: object) -> None:
+    """End as at Ctrl-C, with everything cleaned up."""
+    sys.tracebacklimit = 0
+    raise KeyboardInterrupt

@@ -1,0 +1,139 @@
+# Copyright (c) 2026, the xen.driver_domains authors
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""xl_pci_assignable and xl_pci_info: what they look at before they read the host, and what they return."""
+
+from __future__ import annotations
+
+import os
+import typing as t
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.xen.driver_domains.plugins.module_utils import _xl
+from ansible_collections.xen.driver_domains.plugins.module_utils._errors import DriverDomainsError, InvalidInput, NotOnThisHost
+from ansible_collections.xen.driver_domains.plugins.modules import xl_pci_assignable, xl_pci_info
+
+from ..module_utils.fake_sysfs import FakeXen, plain_server
+
+UPLINK0 = {"name": "uplink0", "match": {"mac": "52:54:00:aa:00:02"}}
+
+
+@pytest.fixture
+def xen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeXen:
+    """A fake machine where the modules look for the real one."""
+    fake: t.Any = FakeXen(plain_server(tmp_path))
+    monkeypatch.setattr(_xl, "require_root", lambda: None)
+    for module in (xl_pci_assignable, xl_pci_info):
+        monkeypatch.setattr(module, "Runner", lambda timeout: fake)
+        monkeypatch.setattr(module, "XenStore", lambda: fake.store)
+        monkeypatch.setattr(module, "PciHost", lambda store: fake.host())
+        monkeypatch.setattr(module, "Guards", lambda devices, runner: fake.guards(devices))
+        monkeypatch.setattr(module, "xen_version", lambda: (4, 17) if fake.under_xen else None)
+        monkeypatch.setattr(module, "require_dom0", lambda: _xl.require_dom0(str(fake.machine.sys), str(fake.machine.proc)))
+    monkeypatch.setattr(xl_pci_assignable, "require_root", lambda: None)
+    monkeypatch.setattr(xl_pci_assignable, "Xl", lambda runner: fake)
+    hypervisor = fake.machine.sys / "hypervisor/version"
+    hypervisor.mkdir(parents=True)
+    (hypervisor.parent / "type").write_text("xen\n")
+    (hypervisor / "major").write_text("4\n")
+    (hypervisor / "minor").write_text("17\n")
+    return t.cast(FakeXen, fake)
+
+
+def without_xen(xen: FakeXen) -> None:
+    xen.under_xen = False
+    (xen.machine.sys / "hypervisor/type").unlink()
+
+
+def parameters(*devices: dict[str, t.Any], **others: t.Any) -> dict[str, t.Any]:
+    return {"devices": list(devices), "state": "present", "force": [], "timeout": 60, **others}
+
+
+@pytest.mark.parametrize("check_mode", [True, False])
+@pytest.mark.parametrize("state", ["present", "recorded", "absent"])
+def test_assignable_needs_root(monkeypatch: pytest.MonkeyPatch, state: str, check_mode: bool) -> None:
+    monkeypatch.setattr(xl_pci_assignable, "require_root", lambda: _xl.require_root(lambda: 1000))
+    with pytest.raises(NotOnThisHost, match=r"needs root but runs as uid 1000.*become"):
+        xl_pci_assignable.prepare(parameters(UPLINK0, state=state), check_mode)
+
+
+@pytest.mark.parametrize(
+    ("devices", "message"),
+    [
+        ([{"name": "uplink0", "match": {"bdf": "3:0.0"}}], "'3:0.0' is not a PCI address"),
+        ([{"name": "up link", "match": {"bdf": "03:00.0"}}], "'up link' can not be the name"),
+        ([{"name": "a", "match": {"mac": "5254"}}], "'5254' is not a MAC address"),
+        ([UPLINK0, UPLINK0], "have the same name"),
+        ([{"name": "a", "match": {"bdf": "09:00.0"}}], "no device of this host matches"),
+        ([{"name": "a", "match": {"vendor_device": "8086:10d3"}}], "2 devices of this host match"),
+    ],
+)
+@pytest.mark.parametrize("module", [xl_pci_assignable, xl_pci_info])
+def test_bad_input_changes_nothing(xen: FakeXen, module: t.Any, devices: list[dict[str, t.Any]], message: str) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        module.prepare(parameters(*devices), False)
+    assert xen.calls == []
+
+
+@pytest.mark.parametrize(
+    ("state", "check_mode", "refused"),
+    [
+        ("present", False, True),
+        ("present", True, False),
+        ("recorded", False, False),
+        ("recorded", True, False),
+        ("absent", False, False),
+        ("absent", True, False),
+    ],
+)
+def test_assignable_on_a_host_without_xen(xen: FakeXen, state: str, check_mode: bool, refused: bool) -> None:
+    without_xen(xen)
+    if refused:
+        with pytest.raises(NotOnThisHost, match="does not run under Xen"):
+            xl_pci_assignable.prepare(parameters(UPLINK0, state=state), check_mode)
+    else:
+        plan = xl_pci_assignable.prepare(parameters(UPLINK0, state=state), check_mode)
+        assert bool(plan.actions) is (state != "absent")
+        assert bool(plan.warnings) is (state == "present")
+    assert xen.calls == []
+
+
+@pytest.mark.parametrize("module", [xl_pci_assignable, xl_pci_info])
+def test_a_guest_is_no_place_for_it(xen: FakeXen, module: t.Any) -> None:
+    (xen.machine.proc / "xen").mkdir()
+    (xen.machine.proc / "xen/capabilities").write_text("\n")
+    with pytest.raises(DriverDomainsError, match="a guest of Xen, not its control domain"):
+        module.prepare(parameters(UPLINK0), False)
+
+
+def test_assignable_plans(xen: FakeXen) -> None:
+    plan = xl_pci_assignable.prepare(parameters(UPLINK0), True)
+    assert [action.description for action in plan.actions] == ["modprobe xen-pciback", "give 0000:00:04.0 to pciback as uplink0"]
+
+
+@pytest.mark.parametrize("under_xen", [True, False])
+def test_info_of_all_devices(xen: FakeXen, under_xen: bool) -> None:
+    if not under_xen:
+        without_xen(xen)
+    devices = xl_pci_info.prepare({"devices": None, "timeout": 60}, False).results["devices"]
+    assert len(devices) == len(os.listdir(xen.machine.sys / "bus/pci/devices"))
+    guards = {device["bdf"]: [guard["guard"] for guard in device["guards"]] for device in devices}
+    assert guards["0000:00:03.0"] == ["management_route", "default_route"]
+    assert guards["0000:00:04.0"] == []
+    assert xen.calls == []
+
+
+def test_info_names_devices_by_request_by_xl_and_by_record(xen: FakeXen) -> None:
+    xen.apply("present", [UPLINK0])
+    xen.apply("recorded", [{"name": "spare", "match": {"ifname": "eth2"}}])
+    names = {device["bdf"]: device["name"] for device in xl_pci_info.prepare({"devices": None, "timeout": 60}, False).results["devices"]}
+    assert (names["0000:00:04.0"], names["0000:03:00.0"], names["0000:00:03.0"]) == ("uplink0", "spare", "")
+    (device,) = xl_pci_info.prepare({"devices": [{**UPLINK0, "name": "wan"}], "timeout": 60}, False).results["devices"]
+    assert (device["name"], device["bdf"], device["pciback"], device["kernel_modules"]) == ("wan", "0000:00:04.0", True, ["e1000e"])
+
+
+def test_info_of_no_devices(xen: FakeXen) -> None:
+    assert xl_pci_info.prepare({"devices": [], "timeout": 60}, False).results["devices"] == []
