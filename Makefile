@@ -35,7 +35,8 @@ ifeq ($(strip $(XEN_INVENTORY)),)
   export VARS_INVENTORY := $(CURDIR)/examples/testbed
 else
   host := $(ready)
-  export XEN_INVENTORY := $(abspath $(XEN_INVENTORY))
+  override XEN_INVENTORY := $(abspath $(XEN_INVENTORY))
+  export XEN_INVENTORY
   export HOSTS_INVENTORY := $(XEN_INVENTORY)
   export VARS_INVENTORY := $(XEN_INVENTORY)
 endif
@@ -56,6 +57,7 @@ $(ready): tests/requirements.txt tests/tools/setup
 # --- the main job ---------------------------------------------------------------------------------------------------
 .PHONY: demo bench
 demo: $(host) ## run playbooks/site.yml on the test bed's Xen and show a guest's traffic going through the driver domain
+	$(playbook) tests/hosts.yml
 	$(playbook) playbooks/site.yml
 	$(playbook) playbooks/verify.yml
 	$(playbook) tests/demo.yml

@@ -9,8 +9,8 @@
 from __future__ import annotations
 
 import glob
+import json
 import os
-import tempfile
 import time
 import typing as t
 from dataclasses import dataclass
@@ -124,8 +124,7 @@ class DomainPlanner:
         domain = running.get(wanted.name)
         if wanted.state not in ("running", "present") or not _alive(domain) or domain is None:
             return ""
-        started_with = self._started_with(domain.domid)
-        if started_with is not None and started_with != wanted.text:
+        if self._differs(wanted, domain.domid):
             return "it was started with another definition"
         names = self._store.domains()
         for vif in vif_status(self._store, domain.domid):
@@ -133,10 +132,25 @@ class DomainPlanner:
                 return f"its vif {vif.devid} hangs on domain {vif.backend_id}, which is gone"
         return ""
 
-    def _started_with(self, domid: int) -> str | None:
-        """The definition that a running domain was started with: xl keeps it as user data (tools/xl/xl_vmcontrol.c)."""
-        paths = glob.glob(f"{self._places.userdata}/userdata-d.{domid}.*.xl")
-        return read_text(paths[0]) if paths else None
+    def _differs(self, wanted: Definition, domid: int) -> bool:
+        """Tell whether a running domain is configured otherwise than its definition says.
+
+        libxl keeps the configuration of a running domain (libxl_internal.h, LIBXL_USERDATA_DOMAIN_CONFIG); xl tells what it makes
+        of the wanted definition. That costs a process, so it is left out where the file was not touched since the domain started.
+        """
+        path = self._places.definition(wanted.name)
+        if read_text(path) == wanted.text and os.stat(path).st_mtime < self._start_time(domid):
+            return False
+        kept = glob.glob(f"{self._places.userdata}/userdata-d.{domid}.*.libxl-json")
+        text = read_text(kept[0]) if kept else None
+        if text is None:
+            return False
+        return not _agrees(self._xl.parse_definition(wanted.text), json.loads(text.rstrip("\0")))
+
+    def _start_time(self, domid: int) -> float:
+        """Seconds since the epoch, or 0 when it is not known."""
+        vm = self._store.read_text(f"/local/domain/{domid}/vm")
+        return float((vm and self._store.read_text(f"{vm}/start_time")) or 0)
 
     # -- checks: everything that can be known to fail is said before the first change -----------------------------------
 
@@ -175,16 +189,13 @@ class DomainPlanner:
         return []
 
     def _unacceptable(self, domain: Definition) -> list[DriverDomainsError]:
-        """Let xl parse a definition that is going to be written; check mode leaves even temporary files alone."""
-        if self._policy.check_mode or read_text(self._places.definition(domain.name)) == domain.text:
+        """Let xl parse a definition that is going to be written."""
+        if read_text(self._places.definition(domain.name)) == domain.text:
             return []
-        with tempfile.NamedTemporaryFile("w", prefix=f"{domain.name}.", suffix=".cfg", encoding="utf-8") as candidate:
-            candidate.write(domain.text)
-            candidate.flush()
-            try:
-                self._xl.check_definition(candidate.name)
-            except InvalidInput as exc:
-                return [InvalidInput(f"Domain {domain.name}: {exc.problem}", remedy="Correct the parameters, above all options")]
+        try:
+            self._xl.parse_definition(domain.text)
+        except InvalidInput as exc:
+            return [InvalidInput(f"Domain {domain.name}: {exc.problem}", remedy="Correct the parameters, above all options")]
         return []
 
     def _missing_files(self, domain: Definition) -> list[DriverDomainsError]:
@@ -389,6 +400,17 @@ class DomainPlanner:
                 f"Domain {domain.name} (domid {domid}) was not ready within {domain.wait_timeout:g} s: {missing}",
                 remedy=f"Look at its console (xl console {domain.name}), or raise wait_timeout",
             ) from exc
+
+
+def _agrees(wanted: t.Any, actual: t.Any, top: bool = True) -> bool:
+    """Tell whether all that is wanted is there; what is not mentioned may be as it likes, but not further devices."""
+    if isinstance(wanted, dict) and isinstance(actual, dict):
+        if top and any(actual.get(kind) and not wanted.get(kind) for kind in ("nics", "disks", "pcidevs")):
+            return False
+        return all(key == "uuid" or _agrees(value, actual.get(key), False) for key, value in wanted.items() if value not in ({}, []))
+    if isinstance(wanted, list) and isinstance(actual, list):
+        return len(wanted) == len(actual) and all(_agrees(one, other, False) for one, other in zip(wanted, actual))
+    return wanted == actual
 
 
 def _alive(domain: Domain | None) -> bool:

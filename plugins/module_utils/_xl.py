@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import typing as t
@@ -70,15 +71,23 @@ class Xl:
         """Start a domain from the definition file at path I(definition); gives up after I(timeout) seconds."""
         self._run("create", "--quiet", definition, timeout=timeout)
 
-    def check_definition(self, definition: str) -> None:
-        """Let xl parse a definition file without creating anything.
+    def parse_definition(self, text: str) -> dict[str, t.Any]:
+        """Return what xl makes of a definition, as libxl's domain configuration; nothing is created or written.
 
-        :raises InvalidInput: xl refuses it; its own words are in the error.
+        :raises InvalidInput: xl refuses the definition; its own words are in the error.
         """
+        # xl wants a regular file, which a memory file counts as: no trace on the disk, not even in check mode.
+        descriptor = os.memfd_create("definition")
         try:
-            self._run("create", "--quiet", "--dryrun", definition)
+            os.write(descriptor, text.encode("utf-8", "surrogateescape"))
+            parsed = self._run("create", "--quiet", "--dryrun", f"/proc/{os.getpid()}/fd/{descriptor}")
+            return json.loads(parsed)
         except CommandFailed as exc:
             raise InvalidInput(f"xl does not accept the definition: {exc.details['stderr'].strip()}") from exc
+        except ValueError as exc:
+            raise InvalidInput("xl printed something else than the parsed definition") from exc
+        finally:
+            os.close(descriptor)
 
     def shutdown(self, domain: str) -> None:
         """Ask a domain to shut down; returns at once (xl(1), shutdown)."""

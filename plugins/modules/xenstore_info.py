@@ -83,7 +83,7 @@ nodes:
       description: Whether there is such a node. V(false), too, where the domain does not run.
       type: bool
     value:
-      description: The value, or V(null) for a missing node. Bytes that are not UTF-8 appear as C(\\xNN).
+      description: The value, or V(null) for a missing node. Bytes that are not UTF-8 appear as C(\xNN).
       type: str
     permissions:
       description:
@@ -108,6 +108,8 @@ nodes:
         "0/bridge": {value: xenbr0, permissions: [n6, r7]}
 """
 
+import typing as t
+
 from ansible_collections.xen.driver_domains.plugins.module_utils._module import Plan, run_module
 from ansible_collections.xen.driver_domains.plugins.module_utils._xenstore import XenStore
 
@@ -127,7 +129,7 @@ ARGUMENTS = {
 }
 
 
-def read_nodes(store: XenStore, items: list[dict]) -> list[dict]:
+def read_nodes(store: XenStore, items: list[dict[str, t.Any]]) -> list[dict[str, t.Any]]:
     """Read what the items (as in the option C(paths)) ask for."""
     domids = {domain: store.domid_of(domain) for domain in {item["domain"] for item in items} if domain is not None}
     homes = {domain: f"/local/domain/{domid}/" for domain, domid in domids.items() if domid is not None}
@@ -143,7 +145,7 @@ def read_nodes(store: XenStore, items: list[dict]) -> list[dict]:
             value = singles[path] if here else None
             trees.append({} if value is None else {path: value})
     wanted = [node for item, tree in zip(items, trees) if item["permissions"] for node in tree]
-    permissions = {path: perms and [str(perm) for perm in perms] for path, perms in store.get_perms_many(wanted).items()}
+    permissions = {path: None if perms is None else [str(p) for p in perms] for path, perms in store.get_perms_many(wanted).items()}
 
     nodes = []
     for path, item, tree in zip(paths, items, trees):
@@ -163,7 +165,7 @@ def read_nodes(store: XenStore, items: list[dict]) -> list[dict]:
     return nodes
 
 
-def prepare(parameters: dict, check_mode: bool) -> Plan:
+def prepare(parameters: dict[str, t.Any], check_mode: bool) -> Plan:
     """Read; there is nothing to change."""
     with XenStore(timeout=parameters["timeout"]) as store:
         return Plan(results={"nodes": read_nodes(store, parameters["paths"])})

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 import typing as t
 from pathlib import Path
 
@@ -97,7 +98,8 @@ class FakeHost:
         self.domains[name] = Domain(name, domid, 128, 1, flags)
         self.store.values[f"/local/domain/{domid}/name"] = name
         if text is not None:
-            (self.root / "lib" / f"userdata-d.{domid}.uuid.xl").write_text(text)
+            config = {"c_info": {"uuid": str(domid)}, "defaults": 1, **self.parse_definition(text)}
+            (self.root / "lib" / f"userdata-d.{domid}.uuid.libxl-json").write_text(json.dumps(config) + "\0")
         return domid
 
     def hold(self, *bdfs: str) -> None:
@@ -113,9 +115,12 @@ class FakeHost:
     def info(self) -> dict[str, str]:
         return {"free_memory": str(self.free_memory), "xen_commandline": "dom0_mem=768M", "virt_caps": self.virt_caps}
 
-    def check_definition(self, path: str) -> None:
-        if self.rejected and self.rejected in Path(path).read_text():
+    def parse_definition(self, text: str) -> dict[str, t.Any]:
+        if self.rejected and self.rejected in text:
             raise InvalidInput("xl does not accept the definition: no")
+        settings = dict(line.split(" = ", 1) for line in text.splitlines() if " = " in line)
+        devices = {name: settings.pop(key).split("|") for key, name in (("vif", "nics"), ("pci", "pcidevs")) if key in settings}
+        return {"c_info": {"uuid": "new"}, "b_info": settings, **devices}
 
     def create(self, path: str, timeout: float) -> None:
         text = Path(path).read_text()

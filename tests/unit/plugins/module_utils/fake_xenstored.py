@@ -121,10 +121,12 @@ class FakeXenstored:
         for path, value in (tree or {}).items():
             self._write(self._nodes, path, value)
         self.quota = quota
-        self._directory = tempfile.mkdtemp(prefix="xs")
-        self.path = os.path.join(self._directory, "socket")
+        self.path = ""
 
     def __enter__(self) -> FakeXenstored:
+        # Not pytest's tmp_path: a socket's path has at most 107 bytes.
+        self._directory = tempfile.mkdtemp(prefix="fake-xenstored-")
+        self.path = os.path.join(self._directory, "socket")
         self._selector = selectors.DefaultSelector()
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._listener.bind(self.path)

@@ -107,6 +107,20 @@ def test_a_changed_definition_restarts_where_the_user_allows_it(host: FakeHost) 
     assert plan.results["pending_restart"] == []
 
 
+def test_a_removed_device_is_a_changed_definition(host: FakeHost) -> None:
+    host.run_plan([DRIVER, GUEST], UPLINK)
+    plan = host.run_plan([{"name": "web1"}])
+    assert plan.results["pending_restart"] == ["web1"]
+
+
+def test_a_file_that_is_older_than_the_domain_is_not_parsed_again(host: FakeHost) -> None:
+    host.run_plan([{"name": "web1"}])
+    host.store.values["/local/domain/1/vm"] = "/vm/1"
+    host.store.values["/vm/1/start_time"] = "99999999999.5"
+    host.rejected = "web1"
+    assert host.run_plan([{"name": "web1"}]).actions == []
+
+
 def test_a_vif_whose_backend_is_gone_needs_a_restart(host: FakeHost) -> None:
     host.run_plan([DRIVER, GUEST], UPLINK)
     host.remove("net-dd")
