@@ -25,13 +25,14 @@ SCENARIOS ?=
 export PATH := $(abspath $(VENV))/bin:$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 export PYTHON
+export TESTBED_OPTIONS
 
 testbed := python tests/testbed
 ready := $(VENV)/.ready
 
 ifeq ($(strip $(XEN_INVENTORY)),)
   host := testbed-up
-  export HOSTS_INVENTORY := $(CURDIR)/.testbed/inventory.yml
+  export HOSTS_INVENTORY := $(abspath $(or $(XEN_TESTBED_STATE),.testbed))/inventory.yml
   export VARS_INVENTORY := $(CURDIR)/examples/testbed
 else
   host := $(ready)

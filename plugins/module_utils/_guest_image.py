@@ -22,7 +22,6 @@ import lzma
 import os
 import re
 import shutil
-import stat
 import struct
 import tarfile
 import tempfile
@@ -254,19 +253,20 @@ class ImageCache:
         return os.path.join(self.directory, image.key)
 
     def manifest(self, key: str) -> dict[str, t.Any] | None:
-        """Return the manifest of a complete image, or None.
+        """Return the manifest of an image, or None when it is not there or not complete.
 
         :raises DriverDomainsError: it is damaged.
         """
-        path = os.path.join(self.directory, key, MANIFEST)
-        text = read_text(path)
+        directory = os.path.join(self.directory, key)
+        text = read_text(os.path.join(directory, MANIFEST))
         if text is None:
             return None
         try:
             manifest: dict[str, t.Any] = json.loads(text)
-        except ValueError as exc:
-            raise DriverDomainsError(f"{path} is damaged: {exc}", remedy=f"Remove {os.path.dirname(path)}") from exc
-        return manifest
+            complete = all(_size(f"{directory}/{name}") == file["size"] for name, file in manifest["files"].items())
+        except (ValueError, LookupError) as exc:
+            raise DriverDomainsError(f"{directory}/{MANIFEST} is damaged: {exc}", remedy=f"Remove {directory}") from exc
+        return manifest if complete else None
 
     def keys(self) -> list[str]:
         """The keys of all complete images."""
@@ -572,6 +572,18 @@ def _results(images: t.Mapping[str, Image], cache: ImageCache) -> dict[str, t.An
     return {"images": results}
 
 
+def read_host(cache: ImageCache, xen_version: tuple[int, int] | None, os_release: str = "/etc/os-release") -> dict[str, t.Any]:
+    """Return what decides which images a Xen host needs, and the keys of those it has."""
+    codename = re.search(r'^VERSION_CODENAME="?([a-z]+)"?$', read_text(os_release) or "", re.M)
+    machine = os.uname().machine
+    return {
+        "suite": codename[1] if codename else "",
+        "architecture": {"x86_64": "amd64", "aarch64": "arm64"}.get(machine, machine),
+        "xen_version": "{}.{}".format(*xen_version) if xen_version else "",
+        "keys": cache.keys(),
+    }
+
+
 def read_images(parameters: t.Sequence[t.Mapping[str, t.Any]], default_architecture: t.Callable[[], str]) -> dict[str, Image]:
     """Check and normalise the module's list I(images).
 
@@ -599,6 +611,13 @@ def _existing_parent(path: str) -> str:
     return path
 
 
+def _size(path: str) -> int:
+    try:
+        return os.stat(path).st_size
+    except FileNotFoundError:
+        return -1
+
+
 def _write_bytes(path: str, content: bytes, mode: int = 0o644) -> None:
     with open(path, "wb") as handle:
         handle.write(content)
@@ -610,5 +629,4 @@ def _fingerprint(path: str) -> dict[str, t.Any]:
     with open(path, "rb") as handle:
         for block in iter(lambda: handle.read(1 << 20), b""):
             digest.update(block)
-        size = os.fstat(handle.fileno())[stat.ST_SIZE]
-    return {"size": size, "sha256": digest.hexdigest()}
+    return {"size": _size(path), "sha256": digest.hexdigest()}

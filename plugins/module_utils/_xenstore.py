@@ -184,7 +184,7 @@ class XenStore:
         return self.read_texts([path])[path]
 
     def read_texts(self, paths: t.Iterable[str]) -> dict[str, str | None]:
-        """Read many nodes in the time of one; missing nodes are None."""
+        """Return the values of many nodes as text; missing nodes are None."""
         return {path: None if value is None else _text(value) for path, value in self._each(_READ, paths).items()}
 
     def write(self, path: str, value: bytes | str) -> None:
@@ -218,7 +218,7 @@ class XenStore:
     def tree(self, path: str) -> dict[str, str]:
         """Return the values of a node and of all below it by path, sorted; empty when there is no such node.
 
-        Each level costs one round trip. Nodes that vanish meanwhile, or that this domain may not read, are left out.
+        Nodes that vanish meanwhile, or that this domain may not read, are left out.
         """
         found: dict[str, str] = {}
         level = [path]
@@ -474,16 +474,18 @@ class XenStore:
                 return listing[:-1]
 
     def _exchange(self, requests: t.Sequence[_Request]) -> list[bytes | XenStoreError]:
-        """Send the requests without waiting for each reply; return the replies in the order of the requests, refusals as exceptions."""
+        """Send the requests, over a socket without waiting for each reply; return the replies in their order, refusals as exceptions."""
         if self._descriptor < 0:
             raise XenStoreError("The connection to XenStore is closed, as after any missing or wrong answer", errno_name="ENOTCONN")
         replies: list[bytes | XenStoreError] = [b""] * len(requests)
         pending: dict[int, int] = {}
         sent = 0
+        # Linux keeps one request for each open device, and a second write() overwrites the first before it went out.
+        window = 1 if self._is_device else _WINDOW
         with self._closing_on_error():
             deadline = time.monotonic() + self.timeout
             while sent < len(requests) or pending:
-                while sent < len(requests) and len(pending) < _WINDOW:
+                while sent < len(requests) and len(pending) < window:
                     self._last_id = self._last_id % 0xFFFFFFFF + 1
                     self._send(requests[sent], deadline)
                     pending[self._last_id] = sent

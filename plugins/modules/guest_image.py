@@ -191,12 +191,13 @@ log:
 
 import typing as t
 
-from ..module_utils._guest_image import Builder, ImageCache, dpkg_architecture, plan_images, read_images
-from ..module_utils._module import Plan, run_module
-from ..module_utils._runner import Runner
+from ansible_collections.xen.driver_domains.plugins.module_utils._guest_image import Builder, ImageCache, dpkg_architecture, plan_images, read_images
+from ansible_collections.xen.driver_domains.plugins.module_utils._module import Plan, run_module
+from ansible_collections.xen.driver_domains.plugins.module_utils._runner import Runner
 
 
 def prepare(parameters: dict[str, t.Any], check_mode: bool) -> Plan:
+    """Read the cache and plan what it lacks."""
     runner = Runner()
     cache = ImageCache(parameters["cache_dir"])
     images = read_images(parameters["images"], lambda: dpkg_architecture(runner))
@@ -204,6 +205,7 @@ def prepare(parameters: dict[str, t.Any], check_mode: bool) -> Plan:
 
 
 def main() -> None:
+    """Run the module."""
     file = {"path": {"type": "path", "required": True}, "content": {"type": "str", "required": True}, "mode": {"type": "str", "default": "0644"}}
     image = {
         "name": {"type": "str", "required": True},

@@ -25,9 +25,7 @@ SOURCES = sorted(
     if path.stat().st_size
 )
 TASK_FILES = sorted(
-    path
-    for pattern in ("roles/*/tasks/**/*.yml", "roles/*/handlers/**/*.yml", "playbooks/**/*.yml")
-    for path in ROOT.glob(pattern)
+    path for pattern in ("roles/*/tasks/**/*.yml", "roles/*/handlers/**/*.yml", "playbooks/**/*.yml") for path in ROOT.glob(pattern)
 )
 
 
@@ -80,17 +78,27 @@ def test_module_documentation(path: Path) -> None:
     assert documentation["version_added"]
     fragments = documentation["extends_documentation_fragment"]
     info = path.stem.endswith("_info")
-    assert f"xen.driver_domains.attributes{'.info_module' if info else ''}" in fragments, "no attributes for check mode, diff mode, idempotence"
+    assert f"xen.driver_domains.attributes{'.info_module' if info else ''}" in fragments, (
+        "no attributes for check mode, diff mode, idempotence"
+    )
     assert yaml.safe_load(texts["RETURN"])
     for task in tasks_of(yaml.safe_load(texts["EXAMPLES"])):
         short = [key for key in task if key in {path.stem for path in MODULES}]
         assert not short, f"examples name modules in full: {short}"
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name)
-def test_a_module_has_tests(path: Path) -> None:
-    test = ROOT / "tests" / "unit" / "plugins" / "modules" / f"test_{path.stem}.py"
-    assert test.is_file(), f"{name(test)} is missing"
+def test_every_module_is_run_by_something() -> None:
+    """By its own unit tests, or for real: by a role, a playbook or a molecule scenario."""
+    users = "".join(
+        path.read_text(encoding="utf-8")
+        for folder in ("roles", "playbooks", "extensions", "tests")
+        for path in (ROOT / folder).rglob("*.yml")
+    )
+    tests = ROOT / "tests" / "unit" / "plugins" / "modules"
+    idle = [
+        path.stem for path in MODULES if f"xen.driver_domains.{path.stem}:" not in users and not (tests / f"test_{path.stem}.py").is_file()
+    ]
+    assert not idle
 
 
 @pytest.mark.parametrize("role", ROLES, ids=name)
@@ -119,21 +127,20 @@ def test_a_role_has_a_readme(role: Path) -> None:
 @pytest.mark.parametrize("path", TASK_FILES, ids=name)
 def test_no_module_call_is_looped(path: Path) -> None:
     """N items cost one call: modules take lists. A loop over include_tasks is as slow."""
-    looped = [
-        task.get("name", task)
-        for task in tasks_of(load(path))
-        if any(key == "loop" or key.startswith("with_") for key in task)
-    ]
+    looped = [task.get("name", task) for task in tasks_of(load(path)) if any(key == "loop" or key.startswith("with_") for key in task)]
     assert not looped
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=name)
-def test_python_files_tell_their_licence(path: Path) -> None:
-    text = path.read_text(encoding="utf-8")
-    assert "\n# SPDX-License-Identifier: GPL-3.0-or-later\n" in text
-    if path.parent.name == "module_utils":
-        assert "# PRIVATE to this collection" in text
-        assert path.name.startswith("_") or path.name == "__init__.py"
+def test_python_files_tell_their_licence() -> None:
+    line = "\n# SPDX-License-Identifier: GPL-3.0-or-later\n"
+    assert not [name(path) for path in SOURCES if line not in path.read_text(encoding="utf-8")]
+
+
+def test_module_utils_are_private() -> None:
+    """An underscore and a line say that other collections must not import them."""
+    utils = [path for path in (ROOT / "plugins" / "module_utils").glob("*.py") if path.name != "__init__.py"]
+    line = "\n# PRIVATE to this collection"
+    assert not [name(path) for path in utils if not path.name.startswith("_") or line not in path.read_text(encoding="utf-8")]
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=name)

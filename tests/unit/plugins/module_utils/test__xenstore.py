@@ -545,6 +545,19 @@ def test_device_protocol(tmp_path: t.Any, monkeypatch: pytest.MonkeyPatch) -> No
     ]
 
 
+def test_device_gets_one_request_at_a_time(tmp_path: t.Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Linux would mix up the requests: it holds only one for each open device."""
+    fifo = str(tmp_path / "xenbus")
+    os.mkfifo(fifo)
+    steps: list[str] = []
+    real_write, real_read = os.write, os.read
+    monkeypatch.setattr(os, "write", lambda fd, data: steps.append("write") or real_write(fd, data))
+    monkeypatch.setattr(os, "read", lambda fd, size: steps.append("read") or real_read(fd, size))
+    with XenStore(fifo, timeout=1) as store:
+        assert store.read_texts(["a", "b", "c"]) == {"a": "a\0", "b": "b\0", "c": "c\0"}
+    assert steps == ["write", "read"] * 3
+
+
 def test_device_refuses_in_write(tmp_path: t.Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Linux tells some refusals (a watch over the quota) as the error of write()."""
     fifo = str(tmp_path / "xenbus")

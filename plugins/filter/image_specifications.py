@@ -1,0 +1,69 @@
+# Copyright (c) 2026, the xen.driver_domains authors
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""From the images that users ask of the role guest_image to the parameter of the module of the same name."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible.errors import AnsibleFilterError
+
+
+def image_specifications(
+    images: t.Sequence[dict[str, t.Any]], profiles: t.Mapping[str, dict[str, t.Any]], backends: t.Mapping[str, t.Any], xen_version: str
+) -> list[dict[str, t.Any]]:
+    """Return the parameter C(images) of the module guest_image, without what all images have in common.
+
+    :param profiles: what an image of each profile is made of.
+    :param backends: what an image needs beside that to run backends, and their kernel modules by kind.
+    :raises AnsibleFilterError: a profile or a kind of backend is not known.
+    """
+    return [_specification(image, profiles, backends, xen_version) for image in images]
+
+
+def _specification(
+    image: dict[str, t.Any], profiles: t.Mapping[str, dict[str, t.Any]], backends: t.Mapping[str, t.Any], xen_version: str
+) -> dict[str, t.Any]:
+    name = image["name"]
+    profile = _known(profiles, image.get("profile", "minimal"), f"Image {name!r}: profile")
+    packages = [*profile["packages"], *image.get("packages", [])]
+    files = [*profile["files"], *image.get("files", [])]
+    modules: list[str] = []
+    if profile["format"] == "ramdisk":
+        modules = [*profile["modules"], *(["xen-pcifront", *image["modules"]] if image.get("modules") else [])]
+    if image.get("backends"):
+        if not xen_version:
+            raise AnsibleFilterError(
+                f"Image {name!r}: backends need the tools of the host's Xen version, which is not known. Set guest_image_xen_version."
+            )
+        kinds = [_known(backends["modules"], kind, f"Image {name!r}: backend") for kind in image["backends"]]
+        packages += [*backends["packages"], f"xen-utils-{xen_version}"]
+        needed = [*backends["common_modules"], *(module for kind in kinds for module in kind)]
+        files.append({"path": "/usr/lib/xendd/modules", "content": " ".join(needed) + "\n"})
+    if image.get("authorized_keys"):
+        keys = "".join(f"{key.strip()}\n" for key in image["authorized_keys"])
+        files.append({"path": "/root/.ssh/authorized_keys", "content": keys, "mode": "0600"})
+    return {
+        "name": name,
+        "format": profile["format"],
+        "packages": packages,
+        "modules": modules,
+        "files": files,
+        **({"size": image["size"]} if image.get("size") else {}),
+    }
+
+
+def _known(mapping: t.Mapping[str, t.Any], key: str, what: str) -> t.Any:
+    if key not in mapping:
+        raise AnsibleFilterError(f"{what} {key!r} is not known. Use one of {', '.join(sorted(mapping))}.")
+    return mapping[key]
+
+
+class FilterModule:
+    """The collection's filters for images."""
+
+    def filters(self) -> dict[str, t.Callable[..., t.Any]]:
+        """Return the filters by name."""
+        return {"image_specifications": image_specifications}
