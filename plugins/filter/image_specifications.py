@@ -23,6 +23,20 @@ def image_specifications(
     return [_specification(image, profiles, backends, xen_version) for image in images]
 
 
+def image_paths(images: t.Sequence[dict[str, t.Any]], directory: str) -> dict[str, dict[str, str]]:
+    """Return key and paths of each image by its name, for images that are below I(directory).
+
+    :param images: what the module guest_image returns.
+    """
+    return {
+        image["name"]: {
+            "key": image["key"],
+            **{part: f"{directory}/{image['key']}/{part}" if image[part] else "" for part in ("kernel", "ramdisk", "disk")},
+        }
+        for image in images
+    }
+
+
 def _specification(
     image: dict[str, t.Any], profiles: t.Mapping[str, dict[str, t.Any]], backends: t.Mapping[str, t.Any], xen_version: str
 ) -> dict[str, t.Any]:
@@ -66,4 +80,4 @@ class FilterModule:
 
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
         """Return the filters by name."""
-        return {"image_specifications": image_specifications}
+        return {"image_paths": image_paths, "image_specifications": image_specifications}

@@ -22,7 +22,7 @@ class DriverDomainsError(Exception):
         self.rule = rule
         self.remedy = remedy
         self.details = details
-        super().__init__(" ".join(_sentence(part) for part in (problem, rule, remedy) if part))
+        super().__init__(" ".join(_sentence(part) for part in (problem, rule and f"Rule: {rule}", remedy) if part))
 
 
 class InvalidInput(DriverDomainsError):

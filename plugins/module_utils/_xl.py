@@ -14,7 +14,7 @@ import re
 import typing as t
 from dataclasses import dataclass
 
-from ._errors import CommandFailed, InvalidInput, NotOnThisHost
+from ._errors import CommandFailed, InvalidInput, NotOnThisHost, TimedOut
 from ._files import read_text
 from ._runner import Runner
 
@@ -50,7 +50,10 @@ class Xl:
         self._executable = executable
 
     def _run(self, *arguments: str, timeout: float | None = None) -> str:
-        return self._runner.run([self._executable, *arguments], timeout=timeout, remedy=XENSTORED_REMEDY).stdout
+        try:
+            return self._runner.run([self._executable, *arguments], timeout=timeout).stdout
+        except TimedOut as exc:
+            raise TimedOut(exc.problem, remedy=XENSTORED_REMEDY, **exc.details) from exc
 
     def info(self) -> dict[str, str]:
         """Return what C(xl info) prints, by key (xl(1), info)."""

@@ -137,6 +137,11 @@ candidates:
   type: list
   elements: dict
   sample: []
+undo:
+  description: Why a device whose taking failed could not be given back. Without it, the device is as it was.
+  returned: when a device could neither be taken nor be given back
+  type: str
+  sample: "0000:03:00.0 could not be given back to e1000e: 0000:03:00.0 got no driver back; it had e1000e (waited 15 s)."
 """
 
 import typing as t

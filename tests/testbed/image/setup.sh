@@ -37,10 +37,11 @@ cat > /usr/sbin/grub-probe <<EOF
 case " \$* " in
     *fs_uuid*) echo $ROOT_UUID ;;
     *target=device*) echo /dev/vda1 ;;
-    *" fs "*|*target=fs*) echo ext2 ;;
-    *drive*) echo '(hd0,msdos1)' ;;
-    *partmap*) echo msdos ;;
-    *hint*) echo hd0,msdos1 ;;
+    *target=fs* | *" -t fs "*) echo ext2 ;;
+    *target=drive* | *" -t drive "*) echo '(hd0,msdos1)' ;;
+    *target=partmap*) echo msdos ;;
+    *target=compatibility_hint*) echo hd0,msdos1 ;;
+    *target=hints_string*) echo --hint-bios=hd0,msdos1 ;;
 esac
 EOF
 chmod +x /usr/sbin/grub-probe
