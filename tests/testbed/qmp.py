@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -58,7 +59,8 @@ def _session(socket: Path, act: Callable[[QMPClient], Awaitable[_T]]) -> _T:
         try:
             return await act(client)
         finally:
-            await client.disconnect()
+            with suppress(EOFError):  # QEMU hung up first, as it does after "quit"
+                await client.disconnect()
 
     try:
         return asyncio.run(session())

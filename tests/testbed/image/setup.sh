@@ -45,5 +45,8 @@ case " \$* " in
 esac
 EOF
 chmod +x /usr/sbin/grub-probe
+mkdir -p /dev/disk/by-uuid
+touch "/dev/disk/by-uuid/$ROOT_UUID"
 update-grub
+rm -r /dev/disk
 mv /usr/sbin/grub-probe.real /usr/sbin/grub-probe
