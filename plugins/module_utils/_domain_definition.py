@@ -51,6 +51,7 @@ class Definition:
     autostart: bool
     text: str
     memory: int
+    driver_domain: bool = False
     files: tuple[str, ...] = ()
     #: (target, source) of each disk that is made as a copy of an image when it is not there yet.
     copies: tuple[tuple[str, str], ...] = ()
@@ -165,6 +166,7 @@ def _present(name: str, parameters: t.Mapping[str, t.Any], bdf_of: t.Mapping[str
         autostart=parameters["autostart"],
         text=MARKER + render(settings),
         memory=memory,
+        driver_domain=parameters["driver_domain"],
         files=tuple(path for path in files if path),
         copies=tuple((disk["target"], disk["source"]) for disk in local_disks if disk.get("source")),
         pci=tuple(bdf for bdf, _text in pci),

@@ -38,9 +38,12 @@ class Places:
         """Path of the definition file of a domain."""
         return f"{self.definitions}/{name}.cfg"
 
-    def link(self, name: str) -> str:
-        """Path of the link that lets xendomains start it with the host."""
-        return f"{self.autostart}/{name}.cfg"
+    def links(self, name: str) -> tuple[str, str]:
+        """Paths of the link that lets xendomains start a domain with the host: as a driver domain, and as any other.
+
+        xendomains starts domains in the order of these names, and backends must come before their frontends.
+        """
+        return f"{self.autostart}/00-{name}.cfg", f"{self.autostart}/{name}.cfg"
 
 
 @dataclass(frozen=True)
@@ -291,22 +294,21 @@ class DomainPlanner:
     # -- changes --------------------------------------------------------------------------------------------------------
 
     def _plan_files(self, domain: Definition) -> None:
-        path, link = self._places.definition(domain.name), self._places.link(domain.name)
+        path = self._places.definition(domain.name)
         before = read_text(path)
-        if domain.state == "absent":
-            if os.path.lexists(link):
-                self._plan.add(f"remove {link}", lambda: remove(link), subject=link, before=f"-> {path}")
-            if before is not None and before.startswith(MARKER):
-                self._plan.add(f"remove {path}", lambda: remove(path), subject=path, before=before)
-            return
-        if before != domain.text:
+        first, later = self._places.links(domain.name)
+        link = None if not domain.autostart else first if domain.driver_domain else later
+        if domain.state != "absent" and before != domain.text:
             self._plan.add(
                 f"write {path}", lambda: write_text(path, domain.text, mode=0o600), subject=path, before=before or "", after=domain.text
             )
-        if domain.autostart and not os.path.lexists(link):
+        for stale in (first, later):
+            if stale != link and os.path.lexists(stale):
+                self._plan.add(f"remove {stale}", lambda stale=stale: remove(stale), subject=stale, before=f"-> {path}")
+        if link and not os.path.lexists(link):
             self._plan.add(f"link {link}", lambda: _symlink(path, link), subject=link, after=f"-> {path}")
-        elif not domain.autostart and os.path.lexists(link):
-            self._plan.add(f"remove {link}", lambda: remove(link), subject=link, before=f"-> {path}")
+        if domain.state == "absent" and before is not None and before.startswith(MARKER):
+            self._plan.add(f"remove {path}", lambda: remove(path), subject=path, before=before)
 
     def _plan_disks(self, domain: Definition) -> None:
         for target, source in domain.copies:

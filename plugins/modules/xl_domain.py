@@ -39,7 +39,9 @@ options:
         choices: [running, stopped, present, absent]
         default: running
       autostart:
-        description: Whether C(xendomains) starts the domain with the host, by a link in C(/etc/xen/auto).
+        description:
+          - Whether C(xendomains) starts the domain with the host, by a link in C(/etc/xen/auto).
+          - Driver domains come first.
         type: bool
         default: false
       type:

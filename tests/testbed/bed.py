@@ -64,7 +64,6 @@ class Bed:
                         machine.add_disk(tools, disk, booted)
                         machine.start(tools, self.suite, self.flavour, port, FRESH)
                         machine.wait()
-                        machine.ssh().set_clock()
                 self._write_access(machine)
         say(f"up: {self.suite} {self.flavour}, SSH on port {machine.ssh().port}; {self.state_dir / 'inventory.yml'}")
 
@@ -87,11 +86,7 @@ class Bed:
 
     def snapshot(self, name: str) -> None:
         """Save the running machine's state."""
-        machine = self._running()
-        # A connection in the snapshot would be a dead one in every restored machine.
-        machine.ssh().disconnect()
-        with step(f"saving snapshot {name}"):
-            qmp.save_snapshot(machine.qmp_socket(), name)
+        self._save(self._running(), name)
 
     def restore(self, name: str) -> None:
         """Put the running machine back to a snapshot."""
@@ -100,7 +95,6 @@ class Bed:
         with step(f"restoring snapshot {name}"):
             qmp.load_snapshot(machine.qmp_socket(), name)
             machine.wait()
-            machine.ssh().set_clock()
 
     def down(self) -> None:
         """End the machine and remove its state."""
@@ -154,8 +148,14 @@ class Bed:
             machine.ssh().check("systemctl is-system-running --wait >/dev/null || true", timeout=300)
             if self.flavour == "xen":
                 machine.ssh().check("timeout 60 xl info")
-        with step(f"saving snapshot {FRESH}"):
-            qmp.save_snapshot(machine.qmp_socket(), FRESH)
+        self._save(machine, FRESH)
+
+    @staticmethod
+    def _save(machine: Machine, name: str) -> None:
+        with step(f"saving snapshot {name}"):
+            # A connection in the snapshot would be a dead one in every restored machine.
+            machine.ssh().disconnect()
+            qmp.save_snapshot(machine.qmp_socket(), name)
 
     def _write_access(self, machine: Machine) -> None:
         ssh = machine.ssh()

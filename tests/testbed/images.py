@@ -187,4 +187,3 @@ def check_core(core: bytes) -> bytes:
     if len(core) > room:
         raise ValueError(f"GRUB's core image has {len(core)} bytes, and there is room for {room}")
     return core
-

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -41,9 +42,9 @@ class Ssh:
         """Return the options by which connections share one: a handshake is slow under emulation."""
         return {"ControlMaster": "auto", "ControlPersist": "60s", "ControlPath": str(self.control)}
 
-    def argv(self, *command: str, shared: bool = True, flags: tuple[str, ...] = ()) -> list[str]:
+    def argv(self, *command: str, flags: tuple[str, ...] = ()) -> list[str]:
         """Return the ssh command line."""
-        options = self.options() | (self.sharing() if shared else {"ControlPath": "none"})
+        options = self.options() | self.sharing()
         args = [part for name, value in options.items() for part in ("-o", f"{name}={value}")]
         return ["ssh", *args, *flags, "-i", str(self.key), "-p", str(self.port), f"{USER}@{HOST}", *command]
 
@@ -63,10 +64,14 @@ class Ssh:
             return False
 
     def run(self, *command: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
-        """Run a command there, on a connection of its own."""
-        argv = self.argv(*command, shared=False)
+        """Run a command there."""
         return subprocess.run(
-            argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout, check=False
+            self.argv(*command),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
         )
 
     def check(self, *command: str, timeout: float = 60) -> str:
@@ -81,23 +86,38 @@ class Ssh:
         return result.stdout
 
     def wait(self, timeout: float, alive: Callable[[], bool]) -> None:
-        """Wait until commands can be run; give up when `alive` says that there is no machine any more."""
+        """Wait until commands can be run, and set the clock: after a snapshot it is as old as that.
+
+        Give up when `alive` says that there is no machine any more.
+        """
         end = time.monotonic() + timeout
         while time.monotonic() < end:
-            if self.answers():
-                try:
-                    if self.run("true", timeout=30).returncode == 0:
-                        return
-                except subprocess.TimeoutExpired:
-                    pass
+            if self.answers() and self._set_clock():
+                return
             if not alive():
                 raise TestbedError("QEMU ended while the machine was starting")
             time.sleep(0.2)
         raise TestbedError(f"no SSH on port {self.port} after {timeout:.0f} s")
 
-    def set_clock(self) -> None:
-        """Set the machine's clock by ours: after a snapshot it goes on from when that was taken."""
-        self.check(f"date -u -s @{time.time():.0f}")
+    def _set_clock(self) -> bool:
+        """Set the machine's clock by ours; tell whether that succeeded."""
+        # The time is sent when the other side is ready for it: the handshake takes seconds.
+        remote = "echo ready; read now; date -u -s @$now"
+        with subprocess.Popen(
+            self.argv(remote), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        ) as process:
+            assert process.stdin and process.stdout
+            watchdog = threading.Timer(60, process.kill)
+            watchdog.start()
+            try:
+                if not process.stdout.readline():
+                    return False
+                process.stdin.write(f"{time.time():.3f}\n")
+                process.stdin.flush()
+                return process.wait() == 0
+            finally:
+                watchdog.cancel()
+                process.kill()
 
     def disconnect(self) -> None:
         """Close the shared connection, if there is one."""

@@ -79,5 +79,8 @@ def test_dom0_takes_no_part(host: Host) -> None:
 
 
 def test_domains_start_with_the_host(host: Host, site: Site) -> None:
-    for domain in site["driver_domain_domains"] + site["domu_domains"]:
-        assert host.file(f"/etc/xen/auto/{domain['name']}.cfg").linked_to == f"/etc/xen/{domain['name']}.cfg"
+    links = [f"00-{domain['name']}" for domain in site["driver_domain_domains"]] + [guest["name"] for guest in site["domu_domains"]]
+    for link in links:
+        assert host.file(f"/etc/xen/auto/{link}.cfg").linked_to == f"/etc/xen/{link.removeprefix('00-')}.cfg"
+    # A driver domain that is saved and restored comes back without its device, and its guests before it.
+    assert host.check_output(". /etc/default/xendomains; echo save=$XENDOMAINS_SAVE") == "save="

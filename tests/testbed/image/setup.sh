@@ -14,11 +14,14 @@ systemctl enable systemd-networkd.service
 # that happens to run beside it, and nothing here needs it.
 systemctl mask \
     apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer \
-    e2scrub_reap.service fstrim.timer getty@tty1.service serial-getty@hvc0.service \
-    serial-getty@ttyS0.service systemd-hwdb-update.service systemd-journal-catalog-update.service \
+    e2scrub_reap.service fstrim.timer getty@tty1.service grub-common.service \
+    serial-getty@hvc0.service serial-getty@ttyS0.service systemd-binfmt.service \
+    systemd-hwdb-update.service systemd-journal-catalog-update.service \
     systemd-journal-flush.service systemd-networkd-wait-online.service systemd-pcrphase.service \
     systemd-pstore.service systemd-tmpfiles-clean.timer systemd-update-utmp.service \
     systemd-update-utmp-runlevel.service
+# Say that nothing below /etc and /var waits for an update since /usr changed.
+touch /etc/.updated /var/.updated
 
 # GRUB. The disk does not exist yet, so grub-install cannot run: do its file work, and leave
 # core.img to the image builder. gzio must be in the core, or GRUB cannot read Debian's

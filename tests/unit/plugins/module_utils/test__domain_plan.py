@@ -38,7 +38,7 @@ def test_first_run_second_run_and_undoing(host: FakeHost) -> None:
     assert host.calls == [("create", "net-dd"), ("create", "web1")]
     assert [(d["name"], d["state"]) for d in first.results["domains"]] == [("net-dd", "running"), ("web1", "running")]
     assert first.results["domains"][1]["vifs"][0]["connected"]
-    assert os.readlink(host.places.link("net-dd")) == host.places.definition("net-dd")
+    assert os.readlink(host.places.links("net-dd")[0]) == host.places.definition("net-dd")
     host.calls.clear()
     before = files(host.root)
 
@@ -47,7 +47,7 @@ def test_first_run_second_run_and_undoing(host: FakeHost) -> None:
 
     host.run_plan([{"name": name, "state": "absent"} for name in ("net-dd", "web1")])
     assert host.calls == [("shutdown", "web1"), ("shutdown", "net-dd")]
-    assert not os.path.lexists(host.places.link("net-dd"))
+    assert os.listdir(host.places.autostart) == []
     assert list(Path(host.places.definitions).glob("*.cfg")) == []
 
 
@@ -160,6 +160,13 @@ def test_disk_is_copied_once_and_never_removed(host: FakeHost) -> None:
     assert host.run_plan([guest]).actions == []
     host.run_plan([{"name": "web1", "state": "absent"}])
     assert disk.read_text() == "precious"
+
+
+def test_driver_domains_start_before_their_guests(host: FakeHost) -> None:
+    host.run_plan([DRIVER, {**GUEST, "name": "a-guest", "autostart": True}], UPLINK)
+    assert sorted(os.listdir(host.places.autostart)) == ["00-net-dd.cfg", "a-guest.cfg"]
+    host.run_plan([{**DRIVER, "autostart": False}], UPLINK)
+    assert os.listdir(host.places.autostart) == ["a-guest.cfg"]
 
 
 def test_what_others_wrote_is_not_overwritten_or_removed(host: FakeHost) -> None:
