@@ -18,7 +18,8 @@ attributes:
     description: Will return details on what has changed (or possibly needs changing in C(check_mode)), when in diff mode.
     support: full
   idempotent:
-    description: When run twice in a row outside check mode, with the same arguments, the second run changes nothing and issues no mutating call.
+    description:
+      - When run twice in a row outside check mode, with the same arguments, the second run changes nothing and issues no mutating call.
     support: full
 """
 
@@ -36,7 +37,8 @@ attributes:
     details:
       - This module does not modify state.
   idempotent:
-    description: When run twice in a row outside check mode, with the same arguments, the second run changes nothing and issues no mutating call.
+    description:
+      - When run twice in a row outside check mode, with the same arguments, the second run changes nothing and issues no mutating call.
     support: full
     details:
       - This module does not modify state.

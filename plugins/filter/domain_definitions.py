@@ -126,7 +126,7 @@ def _address(interface: str, settings: t.Mapping[str, t.Any]) -> list[str]:
 
 
 def _mac_of(domain: str, bridge: str, port: str, devices: t.Mapping[str, dict[str, t.Any]]) -> str:
-    mac = devices.get(port, {}).get("mac")
+    mac = str(devices.get(port, {}).get("mac") or "")
     if not mac:
         raise AnsibleFilterError(
             f"Domain {domain}, bridge {bridge}: the port {port!r} "

@@ -28,9 +28,9 @@ _PCI_OPTIONS = ("permissive", "msitranslate", "power_mgmt", "rdm_policy")
 _VIF_ORDER = ("mac", "bridge", "backend", "type", "model", "script", "ip", "vifname", "rate", "mtu", "trusted")
 _DISK_ORDER = ("format", "vdev", "access", "backend", "backendtype", "script")
 #: Settings that have a parameter of their own, so that C(options) may not set them a second time.
-_TYPED = frozenset(
-    "name type memory maxmem vcpus kernel ramdisk cmdline root extra driver_domain pci vif disk on_poweroff on_reboot on_crash".split()
-)
+_TYPED = frozenset({"name", "type", "memory", "maxmem", "vcpus", "kernel", "ramdisk", "cmdline", "root", "extra", "driver_domain"}) | {
+    *("pci", "vif", "disk", "on_poweroff", "on_reboot", "on_crash"),
+}
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Definition:
     #: (backend, bridge) of each vif; the backend is "" for dom0.
     attachments: tuple[tuple[str, str], ...] = ()
     backends: frozenset[str] = frozenset()
-    ready: t.Optional[Ready] = None
+    ready: Ready | None = None
     wait_timeout: float = 300.0
     parameters: t.Mapping[str, t.Any] = field(default_factory=dict, compare=False, repr=False)
 

@@ -14,6 +14,7 @@ import os
 import time
 import typing as t
 from dataclasses import dataclass
+from functools import partial
 
 from ._domain_definition import MARKER, Definition
 from ._domain_status import is_ready, vif_status, vif_trouble
@@ -85,14 +86,14 @@ class DomainPlanner:
             self._guard_clients(domain.name, running, {d.name for d in stops + restarts})
 
         for domain in reversed(stops):
-            self._plan.add(f"stop domain {domain.name}", lambda name=domain.name: self._stop(name), subject=domain.name, before="running")
+            self._plan.add(f"stop domain {domain.name}", partial(self._stop, domain.name), subject=domain.name, before="running")
         for domain in wanted:
             self._plan_files(domain)
             self._plan_disks(domain)
         for domain in reversed(restarts):
             self._plan.add(
                 f"stop domain {domain.name} to restart it: {outdated[domain.name]}",
-                lambda name=domain.name: self._stop(name),
+                partial(self._stop, domain.name),
                 subject=domain.name,
                 before="running (outdated definition)",
                 after="restarting",
@@ -103,11 +104,11 @@ class DomainPlanner:
             if domain.name in dead:
                 self._plan.add(
                     f"remove what is left of domain {domain.name} ({dead[domain.name].flags})",
-                    lambda name=domain.name: self._xl.destroy(name),
+                    partial(self._xl.destroy, domain.name),
                 )
             self._plan.add(
                 f"start domain {domain.name}",
-                lambda domain=domain: self._start(domain, together),
+                partial(self._start, domain, together),
                 subject=domain.name,
                 after="running",
             )
@@ -304,7 +305,7 @@ class DomainPlanner:
             )
         for stale in (first, later):
             if stale != link and os.path.lexists(stale):
-                self._plan.add(f"remove {stale}", lambda stale=stale: remove(stale), subject=stale, before=f"-> {path}")
+                self._plan.add(f"remove {stale}", partial(remove, stale), subject=stale, before=f"-> {path}")
         if link and not os.path.lexists(link):
             self._plan.add(f"link {link}", lambda: _symlink(path, link), subject=link, after=f"-> {path}")
         if domain.state == "absent" and before is not None and before.startswith(MARKER):
@@ -315,7 +316,7 @@ class DomainPlanner:
             if not os.path.exists(target):
                 self._plan.add(
                     f"create disk {target}",
-                    lambda target=target, source=source: self._copy(source, target),
+                    partial(self._copy, source, target),
                     subject=target,
                     after=f"copy of {source}",
                 )
@@ -412,7 +413,7 @@ def _agrees(wanted: t.Any, actual: t.Any, top: bool = True) -> bool:
         return all(key == "uuid" or _agrees(value, actual.get(key), False) for key, value in wanted.items() if value not in ({}, []))
     if isinstance(wanted, list) and isinstance(actual, list):
         return len(wanted) == len(actual) and all(_agrees(one, other, False) for one, other in zip(wanted, actual))
-    return wanted == actual
+    return bool(wanted == actual)
 
 
 def _alive(domain: Domain | None) -> bool:

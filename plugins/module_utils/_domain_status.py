@@ -55,7 +55,8 @@ def vif_status(store: XenStore, domid: int) -> list[Vif]:
     frontend_keys = ("backend", "backend-id", "mac", "state")
     fronts = store.read_texts(f"{home}/{devid}/{key}" for devid in devids for key in frontend_keys)
     paths = {devid: fronts[f"{home}/{devid}/backend"] for devid in devids}
-    backs = store.read_texts(f"{path}/{key}" for path in paths.values() if path for key in ("state", "hotplug-status", "hotplug-error", "bridge"))
+    backend_keys = ("state", "hotplug-status", "hotplug-error", "bridge")
+    backs = store.read_texts(f"{path}/{key}" for path in paths.values() if path for key in backend_keys)
     names = store.domains()
 
     def vif(devid: str) -> Vif:

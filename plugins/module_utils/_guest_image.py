@@ -49,6 +49,7 @@ PROGRAMS = {
     "zstd": "zstd",
     "mke2fs": "e2fsprogs",
     "debugfs": "e2fsprogs",
+    "dumpe2fs": "e2fsprogs",
     "fakeroot": "fakeroot",
     "newuidmap": "uidmap",
 }
@@ -238,7 +239,9 @@ def parse_size(image: str, text: str) -> int:
     match = re.fullmatch(r"([1-9][0-9]*)([MG])", text)
     size = int(match[1]) << {"M": 20, "G": 30}[match[2]] if match else 0
     if size < 64 << 20:
-        raise InvalidInput(f"Image {image!r}: size {text!r} is not usable", rule="It is a number with M or G, at least 64M", remedy="e.g. 2G")
+        raise InvalidInput(
+            f"Image {image!r}: size {text!r} is not usable", rule="It is a number with M or G, at least 64M", remedy="Write it like 2G"
+        )
     return size
 
 
@@ -325,7 +328,7 @@ class Builder:
         if any(image.kernel and image.architecture == "amd64" for image in images):
             wanted.append("zstd")
         if any(image.format == "disk" for image in images):
-            wanted += ["mke2fs", "debugfs"] if self.is_root else ["mke2fs", "debugfs", "fakeroot"]
+            wanted += ["mke2fs", "debugfs", "dumpe2fs", *([] if self.is_root else ["fakeroot"])]
         if not self.is_root:
             wanted.append("newuidmap")
         missing = [name for name in wanted if not self.which(name)]
@@ -535,9 +538,7 @@ def plan_images(images: t.Mapping[str, Image], state: str, cache: ImageCache, bu
         handled.add(image.key)
         description = json.dumps(image.describe(), indent=2, sort_keys=True)
         if state == "present" and manifests[image.key] is None:
-            plan.add(
-                f"Build image {name} ({image.key})", _bind(builder.build, image), subject=f"{name} ({image.key})", after=description
-            )
+            plan.add(f"Build image {name} ({image.key})", _bind(builder.build, image), subject=f"{name} ({image.key})", after=description)
         elif state == "absent" and os.path.isdir(cache.path(image)):
             plan.add(
                 f"Remove image {name} ({image.key})", _bind(cache.remove, image.key), subject=f"{name} ({image.key})", before=description

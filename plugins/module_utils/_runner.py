@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import signal
@@ -91,12 +92,8 @@ class Runner:
 
 
 def _kill_group(process: subprocess.Popen[bytes]) -> None:
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
-    try:
-        # A process in uninterruptible sleep (a dead xenstored) can not be reaped: do not wait for it for ever.
+    # A process in uninterruptible sleep (a dead xenstored) can not be reaped: do not wait for it for ever.
+    with contextlib.suppress(subprocess.TimeoutExpired):
         process.communicate(timeout=2)
-    except subprocess.TimeoutExpired:
-        pass

@@ -84,7 +84,7 @@ class Xl:
         try:
             os.write(descriptor, text.encode("utf-8", "surrogateescape"))
             parsed = self._run("create", "--quiet", "--dryrun", f"/proc/{os.getpid()}/fd/{descriptor}")
-            return json.loads(parsed)
+            return dict(json.loads(parsed))
         except CommandFailed as exc:
             raise InvalidInput(f"xl does not accept the definition: {exc.details['stderr'].strip()}") from exc
         except ValueError as exc:

@@ -92,6 +92,8 @@ hidden_at_boot:
   sample: false
 """
 
+import typing as t
+
 from ansible_collections.xen.driver_domains.plugins.module_utils._dom0_boot import BootOptions, hidden_at_boot, plan_boot, reboot_reasons
 from ansible_collections.xen.driver_domains.plugins.module_utils._files import read_text
 from ansible_collections.xen.driver_domains.plugins.module_utils._module import Plan, run_module
@@ -107,7 +109,7 @@ ARGUMENTS = {
 }
 
 
-def prepare(parameters: dict, check_mode: bool) -> Plan:
+def prepare(parameters: dict[str, t.Any], check_mode: bool) -> Plan:
     """Read the host and plan."""
     require_root()
     if parameters["state"] == "absent":

@@ -191,7 +191,13 @@ log:
 
 import typing as t
 
-from ansible_collections.xen.driver_domains.plugins.module_utils._guest_image import Builder, ImageCache, dpkg_architecture, plan_images, read_images
+from ansible_collections.xen.driver_domains.plugins.module_utils._guest_image import (
+    Builder,
+    ImageCache,
+    dpkg_architecture,
+    plan_images,
+    read_images,
+)
 from ansible_collections.xen.driver_domains.plugins.module_utils._module import Plan, run_module
 from ansible_collections.xen.driver_domains.plugins.module_utils._runner import Runner
 
@@ -206,7 +212,11 @@ def prepare(parameters: dict[str, t.Any], check_mode: bool) -> Plan:
 
 def main() -> None:
     """Run the module."""
-    file = {"path": {"type": "path", "required": True}, "content": {"type": "str", "required": True}, "mode": {"type": "str", "default": "0644"}}
+    file = {
+        "path": {"type": "path", "required": True},
+        "content": {"type": "str", "required": True},
+        "mode": {"type": "str", "default": "0644"},
+    }
     image = {
         "name": {"type": "str", "required": True},
         "format": {"type": "str", "choices": ["ramdisk", "disk"], "default": "ramdisk"},

@@ -315,6 +315,8 @@ pending_restart:
   sample: [net-dd]
 """
 
+import typing as t
+
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain_definition import definitions
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain_plan import DomainPlanner, Places, Policy
 from ansible_collections.xen.driver_domains.plugins.module_utils._module import Plan, run_module
@@ -414,7 +416,7 @@ ARGUMENTS = {
 }
 
 
-def prepare(parameters: dict, check_mode: bool) -> Plan:
+def prepare(parameters: dict[str, t.Any], check_mode: bool) -> Plan:
     """Read the host and plan."""
     require_dom0()
     requests = parse_requests(parameters["pci_devices"])

@@ -125,7 +125,7 @@ def _build_disk(into: Path, tools: Tools, suite: str, flavour: str) -> None:
             image.truncate(DISK_SIZE)
         options = f"offset={PARTITION_START},root_owner=0:0"
         blocks = f"{(DISK_SIZE - PARTITION_START) >> 10}k"
-        mke2fs = ["-q", "-F", "-t", "ext4", "-U", ROOT_UUID, "-E", options, "-d", tarball, disk.image, blocks]
+        mke2fs: list[str | Path] = ["-q", "-F", "-t", "ext4", "-U", ROOT_UUID, "-E", options, "-d", tarball, disk.image, blocks]
         run(tools.argv("usr/sbin/mke2fs", *mke2fs), log=log, env=tools.env())
         _install_grub(tarball, disk.image)
         tarball.unlink()

@@ -91,7 +91,7 @@ class Machine:
             # Copied by cp for its reflinks and holes.
             _quiet(["cp", "--sparse=auto", "--reflink=auto", str(booted), str(disk)])
         else:
-            create = ["create", "-q", "-f", "qcow2", "-F", "raw", "-b", base.image, disk]
+            create: list[str | Path] = ["create", "-q", "-f", "qcow2", "-F", "raw", "-b", base.image, disk]
             _quiet(tools.argv("usr/bin/qemu-img", *create), tools.env())
         key = self.directory / SSH_KEY
         key.touch(mode=0o600)

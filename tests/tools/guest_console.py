@@ -24,7 +24,7 @@ def run(domain: str, timeout: float, command: str) -> tuple[int, str]:
     """Return exit code and output of I(command) in the guest."""
     mark = f"mark-{os.getpid()}-{time.monotonic_ns()}"
     # The shell puts the mark together, so that the echo of what is typed does not look like the answer.
-    typed = f"\nM={mark}; echo \"<$M>\"; {{ {command}\n}} 2>&1; echo \"<$M $?>\"\n"
+    typed = f'\nM={mark}; echo "<$M>"; {{ {command}\n}} 2>&1; echo "<$M $?>"\n'
     pattern = re.compile(rf"<{mark}>\r?\n(.*?)<{mark} (\d+)>", re.DOTALL)
     pid, console = pty.fork()
     if pid == 0:

@@ -143,7 +143,16 @@ def test_module_utils_are_private() -> None:
     assert not [name(path) for path in utils if not path.name.startswith("_") or line not in path.read_text(encoding="utf-8")]
 
 
+def test_molecule_verifies_something() -> None:
+    """Molecule takes a path without tests, as one through a directory that does not exist, for a success."""
+    project = "${MOLECULE_PROJECT_DIRECTORY}/"
+    for path in load(ROOT / "extensions" / "molecule" / "config.yml")["verifier"]["additional_files_or_dirs"]:
+        assert path.startswith(project)
+        assert list((ROOT / path[len(project) :]).glob("test_*.py"))
+
+
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=name)
-def test_a_molecule_scenario_verifies_something(scenario: Path) -> None:
-    """Molecule passes a scenario without tests."""
-    assert list((scenario / "tests").glob("test_*.py"))
+def test_a_molecule_scenario_inherits_what_it_verifies(scenario: Path) -> None:
+    verifier = (load(scenario / "molecule.yml") or {}).get("verifier", {})
+    assert "additional_files_or_dirs" not in verifier
+    assert verifier.get("enabled", True)

@@ -10,6 +10,7 @@ import typing as t
 
 import pytest
 from ansible.errors import AnsibleFilterError
+
 from ansible_collections.xen.driver_domains.plugins.filter.domain_definitions import FilterModule
 
 FILTERS = FilterModule().filters()
@@ -18,7 +19,11 @@ DEVICES = [
     {"name": "uplink1", "mac": "52:54:00:aa:00:03", "kernel_modules": ["igb"]},
     {"name": "disk0", "mac": "", "kernel_modules": ["nvme"]},
 ]
-NET = {"name": "net-dd", "pci": ["uplink0", {"device": "uplink1", "permissive": True}], "bridges": [{"name": "xenbr0", "ports": ["uplink0"], "address": "10.0.3.9/24"}]}
+NET = {
+    "name": "net-dd",
+    "pci": ["uplink0", {"device": "uplink1", "permissive": True}],
+    "bridges": [{"name": "xenbr0", "ports": ["uplink0"], "address": "10.0.3.9/24"}],
+}
 IMAGES = {
     "net-dd": {"kernel": "/i/k", "ramdisk": "/i/dd", "disk": ""},
     "guest-minimal": {"kernel": "/i/k", "ramdisk": "/i/g", "disk": ""},
@@ -59,12 +64,22 @@ def test_driver_domains_have_an_image_each_with_the_modules_of_their_devices() -
 
 
 def test_plain_guests_share_the_image_of_a_profile() -> None:
-    guests = [{"name": "a", "image": "minimal"}, {"name": "b", "image": "minimal"}, {"name": "c"}, {"name": "d", "kernel": "/k"}, {"name": "e", "image": "none"}]
+    guests = [
+        {"name": "a", "image": "minimal"},
+        {"name": "b", "image": "minimal"},
+        {"name": "c"},
+        {"name": "d", "kernel": "/k"},
+        {"name": "e", "image": "none"},
+    ]
     assert [image["name"] for image in FILTERS["domain_images"](guests, "domu")] == ["guest-minimal", "guest-debian"]
 
 
 def test_guest_with_a_disk_image_gets_a_disk_of_its_own() -> None:
-    guest = {"name": "web1", "vifs": [{"backend": "net-dd", "bridge": "xenbr0", "address": "10.0.3.5/24", "gateway": "10.0.3.2"}], "disks": [{"vdev": "xvdb", "target": "/data"}]}
+    guest = {
+        "name": "web1",
+        "vifs": [{"backend": "net-dd", "bridge": "xenbr0", "address": "10.0.3.5/24", "gateway": "10.0.3.2"}],
+        "disks": [{"vdev": "xvdb", "target": "/data"}],
+    }
     definition = definitions(guest, "domu", disk_dir="/disks")
     assert definition["disks"] == [{"vdev": "xvda", "target": "/disks/web1.img", "source": "/i/d"}, {"vdev": "xvdb", "target": "/data"}]
     assert definition["vifs"] == [{"backend": "net-dd", "bridge": "xenbr0"}]
@@ -85,7 +100,9 @@ def test_absent_needs_nothing_but_the_name() -> None:
     assert FILTERS["domain_images"]([{**NET, "state": "absent"}], "driver_domain", DEVICES) == []
 
 
-@pytest.mark.parametrize(("state", "own", "expected"), [("stopped", None, "stopped"), ("stopped", "running", "running"), ("running", None, "running")])
+@pytest.mark.parametrize(
+    ("state", "own", "expected"), [("stopped", None, "stopped"), ("stopped", "running", "running"), ("running", None, "running")]
+)
 def test_state_of_the_role_and_of_the_domain(state: str, own: str | None, expected: str) -> None:
     domain = {**NET, **({"state": own} if own else {})}
     assert definitions(domain, "driver_domain", state=state)["state"] == expected

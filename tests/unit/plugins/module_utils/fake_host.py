@@ -18,9 +18,8 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._xl import Doma
 
 #: What AnsibleModule fills in for a domain when the user gives nothing.
 BLANK: dict[str, t.Any] = {
-    **dict.fromkeys(
-        "memory maxmem kernel ramdisk cmdline pci vifs disks on_poweroff on_reboot on_crash options ready".split(),
-    ),
+    **dict.fromkeys(("memory", "maxmem", "kernel", "ramdisk", "cmdline", "pci", "vifs", "disks", "options", "ready")),
+    **dict.fromkeys(("on_poweroff", "on_reboot", "on_crash")),
     "state": "running",
     "autostart": False,
     "type": "pv",
@@ -46,7 +45,11 @@ class FakeStore:
         return sorted({key[len(path) + 1 :].split("/")[0] for key in self.values if key.startswith(f"{path}/")})
 
     def domains(self) -> dict[int, str]:
-        return {int(d): self.values[f"/local/domain/{d}/name"] for d in self.directory("/local/domain") if f"/local/domain/{d}/name" in self.values}
+        return {
+            int(d): self.values[f"/local/domain/{d}/name"]
+            for d in self.directory("/local/domain")
+            if f"/local/domain/{d}/name" in self.values
+        }
 
     def domid_of(self, name: str) -> int | None:
         return next((domid for domid, other in self.domains().items() if other == name), None)

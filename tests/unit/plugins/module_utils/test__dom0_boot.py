@@ -10,6 +10,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
+
 from ansible_collections.xen.driver_domains.plugins.module_utils._dom0_boot import (
     GRUB_CONFIGURATION,
     GRUB_FILE,
@@ -68,7 +69,10 @@ def run(options: BootOptions | None, grub: FakeGrub, root: Path) -> list[str]:
 
 def test_options_are_written_once_and_undone(grub: FakeGrub, tmp_path: Path) -> None:
     assert run(OPTIONS, grub, tmp_path) == [f"write {GRUB_FILE}", f"write {MODPROBE_FILE}", "update-initramfs -u", "update-grub"]
-    assert (tmp_path / MODPROBE_FILE[1:]).read_text().splitlines()[1:] == ["softdep e1000e pre: xen-pciback", "softdep igb pre: xen-pciback"]
+    assert (tmp_path / MODPROBE_FILE[1:]).read_text().splitlines()[1:] == [
+        "softdep e1000e pre: xen-pciback",
+        "softdep igb pre: xen-pciback",
+    ]
     assert (tmp_path / GRUB_FILE[1:]).read_text().splitlines()[1:] == [
         'GRUB_DEFAULT="xen-gnulinux-simple-${GRUB_DEVICE_UUID}"',
         'GRUB_CMDLINE_XEN_DEFAULT="${GRUB_CMDLINE_XEN_DEFAULT} dom0_mem=768M,max:768M dom0_max_vcpus=1"',
@@ -118,7 +122,14 @@ def test_a_host_without_grub_is_refused_before_anything_is_written(tmp_path: Pat
 
 @pytest.mark.parametrize(
     "options",
-    [{"hypervisor": ("a b",)}, {"kernel": ('x="1"',)}, {"kernel": ("$(reboot)",)}, {"hide": ("00:04.0",)}, {"hide": ("0000:00:04.0)x",)}, {"load_after_pciback": ("a b",)}],
+    [
+        {"hypervisor": ("a b",)},
+        {"kernel": ('x="1"',)},
+        {"kernel": ("$(reboot)",)},
+        {"hide": ("00:04.0",)},
+        {"hide": ("0000:00:04.0)x",)},
+        {"load_after_pciback": ("a b",)},
+    ],
 )
 def test_bad_values_are_refused(options: dict[str, t.Any]) -> None:
     with pytest.raises(InvalidInput):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import typing as t
 
 import pytest
+
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain_definition import MARKER, Definition, default_mac, definitions
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import InvalidInput
 

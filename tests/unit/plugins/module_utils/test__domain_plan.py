@@ -11,8 +11,15 @@ import typing as t
 from pathlib import Path
 
 import pytest
+
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain_definition import MARKER
-from ansible_collections.xen.driver_domains.plugins.module_utils._errors import DriverDomainsError, InvalidInput, NotOnThisHost, Refused, TimedOut
+from ansible_collections.xen.driver_domains.plugins.module_utils._errors import (
+    DriverDomainsError,
+    InvalidInput,
+    NotOnThisHost,
+    Refused,
+    TimedOut,
+)
 
 from .fake_host import FakeHost
 
@@ -202,9 +209,19 @@ def running_backend(host: FakeHost) -> None:
 BAD: dict[str, tuple[t.Callable[[FakeHost], None] | None, dict[str, t.Any], type[DriverDomainsError], str]] = {
     "no IOMMU": (no_iommu, DRIVER, NotOnThisHost, "no IOMMU"),
     "device not assignable": (None, {**DRIVER, "pci": [{"device": "uplink1"}]}, InvalidInput, "0000:04:00.0 is not assignable"),
-    "too little memory": (little_memory, {"name": "web1", "memory": 128}, InvalidInput, "web1 need 128 MiB of memory and the host has 100 MiB"),
+    "too little memory": (
+        little_memory,
+        {"name": "web1", "memory": 128},
+        InvalidInput,
+        "need 128 MiB of memory and the host has 100",
+    ),
     "no such backend": (None, GUEST, InvalidInput, "'net-dd' does not run"),
-    "no such bridge": (running_backend, {"name": "a", "vifs": [{"backend": "net-dd", "bridge": "br9"}]}, InvalidInput, "no bridge 'br9' in net-dd"),
+    "no such bridge": (
+        running_backend,
+        {"name": "a", "vifs": [{"backend": "net-dd", "bridge": "br9"}]},
+        InvalidInput,
+        "'br9' in net-dd",
+    ),
     "no such bridge in dom0": (None, {"name": "a", "vifs": [{"bridge": "br9"}]}, InvalidInput, "no bridge 'br9' in dom0"),
     "no such file": (None, {"name": "web1", "ramdisk": "/not/there"}, InvalidInput, "/not/there does not exist"),
     "xl refuses": (rejecting_xl, {"name": "web1", "options": {"nonsense": 1}}, InvalidInput, "xl does not accept"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 
 import pytest
+
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import CommandFailed, NotOnThisHost, TimedOut
 from ansible_collections.xen.driver_domains.plugins.module_utils._runner import Runner
 

@@ -10,10 +10,11 @@ import re
 import typing as t
 
 import pytest
-from ansible_collections.xen.driver_domains.plugins.module_utils._errors import InvalidInput
-from ansible_collections.xen.driver_domains.plugins.module_utils._xlcfg import quote, render, specification
 from hypothesis import given
 from hypothesis import strategies as st
+
+from ansible_collections.xen.driver_domains.plugins.module_utils._errors import InvalidInput
+from ansible_collections.xen.driver_domains.plugins.module_utils._xlcfg import quote, render, specification
 
 NAMED = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v", '"': '"', "'": "'", "\\": "\\"}
 
@@ -42,7 +43,12 @@ def test_render() -> None:
 
 @pytest.mark.parametrize(
     ("settings", "problem"),
-    [({"a b": 1}, "not the name of a setting"), ({"1a": 1}, "not the name of a setting"), ({"a": 1.5}, "can not stand"), ({"a": {}}, "can not stand")],
+    [
+        ({"a b": 1}, "not the name of a setting"),
+        ({"1a": 1}, "not the name of a setting"),
+        ({"a": 1.5}, "can not stand"),
+        ({"a": {}}, "can not stand"),
+    ],
 )
 def test_bad_settings_are_refused(settings: dict[str, t.Any], problem: str) -> None:
     with pytest.raises(InvalidInput, match=problem):

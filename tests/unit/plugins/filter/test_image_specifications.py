@@ -1,0 +1,79 @@
+# Copyright (c) 2026, the xen.driver_domains authors
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""From profiles to what images are made of."""
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+from ansible.errors import AnsibleFilterError
+
+from ansible_collections.xen.driver_domains.plugins.filter.image_specifications import FilterModule
+
+FILTERS = FilterModule().filters()
+XENDD = {"path": "/usr/sbin/xendd", "content": "x", "mode": "0755"}
+PROFILES = {
+    "minimal": {"format": "ramdisk", "packages": ["busybox"], "modules": ["xen-netfront"], "files": [XENDD]},
+    "debian": {"format": "disk", "packages": ["udev"], "modules": [], "files": [XENDD]},
+}
+BACKENDS = {"packages": ["bash"], "common_modules": ["xenfs"], "modules": {"vif": ["xen-netback", "bridge"], "vbd": ["xen-blkback"]}}
+
+
+def specification(image: dict[str, t.Any], xen_version: str = "4.20") -> dict[str, t.Any]:
+    (result,) = FILTERS["image_specifications"]([{"name": "i", **image}], PROFILES, BACKENDS, xen_version)
+    return t.cast("dict[str, t.Any]", result)
+
+
+@pytest.mark.parametrize(
+    ("image", "expected"),
+    [
+        ({}, {"format": "ramdisk", "packages": ["busybox"], "modules": ["xen-netfront"], "files": [XENDD]}),
+        (
+            {"backends": ["vif", "vbd"], "modules": ["e1000e"], "packages": ["tcpdump"]},
+            {
+                "format": "ramdisk",
+                "packages": ["busybox", "tcpdump", "bash", "xen-utils-4.20"],
+                "modules": ["xen-netfront", "xen-pcifront", "e1000e"],
+                "files": [XENDD, {"path": "/usr/lib/xendd/modules", "content": "xenfs xen-netback bridge xen-blkback\n"}],
+            },
+        ),
+        (
+            {"profile": "debian", "modules": ["e1000e"], "authorized_keys": ["ssh-ed25519 AA me\n", "ssh-ed25519 BB"], "size": "3G"},
+            {
+                "format": "disk",
+                "packages": ["udev"],
+                "modules": [],
+                "size": "3G",
+                "files": [
+                    XENDD,
+                    {"path": "/root/.ssh/authorized_keys", "content": "ssh-ed25519 AA me\nssh-ed25519 BB\n", "mode": "0600"},
+                ],
+            },
+        ),
+    ],
+)
+def test_specification(image: dict[str, t.Any], expected: dict[str, t.Any]) -> None:
+    assert specification(image) == {"name": "i", **expected}
+
+
+@pytest.mark.parametrize(
+    ("image", "xen_version", "message"),
+    [
+        ({"profile": "tiny"}, "4.20", "profile 'tiny' is not known. Use one of debian, minimal."),
+        ({"backends": ["vfb"]}, "4.20", "backend 'vfb' is not known. Use one of vbd, vif."),
+        ({"backends": ["vif"]}, "", "Set guest_image_xen_version."),
+    ],
+)
+def test_bad_input(image: dict[str, t.Any], xen_version: str, message: str) -> None:
+    with pytest.raises(AnsibleFilterError, match=message):
+        specification(image, xen_version)
+
+
+def test_paths() -> None:
+    built = [{"name": "g", "key": "0123", "kernel": "/c/0123/kernel", "ramdisk": "/c/0123/ramdisk", "disk": ""}]
+    assert FILTERS["image_paths"](built, "/i") == {
+        "g": {"key": "0123", "kernel": "/i/0123/kernel", "ramdisk": "/i/0123/ramdisk", "disk": ""}
+    }
