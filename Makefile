@@ -28,6 +28,8 @@ export PYTHON
 export TESTBED_OPTIONS
 
 testbed := python tests/testbed
+# Also those that molecule scenarios start beside the common one.
+stop_all := for state in $(or $(XEN_TESTBED_STATE),.testbed) .testbed-*; do if [ -d $$state ]; then $(testbed) down --state-dir $$state; fi; done
 ready := $(VENV)/.ready
 
 ifeq ($(strip $(XEN_INVENTORY)),)
@@ -80,7 +82,7 @@ testbed-down: $(ready) ## stop the test bed
 # --- tests ----------------------------------------------------------------------------------------------------------
 .PHONY: test
 test: $(ready) ## everything below: lint, unit, sanity, artifact, molecule
-	@$(if $(XEN_INVENTORY),,trap '$(testbed) down' EXIT;) tests/tools/stages lint unit sanity artifact molecule
+	@$(if $(XEN_INVENTORY),,trap '$(stop_all)' EXIT;) tests/tools/stages lint unit sanity artifact molecule
 
 .PHONY: lint lint-ruff lint-yaml lint-types lint-shell lint-docs lint-changelog lint-ansible
 lint: lint-ruff lint-yaml lint-types lint-shell lint-changelog lint-docs lint-ansible ## all linters
@@ -129,5 +131,5 @@ molecule: $(host) ## each scenario of extensions/molecule on the test bed's Xen,
 # --- cleaning -------------------------------------------------------------------------------------------------------
 .PHONY: clean
 clean: ## remove what make made in the checkout; images in the user's cache stay
-	@if [ -e .testbed ] && [ -e $(ready) ]; then $(testbed) down; fi
-	rm -rf .ansible .build .testbed $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis tests/output
+	@if [ -e $(ready) ]; then $(stop_all); fi
+	rm -rf .ansible .build .testbed .testbed-* $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis tests/output

@@ -54,9 +54,9 @@ PROGRAMS = {
     "newuidmap": "uidmap",
 }
 
-#: Runs outside of the new system with its directory as argument, when all packages and files are in place.
+#: Runs outside of the new system with its directory as argument, when all packages and files are in place. It is handed over
+#: as text: in the namespace of an ordinary user a file in a private directory could not be read.
 FINISH_SCRIPT = """\
-#!/bin/sh
 set -eu
 root=$1
 out=$root/.guest-image
@@ -142,7 +142,7 @@ class Image:
     @property
     def key(self) -> str:
         """The hash of all that goes into the build: 16 hexadecimal digits."""
-        determining = [RECIPE, FINISH_SCRIPT, self.build_command("DIRECTORY"), self.kernel, self.size, self.revision]
+        determining = [RECIPE, self.build_command("DIRECTORY"), self.kernel, self.size, self.revision]
         digest = hashlib.sha256(json.dumps(determining).encode())
         digest.update(self.overlay())
         return digest.hexdigest()[:16]
@@ -198,7 +198,7 @@ class Image:
             *(f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in ("doc", "info", "locale", "man")),
             "--dpkgopt=path-include=/usr/share/doc/*/copyright",
             f"--customize-hook=tar-in {directory}/overlay.tar /",
-            f"--customize-hook={directory}/finish",
+            f"--customize-hook={FINISH_SCRIPT}",
             f"--customize-hook=copy-out /.guest-image {directory}",
             '--customize-hook=rm -r "$1/.guest-image"',
             self.suite,
@@ -368,7 +368,6 @@ class Builder:
 
     def _build(self, image: Image, directory: str) -> None:
         _write_bytes(f"{directory}/overlay.tar", image.overlay())
-        _write_bytes(f"{directory}/finish", FINISH_SCRIPT.encode(), 0o755)
         self._run_mmdebstrap(image, directory)
         system = f"{directory}/.guest-image"
         result = f"{directory}/result"
@@ -386,10 +385,10 @@ class Builder:
             "files": {name: _fingerprint(f"{result}/{name}") for name in image.parts},
             "packages": dict(sorted((name, version) for name, version in packages)),
         }
-        for name in image.parts:
+        _write_bytes(f"{result}/{MANIFEST}", (json.dumps(manifest, indent=2, sort_keys=True) + "\n").encode())
+        for name in (*image.parts, MANIFEST):
             os.chmod(f"{result}/{name}", 0o644)
         self._share_kernel(manifest, result)
-        _write_bytes(f"{result}/{MANIFEST}", (json.dumps(manifest, indent=2, sort_keys=True) + "\n").encode())
         target = self.cache.path(image)
         # What is left of an interrupted removal.
         shutil.rmtree(target, ignore_errors=True)
@@ -403,6 +402,7 @@ class Builder:
             "SOURCE_DATE_EPOCH": str(EPOCH),
             # Keeps the kernel package from building an initramfs that nobody wants.
             "INITRD": "No",
+            "HOME": os.path.expanduser("~"),
             "TMPDIR": directory if self.is_root else self._scratch(),
         }
         finished = self.runner.run(command, timeout=self.timeout + 90, check=False, environment=environment)
@@ -619,10 +619,9 @@ def _size(path: str) -> int:
         return -1
 
 
-def _write_bytes(path: str, content: bytes, mode: int = 0o644) -> None:
+def _write_bytes(path: str, content: bytes) -> None:
     with open(path, "wb") as handle:
         handle.write(content)
-    os.chmod(path, mode)
 
 
 def _fingerprint(path: str) -> dict[str, t.Any]:

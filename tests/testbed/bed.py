@@ -1,3 +1,7 @@
+# Copyright (c) 2026, the xen.driver_domains authors
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
 """What the commands do: images, a machine, its snapshots and its inventory, put together."""
 
 from __future__ import annotations
@@ -164,7 +168,9 @@ class Bed:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        with lock(self.state_dir / "lock", f"waiting: another process works in {self.state_dir}"):
+        # Not in the state directory, which `down` removes.
+        path = self.cache.root / "locks" / f"state-{digest(str(self.state_dir))}"
+        with lock(path, f"waiting: another process works in {self.state_dir}"):
             yield
 
 

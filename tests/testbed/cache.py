@@ -1,3 +1,7 @@
+# Copyright (c) 2026, the xen.driver_domains authors
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
 """Things that are expensive to make, kept by the hash of what they are made of.
 
 An entry is a directory `NAME-HASH`. It is made in a temporary directory beside it and
@@ -42,10 +46,7 @@ def _content(part: object) -> object:
     if not isinstance(part, Path):
         return part
     files = [part] if part.is_file() else sorted(path for path in part.rglob("*") if path.is_file())
-    return [
-        [path.relative_to(part).as_posix(), os.access(path, os.X_OK), hashlib.sha256(path.read_bytes()).hexdigest()]
-        for path in files
-    ]
+    return [[path.relative_to(part).as_posix(), os.access(path, os.X_OK), hashlib.sha256(path.read_bytes()).hexdigest()] for path in files]
 
 
 @contextmanager

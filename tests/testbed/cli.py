@@ -1,3 +1,7 @@
+# Copyright (c) 2026, the xen.driver_domains authors
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
 """The command line."""
 
 from __future__ import annotations
@@ -6,7 +10,7 @@ import argparse
 import json
 import os
 import signal
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from .bed import FRESH, Bed
@@ -22,9 +26,7 @@ def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--suite", choices=SUITES, default=SUITES[0], help="the Debian release of dom0 [%(default)s]")
-    common.add_argument(
-        "--flavour", choices=FLAVOURS, default=FLAVOURS[0], help="a Xen host, or a Debian without Xen [%(default)s]"
-    )
+    common.add_argument("--flavour", choices=FLAVOURS, default=FLAVOURS[0], help="a Xen host, or a Debian without Xen [%(default)s]")
     state_dir = Path(os.environ.get("XEN_TESTBED_STATE") or _CHECKOUT / ".testbed")
     common.add_argument("--state-dir", type=Path, default=state_dir, help="the machine's files [%(default)s]")
 
@@ -62,21 +64,18 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     bed = Bed(options.suite, options.flavour, options.state_dir.absolute(), Cache(default_dir()))
-    match options.command:
-        case "build":
-            bed.build()
-        case "up":
-            bed.up(options.port, options.fresh_boot)
-        case "status":
-            return _status(bed, options.json)
-        case "ssh":
-            return bed.ssh(options.remote)
-        case "snapshot":
-            bed.snapshot(options.name)
-        case "restore":
-            bed.restore(options.name)
-        case "down":
-            bed.down()
+    if options.command == "status":
+        return _status(bed, options.json)
+    if options.command == "ssh":
+        return bed.ssh(options.remote)
+    actions: dict[str, Callable[[], None]] = {
+        "build": bed.build,
+        "up": lambda: bed.up(options.port, options.fresh_boot),
+        "snapshot": lambda: bed.snapshot(options.name),
+        "restore": lambda: bed.restore(options.name),
+        "down": bed.down,
+    }
+    actions[options.command]()
     return 0
 
 
@@ -96,5 +95,4 @@ def _status(bed: Bed, as_json: bool) -> int:
 
 def _interrupt(*_: object) -> None:
     """End as at Ctrl-C, with everything cleaned up."""
-    sys.tracebacklimit = 0
     raise KeyboardInterrupt

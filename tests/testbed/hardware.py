@@ -1,3 +1,7 @@
+# Copyright (c) 2026, the xen.driver_domains authors
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
 """The emulated machine: its devices, and the QEMU command line that makes it."""
 
 from __future__ import annotations
@@ -82,10 +86,7 @@ def fingerprint() -> list[str]:
 
 def nics_for_inventory() -> list[Mapping[str, str]]:
     """Return the spare cards as tests want to know them."""
-    return [
-        {"model": nic.model, "mac": nic.mac, "bdf": nic.bdf, "gateway": nic.gateway, "network": str(nic.network)}
-        for nic in SPARE
-    ]
+    return [{"model": nic.model, "mac": nic.mac, "bdf": nic.bdf, "gateway": nic.gateway, "network": str(nic.network)} for nic in SPARE]
 
 
 def _disk(image: Path) -> dict[str, Any]:

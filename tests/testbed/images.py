@@ -1,9 +1,14 @@
+# Copyright (c) 2026, the xen.driver_domains authors
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
 """Build what a machine is made of: the tool root and the disk of a dom0."""
 
 from __future__ import annotations
 
 import io
 import os
+import shlex
 import struct
 import tarfile
 from collections.abc import Iterable
@@ -74,9 +79,7 @@ class Images:
         """Return the disk of a dom0."""
         tools = self.tools()
         key = self.disk_key(suite, flavour)
-        return Disk(
-            self._cache.get(f"disk-{suite}-{flavour}", key, lambda into: _build_disk(into, tools, suite, flavour))
-        )
+        return Disk(self._cache.get(f"disk-{suite}-{flavour}", key, lambda into: _build_disk(into, tools, suite, flavour)))
 
 
 def disk_packages(flavour: str) -> list[str]:
@@ -114,8 +117,8 @@ def _build_disk(into: Path, tools: Tools, suite: str, flavour: str) -> None:
         setup = f"env ROOT_UUID={ROOT_UUID} XEN_OPTIONS='{_xen_options(flavour)}' sh /setup.sh"
         hooks = [
             # Early, so that the one initramfs that is built follows the settings in the overlay.
-            f"--essential-hook=tar-in {overlay} /",
-            f"--customize-hook=upload {_SOURCE / 'setup.sh'} /setup.sh",
+            f"--essential-hook=tar-in {shlex.quote(str(overlay))} /",
+            f"--customize-hook=upload {shlex.quote(str(_SOURCE / 'setup.sh'))} /setup.sh",
             f'--customize-hook=chroot "$1" {setup}',
             '--customize-hook=rm "$1/setup.sh"',
         ]
@@ -123,10 +126,10 @@ def _build_disk(into: Path, tools: Tools, suite: str, flavour: str) -> None:
     with step("writing the disk image", log):
         with disk.image.open("wb") as image:
             image.truncate(DISK_SIZE)
-        options = f"offset={PARTITION_START},root_owner=0:0"
+        layout = ["-t", "ext4", "-U", ROOT_UUID, "-E", f"offset={PARTITION_START},root_owner=0:0"]
         blocks = f"{(DISK_SIZE - PARTITION_START) >> 10}k"
-        mke2fs: list[str | Path] = ["-q", "-F", "-t", "ext4", "-U", ROOT_UUID, "-E", options, "-d", tarball, disk.image, blocks]
-        run(tools.argv("usr/sbin/mke2fs", *mke2fs), log=log, env=tools.env())
+        mke2fs = tools.argv("usr/sbin/mke2fs", "-q", "-F", *layout, "-d", tarball, disk.image, blocks)
+        run(mke2fs, log=log, env=tools.env())
         _install_grub(tarball, disk.image)
         tarball.unlink()
         overlay.unlink()

@@ -1,3 +1,7 @@
+# Copyright (c) 2026, the xen.driver_domains authors
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
 """A machine in a directory of its own: start it, talk to it, end it."""
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ from .checks import any_free_port
 from .errors import TestbedError
 from .hardware import Files, qemu_args
 from .images import Disk
+from .progress import tail
 from .ssh import Ssh
 from .tools import Tools
 
@@ -116,7 +121,10 @@ class Machine:
 
     def wait(self) -> None:
         """Wait until the machine takes commands over SSH."""
-        self.ssh().wait(_BOOT_TIMEOUT, alive=lambda: self.pid() is not None)
+        try:
+            self.ssh().wait(_BOOT_TIMEOUT, alive=lambda: self.pid() is not None)
+        except TestbedError as error:
+            raise TestbedError(f"{error}; the end of {self.serial_log}:\n{tail(self.serial_log)}") from error
 
     def stop(self) -> None:
         """End QEMU, and the connections to it."""
@@ -141,6 +149,8 @@ class Machine:
             (self.directory / name).unlink(missing_ok=True)
         self.serial_log.unlink(missing_ok=True)
         self.pid_file.unlink(missing_ok=True)
+        if self.directory.is_dir() and not any(self.directory.iterdir()):
+            self.directory.rmdir()
 
     def _record(self) -> Record:
         record = self.record()

@@ -1,3 +1,7 @@
+# Copyright (c) 2026, the xen.driver_domains authors
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
 """Tell what a long step is doing: its name, the time it takes, the last line of its log."""
 
 from __future__ import annotations
@@ -23,16 +27,16 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def last_line(log: Path) -> str:
-    """Return the last line with text in it, without terminal control sequences."""
+def tail(log: Path, lines: int = 15) -> str:
+    """Return the last lines with text in them, indented, without terminal control sequences."""
     try:
         with log.open("rb") as stream:
             stream.seek(max(0, log.stat().st_size - _TAIL_BYTES))
             text = stream.read().decode(errors="replace")
     except FileNotFoundError:
         return ""
-    lines = (_CONTROL.sub("", line).strip() for line in reversed(re.split(r"[\r\n]+", text)))
-    return next((line for line in lines if line), "")
+    clean = (_CONTROL.sub("", line).strip() for line in re.split(r"[\r\n]+", text))
+    return "\n".join(f"    {line}" for line in [line for line in clean if line][-lines:])
 
 
 @contextmanager
@@ -43,7 +47,7 @@ def step(name: str, log: Path | None = None) -> Iterator[None]:
 
     def report() -> None:
         while not done.wait(PERIOD):
-            line = last_line(log)[:110] if log else ""
+            line = tail(log, 1).strip()[:110] if log else ""
             say(f"   {time.monotonic() - started:4.0f} s  {line}".rstrip())
 
     say(f"-> {name}")
@@ -57,9 +61,7 @@ def step(name: str, log: Path | None = None) -> Iterator[None]:
     say(f"   {time.monotonic() - started:4.1f} s  done")
 
 
-def run(
-    argv: Sequence[str | Path], *, log: Path, env: Mapping[str, str] | None = None, stop_timeout: float = 30
-) -> None:
+def run(argv: Sequence[str | Path], *, log: Path, env: Mapping[str, str] | None = None, stop_timeout: float = 30) -> None:
     """Run a command with its output in a log file; when interrupted, do not leave it behind."""
     command = [str(part) for part in argv]
     with log.open("ab") as output:
@@ -77,5 +79,4 @@ def run(
                 process.wait()
             raise
     if status:
-        tail = "\n".join("    " + line for line in log.read_text(errors="replace").splitlines()[-15:])
-        raise TestbedError(f"{command[0]} failed with exit status {status}; the end of its output:\n{tail}")
+        raise TestbedError(f"{command[0]} failed with exit status {status}; the end of its output:\n{tail(log)}")

@@ -1,3 +1,7 @@
+# Copyright (c) 2026, the xen.driver_domains authors
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
 """The test bed's own QEMU and e2fsprogs: a Debian root whose programs run through its own ld.so.
 
 So neither the host's versions nor root privileges matter, and a saved machine state always

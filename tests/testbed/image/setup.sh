@@ -1,4 +1,8 @@
 #!/bin/sh
+# Copyright (c) 2026, the xen.driver_domains authors
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
 # Runs inside the new root, as its root, after all packages are configured.
 # Input: ROOT_UUID (of the file system to come), XEN_OPTIONS (empty: no Xen here).
 set -eu
