@@ -145,9 +145,8 @@ def require_root(effective_uid: t.Callable[[], int] = os.geteuid) -> None:
 def require_dom0(sysfs: str = "/sys", procfs: str = "/proc") -> tuple[int, int]:
     """Return the version of the running hypervisor.
 
-    :raises NotOnThisHost: this is not the control domain of a Xen host.
+    :raises NotOnThisHost: this is not the control domain of a Xen host, or the module does not run as root.
     """
-    require_root()
     version = xen_version(sysfs)
     if version is None:
         raise NotOnThisHost(
@@ -162,6 +161,7 @@ def require_dom0(sysfs: str = "/sys", procfs: str = "/proc") -> tuple[int, int]:
             rule="only dom0 manages domains and gives devices away",
             remedy="Put the host's dom0 into the group instead",
         )
+    require_root()
     return version
 
 

@@ -33,6 +33,8 @@ touch /etc/.updated /var/.updated
 modules=/boot/grub/i386-pc
 mkdir -p $modules
 cp /usr/lib/grub/i386-pc/*.mod /usr/lib/grub/i386-pc/*.lst /usr/lib/grub/i386-pc/boot.img $modules/
+# GRUB's own variable, not the shell's.
+# shellcheck disable=SC2016
 printf 'search.fs_uuid %s root\nset prefix=($root)/boot/grub\n' "$ROOT_UUID" > $modules/load.cfg
 grub-mkimage -O i386-pc -p /boot/grub -c $modules/load.cfg -o $modules/core.img \
     biosdisk part_msdos ext2 normal gzio search_fs_uuid
