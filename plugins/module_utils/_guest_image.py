@@ -446,6 +446,8 @@ class Builder:
         root = f"{directory}/root"
         script = (
             'set -eu; mkdir "$1"; tar --extract --numeric-owner --same-permissions --directory "$1" --file "$1.tar";'
+            # Whose they are depends on who builds; apt sees to it itself.
+            ' chown -f 0:0 "$1/var/cache/apt/archives/partial" "$1/var/lib/apt/lists/partial" || :;'
             ' mke2fs -q -F -t ext4 -L root -U "$3" -E "hash_seed=$3,lazy_itable_init=0,lazy_journal_init=0,root_owner=0:0"'
             ' -O ^orphan_file -d "$1" "$2"; rm -r "$1" "$1.tar"'
         )

@@ -201,10 +201,12 @@ class XenStore:
 
     def rm(self, path: str) -> None:
         """Remove a node with all below it; one that is not there is fine."""
-        reply = self._exchange([self._request(_RM, path)])[0]
-        # C xenstored answers ENOENT when even the parent is missing, oxenstored does not.
-        if isinstance(reply, XenStoreError) and reply.errno_name != "ENOENT":
-            raise reply
+        try:
+            self._one(self._request(_RM, path))
+        except XenStoreError as exc:
+            # C xenstored answers ENOENT when even the parent is missing, oxenstored does not.
+            if exc.errno_name != "ENOENT":
+                raise
 
     def directory(self, path: str) -> list[str]:
         """Return the sorted names of the nodes right below one; a missing node has none."""

@@ -62,8 +62,7 @@ def item(**changes: t.Any) -> dict[str, t.Any]:
 
 
 def image(**changes: t.Any) -> Image:
-    (result,) = read_images([item(**changes)], lambda: "amd64").values()
-    return result
+    return next(iter(read_images([item(**changes)], lambda: "amd64").values()))
 
 
 def bzimage(payload: bytes, version: int = 0x20F, setup_sectors: int = 3, length: int | None = None) -> bytes:
