@@ -25,6 +25,7 @@ from .tools import Tools
 
 # The snapshot that every machine has: booted, and nothing done to it.
 FRESH = "fresh"
+BOOT_ATTEMPTS = 3
 
 
 @dataclass(frozen=True)
@@ -146,9 +147,18 @@ class Bed:
 
     def _boot(self, machine: Machine, tools: Tools, disk: Disk, port: int | None) -> None:
         with step(f"booting Debian {self.suite} ({self.flavour}) on emulated hardware", machine.serial_log):
-            machine.add_disk(tools, disk)
-            machine.start(tools, self.suite, self.flavour, port)
-            machine.wait()
+            # Now and then the emulated processors of a booting Xen wait for each other for ever: seen with two of them under TCG.
+            for attempt in range(1, BOOT_ATTEMPTS + 1):
+                machine.add_disk(tools, disk)
+                machine.start(tools, self.suite, self.flavour, port)
+                try:
+                    machine.wait()
+                    break
+                except TestbedError:
+                    machine.stop()
+                    if attempt == BOOT_ATTEMPTS:
+                        raise
+                    say("the machine hangs; booting it again")
             machine.ssh().check("systemctl is-system-running --wait >/dev/null || true", timeout=300)
             if self.flavour == "xen":
                 machine.ssh().check("timeout 60 xl info")

@@ -33,6 +33,8 @@ _SOCKET_LIMIT = 107  # bytes in sockaddr_un.sun_path, less the final NUL
 _SSH_SUFFIX = 17  # what ssh appends to a ControlPath while it makes the socket
 _PORT_ATTEMPTS = 5
 _BOOT_TIMEOUT = 600
+# A boot that says nothing on its console for so long hangs: user space is silent for half a minute at most.
+_SILENCE_TIMEOUT = 120
 _QUIT_TIMEOUT = 20
 
 
@@ -120,9 +122,15 @@ class Machine:
                     raise
 
     def wait(self) -> None:
-        """Wait until the machine takes commands over SSH."""
+        """Wait until the machine takes commands over SSH, as long as it lives and goes on booting."""
+        started = time.time()
+
+        def alive() -> bool:
+            last_words = max(started, self.serial_log.stat().st_mtime if self.serial_log.exists() else 0)
+            return self.pid() is not None and time.time() - last_words < _SILENCE_TIMEOUT
+
         try:
-            self.ssh().wait(_BOOT_TIMEOUT, alive=lambda: self.pid() is not None)
+            self.ssh().wait(_BOOT_TIMEOUT, alive=alive)
         except TestbedError as error:
             raise TestbedError(f"{error}; the end of {self.serial_log}:\n{tail(self.serial_log)}") from error
 

@@ -99,7 +99,7 @@ class Ssh:
             if self.answers() and self._set_clock():
                 return
             if not alive():
-                raise TestbedError("QEMU ended while the machine was starting")
+                raise TestbedError("QEMU ended, or the machine hangs, while it was starting")
             time.sleep(0.2)
         raise TestbedError(f"no SSH on port {self.port} after {timeout:.0f} s")
 
