@@ -415,7 +415,8 @@ class Builder:
                 remedy="Give the task a longer timeout, or a mirror that is nearer",
                 log=log[-40:],
             )
-        errors = [line for line in log if re.match(r"E: |Err:|mkinitramfs: ", line) and "mmdebstrap failed" not in line]
+        # apt's own words, without mmdebstrap's lines about the command that failed.
+        errors = [line for line in log if re.match(r"E: (?!apt-get |setup failed|mmdebstrap failed)|Err:|mkinitramfs: ", line)]
         raise CommandFailed(
             f"mmdebstrap could not build the image for {image.suite}/{image.architecture}: " + (" ".join(errors[:6]) or "see its log"),
             remedy="The return value 'log' has the end of its log; suite, packages and mirror are what is wrong most often",

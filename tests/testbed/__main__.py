@@ -10,7 +10,12 @@ from pathlib import Path
 if not __package__:
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from testbed.cli import main
+try:
+    from testbed.cli import main
+except ModuleNotFoundError as error:
+    if error.name is None or not error.name.startswith("qemu"):
+        raise
+    sys.exit("testbed: the Python library qemu.qmp is missing; remedy: pip install qemu.qmp")
 
 if __name__ == "__main__":
     sys.exit(main())

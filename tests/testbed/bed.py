@@ -186,9 +186,12 @@ class Bed:
 
 @contextmanager
 def _undone_on_failure(machine: Machine) -> Iterator[None]:
-    """Leave no half-started machine behind; keep the serial log, which tells what happened."""
+    """Leave no half-started machine behind; after an error keep its serial log, which tells what happened."""
     try:
         yield
+    except KeyboardInterrupt:
+        machine.remove()
+        raise
     except BaseException:
         machine.stop()
         raise

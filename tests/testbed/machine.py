@@ -6,14 +6,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
 import signal
 import subprocess
-import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -23,14 +23,13 @@ from .errors import TestbedError
 from .hardware import Files, qemu_args
 from .images import Disk
 from .progress import tail
+from .runtime import make_runtime_dir
 from .ssh import Ssh
 from .tools import Tools
 
 DISK = "disk.qcow2"
 SSH_KEY = "id_ed25519"
 _STATE = "state.json"
-_SOCKET_LIMIT = 107  # bytes in sockaddr_un.sun_path, less the final NUL
-_SSH_SUFFIX = 17  # what ssh appends to a ControlPath while it makes the socket
 _PORT_ATTEMPTS = 5
 _BOOT_TIMEOUT = 600
 # A boot that says nothing on its console for so long hangs: user space is silent for half a minute at most.
@@ -114,7 +113,8 @@ class Machine:
             record = Record(suite, flavour, chosen, str(runtime), argv)
             (self.directory / _STATE).write_text(json.dumps(asdict(record), indent=2) + "\n")
             try:
-                _quiet(argv, tools.env())
+                with _uninterrupted():  # or QEMU would be left behind before it wrote down its process
+                    _quiet(argv, tools.env())
                 return
             except TestbedError as error:
                 # Between choosing a port and QEMU's taking it, somebody else may have taken it.
@@ -175,25 +175,23 @@ class Machine:
         return True
 
 
-def make_runtime_dir(directory: Path) -> Path:
-    """Return a directory for sockets; their paths must be short, wherever the state directory is."""
-    base = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
-    name = hashlib.sha256(os.fsencode(directory)).hexdigest()[:10]
-    runtime = base / f"xen-testbed-{os.getuid()}-{name}"
-    longest = len(os.fsencode(runtime / "ssh")) + _SSH_SUFFIX
-    if longest > _SOCKET_LIMIT:
-        raise TestbedError(
-            f"{runtime}: socket paths would have {longest} bytes, {_SOCKET_LIMIT} are possible; "
-            "remedy: set XDG_RUNTIME_DIR or TMPDIR to a shorter directory"
-        )
-    runtime.mkdir(mode=0o700, exist_ok=True)
-    if runtime.is_symlink() or runtime.stat().st_uid != os.getuid():
-        raise TestbedError(f"{runtime} belongs to somebody else; remedy: remove it")
-    return runtime
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Put off Ctrl-C for a moment."""
+    pending: list[object] = []
+    before = {number: signal.signal(number, lambda *_: pending.append(_)) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if pending:
+        raise KeyboardInterrupt
 
 
 def _quiet(argv: list[str], env: dict[str, str] | None = None) -> None:
-    result = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=env, check=False)
+    # In a session of its own: a Ctrl-C at the terminal is for us, and we decide what ends.
+    result = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=env, start_new_session=True, check=False)
     if result.returncode:
         program = next((part for part in argv if "qemu" in part.rsplit("/", 1)[-1]), argv[0])
         raise TestbedError(f"{Path(program).name}: exit status {result.returncode}: {result.stderr.strip()}")

@@ -7,8 +7,10 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 import shlex
+import subprocess
 import typing as t
 from pathlib import Path
 
@@ -22,9 +24,13 @@ CONSOLE = (Path(__file__).parents[1] / "tools/guest_console.py").read_bytes()
 
 
 @pytest.fixture(scope="module")
-def site(host: Host) -> dict[str, t.Any]:
-    """The model that the scenario's playbook was run with: the inventory's, and what the scenario's vars.yml changes."""
-    variables = host.ansible.get_variables()
+def site(host: Host, pytestconfig: pytest.Config) -> dict[str, t.Any]:
+    """The model that the scenario's playbook was run with: the inventories', and what the scenario's vars.yml changes."""
+    # testinfra knows one inventory, the one that tells where the host is; the model is in the other.
+    model = os.environ.get("VARS_INVENTORY") or str(Path(__file__).parents[2] / "examples/testbed")
+    inventories = [f"--inventory={path}" for path in (pytestconfig.getoption("ansible_inventory"), model)]
+    told = subprocess.run(["ansible-inventory", *inventories, "--host", host.backend.host], capture_output=True, text=True, check=True)
+    variables = json.loads(told.stdout)
     own = Path(os.environ["MOLECULE_SCENARIO_DIRECTORY"]) / "vars.yml"
     if own.exists():
         variables.update(yaml.safe_load(own.read_text()))

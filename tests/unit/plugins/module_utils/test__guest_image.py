@@ -306,7 +306,7 @@ def test_failure_leaves_nothing_and_tells_apts_words(cache: ImageCache) -> None:
     log = "I: running apt-get update...\nE: Unable to locate package xen-utils-9.9\nE: mmdebstrap failed to run\n"
     with pytest.raises(CommandFailed, match="trixie/amd64: E: Unable to locate package xen-utils-9.9") as caught:
         builder(cache, FakeMmdebstrap(rc=25, stderr=log)).build(image())
-    assert "mmdebstrap failed" not in str(caught.value)
+    assert "failed to run" not in str(caught.value)
     assert caught.value.details["log"] == log.splitlines()
     assert tree(Path(cache.directory)) == [".lock"]
 
