@@ -1,0 +1,73 @@
+# Copyright (c) 2026, the xen.driver_domains authors
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The emulated machine and its QEMU command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from testbed import hardware
+
+FILES = hardware.Files(Path("/d/disk"), Path("/d/serial,log"), Path("/r/qmp"), Path("/d/pid"))
+
+
+def values(args: list[str], option: str) -> list[str]:
+    """Return what follows each occurrence of an option."""
+    return [args[number + 1] for number, arg in enumerate(args) if arg == option]
+
+
+def test_devices_do_not_collide() -> None:
+    nics = (hardware.MANAGEMENT, *hardware.SPARE)
+    slots = [nic.slot for nic in nics] + [hardware.DISK_SLOT]
+    assert len(set(slots)) == len(slots)
+    assert len({nic.mac for nic in nics}) == len(nics)
+    assert len({nic.network for nic in nics}) == len(nics)
+
+
+def test_there_are_two_models_to_give_away() -> None:
+    assert len({nic.model for nic in hardware.SPARE}) >= 2
+
+
+def test_addresses_follow_from_the_table() -> None:
+    first = hardware.nics_for_inventory()[0]
+    assert first == {
+        "model": "e1000e",
+        "mac": "52:54:00:aa:00:02",
+        "bdf": "0000:00:04.0",
+        "gateway": "10.0.3.2",
+        "network": "10.0.3.0/24",
+    }
+
+
+def test_only_the_management_network_leads_out() -> None:
+    first, *others = values(hardware.qemu_args(FILES, 2222), "-netdev")
+    assert first.endswith("hostfwd=tcp:127.0.0.1:2222-10.0.2.15:22")
+    assert len(others) == len(hardware.SPARE)
+    assert all(other.endswith("restrict=on") for other in others)
+
+
+def test_passthrough_needs_an_iommu() -> None:
+    assert "intel-iommu,intremap=on" in values(hardware.qemu_args(FILES, 1), "-device")
+
+
+def test_reboots_are_real() -> None:
+    assert "-no-reboot" not in hardware.qemu_args(FILES, 1)
+
+
+def test_paths_with_commas() -> None:
+    args = hardware.qemu_args(FILES, 1)
+    assert values(args, "-chardev") == ["file,id=serial0,path=/d/serial,,log"]
+    assert json.loads(values(args, "-blockdev")[0])["file"]["filename"] == "/d/disk"
+
+
+def test_going_on_from_a_snapshot() -> None:
+    assert hardware.qemu_args(FILES, 1, "fresh") == [*hardware.qemu_args(FILES, 1), "-loadvm", "fresh"]
+
+
+def test_the_fingerprint_is_the_same_for_every_machine() -> None:
+    text = " ".join(hardware.fingerprint())
+    assert "/d/" not in text
+    assert hardware.MANAGEMENT.mac in text
