@@ -136,11 +136,15 @@ def _build_disk(into: Path, tools: Tools, suite: str, flavour: str) -> None:
 
 
 def _mmdebstrap(suite: str, target: Path, packages: Iterable[str], options: list[str], *, log: Path) -> None:
-    env = dict(os.environ)
+    env, wrapper = dict(os.environ), list[str]()
     if os.geteuid() == 0:
+        # As root it mounts the host's /proc, /sys and /dev into what it builds. In namespaces of its own, those
+        # mounts and all its processes end with it, even if it is killed. Not as root, it makes its own.
+        wrapper = ["unshare", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child"]
         env["TMPDIR"] = str(target.parent)  # so that nothing is left behind when it is killed
     include = f"--include={','.join(packages)}"
-    run(["mmdebstrap", "--format=tar", "--architectures=amd64", include, *options, suite, target], log=log, env=env)
+    command: list[str | Path] = ["mmdebstrap", "--format=tar", "--architectures=amd64", include, *options, suite, target]
+    run([*wrapper, *command], log=log, env=env)
 
 
 def _pack_overlay(target: Path, extra: dict[str, bytes]) -> None:

@@ -6,7 +6,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -61,21 +63,22 @@ def step(name: str, log: Path | None = None) -> Iterator[None]:
     say(f"   {time.monotonic() - started:4.1f} s  done")
 
 
-def run(argv: Sequence[str | Path], *, log: Path, env: Mapping[str, str] | None = None, stop_timeout: float = 30) -> None:
-    """Run a command with its output in a log file; when interrupted, do not leave it behind."""
+def run(argv: Sequence[str | Path], *, log: Path, env: Mapping[str, str] | None = None, stop_timeout: float = 60) -> None:
+    """Run a command with its output in a log file; when interrupted, leave none of its processes behind."""
     command = [str(part) for part in argv]
     with log.open("ab") as output:
         output.write(f"$ {' '.join(command)}\n".encode())
         output.flush()
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=env)
+        # In a session of its own, so that all its processes can be ended together.
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=env, start_new_session=True)
         try:
             status = process.wait()
         except BaseException:
-            process.terminate()
+            os.killpg(process.pid, signal.SIGTERM)
             try:
                 process.wait(stop_timeout)
             except subprocess.TimeoutExpired:
-                process.kill()
+                os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
             raise
     if status:
