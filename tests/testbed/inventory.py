@@ -24,6 +24,8 @@ def inventory(ssh: Ssh) -> dict[str, Any]:
         "ansible_ssh_common_args": _args(ssh.options()),
         "ansible_ssh_args": _args(ssh.sharing()),
         "ansible_ssh_pipelining": True,
+        # After a connection was lost: every module of the collection may run twice.
+        "ansible_ssh_retries": 3,
         "ansible_python_interpreter": "/usr/bin/python3",
         "testbed_nics": nics_for_inventory(),
     }
