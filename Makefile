@@ -65,7 +65,7 @@ demo: $(host) ## run playbooks/site.yml on the test bed's Xen and show a guest's
 	$(playbook) playbooks/verify.yml
 	$(playbook) tests/demo.yml
 
-bench: $(ready) ## measure the performance budgets
+bench: $(host) ## measure the performance budgets on the test bed's Xen
 	python tests/benchmarks
 
 # --- the test bed ---------------------------------------------------------------------------------------------------

@@ -584,7 +584,7 @@ def read_host(cache: ImageCache, xen_version: tuple[int, int] | None, os_release
         "suite": codename[1] if codename else "",
         "architecture": {"x86_64": "amd64", "aarch64": "arm64"}.get(machine, machine),
         "xen_version": "{}.{}".format(*xen_version) if xen_version else "",
-        "keys": cache.keys(),
+        "image_keys": cache.keys(),
     }
 
 

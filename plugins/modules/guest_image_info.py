@@ -47,7 +47,7 @@ xen_version:
   returned: success
   type: str
   sample: "4.20"
-keys:
+image_keys:
   description: Keys of the complete images.
   returned: success
   type: list

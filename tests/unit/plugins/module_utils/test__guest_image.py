@@ -409,5 +409,5 @@ def test_absent(cache: ImageCache) -> None:
 def test_host(tmp_path: Path, cache: ImageCache, release: str, version: tuple[int, int] | None, suite: str, xen: str) -> None:
     (tmp_path / "os-release").write_text(release, encoding="utf-8")
     host = read_host(cache, version, str(tmp_path / "os-release"))
-    assert (host["suite"], host["xen_version"], host["keys"]) == (suite, xen, [])
+    assert (host["suite"], host["xen_version"], host["image_keys"]) == (suite, xen, [])
     assert host["architecture"] not in ("x86_64", "aarch64", "")
