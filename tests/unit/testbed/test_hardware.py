@@ -67,6 +67,12 @@ def test_going_on_from_a_snapshot() -> None:
     assert hardware.qemu_args(FILES, 1, "fresh") == [*hardware.qemu_args(FILES, 1), "-loadvm", "fresh"]
 
 
+def test_going_back_to_another_snapshot() -> None:
+    fresh = hardware.qemu_args(FILES, 1)
+    assert hardware.qemu_args_from(fresh, "later") == [*fresh, "-loadvm", "later"]
+    assert hardware.qemu_args_from([*fresh, "-loadvm", "fresh"], "later") == [*fresh, "-loadvm", "later"]
+
+
 def test_the_fingerprint_is_the_same_for_every_machine() -> None:
     text = " ".join(hardware.fingerprint())
     assert "/d/" not in text
