@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from ._device_tree import DeviceTree, Node
 from ._device_tree_interrupts import Interrupt, find_gic, interrupts
 from ._device_tree_needs import Need, clock_rate, closure, needs, reach
-from ._device_tree_registers import Register, Residents, Span, dma_offset, pages, registers, windows
+from ._device_tree_registers import Register, Residents, Span, dma_windows, pages, registers, windows
 
 
 @dataclass(frozen=True)
@@ -102,6 +102,7 @@ class Board:
         """Return a device as a module's return value."""
         tree, node = self.tree, device.node
         lines = self.line_sharers([device])
+        memory = dma_windows(node)
         return {
             "path": device.path,
             "aliases": tree.names_of(node, tree.aliases),
@@ -129,7 +130,7 @@ class Board:
                 for line in device.interrupts
             ],
             "iommu": device.iommu.path if device.iommu else None,
-            "dma_offset": dma_offset(node),
+            "dma_windows": None if memory is None else [{"bus_address": bus, "address": at, "size": size} for bus, at, size in memory],
             "macs": device.macs,
             "needs": [self._need(need, device) for need in device.needs if need.provider],
             "closure": closure(tree, node),

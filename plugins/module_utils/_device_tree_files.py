@@ -83,7 +83,8 @@ def _header_is_sound(data: bytes) -> bool:
     """Whether all parts are where the header says; libfdt trusts it, and would read beyond the end of the file."""
     if len(data) < _HEADER:
         return False
-    size, structure, strings, _, version, compatible, _, strings_size, structure_size = struct.unpack(">9I", data[4:_HEADER])
+    fields: tuple[int, ...] = struct.unpack(">9I", data[4:_HEADER])
+    size, structure, strings, _, version, compatible, _, strings_size, structure_size = fields
     ends = structure + structure_size, strings + strings_size, size
     return version >= 17 and compatible <= 17 and min(structure, strings) >= _HEADER and max(ends) == size <= len(data)
 

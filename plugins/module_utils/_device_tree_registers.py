@@ -97,19 +97,28 @@ def windows(node: Node) -> list[Span]:
     return spans
 
 
-def dma_offset(node: Node) -> int | None:
-    """Return what a device adds to a physical address to get the one it uses for DMA (0: the same), or None if it can not tell.
+def dma_windows(node: Node) -> list[tuple[int, int, int]] | None:
+    """Return how a device sees memory, as (its address, the processor's address, size), or None if it can not be told.
 
-    Only the first entry of each C(dma-ranges) counts, which is where the memory of such boards begins.
+    Empty: as the processor does.
     """
-    offset = 0
+    found: list[tuple[int, int, int]] = []
     for bus in node.ancestors():
         if bus.properties.get("dma-ranges"):
             entries = _ranges(bus, "dma-ranges") if not _is_pci(bus) else []
             if not entries:
                 return None
-            offset += entries[0][0] - entries[0][1]
-    return offset
+            if not found:
+                found = entries
+                continue
+            composed = []
+            for address, middle, size in found:
+                above = next((entry for entry in entries if entry[0] <= middle < entry[0] + entry[2]), None)
+                if above is None:
+                    return None
+                composed.append((address, middle - above[0] + above[1], min(size, above[0] + above[2] - middle)))
+            found = composed
+    return [] if all(address == memory for address, memory, _ in found) else found
 
 
 def _translate(bus: Node, address: int, size: int) -> tuple[int | None, str]:

@@ -134,9 +134,11 @@ devices:
       description: Path of the IOMMU that its DMA goes through, or null.
       type: str
       returned: always
-    dma_offset:
-      description: What it adds to a physical address for DMA; null if the tree does not tell.
-      type: int
+    dma_windows:
+      description:
+        - Where it sees which memory, if not where the processor does. Null if the tree does not tell.
+      type: list
+      elements: dict
       returned: always
     macs:
       description: MAC addresses that the boot loader gave it.
@@ -186,7 +188,7 @@ devices:
           controller: /soc/interrupt-controller@40041000
           sharers: []
       iommu: null
-      dma_offset: 0
+      dma_windows: []
       macs: ["dc:a6:32:00:00:01"]
       needs: []
       closure: []

@@ -18,7 +18,7 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree_de
 from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree_files import parse_dtb, read_device_tree, to_dtb, to_dts
 from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree_interrupts import find_gic, interrupts
 from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree_needs import clock_rate, closure, needs, reach
-from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree_registers import Span, dma_offset, pages, registers, without
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree_registers import Span, dma_windows, pages, registers, without
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import InvalidInput, NotOnThisHost
 
 from .fake_board import GIC, board, build, tree
@@ -200,11 +200,21 @@ def test_who_else_is_in_the_page_and_on_the_line() -> None:
     assert rtc.pages == [Span(0xFE300000, 0xFE302000)]
 
 
-def test_dma_offset() -> None:
+def test_dma_windows() -> None:
     content = board()
     content["soc"]["dma-ranges"] = [0xC0000000, 0, 0, 0x40000000]
-    assert dma_offset(tree(content).find("serial0")) == 0xC0000000
-    assert dma_offset(tree(board()).find("serial0")) == 0
+    assert dma_windows(tree(content).find("serial0")) == [(0xC0000000, 0, 0x40000000)]
+    content["soc"]["bus"] = {
+        "#address-cells": 1,
+        "#size-cells": 1,
+        "ranges": True,
+        "dma-ranges": [0, 0xC1000000, 0x80000000],
+        "dev": {},
+    }
+    assert dma_windows(tree(content).find("/soc/bus/dev")) == [(0, 0x1000000, 0x3F000000)]
+    content["soc"]["bus"]["dma-ranges"] = [0, 0, 0x10]
+    assert dma_windows(tree(content).find("/soc/bus/dev")) is None
+    assert dma_windows(tree(board()).find("serial0")) == []
 
 
 # --- interrupts -----------------------------------------------------------------------------------------------------
