@@ -55,6 +55,13 @@ class Board:
         self._residents: Residents | None = None
         self._lines: dict[int, list[Node]] | None = None
 
+    @property
+    def residents(self) -> Residents:
+        """Who lives where."""
+        if self._residents is None:
+            self._residents = Residents(self.tree)
+        return self._residents
+
     def device(self, node: Node) -> Device:
         """Analyse one node."""
         own = registers(node)
@@ -80,10 +87,8 @@ class Board:
 
     def page_sharers(self, devices: t.Sequence[Device]) -> list[Node]:
         """Return the other nodes with registers in the pages of these devices, enabled or not: the hardware is there."""
-        if self._residents is None:
-            self._residents = Residents(self.tree)
         mine = {id(node) for device in devices for node in device.node.subtree()}
-        return [node for node in self._residents.among(span for device in devices for span in device.pages) if id(node) not in mine]
+        return [node for node in self.residents.among(span for device in devices for span in device.pages) if id(node) not in mine]
 
     def line_sharers(self, devices: t.Sequence[Device]) -> dict[int, list[Node]]:
         """Return the other nodes that raise the same lines of the GIC, by number."""

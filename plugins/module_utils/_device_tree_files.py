@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import os
 import struct
+import tempfile
 import typing as t
 
 from ._device_tree import DeviceTree, Node
 from ._errors import InvalidInput, NotOnThisHost
+from ._runner import Runner
 
 #: The module option that names a tree, see the documentation fragment device_tree.
 DEVICE_TREE_OPTION: dict[str, t.Any] = {"type": "path", "default": "/proc/device-tree"}
@@ -77,6 +79,19 @@ def parse_dtb(data: bytes, source: str) -> Node:
     # Of a name that is no text, the binding makes a SystemError.
     except (libfdt.FdtException, UnicodeDecodeError, SystemError) as exc:
         raise InvalidInput(f"The device tree blob {source} is damaged: {exc}") from exc
+
+
+def read_source(path: str, runner: Runner) -> DeviceTree:
+    """Read source text by way of dtc; the phandles of its references are kept, right or wrong.
+
+    :raises CommandFailed: dtc does not take it.
+    :raises NotOnThisHost: dtc is not installed.
+    """
+    with tempfile.TemporaryDirectory() as directory:
+        target = os.path.join(directory, "tree.dtb")
+        remedy = "It needs the Debian package device-tree-compiler, and source text that dtc takes (without #include)"
+        runner.run(["dtc", "-q", "-f", "-I", "dts", "-O", "dtb", "-o", target, path], remedy=remedy)
+        return DeviceTree(read_device_tree(target).root, path)
 
 
 def _header_is_sound(data: bytes) -> bool:

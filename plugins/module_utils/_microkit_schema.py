@@ -25,6 +25,8 @@ VERSIONS = ["1.3.0", "1.4.1", "2.0.0", "2.1.0", "2.2.0", "2.3.0"]
 SMALL_PAGE, LARGE_PAGE = 0x1000, 0x200000
 MAX_ID, MAX_PRIORITY, MAX_DOMAINS = 61, 254, 63
 _DEFAULT_BUDGET = 1000
+#: Addresses of a domain or a virtual machine have 40 bits.
+_HIGHEST = 1 << 40
 _STACK = Span(SMALL_PAGE, 16 << 20)
 _MONITOR = "monitor"
 
@@ -462,6 +464,8 @@ class _Checker:
                     f"vaddr {address // page * page:#x}",
                 )
             span = Span(address, address + size)
+            if span.end > _HIGHEST:
+                self.say(part, "map-range", f"{name!r} at {span} ends above {_HIGHEST:#x}", "A lower vaddr")
             for other, neighbour in taken:
                 if span.overlaps(other):
                     self.say(

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 from ._device_tree import Node
 from ._device_tree_device import Board, Device
-from ._device_tree_interrupts import SPI, Interrupt, interrupts, is_gic
+from ._device_tree_interrupts import SPI, Interrupt, interrupts
 from ._device_tree_needs import COPIED, GIVEN, Need, clock_rate, is_virtual, reach, references
 from ._device_tree_registers import Span, dma_windows, pages, registers, without
 from ._errors import InvalidInput
@@ -92,33 +92,6 @@ class Partial:
     #: Pages that are mapped into the guest, each once.
     mapped: list[Span] = field(default_factory=list)
     irqs: list[int] = field(default_factory=list)
-
-
-def check_request(board: Board, requests: t.Sequence[Request]) -> None:
-    """Refuse what can not be a device for a guest.
-
-    :raises InvalidInput: a bus, an interrupt controller, a PCI bridge, a node without anything to give, one twice.
-    """
-    seen: list[Node] = []
-    for request in requests:
-        device = request.device
-        node = device.node
-        if any(is_gic(part) for part in node.subtree()):
-            raise InvalidInput(f"{device.path} is, or holds, the interrupt controller of the board", rule="Xen itself drives the GIC")
-        if device.windows:
-            raise InvalidInput(
-                f"{device.path} is a PCI host bridge",
-                rule="a partial device tree gives away platform devices; what is on PCI is given away by its PCI address",
-            )
-        if not device.pages and not device.interrupts:
-            reason = "; ".join(device.problems) or "it is on a bus of its own kind: give away the controller of that bus"
-            raise InvalidInput(f"{device.path} has no registers and no interrupts that could be given away: {reason}")
-        for other in seen:
-            if other is node or other in node.ancestors() or node in other.ancestors():
-                raise InvalidInput(
-                    f"{device.path} is given away twice: {other.path} is in the list, too", rule="a node goes with all below it"
-                )
-        seen.append(node)
 
 
 def layout_conflicts(device: Device, memory: int) -> list[str]:

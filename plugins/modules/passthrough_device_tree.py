@@ -172,6 +172,7 @@ actions:
 import os
 import typing as t
 
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_guards import GUARDS, check_devices, refuse_sharing
 from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree_device import Board, Device
 from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree_files import (
     DEVICE_TREE_OPTION,
@@ -189,11 +190,10 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._xen_partial_tr
     Partial,
     Request,
     build_partial,
-    check_request,
     layout_conflicts,
 )
 
-GUARDS = ["shared_page", "shared_interrupt", "console", "no_iommu", "guest_layout"]
+FORCE = [*GUARDS, "no_iommu", "guest_layout"]
 ARGUMENTS: dict[str, t.Any] = {
     "device_tree": DEVICE_TREE_OPTION,
     "devices": {
@@ -210,7 +210,7 @@ ARGUMENTS: dict[str, t.Any] = {
     "flavour": {"type": "str", "choices": [DOM0LESS, XL], "default": DOM0LESS},
     "direct_map": {"type": "bool", "default": False},
     "memory": {"type": "int", "default": 512},
-    "force": {"type": "list", "elements": "str", "choices": GUARDS, "default": []},
+    "force": {"type": "list", "elements": "str", "choices": FORCE, "default": []},
 }
 
 
@@ -218,12 +218,11 @@ def prepare(parameters: dict[str, t.Any], check_mode: bool) -> Plan:
     """Work out the tree and compare it with the file."""
     board = Board(read_device_tree(parameters["device_tree"]))
     requests = [_request(board, entry) for entry in parameters["devices"]]
-    if not requests:
-        raise InvalidInput("devices is empty", rule="a partial device tree gives at least one device away")
-    check_request(board, requests)
     devices = [request.device for request in requests]
+    check_devices(board, devices)
     plan = Plan()
-    companions = _guard(plan, board, devices, parameters)
+    companions = refuse_sharing(plan, board, devices)
+    _guard(plan, devices, parameters)
     flavour = parameters["flavour"]
     partial = build_partial(board, requests, flavour)
     content, source = to_dtb(partial.root), to_dts(partial.root)
@@ -277,20 +276,9 @@ def _request(board: Board, entry: dict[str, t.Any]) -> Request:
     return Request(board.device(board.tree.find(entry["node"])), rates, mac)
 
 
-def _guard(plan: Plan, board: Board, devices: list[Device], parameters: dict[str, t.Any]) -> list[str]:
-    """Add the refusals to the plan; return the paths of the devices that go along."""
-    companions: list[str] = []
-    for node in board.page_sharers(devices):
-        companions.append(node.path)
-        pages = [str(span) for device in devices for span in device.pages if node in board.page_sharers([device])]
-        plan.refuse("shared_page", node.path, f"is in the pages that would be given away ({', '.join(pages)})")
-    for number, nodes in board.line_sharers(devices).items():
-        for node in nodes:
-            companions.append(node.path)
-            plan.refuse("shared_interrupt", node.path, f"raises interrupt {number}, which would be given away")
+def _guard(plan: Plan, devices: list[Device], parameters: dict[str, t.Any]) -> None:
+    """Add the refusals that only Xen has reason for."""
     for device in devices:
-        if device.node is board.tree.console:
-            plan.refuse("console", device.path, "is the console of the firmware, and of Xen unless its dtuart= says another one")
         if device.iommu is None:
             plan.refuse(
                 "no_iommu",
@@ -300,7 +288,6 @@ def _guard(plan: Plan, board: Board, devices: list[Device], parameters: dict[str
         if not parameters["direct_map"]:
             for conflict in layout_conflicts(device, parameters["memory"]):
                 plan.refuse("guest_layout", device.path, conflict)
-    return companions
 
 
 def _warnings(partial: Partial) -> list[str]:

@@ -67,7 +67,13 @@ def board(**devices: t.Any) -> Tree:
             "#address-cells": 1,
             "#size-cells": 1,
             "ranges": [0x7E000000, 0, 0xFE000000, 0x1800000],
-            "cprman@7e101000": {"compatible": "test,clocks", "#clock-cells": 1, "#reset-cells": 1, "reg": [0x7E101000, 0x2000], "phandle": 3},
+            "cprman@7e101000": {
+                "compatible": "test,clocks",
+                "#clock-cells": 1,
+                "#reset-cells": 1,
+                "reg": [0x7E101000, 0x2000],
+                "phandle": 3,
+            },
             "serial@7e201000": {
                 "compatible": ["test,uart", "arm,pl011"],
                 "reg": [0x7E201000, 0x200],

@@ -19,7 +19,7 @@ from ansible_collections.xen.driver_domains.plugins.modules import passthrough_d
 
 from ..module_utils.fake_board import Tree, board, build
 
-ALL = passthrough_device_tree.GUARDS
+ALL = passthrough_device_tree.FORCE
 RATES = {"uartclk": 48000000}
 
 
