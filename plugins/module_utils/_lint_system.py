@@ -57,7 +57,7 @@ class _Comparison:
             found += self._missing_maps(domain)
             for machine in domain.own("virtual_machine"):
                 found += self._machine(machine)
-        return found + self._strangers(owners)
+        return [*found, *self._strangers(owners)]
 
     def _say(self, element: Element, rule: str, problem: str, fix: str, severity: str = "error") -> Finding:
         return Finding(f"{self.source}:{element.line}", rule, problem, fix, severity)
@@ -156,5 +156,6 @@ class _Comparison:
                             domain.attributes.get("name")
                         }
                         if others:
-                            problem = f"{region.attributes.get('name')!r} holds the registers of {node.path}, whose interrupt {sorted(map(str, others))[0]!r} has"
+                            owner = sorted(map(str, others))[0]
+                            problem = f"{region.attributes.get('name')!r} holds the registers of {node.path}, whose interrupt {owner!r} has"
                             yield self._say(part, "shared-page", problem, "Give both to one domain, or make the region smaller")

@@ -59,7 +59,8 @@ class _Config:
         if "device_tree" not in self.values:
             fix = 'device_tree = "/path/of/partial.dtb"'
             yield self._say("device_tree", "no-device-tree", "the guest is not told of its devices: device_tree is missing", fix)
-        devices, spans = [], []
+        devices: list[Node] = []
+        spans: list[Span] = []
         for path in self._list("dtdev"):
             node = self.board.tree.by_path.get(str(path))
             if node is None:
