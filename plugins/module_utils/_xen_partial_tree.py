@@ -78,6 +78,8 @@ class Request:
     #: Rates in Hz by name, or by place, of clocks that the guest can not reach.
     clock_rates: t.Mapping[str, int] = field(default_factory=dict)
     mac: str = ""
+    #: Nodes below it that the guest shall not see.
+    leave_out: t.Sequence[Node] = ()
 
 
 @dataclass
@@ -215,7 +217,7 @@ class _Builder:
         if parent.address_cells == parent.size_cells == 2 and (found or lines):
             self._xen(node, copy, [entry.span for entry in found if entry.span], lines)
         for child in node.children:
-            if child.available:
+            if child.available and child not in request.leave_out:
                 self._copy(child, copy, request)
         return copy
 

@@ -43,6 +43,13 @@ options:
         description: MAC address for a network device, instead of the one that the tree has.
         type: str
         default: ""
+      leave_out:
+        description:
+          - Nodes below the device that the guest shall not see, by their path from it, such as V(bluetooth) of a UART that is to be used as
+            a serial port.
+        type: list
+        elements: str
+        default: []
   dest:
     description: File for the partial device tree (dtb).
     type: path
@@ -204,6 +211,7 @@ ARGUMENTS: dict[str, t.Any] = {
             "node": {"type": "str", "required": True},
             "clock_rates": {"type": "dict", "default": {}},
             "mac": {"type": "str", "default": ""},
+            "leave_out": {"type": "list", "elements": "str", "default": []},
         },
     },
     "dest": {"type": "path", "required": True},
@@ -273,7 +281,9 @@ def _request(board: Board, entry: dict[str, t.Any]) -> Request:
         if isinstance(rate, bool) or not str(rate).isdigit() or not 0 < int(rate) < 1 << 32:
             raise InvalidInput(f"{rate!r} is not the rate of the clock {name!r}", rule="a whole number of Hz, below 4294967296")
         rates[str(name)] = int(rate)
-    return Request(board.device(board.tree.find(entry["node"])), rates, mac)
+    device = board.device(board.tree.find(entry["node"]))
+    left_out = [board.tree.find(f"{device.path}/{name.strip('/')}") for name in entry["leave_out"]]
+    return Request(device, rates, mac, left_out)
 
 
 def _guard(plan: Plan, devices: list[Device], parameters: dict[str, t.Any]) -> None:

@@ -59,14 +59,14 @@ def host(tmp_path: Path) -> Host:
 # --- what we make is right ------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("node", ["/soc/nic", "test,rtc"])
 def test_our_own_files_have_no_findings(host: Host, node: str) -> None:
-    device = {"node": node, "clock_rates": {}, "mac": ""}
+    device = {"node": node, "clock_rates": {}, "mac": "", "leave_out": []}
     assert host.lint(system=host.make(microkit_system, "vmm.system", devices=[node])) == []
     assert host.lint(partial=host.make(passthrough_device_tree, "dom0less.dtb", devices=[device])) == []
     assert host.lint(partial=host.make(passthrough_device_tree, "xl.dtb", devices=[device], flavour="xl")) == []
 
 
 def test_of_a_forced_device_the_sharers_are_told(host: Host) -> None:
-    device = {"node": "serial0", "clock_rates": {"uartclk": 48000000}, "mac": ""}
+    device = {"node": "serial0", "clock_rates": {"uartclk": 48000000}, "mac": "", "leave_out": []}
     findings = host.lint(partial=host.make(passthrough_device_tree, "x.dtb", devices=[device]))
     assert [(finding["rule"], finding["severity"]) for finding in findings] == [("shared-page", "warning"), ("shared-interrupt", "warning")]
 

@@ -31,7 +31,10 @@ class Host:
         self.tree.write_bytes(to_dtb(build(content)))
 
     def plan(self, *devices: t.Any, force: t.Sequence[str] = ALL, **options: t.Any) -> Plan:
-        entries = [{"clock_rates": {}, "mac": "", **({"node": device} if isinstance(device, str) else device)} for device in devices]
+        entries = [
+            {"clock_rates": {}, "mac": "", "leave_out": [], **({"node": device} if isinstance(device, str) else device)}
+            for device in devices
+        ]
         plan = passthrough_device_tree.prepare(
             {
                 "device_tree": str(self.tree),
@@ -139,6 +142,13 @@ def test_a_device_with_everything(host: Host) -> None:
     plan = host.plan("ethernet0")
     assert [(entry["kind"], entry["provider"]) for entry in plan.results["missing"]] == [("reset", "/soc/cprman@7e101000")]
     assert any("reset (resets: /soc/cprman@7e101000)" in warning for warning in plan.warnings)
+
+
+def test_what_is_left_out(host: Host) -> None:
+    tree = host.made({"node": "ethernet0", "leave_out": ["mdio/phy@1"]})
+    assert node(tree, "/passthrough/ethernet@fe580000/mdio").children == []
+    with pytest.raises(InvalidInput, match="no node '/soc/ethernet@7e580000/phy'"):
+        host.plan({"node": "ethernet0", "leave_out": ["phy"]})
 
 
 def test_no_page_is_mapped_twice(host: Host) -> None:
