@@ -15,22 +15,8 @@ import typing as t
 from ._errors import DriverDomainsError
 
 
-def read_text(path: str) -> str | None:
-    """Return the text of a file, or None when there is none.
-
-    :raises DriverDomainsError: the file is there but can not be read.
-    """
-    try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as handle:
-            return handle.read()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError as exc:
-        raise DriverDomainsError(f"Can not read {path}: {exc.strerror}", remedy="Run the task as root (become: true)") from exc
-
-
 def read_bytes(path: str) -> bytes | None:
-    """Return what is in a file, or None when there is none.
+    """Return the content of a file, or None when there is none.
 
     :raises DriverDomainsError: the file is there but can not be read.
     """
@@ -43,9 +29,13 @@ def read_bytes(path: str) -> bytes | None:
         raise DriverDomainsError(f"Can not read {path}: {exc.strerror}", remedy="Run the task as root (become: true)") from exc
 
 
-def write_text(path: str, text: str, mode: int = 0o644) -> None:
-    """Write a text file as L(write_bytes) does."""
-    write_bytes(path, text.encode("utf-8", "surrogateescape"), mode)
+def read_text(path: str) -> str | None:
+    """Return the text of a file, or None when there is none.
+
+    :raises DriverDomainsError: the file is there but can not be read.
+    """
+    content = read_bytes(path)
+    return None if content is None else content.decode("utf-8", "surrogateescape")
 
 
 def write_bytes(path: str, content: bytes, mode: int = 0o644) -> None:
@@ -68,6 +58,11 @@ def write_bytes(path: str, content: bytes, mode: int = 0o644) -> None:
         if temporary and os.path.exists(temporary):
             os.unlink(temporary)
         raise DriverDomainsError(f"Can not write {path}: {exc.strerror}", remedy="Run the task as root (become: true)") from exc
+
+
+def write_text(path: str, text: str, mode: int = 0o644) -> None:
+    """Write a text atomically, as L(write_bytes) does."""
+    write_bytes(path, text.encode("utf-8", "surrogateescape"), mode)
 
 
 def remove(path: str) -> None:

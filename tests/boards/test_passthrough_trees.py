@@ -103,7 +103,6 @@ def test_clock_and_gpio_of_virt(
     clock, gpio = ([int(number) for number in re.findall(rf"DOM1: +\d+: +(\d+) .*{name}", text)] for name in ("rtc-pl031", "gpiolib"))
     assert clock[-1] >= 1, "the alarm raises an interrupt"
     assert gpio[-1] > gpio[0], "the button raises interrupts"
-    print(f"GICv{gic}: clock {clock}, button {gpio}")
 
 
 UART_OWNER = (

@@ -21,7 +21,7 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree_ne
 from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree_registers import Span, dma_windows, pages, registers, without
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import InvalidInput, NotOnThisHost
 
-from .fake_board import GIC, board, build, tree
+from .fake_device_tree import GIC, board, build, tree
 
 
 def same(one: Node, other: Node) -> bool:

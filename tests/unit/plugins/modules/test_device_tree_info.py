@@ -12,7 +12,7 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree_fi
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import InvalidInput
 from ansible_collections.xen.driver_domains.plugins.modules import device_tree_info
 
-from ..module_utils.fake_board import board, build
+from ..module_utils.fake_device_tree import board, build
 
 
 def test_named_nodes_and_all(tmp_path: Path) -> None:

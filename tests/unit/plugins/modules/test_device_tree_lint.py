@@ -16,7 +16,7 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree_fi
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import DriverDomainsError, InvalidInput
 from ansible_collections.xen.driver_domains.plugins.modules import device_tree_lint, microkit_system, passthrough_device_tree
 
-from ..module_utils.fake_board import Tree, board, build
+from ..module_utils.fake_device_tree import Tree, board, build
 
 SMMU = {"compatible": "arm,smmu-v3", "reg": [0x7E600000, 0x1000], "#iommu-cells": 1, "phandle": 60}
 NIC = {"compatible": "test,nic", "reg": [0x7E580000, 0x2000], "interrupts": [0, 157, 4], "iommus": [60, 1]}

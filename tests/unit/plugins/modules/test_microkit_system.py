@@ -17,7 +17,7 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._microkit_schem
 from ansible_collections.xen.driver_domains.plugins.module_utils._module import Plan
 from ansible_collections.xen.driver_domains.plugins.modules import microkit_system
 
-from ..module_utils.fake_board import board, build
+from ..module_utils.fake_device_tree import board, build
 
 ALL = list(microkit_system.GUARDS)
 

@@ -17,7 +17,7 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._errors import 
 from ansible_collections.xen.driver_domains.plugins.module_utils._module import Plan
 from ansible_collections.xen.driver_domains.plugins.modules import passthrough_device_tree
 
-from ..module_utils.fake_board import Tree, board, build
+from ..module_utils.fake_device_tree import Tree, board, build
 
 ALL = passthrough_device_tree.FORCE
 RATES = {"uartclk": 48000000}
