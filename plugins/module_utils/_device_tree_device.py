@@ -137,21 +137,20 @@ class Board:
             "iommu": device.iommu.path if device.iommu else None,
             "dma_windows": None if memory is None else [{"bus_address": bus, "address": at, "size": size} for bus, at, size in memory],
             "macs": device.macs,
-            "needs": [self._need(need, device) for need in device.needs if need.provider],
+            "needs": [self._need(need, need.provider, device) for need in device.needs if need.provider],
             "closure": closure(tree, node),
             "problems": device.problems,
         }
 
-    def _need(self, need: Need, device: Device) -> dict[str, t.Any]:
-        assert need.provider is not None
+    def _need(self, need: Need, provider: Node, device: Device) -> dict[str, t.Any]:
         return {
             "kind": need.kind,
             "property": need.property,
             "name": need.name,
             "consumer": need.consumer.path,
-            "provider": need.provider.path,
+            "provider": provider.path,
             "args": list(need.args),
-            "rate": clock_rate(self.tree, need.provider) if need.kind == "clock" else None,
+            "rate": clock_rate(self.tree, provider) if need.kind == "clock" else None,
             "reach": reach(need, [device.node]),
         }
 

@@ -99,7 +99,7 @@ def _header_is_sound(data: bytes) -> bool:
     if len(data) < _HEADER:
         return False
     fields: tuple[int, ...] = struct.unpack(">9I", data[4:_HEADER])
-    size, structure, strings, _, version, compatible, _, strings_size, structure_size = fields
+    size, structure, strings, _unused, version, compatible, _unused, strings_size, structure_size = fields
     ends = structure + structure_size, strings + strings_size, size
     return version >= 17 and compatible <= 17 and min(structure, strings) >= _HEADER and max(ends) == size <= len(data)
 

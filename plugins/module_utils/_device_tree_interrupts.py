@@ -76,7 +76,7 @@ def find_gic(tree: DeviceTree) -> Node | None:
 def interrupt_parent(tree: DeviceTree, node: Node) -> Node | None:
     """Return where the interrupts of a node go: up from phandle to phandle, or parent, to something with C(#interrupt-cells)."""
     current: Node | None = node
-    for _ in range(64):
+    for _unused in range(64):
         if current is None:
             return None
         current = tree.by_phandle.get(current.number("interrupt-parent")) if "interrupt-parent" in current.properties else current.parent
@@ -115,20 +115,16 @@ def _specifiers(tree: DeviceTree, node: Node) -> t.Iterator[tuple[Node | None, l
         return
     cells = node.cells("interrupts-extended" if extended else "interrupts")
     parent = None if extended else interrupt_parent(tree, node)
-    if parent is None and not extended:
-        yield None, cells, "it has no interrupt parent"
-        return
-    at = 0
+    at, problem = 0, "it has no interrupt parent"
     while at < len(cells):
         if extended:
             phandle, at = cells[at], at + 1
             if not phandle:
                 continue
-            parent = tree.by_phandle.get(phandle)
-            if parent is None:
-                yield None, cells[at:], f"interrupts-extended refers to phandle {phandle:#x}, which no node has"
-                return
-        assert parent is not None
+            parent, problem = tree.by_phandle.get(phandle), f"interrupts-extended refers to phandle {phandle:#x}, which no node has"
+        if parent is None:
+            yield None, cells[at:], problem
+            return
         width = parent.number("#interrupt-cells", 0)
         if not width or at + width > len(cells):
             yield None, cells[at:], f"the cells are no multiple of what {parent.path} takes ({width})"
@@ -140,7 +136,7 @@ def _specifiers(tree: DeviceTree, node: Node) -> t.Iterator[tuple[Node | None, l
 def _follow(tree: DeviceTree, node: Node, controller: Node, cells: list[int]) -> Interrupt:
     # A nexus looks at the unit address too: that of the device in the first, then what the map says.
     address = node.cells("reg")
-    for _ in range(_HOPS):
+    for _unused in range(_HOPS):
         here = Interrupt("", controller.path, tuple(cells))
         if is_gic(controller):
             return _decode(here)

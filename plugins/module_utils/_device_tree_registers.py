@@ -90,8 +90,8 @@ def windows(node: Node) -> list[Span]:
     if not _is_pci(node) or node.parent is None:
         return []
     spans = []
-    for _, parent, size in _ranges(node):
-        address, _ = _translate(node.parent, parent, size)
+    for _unused, parent, size in _ranges(node):
+        address, _unused = _translate(node.parent, parent, size)
         if address is not None and size:
             spans.append(Span(address, address + size))
     return spans
@@ -118,7 +118,7 @@ def dma_windows(node: Node) -> list[tuple[int, int, int]] | None:
                     return None
                 composed.append((address, middle - above[0] + above[1], min(size, above[0] + above[2] - middle)))
             found = composed
-    return [] if all(address == memory for address, memory, _ in found) else found
+    return [] if all(address == memory for address, memory, _unused in found) else found
 
 
 def _translate(bus: Node, address: int, size: int) -> tuple[int | None, str]:
@@ -208,9 +208,9 @@ class Residents:
                 continue
             found += [(register.span, node) for register in registers(node) if register.span]
         self._entries = sorted(found, key=lambda entry: entry[0])
-        self._starts = [span.start for span, _ in self._entries]
+        self._starts = [span.start for span, _unused in self._entries]
         self._furthest: list[int] = []
-        for span, _ in self._entries:
+        for span, _unused in self._entries:
             self._furthest.append(max(span.end, self._furthest[-1] if self._furthest else 0))
 
     def among(self, spans: t.Iterable[Span]) -> list[Node]:

@@ -97,8 +97,7 @@ class _Partial:
             yield self._say(node, "missing-clock", problem, "A fixed-clock in /passthrough for each name")
 
     def _assignment(self, node: Node) -> t.Iterator[Finding]:
-        parent = node.parent
-        assert parent is not None
+        parent = node.parent or self.tree.root
         width, size_width = parent.address_cells, parent.size_cells
         if width not in (1, 2) or size_width not in (1, 2):
             problem = f"addresses of {width} and sizes of {size_width} cells: Xen takes one or two"
@@ -188,7 +187,7 @@ class _Partial:
                 trigger = "edge" if _edge(flags) else "level"
                 yield self._say(node, "wrong-trigger", f"interrupt {key[1] + 32} of {host.path} is raised by {trigger}", wanted)
         for key in here.keys() - there.keys():
-            fix = f"Remove it: the device has {', '.join(f'<0 {line} {flags}>' for (_, line), flags in there.items()) or 'none'}"
+            fix = f"Remove it: the device has {', '.join(f'<0 {line} {flags}>' for (_unused, line), flags in there.items()) or 'none'}"
             yield self._say(node, "unknown-interrupt", f"{host.path} does not raise <{key[0]} {key[1]}>", fix)
 
 

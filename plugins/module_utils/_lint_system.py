@@ -70,15 +70,15 @@ class _Comparison:
             elif number < _PPIS:
                 problem, fix = f"irq {number} is private to a processor, no device raises it", "Remove it"
             else:
-                near = [f"{number + 32} ({node.path})" for node, _ in self.lines.get(number + 32, [])]
+                near = [f"{number + 32} ({node.path})" for node, _unused in self.lines.get(number + 32, [])]
                 problem = f"no device of the board raises irq {number}"
                 fix = f"Remove it, or is it {near[0]}, with the 32 that a device tree does not count?" if near else "Remove it"
             yield self._say(irq, "unknown-interrupt", problem, fix, WARNING)
             return
         given = irq.attributes.get("trigger", "level")
-        wanted = {trigger for _, trigger in raising if trigger}
+        wanted = {trigger for _unused, trigger in raising if trigger}
         if wanted and given not in wanted:
-            names = ", ".join(node.path for node, _ in raising)
+            names = ", ".join(node.path for node, _unused in raising)
             default = "" if "trigger" in irq.attributes else ", which is the default,"
             trigger = sorted(wanted)[0]
             yield self._say(
@@ -100,10 +100,10 @@ class _Comparison:
 
     def _missing_maps(self, domain: Element) -> t.Iterator[Finding]:
         spaces = [domain, *domain.own("virtual_machine")]
-        mapped = [span for space in spaces for _, _, span in self._spans(space)]
+        mapped = [span for space in spaces for _unused, _unused, span in self._spans(space)]
         told: set[str] = set()
         for irq in domain.own("irq"):
-            nodes = [node for node, _ in self.lines.get(irq.number("irq") or -1, [])]
+            nodes = [node for node, _unused in self.lines.get(irq.number("irq") or -1, [])]
             holes = {node.path: [hole for span in self._device_pages(node) for hole in without(span, mapped)] for node in nodes}
             if not nodes or not all(holes.values()):
                 continue

@@ -251,13 +251,13 @@ class _Builder:
                 kept.append((line.name, [self._phandle(controller), *line.specifier]))
             else:
                 self.result.lost.append((node, line))
-        if kept and all(cells[0] == self.gic_phandle for _, cells in kept):
+        if kept and all(cells[0] == self.gic_phandle for _unused, cells in kept):
             copy.set_cells("interrupt-parent", self.gic_phandle)
-            copy.set_cells("interrupts", *(cell for _, cells in kept for cell in cells[1:]))
+            copy.set_cells("interrupts", *(cell for _unused, cells in kept for cell in cells[1:]))
         elif kept:
-            copy.set_cells("interrupts-extended", *(cell for _, cells in kept for cell in cells))
-        if kept and all(name for name, _ in kept):
-            copy.set_strings("interrupt-names", *(name for name, _ in kept))
+            copy.set_cells("interrupts-extended", *(cell for _unused, cells in kept for cell in cells))
+        if kept and all(name for name, _unused in kept):
+            copy.set_strings("interrupt-names", *(name for name, _unused in kept))
         return lines
 
     def _references(self, node: Node, copy: Node, request: Request) -> set[str]:
@@ -281,8 +281,7 @@ class _Builder:
         return dropped
 
     def _reference(self, need: Need) -> list[int]:
-        assert need.provider is not None
-        return [self._phandle(need.provider), *need.args]
+        return [self._phandle(need.provider), *need.args] if need.provider else []
 
     def _clock(self, need: Need, how: str, request: Request) -> list[int]:
         if how == GIVEN and need.provider is not None and not is_virtual(need.provider):

@@ -263,7 +263,7 @@ def prepare(parameters: dict[str, t.Any], check_mode: bool) -> Plan:
     system = build_system(board, devices, choices)
     plan = Plan()
     # Who is in a region that goes over as a whole is meant to go along.
-    windows = [span for _, span in choices.windows]
+    windows = [span for _unused, span in choices.windows]
     inside = {node.path for node in board.residents.among(windows)} if windows else set()
     refuse_sharing(plan, board, devices)
     plan.refusals = [refusal for refusal in plan.refusals if refusal.guard != "shared_page" or refusal.subject not in inside]

@@ -161,7 +161,7 @@ def test_what_is_right_in_the_newest() -> None:
     assert [finding for finding in check(full) if finding.severity == ERROR] == []
 
 
-@pytest.mark.parametrize(("rule", "text"), BROKEN, ids=[f"{index}-{rule}" for index, (rule, _) in enumerate(BROKEN)])
+@pytest.mark.parametrize(("rule", "text"), BROKEN, ids=[f"{index}-{rule}" for index, (rule, _unused) in enumerate(BROKEN)])
 def test_each_rule(rule: str, text: str) -> None:
     findings = [finding for finding in check(text) if finding.severity == ERROR]
     assert rule in [finding.rule for finding in findings]

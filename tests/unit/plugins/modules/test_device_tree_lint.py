@@ -108,7 +108,7 @@ SYSTEMS = [
 ]
 
 
-@pytest.mark.parametrize(("rules", "text"), SYSTEMS, ids=[f"{index}-{'-'.join(rules)}" for index, (rules, _) in enumerate(SYSTEMS)])
+@pytest.mark.parametrize(("rules", "text"), SYSTEMS, ids=[f"{index}-{'-'.join(rules)}" for index, (rules, _unused) in enumerate(SYSTEMS)])
 def test_system(host: Host, rules: list[str], text: str) -> None:
     assert host.rules("system", text) == rules
 
@@ -204,7 +204,9 @@ PARTIALS: list[tuple[list[str], bytes]] = [
 ]
 
 
-@pytest.mark.parametrize(("rules", "content"), PARTIALS, ids=[f"{index}-{'-'.join(rules)}" for index, (rules, _) in enumerate(PARTIALS)])
+@pytest.mark.parametrize(
+    ("rules", "content"), PARTIALS, ids=[f"{index}-{'-'.join(rules)}" for index, (rules, _unused) in enumerate(PARTIALS)]
+)
 def test_partial(host: Host, rules: list[str], content: bytes) -> None:
     found = host.rules("partial", content)
     assert [rule for rule in found if not (rule == "surplus-map" and "surplus-map" not in rules)] == rules
@@ -240,7 +242,7 @@ CONFIGS = [
 ]
 
 
-@pytest.mark.parametrize(("rules", "text"), CONFIGS, ids=[f"{index}-{'-'.join(rules)}" for index, (rules, _) in enumerate(CONFIGS)])
+@pytest.mark.parametrize(("rules", "text"), CONFIGS, ids=[f"{index}-{'-'.join(rules)}" for index, (rules, _unused) in enumerate(CONFIGS)])
 def test_xl_config(host: Host, rules: list[str], text: str) -> None:
     found = host.rules("xl_config", text)
     assert [rule for rule in found if not (rule == "unknown-range" and "unknown-range" not in rules)] == rules
