@@ -81,8 +81,8 @@ testbed-down: $(ready) ## stop the test bed
 
 # --- tests ----------------------------------------------------------------------------------------------------------
 .PHONY: test
-test: $(ready) ## everything below: lint, unit, sanity, artifact, molecule
-	@$(if $(XEN_INVENTORY),,trap '$(stop_all)' EXIT;) tests/tools/stages lint unit sanity artifact molecule
+test: $(ready) ## everything below: lint, unit, sanity, device-trees, artifact, molecule
+	@$(if $(XEN_INVENTORY),,trap '$(stop_all)' EXIT;) tests/tools/stages lint unit sanity device-trees artifact molecule
 
 .PHONY: lint lint-ruff lint-yaml lint-types lint-shell lint-docs lint-changelog lint-ansible
 lint: lint-ruff lint-yaml lint-types lint-shell lint-changelog lint-docs lint-ansible ## all linters
@@ -115,12 +115,16 @@ format: $(ready) ## rewrite Python files the way lint wants them
 	ruff check --fix
 	ruff format
 
-.PHONY: unit sanity artifact molecule
+.PHONY: unit sanity device-trees artifact molecule
 unit: $(ready) ## unit tests, by ansible-test
 	tests/tools/ansible-test units --python "$$(python -c 'import sys; print("%d.%d" % sys.version_info[:2])')"
 
 sanity: $(ready) ## ansible-test's sanity tests, all of them
 	tests/tools/ansible-test sanity
+
+device-trees: $(ready) ## every device tree of Debian's arm64 kernel (downloaded once), and what is known of some boards
+	cd .collections/ansible_collections/xen/driver_domains && \
+	PYTHONPATH=$(CURDIR)/.collections:$(CURDIR)/tests pytest --numprocesses auto --quiet tests/device_trees
 
 artifact: $(host) ## build the tarball and use it, installed, from outside the checkout, on the test bed's Xen
 	tests/artifact/run

@@ -1,0 +1,61 @@
+# Copyright (c) 2026, the xen.driver_domains authors
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# PRIVATE to this collection: other collections must not import it.
+
+"""What keeps a device from being given away alone; the same for every hypervisor."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ._device_tree_device import Board, Device
+from ._device_tree_interrupts import is_gic
+from ._errors import InvalidInput
+from ._module import Plan
+
+GUARDS = ("shared_page", "shared_interrupt", "console")
+
+
+def check_devices(board: Board, devices: t.Sequence[Device]) -> None:
+    """Refuse what can not be a device for a guest.
+
+    :raises InvalidInput: none, an interrupt controller, a PCI bridge, a node without anything to give, one twice.
+    """
+    if not devices:
+        raise InvalidInput("devices is empty", rule="at least one device is given away")
+    for index, device in enumerate(devices):
+        node = device.node
+        if any(is_gic(part) for part in node.subtree()):
+            raise InvalidInput(f"{device.path} is, or holds, the interrupt controller of the board", rule="the hypervisor drives the GIC")
+        if device.windows:
+            raise InvalidInput(
+                f"{device.path} is a PCI host bridge",
+                rule="a device tree gives away platform devices; what is on PCI is given away by its PCI address",
+            )
+        if not device.pages and not device.interrupts:
+            reason = "; ".join(device.problems) or "it is on a bus of its own kind: give away the controller of that bus"
+            raise InvalidInput(f"{device.path} has no registers and no interrupts that could be given away: {reason}")
+        for other in (earlier.node for earlier in devices[:index]):
+            if other is node or other in node.ancestors() or node in other.ancestors():
+                raise InvalidInput(
+                    f"{device.path} is given away twice: {other.path} is in the list, too", rule="a node goes with all below it"
+                )
+
+
+def refuse_sharing(plan: Plan, board: Board, devices: t.Sequence[Device]) -> list[str]:
+    """Add the refusals to the plan; return the paths of the devices that go along when they are forced."""
+    companions: list[str] = []
+    for node in board.page_sharers(devices):
+        companions.append(node.path)
+        pages = [str(span) for device in devices if node in board.page_sharers([device]) for span in device.pages]
+        plan.refuse("shared_page", node.path, f"is in the pages that would be given away ({', '.join(pages)})")
+    for number, nodes in board.line_sharers(devices).items():
+        for node in nodes:
+            companions.append(node.path)
+            plan.refuse("shared_interrupt", node.path, f"raises interrupt {number}, which would be given away")
+    for device in devices:
+        if device.node is board.tree.console:
+            plan.refuse("console", device.path, "is the console of the firmware and, unless it is told another one, of the hypervisor")
+    return list(dict.fromkeys(companions))

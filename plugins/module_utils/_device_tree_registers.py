@@ -1,0 +1,226 @@
+# Copyright (c) 2026, the xen.driver_domains authors
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# PRIVATE to this collection: other collections must not import it.
+
+"""Where a device's registers are: translated to the processor's addresses, and as pages that can be mapped into a guest."""
+
+from __future__ import annotations
+
+import bisect
+import typing as t
+from dataclasses import dataclass
+
+from ._device_tree import DeviceTree, Node
+
+PAGE = 0x1000
+#: Addresses are 64 bit numbers.
+LIMIT = 1 << 64
+
+
+@dataclass(frozen=True, order=True)
+class Span:
+    """Addresses from I(start) up to, not including, I(end)."""
+
+    start: int
+    end: int
+
+    @property
+    def size(self) -> int:
+        """Number of bytes."""
+        return self.end - self.start
+
+    def overlaps(self, other: Span) -> bool:
+        """Whether they have an address in common."""
+        return self.start < other.end and other.start < self.end
+
+    def contains(self, other: Span) -> bool:
+        """Whether all of the other is in this one."""
+        return self.start <= other.start and other.end <= self.end
+
+    def __str__(self) -> str:
+        return f"{self.start:#x}-{self.end - 1:#x}"
+
+
+@dataclass(frozen=True)
+class Register:
+    """One entry of C(reg)."""
+
+    index: int
+    name: str
+    #: As written in the node: an address on the bus that the node sits on.
+    bus_address: int
+    size: int
+    #: The processor's address, or None if it has none.
+    address: int | None
+    #: Why there is none, or what else is odd.
+    problem: str = ""
+
+    @property
+    def span(self) -> Span | None:
+        """Where it is, unless it is nowhere."""
+        return None if self.address is None or not self.size else Span(self.address, self.address + self.size)
+
+
+def registers(node: Node) -> list[Register]:
+    """Return the entries of a node's C(reg), translated through the C(ranges) of all buses above it.
+
+    Addresses on buses that are no part of the processor's address space (I2C, SPI, MDIO, CPU numbers, PCI configuration
+    space) have no address; neither is that a problem.
+    """
+    bus = node.parent
+    if bus is None or "reg" not in node.properties:
+        return []
+    names = node.strings("reg-names")
+    width, size_width = bus.address_cells, bus.size_cells
+    cells, step = node.cells("reg"), width + size_width
+    if not step or len(node.properties["reg"]) % 4 or len(cells) % step:
+        return [Register(0, "", 0, 0, None, f"reg has {len(node.properties['reg'])} bytes, which is no multiple of {4 * step}")]
+    found = []
+    for index, at in enumerate(range(0, len(cells), step)):
+        bus_address, size = _join(cells[at : at + width]), _join(cells[at + width : at + step])
+        address, problem = _translate(bus, bus_address, size) if size_width and not _is_pci(bus) else (None, "")
+        found.append(Register(index, names[index] if index < len(names) else "", bus_address, size, address, problem))
+    return found
+
+
+def windows(node: Node) -> list[Span]:
+    """Return the processor's addresses that a PCI host bridge hands on to its bus."""
+    if not _is_pci(node) or node.parent is None:
+        return []
+    spans = []
+    for _unused, parent, size in _ranges(node):
+        address, _unused = _translate(node.parent, parent, size)
+        if address is not None and size:
+            spans.append(Span(address, address + size))
+    return spans
+
+
+def dma_windows(node: Node) -> list[tuple[int, int, int]] | None:
+    """Return how a device sees memory, as (its address, the processor's address, size), or None if it can not be told.
+
+    Empty: as the processor does.
+    """
+    found: list[tuple[int, int, int]] = []
+    for bus in node.ancestors():
+        if bus.properties.get("dma-ranges"):
+            entries = _ranges(bus, "dma-ranges") if not _is_pci(bus) else []
+            if not entries:
+                return None
+            if not found:
+                found = entries
+                continue
+            composed = []
+            for address, middle, size in found:
+                above = next((entry for entry in entries if entry[0] <= middle < entry[0] + entry[2]), None)
+                if above is None:
+                    return None
+                composed.append((address, middle - above[0] + above[1], min(size, above[0] + above[2] - middle)))
+            found = composed
+    return [] if all(address == memory for address, memory, _unused in found) else found
+
+
+def _translate(bus: Node, address: int, size: int) -> tuple[int | None, str]:
+    while bus.parent is not None:
+        if "ranges" not in bus.properties:
+            return None, ""
+        if bus.properties["ranges"]:
+            if _is_pci(bus):
+                return None, ""
+            for child, parent, length in _ranges(bus):
+                if child <= address < child + length:
+                    if address + size > child + length:
+                        return None, f"{address:#x}-{address + size - 1:#x} crosses the end of a window of {bus.path}"
+                    address += parent - child
+                    break
+            else:
+                return None, f"{address:#x} is in no window of {bus.path}"
+        bus = bus.parent
+    if address + size > LIMIT:
+        return None, f"{address:#x} with {size:#x} bytes goes beyond 64 bits"
+    return address, ""
+
+
+def _ranges(bus: Node, name: str = "ranges") -> list[tuple[int, int, int]]:
+    """Return (address on the bus, address on the bus above, size); of a PCI address the flags are cut off."""
+    above = bus.parent.address_cells if bus.parent is not None else 0
+    width = bus.address_cells
+    step = width + above + bus.size_cells
+    cells = bus.cells(name)
+    if not step or len(cells) % step:
+        return []
+    skip = 1 if _is_pci(bus) and width == 3 else 0
+    return [
+        (_join(cells[at + skip : at + width]), _join(cells[at + width : at + width + above]), _join(cells[at + width + above : at + step]))
+        for at in range(0, len(cells), step)
+    ]
+
+
+def _is_pci(node: Node) -> bool:
+    return node.text("device_type") in ("pci", "pciex")
+
+
+def _join(cells: t.Sequence[int]) -> int:
+    number = 0
+    for cell in cells:
+        number = number << 32 | cell
+    return number
+
+
+def pages(spans: t.Iterable[Span], page: int = PAGE) -> list[Span]:
+    """Return the pages that hold these addresses, adjacent ones joined, in ascending order.
+
+    Start and end are rounded each by itself: 0x80 bytes from 0xfc0 on are two pages.
+    """
+    rounded = sorted(Span(span.start // page * page, -(-span.end // page) * page) for span in spans if span.size)
+    joined: list[Span] = []
+    for span in rounded:
+        if joined and span.start <= joined[-1].end:
+            joined[-1] = Span(joined[-1].start, max(joined[-1].end, span.end))
+        else:
+            joined.append(span)
+    return joined
+
+
+def without(span: Span, holes: t.Iterable[Span]) -> list[Span]:
+    """Return what is left of a span when others are cut out of it."""
+    left = [span]
+    for hole in holes:
+        left = [
+            part
+            for piece in left
+            for part in (Span(piece.start, min(piece.end, hole.start)), Span(max(piece.start, hole.end), piece.end))
+            if part.start < part.end
+        ]
+    return left
+
+
+class Residents:
+    """Who lives where: every device of a tree that has registers, for the question who else is in a page."""
+
+    def __init__(self, tree: DeviceTree) -> None:
+        found = []
+        for node in tree.nodes:
+            memory = node.text("device_type") == "memory" or (node.parent is not None and node.parent.name == "reserved-memory")
+            # The registers of a simple bus are the window to its devices.
+            if memory or "simple-bus" in node.compatible:
+                continue
+            found += [(register.span, node) for register in registers(node) if register.span]
+        self._entries = sorted(found, key=lambda entry: entry[0])
+        self._starts = [span.start for span, _unused in self._entries]
+        self._furthest: list[int] = []
+        for span, _unused in self._entries:
+            self._furthest.append(max(span.end, self._furthest[-1] if self._furthest else 0))
+
+    def among(self, spans: t.Iterable[Span]) -> list[Node]:
+        """Return the devices with a register in these addresses, by address."""
+        found: dict[int, Node] = {}
+        for span in spans:
+            at = bisect.bisect_left(self._starts, span.end) - 1
+            while at >= 0 and self._furthest[at] > span.start:
+                resident, node = self._entries[at]
+                if resident.overlaps(span):
+                    found.setdefault(id(node), node)
+                at -= 1
+        return sorted(found.values(), key=lambda node: node.path)

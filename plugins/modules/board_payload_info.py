@@ -1,0 +1,93 @@
+#!/usr/bin/python
+# Copyright (c) 2026, the xen.driver_domains authors
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: board_payload_info
+short_description: Kernel, ramdisk and device tree that a running board has booted
+version_added: 0.1.0
+description:
+  - Finds the files of the kernel that runs on an Arm board and the device tree that its boot loader handed over, and checks that they
+    belong together, so that they can be the payload of a driver domain or a driver VM. The role
+    P(xen.driver_domains.board_payload#role) brings them to the controller.
+  - Needs root, since Linux shows the device tree as one file to root alone.
+author:
+  - The xen.driver_domains authors (@xen-driver-domains)
+extends_documentation_fragment:
+  - xen.driver_domains.attributes.info_module
+options:
+  timeout:
+    description: Seconds that listing the ramdisk may take.
+    type: int
+    default: 120
+seealso:
+  - module: xen.driver_domains.device_tree_info
+"""
+
+EXAMPLES = r"""
+- name: What has the board booted
+  xen.driver_domains.board_payload_info:
+  become: true
+  register: payload
+"""
+
+RETURN = r"""
+kernel_release:
+  description: Version of the kernel that runs.
+  returned: success
+  type: str
+  sample: 6.12.107+deb13-arm64
+model:
+  description: Name of the board.
+  returned: success
+  type: str
+  sample: Hardkernel ODROID-C4
+compatible:
+  description: What the board is.
+  returned: success
+  type: list
+  elements: str
+  sample: [hardkernel,odroid-c4, amlogic,sm1]
+kernel:
+  description: >-
+    Path, size, C(sha256) of the kernel, and C(checked), whether its content was seen to be of that version. What packs itself with zstd
+    can not be looked into.
+  returned: success
+  type: dict
+  sample: {"path": "/boot/vmlinuz-6.12.107+deb13-arm64", "size": 36700160, "sha256": "9f86d0...", "checked": true}
+ramdisk:
+  description: The same of the ramdisk, which is null if there is none. It is listed with C(lsinitramfs) where that is installed.
+  returned: success
+  type: dict
+  sample: {"path": "/boot/initrd.img-6.12.107+deb13-arm64", "size": 41943040, "sha256": "2c26b4...", "checked": true}
+device_tree:
+  description: The same of the device tree.
+  returned: success
+  type: dict
+  sample: {"path": "/sys/firmware/fdt", "size": 52431, "sha256": "fcde2b...", "checked": true}
+"""
+
+import typing as t
+from dataclasses import asdict
+
+from ansible_collections.xen.driver_domains.plugins.module_utils._board_payload import find_payload
+from ansible_collections.xen.driver_domains.plugins.module_utils._module import Plan, run_module
+from ansible_collections.xen.driver_domains.plugins.module_utils._runner import Runner
+
+
+def prepare(parameters: dict[str, t.Any], check_mode: bool) -> Plan:
+    """Look for the files."""
+    found = asdict(find_payload(Runner(timeout=parameters["timeout"])))
+    return Plan(results={"kernel_release": found.pop("release"), **found})
+
+
+def main() -> None:
+    """Run the module."""
+    run_module({"timeout": {"type": "int", "default": 120}}, prepare)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,230 @@
+#!/usr/bin/python
+# Copyright (c) 2026, the xen.driver_domains authors
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: device_tree_info
+short_description: The devices of a board, and what each of them takes to be given to a guest
+version_added: 0.1.0
+description:
+  - Reads a device tree and tells for each device where its registers are in the processor's address space, which pages that makes and who
+    else is in them, which interrupts of the GIC it raises and who else raises them, whether an IOMMU is in front of it, and what it
+    needs from other devices.
+  - What can not be resolved is listed in RV(devices[].problems) instead of being left out in silence.
+author:
+  - The xen.driver_domains authors (@xen-driver-domains)
+extends_documentation_fragment:
+  - xen.driver_domains.attributes.info_module
+  - xen.driver_domains.device_tree
+options:
+  nodes:
+    description:
+      - The devices to tell about, each by path, alias, label or compatible, in this order.
+      - Without it, all nodes that have addresses in the processor's address space, or interrupts.
+    type: list
+    elements: str
+seealso:
+  - module: xen.driver_domains.passthrough_device_tree
+  - module: xen.driver_domains.microkit_system
+"""
+
+EXAMPLES = r"""
+- name: What does the network card of a Raspberry Pi 4 take
+  xen.driver_domains.device_tree_info:
+    device_tree: /srv/boards/bcm2711-rpi-4-b.dtb
+    nodes: [ethernet0]
+  delegate_to: localhost
+  register: board
+
+- name: Devices that can be given away alone
+  ansible.builtin.debug:
+    msg: "{{ all.devices | selectattr('page_sharers', 'equalto', []) | map(attribute='path') }}"
+  vars:
+    all: "{{ board }}"
+
+- name: Look at the board that runs
+  xen.driver_domains.device_tree_info:
+    device_tree: /proc/device-tree
+"""
+
+RETURN = r"""
+model:
+  description: Name of the board.
+  returned: success
+  type: str
+  sample: Raspberry Pi 4 Model B
+compatible:
+  description: What the board is, the most specific name first.
+  returned: success
+  type: list
+  elements: str
+  sample: [raspberrypi,4-model-b, brcm,bcm2711]
+interrupt_controller:
+  description: Path of the GIC, or null if there is none.
+  returned: success
+  type: str
+  sample: /soc/interrupt-controller@40041000
+nodes:
+  description: Number of nodes in the tree.
+  returned: success
+  type: int
+  sample: 267
+devices:
+  description: The devices in the order of O(nodes), or of the tree.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    path:
+      description: Path of the node.
+      type: str
+      returned: always
+    aliases:
+      description: Its names in C(/aliases).
+      type: list
+      elements: str
+      returned: always
+    labels:
+      description: Its labels, if the tree was compiled with them (C(dtc -@)).
+      type: list
+      elements: str
+      returned: always
+    compatible:
+      description: What it is, the most specific name first.
+      type: list
+      elements: str
+      returned: always
+    enabled:
+      description: Whether its status, and that of everything above it, is okay.
+      type: bool
+      returned: always
+    console:
+      description: Whether C(/chosen) names it as the console, which then is Xen's.
+      type: bool
+      returned: always
+    registers:
+      description: Its registers with their name, address on their bus, address for the processor (null if it has none) and size.
+      type: list
+      elements: dict
+      returned: always
+    pages:
+      description: The pages of 4 KiB that hold its registers and those of the nodes below it, joined.
+      type: list
+      elements: dict
+      returned: always
+    page_sharers:
+      description: Other nodes with registers in these pages, enabled or not.
+      type: list
+      elements: str
+      returned: always
+    windows:
+      description: Addresses that a PCI host bridge hands on to its bus.
+      type: list
+      elements: dict
+      returned: always
+    interrupts:
+      description: Its interrupts with name, number and kind (C(spi), C(ppi)) in the GIC, trigger (C(edge), C(level)), controller, sharers.
+      type: list
+      elements: dict
+      returned: always
+    iommu:
+      description: Path of the IOMMU that its DMA goes through, or null.
+      type: str
+      returned: always
+    dma_windows:
+      description:
+        - Where it sees which memory, if not where the processor does. Null if the tree does not tell.
+      type: list
+      elements: dict
+      returned: always
+    macs:
+      description: MAC addresses that the boot loader gave it.
+      type: list
+      elements: str
+      returned: always
+    needs:
+      description:
+        - What it refers to, with kind, property, name, consumer, provider, arguments and, of clocks, the rate in Hz if the tree tells it.
+        - C(reach) is V(missing) for what a guest with this device alone can not reach, V(copied) for what is only a description, such as
+          a clock of fixed rate, V(given) for a part of the device.
+      type: list
+      elements: dict
+      returned: always
+    closure:
+      description: Paths of all nodes that it needs, directly or by way of others.
+      type: list
+      elements: str
+      returned: always
+    problems:
+      description: What could not be resolved, and why.
+      type: list
+      elements: str
+      returned: always
+  sample:
+    - path: /scb/ethernet@7d580000
+      aliases: [ethernet0]
+      labels: [genet]
+      compatible: [brcm,bcm2711-genet-v5]
+      enabled: true
+      console: false
+      registers:
+        - name: ""
+          bus_address: 2102919168
+          address: 4250402816
+          size: 65536
+      pages:
+        - address: 4250402816
+          size: 65536
+      page_sharers: []
+      windows: []
+      interrupts:
+        - name: ""
+          number: 189
+          kind: spi
+          trigger: level
+          controller: /soc/interrupt-controller@40041000
+          sharers: []
+      iommu: null
+      dma_windows: []
+      macs: ["dc:a6:32:00:00:01"]
+      needs: []
+      closure: []
+      problems: []
+"""
+
+import typing as t
+
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree_device import Board
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree_files import DEVICE_TREE_OPTION, read_device_tree
+from ansible_collections.xen.driver_domains.plugins.module_utils._module import Plan, run_module
+
+ARGUMENTS = {"device_tree": DEVICE_TREE_OPTION, "nodes": {"type": "list", "elements": "str"}}
+
+
+def prepare(parameters: dict[str, t.Any], check_mode: bool) -> Plan:
+    """Read the tree."""
+    tree = read_device_tree(parameters["device_tree"])
+    board = Board(tree)
+    wanted = parameters["nodes"]
+    devices = board.devices() if wanted is None else [board.device(tree.find(name)) for name in wanted]
+    return Plan(
+        results={
+            "model": tree.root.text("model"),
+            "compatible": tree.root.compatible,
+            "interrupt_controller": board.gic.path if board.gic else None,
+            "nodes": len(tree.nodes),
+            "devices": [board.report(device) for device in devices],
+        }
+    )
+
+
+def main() -> None:
+    """Run the module."""
+    run_module(ARGUMENTS, prepare)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,166 @@
+#!/usr/bin/python
+# Copyright (c) 2026, the xen.driver_domains authors
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: device_tree_lint
+short_description: Mistakes in hand-written files that give devices of an Arm board to guests
+version_added: 0.1.0
+description:
+  - Holds a system description of seL4/Microkit, a partial device tree for Xen, or the device settings of an C(xl.cfg) against the board's
+    device tree, and returns what does not fit, with the place and the fix - missing maps, wrong triggers, shared pages and interrupts,
+    overlaps, missing clocks, and what the schema of Microkit does not allow.
+  - Changes nothing.
+author:
+  - The xen.driver_domains authors (@xen-driver-domains)
+extends_documentation_fragment:
+  - xen.driver_domains.attributes
+  - xen.driver_domains.device_tree
+options:
+  system:
+    description: A system description of Microkit, or a part of one.
+    type: path
+  version:
+    description: Version of Microkit that O(system) is for.
+    type: str
+    choices: ["1.3.0", "1.4.1", "2.0.0", "2.1.0", "2.2.0", "2.3.0"]
+    default: "2.0.0"
+  partial:
+    description: A partial device tree, as dtb or as source (C(.dts), for which C(dtc) must be installed).
+    type: path
+  xl_config:
+    description: A configuration file of C(xl). Only C(device_tree), C(dtdev), C(iomem) and C(irqs) are looked at.
+    type: path
+  fail_on:
+    description: Fail if there is a finding as severe as this.
+    type: str
+    choices: [error, warning, never]
+    default: never
+seealso:
+  - module: xen.driver_domains.passthrough_device_tree
+  - module: xen.driver_domains.microkit_system
+"""
+
+EXAMPLES = r"""
+- name: Look through a system description
+  xen.driver_domains.device_tree_lint:
+    device_tree: /srv/boards/meson-sm1-odroid-c4.dtb
+    system: /srv/odroid/vmm.system
+    version: "2.1.0"
+  delegate_to: localhost
+  register: lint
+
+- name: What to mend
+  ansible.builtin.debug:
+    msg: "{{ lint.findings | map(attribute='problem') }}"
+
+- name: Stop for a partial device tree with an error
+  xen.driver_domains.device_tree_lint:
+    device_tree: /srv/boards/bcm2711-rpi-4-b.dtb
+    partial: /srv/tftp/net-dd.dts
+    fail_on: error
+  delegate_to: localhost
+"""
+
+RETURN = r"""
+findings:
+  description: What was found, file by file, from top to bottom.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    place:
+      description: File and line, or file and node.
+      type: str
+      returned: always
+    rule:
+      description: Short name of the rule.
+      type: str
+      returned: always
+    severity:
+      description: C(error), or C(warning) for what may be meant so.
+      type: str
+      returned: always
+    problem:
+      description: What is wrong.
+      type: str
+      returned: always
+    fix:
+      description: What to write instead.
+      type: str
+      returned: always
+  sample:
+    - place: vmm.system:31
+      rule: wrong-trigger
+      severity: error
+      problem: irq 53 is level, which is the default, but /soc/bus@ffd00000/i2c@1d000 raises it by edge
+      fix: trigger="edge"
+"""
+
+import typing as t
+
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree import DeviceTree
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree_device import Board
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree_files import DEVICE_TREE_OPTION, read_device_tree, read_source
+from ansible_collections.xen.driver_domains.plugins.module_utils._errors import DriverDomainsError, InvalidInput
+from ansible_collections.xen.driver_domains.plugins.module_utils._files import read_text
+from ansible_collections.xen.driver_domains.plugins.module_utils._findings import ERROR, WARNING, Finding
+from ansible_collections.xen.driver_domains.plugins.module_utils._lint_partial import lint_partial
+from ansible_collections.xen.driver_domains.plugins.module_utils._lint_system import lint_system
+from ansible_collections.xen.driver_domains.plugins.module_utils._lint_xl_config import lint_xl_config
+from ansible_collections.xen.driver_domains.plugins.module_utils._microkit_schema import VERSIONS
+from ansible_collections.xen.driver_domains.plugins.module_utils._module import Plan, run_module
+from ansible_collections.xen.driver_domains.plugins.module_utils._runner import Runner
+
+_FATAL = {"never": (), ERROR: (ERROR,), WARNING: (ERROR, WARNING)}
+ARGUMENTS: dict[str, t.Any] = {
+    "device_tree": DEVICE_TREE_OPTION,
+    "system": {"type": "path"},
+    "version": {"type": "str", "choices": VERSIONS, "default": "2.0.0"},
+    "partial": {"type": "path"},
+    "xl_config": {"type": "path"},
+    "fail_on": {"type": "str", "choices": list(_FATAL), "default": "never"},
+}
+
+
+def prepare(parameters: dict[str, t.Any], check_mode: bool) -> Plan:
+    """Read the files and compare them."""
+    board = Board(read_device_tree(parameters["device_tree"]))
+    findings: list[Finding] = []
+    if parameters["system"]:
+        findings += lint_system(_text(parameters["system"]), parameters["system"], parameters["version"], board)
+    if parameters["partial"]:
+        findings += lint_partial(_partial(parameters["partial"]), parameters["partial"], board)
+    if parameters["xl_config"]:
+        findings += lint_xl_config(_text(parameters["xl_config"]), parameters["xl_config"], board)
+    found = [finding.as_dict() for finding in findings]
+    fatal = [finding for finding in findings if finding.severity in _FATAL[parameters["fail_on"]]]
+    if fatal:
+        told = "; ".join(f"{finding.place}: {finding.problem} (fix: {finding.fix})" for finding in fatal)
+        raise DriverDomainsError(f"{len(fatal)} of {len(findings)} findings are not acceptable: {told}", findings=found)
+    return Plan(results={"findings": found})
+
+
+def _text(path: str) -> str:
+    text = read_text(path)
+    if text is None:
+        raise InvalidInput(f"There is no file {path}")
+    return text
+
+
+def _partial(path: str) -> DeviceTree:
+    if not path.endswith(".dts"):
+        return read_device_tree(path)
+    return read_source(path, Runner(timeout=30))
+
+
+def main() -> None:
+    """Run the module."""
+    run_module(ARGUMENTS, prepare, required_one_of=[("system", "partial", "xl_config")])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,136 @@
+# Copyright (c) 2026, the xen.driver_domains authors
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""microkit_system: regions, interrupts and what is refused."""
+
+from __future__ import annotations
+
+import typing as t
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree_files import to_dtb
+from ansible_collections.xen.driver_domains.plugins.module_utils._errors import InvalidInput, Refused
+from ansible_collections.xen.driver_domains.plugins.module_utils._microkit_schema import VERSIONS, check_system, read_system
+from ansible_collections.xen.driver_domains.plugins.module_utils._module import Plan
+from ansible_collections.xen.driver_domains.plugins.modules import microkit_system
+
+from ..module_utils.fake_device_tree import board, build
+
+ALL = list(microkit_system.GUARDS)
+
+
+class Host:
+    def __init__(self, path: Path) -> None:
+        big = {"reg": [0x7E3FF000, 0x402000], "interrupts": [0, 10, 4]}
+        many = {"reg": [0x7E900000, 4], "interrupts": [cell for line in range(200, 270) for cell in (0, line, 4)]}
+        self.path = path
+        (path / "board.dtb").write_bytes(to_dtb(build(board(big=big, many=many))))
+
+    def plan(self, *devices: str, force: t.Sequence[str] = ALL, **options: t.Any) -> Plan:
+        parameters = {name: argument.get("default") for name, argument in microkit_system.ARGUMENTS.items()}
+        parameters.update(
+            device_tree=str(self.path / "board.dtb"), devices=list(devices), dest=str(self.path / "vmm.system"), force=list(force)
+        )
+        plan = microkit_system.prepare({**parameters, **options}, False)
+        plan.check_refusals(force)
+        return plan
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Host:
+    return Host(tmp_path)
+
+
+def regions(plan: Plan) -> list[tuple[str, int, int, int, int]]:
+    return [tuple(entry.values()) for entry in plan.results["regions"]]  # type: ignore[misc]
+
+
+INTERFACE = ("gic_vcpu", 0xFF846000, 0x2000, 0x1000, 0xFF842000)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_driver_vm(host: Host, version: str) -> None:
+    table = host.path / "irqs.h"
+    plan = host.plan("serial0", "test,rtc", version=version, interrupt_table=str(table))
+    assert regions(plan) == [
+        INTERFACE,
+        ("serial_fe201000", 0xFE201000, 0x1000, 0x1000, 0xFE201000),
+        ("rtc_fe300000", 0xFE300000, 0x2000, 0x1000, 0xFE300000),
+    ]
+    assert plan.results["interrupts"] == [
+        {"number": 153, "trigger": "level", "channel": 0},
+        {"number": 34, "trigger": "edge", "channel": 1},
+    ]
+    for action in plan.actions:
+        action.apply()
+    text = (host.path / "vmm.system").read_text()
+    root, findings = read_system(text, "x")
+    assert findings + check_system(root, "x", version) == []
+    assert '<vcpu id="0" />' in text
+    assert '<map mr="guest_ram" vaddr="0x20000000" perms="rw" setvar_vaddr="guest_ram_vaddr" />' in text
+    assert '<memory_region name="guest_ram" size="0x10000000" page_size="0x200000" phys_addr="0x20000000" />' in text
+    assert "{ .channel = 1, .irq = 34 }, /* edge: /soc/rtc@7e300000 */" in table.read_text()
+    assert not host.plan("serial0", "test,rtc", version=version, interrupt_table=str(table)).actions
+
+
+def test_large_pages_where_there_is_room(host: Host) -> None:
+    assert regions(host.plan("/soc/big"))[1:] == [
+        ("big_fe3ff000_head", 0xFE3FF000, 0x1000, 0x1000, 0xFE3FF000),
+        ("big_fe3ff000", 0xFE400000, 0x400000, 0x200000, 0xFE400000),
+        ("big_fe3ff000_tail", 0xFE800000, 0x1000, 0x1000, 0xFE800000),
+    ]
+    assert regions(host.plan("/soc/big", large_pages=False))[1:] == [("big_fe3ff000", 0xFE3FF000, 0x402000, 0x1000, 0xFE3FF000)]
+
+
+def test_a_page_is_in_one_region(host: Host) -> None:
+    window = {"name": "bus", "address": "0xfe300000", "size": "0x1000"}
+    plan = host.plan("serial0", "/soc/serial@7e201400", "test,rtc", regions=[window], force=[])
+    assert [entry[0] for entry in regions(plan)] == ["bus", "gic_vcpu", "serial_fe201000", "rtc_fe301000"]
+
+
+def test_channels_and_other_interrupts(host: Host) -> None:
+    extra = [{"number": 5, "trigger": "level", "name": "IRQ work"}, {"number": 34, "trigger": "level", "name": "twice"}]
+    plan = host.plan("test,rtc", interrupts=extra, reserved_channels=[0, 2])
+    assert [tuple(entry.values()) for entry in plan.results["interrupts"]] == [(34, "edge", 1), (5, "level", 3)]
+
+
+def test_memory_that_is_not_one_to_one(host: Host) -> None:
+    plan = host.plan("test,rtc", one_to_one=False, memory_address="0x80000000", memory_size="0x1000")
+    assert '<memory_region name="guest_ram" size="0x1000" page_size="0x1000" />' in plan.results["description"]
+
+
+def test_what_is_missing(host: Host) -> None:
+    assert [entry["provider"] for entry in host.plan("serial0").results["missing"]] == ["/soc/cprman@7e101000"]
+
+
+@pytest.mark.parametrize(
+    ("devices", "options", "message"),
+    [
+        ([], {}, "devices is empty"),
+        (["arm,gic-400"], {}, "the interrupt controller"),
+        (["test,rtc"], {"memory_address": "0x3f000000", "memory_size": "0x2000000"}, "is not memory of the board"),
+        (["test,rtc"], {"memory_address": "0xfe000000", "memory_size": "0x400000", "one_to_one": False}, "overlaps 'rtc_fe300000'"),
+        (["test,rtc"], {"memory_address": "0x20000010"}, "not made of whole pages"),
+        (["test,rtc"], {"memory_size": "256M"}, "'256M' is not a number for memory_size"),
+        (["test,rtc"], {"regions": [{"name": "bus", "address": "0x1", "size": "0x1000"}]}, "'bus'.*not made of whole pages"),
+        (["test,rtc"], {"regions": [{"name": name, "address": "0x0", "size": "0x1000"} for name in "ab"]}, "'b'.*overlaps 'a'"),
+        (["/soc/many"], {}, "70 interrupts do not fit in the 62 channels"),
+        (["test,rtc"], {"regions": [{"name": "all", "address": "0xff800000", "size": "0x200000"}]}, "'all'.*holds the GIC's registers"),
+        (["test,rtc"], {"reserved_channels": [62]}, "no channel 62"),
+        (["test,rtc"], {"priority": 300}, "priority 300 is above 254"),
+        (["test,rtc"], {"vmm_name": "monitor"}, "Microkit's own"),
+    ],
+)
+def test_bad_input(host: Host, devices: list[str], options: dict[str, t.Any], message: str) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        host.plan(*devices, **options)
+
+
+@pytest.mark.parametrize(("device", "guard"), [("serial0", "shared_page"), ("serial0", "shared_interrupt"), ("console", "console")])
+def test_guards(host: Host, device: str, guard: str) -> None:
+    with pytest.raises(Refused) as caught:
+        host.plan(device, force=[name for name in ALL if name != guard])
+    assert {refusal["guard"] for refusal in caught.value.details["refusals"]} == {guard}

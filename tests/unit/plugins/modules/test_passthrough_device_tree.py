@@ -1,0 +1,242 @@
+# Copyright (c) 2026, the xen.driver_domains authors
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""passthrough_device_tree: what Xen is given, and what is refused."""
+
+from __future__ import annotations
+
+import typing as t
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree import DeviceTree, Node
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree_files import read_device_tree, to_dtb
+from ansible_collections.xen.driver_domains.plugins.module_utils._errors import InvalidInput, Refused
+from ansible_collections.xen.driver_domains.plugins.module_utils._module import Plan
+from ansible_collections.xen.driver_domains.plugins.modules import passthrough_device_tree
+
+from ..module_utils.fake_device_tree import Tree, board, build
+
+ALL = passthrough_device_tree.FORCE
+RATES = {"uartclk": 48000000}
+
+
+class Host:
+    """A directory with a board's tree and a place for the partial one."""
+
+    def __init__(self, path: Path, content: Tree) -> None:
+        self.tree, self.dest = path / "board.dtb", path / "out/guest.dtb"
+        self.tree.write_bytes(to_dtb(build(content)))
+
+    def plan(self, *devices: t.Any, force: t.Sequence[str] = ALL, **options: t.Any) -> Plan:
+        entries = [
+            {"clock_rates": {}, "mac": "", "leave_out": [], **({"node": device} if isinstance(device, str) else device)}
+            for device in devices
+        ]
+        plan = passthrough_device_tree.prepare(
+            {
+                "device_tree": str(self.tree),
+                "devices": entries,
+                "dest": str(self.dest),
+                "flavour": "dom0less",
+                "direct_map": False,
+                "memory": 512,
+                "force": list(force),
+                **options,
+            },
+            False,
+        )
+        plan.check_refusals(force)
+        return plan
+
+    def made(self, *devices: t.Any, **options: t.Any) -> DeviceTree:
+        for action in self.plan(*devices, **options).actions:
+            action.apply()
+        assert not self.plan(*devices, **options).actions, "a second run has nothing to do"
+        return read_device_tree(str(self.dest))
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Host:
+    nic = {
+        "compatible": "test,nic",
+        "reg": [0x7E580000, 0x10000, 0x7E201FF8, 0x10],
+        "reg-names": ["mac", "glue"],
+        "interrupts": [0, 157, 4, 0, 158, 1],
+        "interrupt-names": ["rx", "tx"],
+        "phy-handle": 50,
+        "resets": [3, 1],
+        "reset-names": "mac",
+        "iommus": [60, 1],
+        "status": "disabled",
+        "local-mac-address": bytes(6),
+        "phandle": 49,
+        "mdio": {
+            "#address-cells": 1,
+            "#size-cells": 0,
+            "phy@1": {"reg": 1, "phandle": 50},
+            "phy@2": {"reg": 2, "status": "disabled"},
+        },
+    }
+    smmu = {"compatible": "arm,smmu-v3", "reg": [0x7E600000, 0x1000], "#iommu-cells": 1, "phandle": 60}
+    pcie = {
+        "device_type": "pci",
+        "#address-cells": 3,
+        "#size-cells": 2,
+        "reg": [0x7E610000, 0x1000],
+        "ranges": [0] * 3 + [0x7E620000, 0, 0x1000],
+    }
+    low = {"reg": [0, 0x03001000, 0x1000]}
+    i2c = {"#address-cells": 1, "#size-cells": 0, "reg": [0x7E630000, 0x20], "chip@50": {"reg": 0x50}}
+    content = {**board(ethernet__7e580000=nic, smmu__7e600000=smmu, pcie__7e610000=pcie, i2c__7e630000=i2c), "low@3001000": low}
+    content["aliases"]["ethernet0"] = "/soc/ethernet@7e580000"
+    return Host(tmp_path, content)
+
+
+def node(tree: DeviceTree, path: str) -> Node:
+    return tree.by_path[path]
+
+
+def test_a_device_for_a_dom0less_guest(host: Host) -> None:
+    tree = host.made({"node": "serial0", "clock_rates": RATES})
+    uart = node(tree, "/passthrough/serial@fe201000")
+    gic = node(tree, "/gic")
+    assert gic.phandle == 1 and "interrupt-controller" in gic.properties
+    assert uart.cells("reg") == [0, 0xFE201000, 0, 0x200]
+    assert uart.cells("xen,reg") == [0, 0xFE201000, 0, 0x1000, 0, 0xFE201000]
+    assert uart.text("xen,path") == "/soc/serial@7e201000"
+    assert "xen,force-assign-without-iommu" in uart.properties
+    assert (uart.cells("interrupts"), uart.number("interrupt-parent")) == ([0, 121, 4], 1)
+    rates = [tree.by_phandle[phandle].number("clock-frequency") for phandle in uart.cells("clocks")]
+    assert rates == [48000000, 24000000]
+    assert uart.strings("clock-names") == ["uartclk", "apb_pclk"]
+    assert "aliases" not in [child.name for child in tree.root.children], "serial0 would take ttyAMA0 from the guest's console"
+    assert max(tree.by_phandle) < 65000
+
+
+def test_what_goes_along_is_marked(host: Host) -> None:
+    plan = host.plan({"node": "serial0", "clock_rates": RATES})
+    assert plan.results["passthrough_paths"] == ["/soc/serial@7e201000", "/soc/ethernet@7e580000", "/soc/serial@7e201400"]
+    assert plan.results["imagebuilder"] == {
+        "DOMU_PASSTHROUGH_DTB": "guest.dtb",
+        "DOMU_PASSTHROUGH_PATHS": "/soc/serial@7e201000 /soc/ethernet@7e580000 /soc/serial@7e201400",
+    }
+    assert host.plan("test,rtc", direct_map=True).results["imagebuilder"]["DOMU_DIRECT_MAP"] == 1
+
+
+def test_a_device_with_everything(host: Host) -> None:
+    tree = host.made({"node": "ethernet0", "mac": "DC:A6:32:00:00:01"})
+    nic = node(tree, "/passthrough/ethernet@fe580000")
+    assert sorted(zip(nic.cells("xen,reg")[1::6], nic.cells("xen,reg")[3::6])) == [(0xFE201000, 0x2000), (0xFE580000, 0x10000)]
+    assert nic.strings("reg-names") == ["mac", "glue"]
+    assert nic.cells("interrupts") == [0, 157, 4, 0, 158, 1]
+    assert nic.strings("interrupt-names") == ["rx", "tx"]
+    assert nic.properties["local-mac-address"].hex() == "dca632000001"
+    assert tree.by_phandle[nic.number("phy-handle")].path == "/passthrough/ethernet@fe580000/mdio/phy@1"
+    assert node(tree, "/aliases").text("ethernet0") == nic.path
+    assert [child.name for child in node(tree, nic.path + "/mdio").children] == ["phy@1"]
+    absent = {"status", "resets", "reset-names", "iommus", "phandle", "xen,force-assign-without-iommu"}
+    assert not absent & set(nic.properties)
+    plan = host.plan("ethernet0")
+    assert [(entry["kind"], entry["provider"]) for entry in plan.results["missing"]] == [("reset", "/soc/cprman@7e101000")]
+    assert any("reset (resets: /soc/cprman@7e101000)" in warning for warning in plan.warnings)
+
+
+def test_what_is_left_out(host: Host) -> None:
+    tree = host.made({"node": "ethernet0", "leave_out": ["mdio/phy@1"]})
+    assert node(tree, "/passthrough/ethernet@fe580000/mdio").children == []
+    with pytest.raises(InvalidInput, match="no node '/soc/ethernet@7e580000/phy'"):
+        host.plan({"node": "ethernet0", "leave_out": ["phy"]})
+
+
+def test_no_page_is_mapped_twice(host: Host) -> None:
+    tree = host.made({"node": "serial0", "clock_rates": RATES}, "/soc/serial@7e201400")
+    assert node(tree, "/passthrough/serial@fe201000").cells("xen,reg")
+    second = node(tree, "/passthrough/serial@fe201400")
+    assert (second.properties["xen,reg"], second.text("xen,path")) == (b"", "/soc/serial@7e201400")
+
+
+def test_the_xl_flavour(host: Host) -> None:
+    tree = host.made("ethernet0", flavour="xl")
+    nic = node(tree, "/passthrough/ethernet@fe580000")
+    assert nic.number("interrupt-parent") == 65000
+    assert not [name for part in tree.nodes for name in part.properties if name.startswith("xen,")]
+    assert "/gic" not in tree.by_path
+    plan = host.plan("ethernet0", flavour="xl")
+    assert plan.results["xl_config"] == {
+        "device_tree": str(host.dest),
+        "dtdev": ["/soc/ethernet@7e580000"],
+        "iomem": ["0xfe201,0x2", "0xfe580,0x10"],
+        "irqs": [189, 190],
+    }
+    assert "imagebuilder" not in plan.results
+    assert "dtdev" not in host.plan("test,rtc", flavour="xl").results["xl_config"], "without IOMMU xl refuses it"
+
+
+@pytest.mark.parametrize(
+    ("device", "options", "guard", "message"),
+    [
+        ({"node": "serial0", "clock_rates": RATES}, {}, "shared_page", "/soc/serial@7e201400: is in the pages"),
+        ({"node": "serial0", "clock_rates": RATES}, {}, "shared_interrupt", "raises interrupt 153"),
+        ("/soc/serial@7e215000", {}, "console", "is the console"),
+        ("test,rtc", {}, "no_iommu", "no IOMMU"),
+        ("/low@3001000", {}, "guest_layout", "0x3001000-0x3001fff is where the guest's interrupt controller is"),
+        ("test,rtc", {"memory": 3100}, "guest_layout", "is where the guest's memory is"),
+    ],
+)
+def test_guards(host: Host, device: t.Any, options: dict[str, t.Any], guard: str, message: str) -> None:
+    with pytest.raises(Refused, match=message) as caught:
+        host.plan(device, force=[name for name in ALL if name != guard], **options)
+    assert {refusal["guard"] for refusal in caught.value.details["refusals"]} == {guard}
+    assert not host.dest.exists()
+
+
+def test_the_layout_is_the_boards_with_a_direct_map(host: Host) -> None:
+    assert host.plan("/low@3001000", direct_map=True, force=["no_iommu"]).actions
+
+
+@pytest.mark.parametrize(
+    ("devices", "message"),
+    [
+        ([], "devices is empty"),
+        (["wifi"], "no node 'wifi'"),
+        (["serial0"], r"rate of a clock is not known: clock 'uartclk' \(place 0\).*clock_rates"),
+        ([{"node": "serial0", "clock_rates": {"uartclk": "fast"}}], "'fast' is not the rate"),
+        ([{"node": "serial0", "clock_rates": {"uartclk": True}}], "True is not the rate"),
+        ([{"node": "ethernet0", "mac": "dc:a6"}], "'dc:a6' is not a MAC address"),
+        (["arm,gic-400"], "the interrupt controller of the board"),
+        (["/soc/pcie@7e610000"], "PCI host bridge"),
+        (["/osc"], "no registers and no interrupts"),
+        (["/soc/i2c@7e630000/chip@50"], "give away the controller of that bus"),
+        (["test,rtc", "/soc/rtc@7e300000"], "given away twice"),
+    ],
+)
+def test_bad_input(host: Host, devices: list[t.Any], message: str) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        host.plan(*devices)
+
+
+def test_a_file_that_is_no_device_tree_is_replaced(host: Host) -> None:
+    host.dest.parent.mkdir()
+    host.dest.write_text("nonsense")
+    plan = host.plan("test,rtc")
+    assert "is not a device tree blob" in plan.diffs[0]["before"]
+    assert 'compatible = "test,rtc"' in plan.diffs[0]["after"]
+
+
+def test_lost_interrupts_and_other_views_of_memory(tmp_path: Path) -> None:
+    gpio = {"compatible": "test,gpio", "interrupt-controller": True, "#interrupt-cells": 2, "reg": [0x7E400000, 0x1000], "phandle": 10}
+    key = {"reg": [0x7E500000, 0x1000], "interrupts": [5, 4], "interrupt-parent": 10}
+    intc = {"reg": [0x7E501000, 4], "amlogic,channel-interrupts": [64]}
+    content = board(gpio=gpio, key=key, intc=intc)
+    content["soc"]["dma-ranges"] = [0xC0000000, 0, 0, 0x40000000]
+    host = Host(tmp_path, content)
+    assert "does not get an interrupt of /soc/key: it goes to /soc/gpio" in host.plan("/soc/key").warnings[0]
+    assert "does not get an interrupt of /soc/intc" in host.plan("/soc/intc").warnings[0]
+    tree = host.made("/soc/key", "/soc/gpio")
+    assert node(tree, "/passthrough/bus-c0000000").cells("dma-ranges") == [0, 0xC0000000, 0, 0, 0, 0x40000000]
+    key_node = node(tree, "/passthrough/bus-c0000000/key@fe500000")
+    controller, *cells = key_node.cells("interrupts-extended")
+    assert (tree.by_phandle[controller].path, cells) == ("/passthrough/bus-c0000000/gpio@fe400000", [5, 4])
