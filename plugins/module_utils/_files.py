@@ -15,13 +15,13 @@ import typing as t
 from ._errors import DriverDomainsError
 
 
-def read_text(path: str) -> str | None:
-    """Return the text of a file, or None when there is none.
+def read_bytes(path: str) -> bytes | None:
+    """Return the content of a file, or None when there is none.
 
     :raises DriverDomainsError: the file is there but can not be read.
     """
     try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as handle:
+        with open(path, "rb") as handle:
             return handle.read()
     except (FileNotFoundError, NotADirectoryError):
         return None
@@ -29,7 +29,16 @@ def read_text(path: str) -> str | None:
         raise DriverDomainsError(f"Can not read {path}: {exc.strerror}", remedy="Run the task as root (become: true)") from exc
 
 
-def write_text(path: str, text: str, mode: int = 0o644) -> None:
+def read_text(path: str) -> str | None:
+    """Return the text of a file, or None when there is none.
+
+    :raises DriverDomainsError: the file is there but can not be read.
+    """
+    content = read_bytes(path)
+    return None if content is None else content.decode("utf-8", "surrogateescape")
+
+
+def write_bytes(path: str, content: bytes, mode: int = 0o644) -> None:
     """Write a file atomically (temporary file beside it, fsync, rename), making its directories.
 
     :raises DriverDomainsError: it can not be written.
@@ -39,8 +48,8 @@ def write_text(path: str, text: str, mode: int = 0o644) -> None:
     try:
         os.makedirs(directory, mode=0o755, exist_ok=True)
         descriptor, temporary = tempfile.mkstemp(prefix=f".{os.path.basename(path)}.", dir=directory)
-        with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape") as handle:
-            handle.write(text)
+        with os.fdopen(descriptor, "wb") as handle:
+            handle.write(content)
             handle.flush()
             os.fchmod(handle.fileno(), mode)
             os.fsync(handle.fileno())
@@ -49,6 +58,11 @@ def write_text(path: str, text: str, mode: int = 0o644) -> None:
         if temporary and os.path.exists(temporary):
             os.unlink(temporary)
         raise DriverDomainsError(f"Can not write {path}: {exc.strerror}", remedy="Run the task as root (become: true)") from exc
+
+
+def write_text(path: str, text: str, mode: int = 0o644) -> None:
+    """Write a text atomically, as L(write_bytes) does."""
+    write_bytes(path, text.encode("utf-8", "surrogateescape"), mode)
 
 
 def remove(path: str) -> None:
