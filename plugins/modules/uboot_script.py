@@ -132,12 +132,16 @@ def prepare(parameters: dict[str, t.Any], check_mode: bool) -> Plan:
         if before != content:
             plan.add(
                 f"write {name}",
-                lambda name=name, content=content: write_bytes(name, content),
+                _writer(name, content),
                 subject=name,
                 before=_uboot_script.text_of(before) if name == path else before.decode("utf-8", "replace"),
                 after=text,
             )
     return plan
+
+
+def _writer(path: str, content: bytes) -> t.Callable[[], None]:
+    return lambda: write_bytes(path, content)
 
 
 def main() -> None:
