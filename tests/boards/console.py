@@ -65,6 +65,11 @@ class Console:
         self.wait(prompt, timeout)
         return self.text[start : self.position]
 
+    def drain(self) -> None:
+        """Take in what has come."""
+        while select.select([self._socket], [], [], 0)[0] and self._read(0):
+            pass
+
     def _read(self, timeout: float) -> bool:
         """Read what comes; tell whether the other side is still there."""
         if select.select([self._socket], [], [], min(timeout, 1))[0]:

@@ -12,9 +12,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.testbed.cache import Cache, default_dir, digest
-from tests.testbed.progress import run, step
-from tests.testbed.tools import Tools
+from testbed.cache import Cache, default_dir, digest
+from testbed.progress import run, step
+from testbed.tools import Tools
 
 SUITE = "trixie"
 XEN_VERSION = "4.20"
@@ -76,7 +76,7 @@ def _unpack(into: Path, architecture: str, packages: Iterable[str]) -> None:
     tarball, log = into / "root.tar", into / "build.log"
     with step(f"fetching {', '.join(packages)} for {architecture}", log):
         # "extract" only unpacks, so that nothing of another architecture has to run.
-        command = ["mmdebstrap", "--variant=extract", f"--architectures={architecture}", f"--include={','.join(packages)}", SUITE, tarball]
-        run(command, log=log, env={**os.environ, "TMPDIR": str(into)})
+        options = [f"--architectures={architecture}", f"--include={','.join(packages)}"]
+        run(["mmdebstrap", "--variant=extract", *options, SUITE, tarball], log=log, env={**os.environ, "TMPDIR": str(into)})
         run(["tar", "-C", into, "-xf", tarball, "--no-same-owner", "--exclude=./dev/*"], log=log)
         tarball.unlink()
