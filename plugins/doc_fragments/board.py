@@ -194,7 +194,8 @@ options:
         choices: [control, hardware, xenstore]
         default: []
       vcpu_affinity:
-        description: CPUs that its virtual CPUs run on, by the number of the virtual CPU, such as V({"0": "2-3"}). I(Newer).
+        description:
+          - CPUs that its virtual CPUs run on, such as V(0-1,3), by the number of the virtual CPU. I(Newer).
         type: dict
         default: {}
       trap_unmapped:

@@ -420,6 +420,10 @@ class Builder:
     def _run_mmdebstrap(self, image: Image, directory: str) -> None:
         # timeout ends mmdebstrap with a signal on which it removes what it has unpacked.
         command = ["timeout", "--signal=TERM", "--kill-after=60", f"{self.timeout:g}", *image.build_command(directory)]
+        if self.is_root:
+            # Root's mmdebstrap mounts the host's /proc, /sys and /dev into the new system. In namespaces of its own they vanish with
+            # it, even when it is killed; otherwise removing its directory would remove what is in the host's /dev/shm.
+            command = ["unshare", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child", *command]
         environment = {
             "SOURCE_DATE_EPOCH": str(EPOCH),
             # Keeps the kernel package from building an initramfs that nobody wants.

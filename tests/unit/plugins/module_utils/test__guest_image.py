@@ -357,6 +357,15 @@ def test_missing_programs(cache: ImageCache, present: tuple[str, ...], uid: int,
         plan_images({"dd": image(format=format_)}, "present", cache, poor)
 
 
+@pytest.mark.parametrize(("uid", "separate"), [(0, True), (1000, False)])
+def test_root_builds_in_a_mount_namespace_of_its_own(cache: ImageCache, uid: int, separate: bool) -> None:
+    """What a killed mmdebstrap leaves mounted must not be there when its directory is removed."""
+    runner = FakeMmdebstrap()
+    builder(cache, runner, uid=uid).build(image())
+    (command,) = (argv for argv in runner.commands if "mmdebstrap" in argv)
+    assert (command[:2] == ["unshare", "--mount"]) is separate
+
+
 @pytest.mark.parametrize(
     ("machine", "architecture", "interpreter", "missing"),
     [
