@@ -58,6 +58,16 @@ class Console:
             if left <= 0 or not self._read(left):
                 raise ConsoleError(f"{pattern!r} did not come within {timeout:.0f} s; the end of the console:\n{self.text[-3000:]}")
 
+    def wait_all(self, timeout: float, *patterns: str) -> None:
+        """Wait until each of these has come, from the start on and in any order.
+
+        :raises ConsoleError: one did not come within I(timeout) seconds.
+        """
+        end = time.monotonic() + timeout
+        for pattern in patterns:
+            self.position = 0
+            self.wait(pattern, max(1.0, end - time.monotonic()))
+
     def run(self, command: str, prompt: str, timeout: float) -> str:
         """Type a command at a prompt and return what it printed."""
         start = self.position

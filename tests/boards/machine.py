@@ -89,6 +89,8 @@ def _running(parts: Parts, args: list[str], ports: int, log: Path | None) -> Ite
         logfile = f",logfile={log}-{number}" if log else ""
         args += ["-chardev", f"socket,id=serial{number},path={directory}/{number},server=on,wait=off{logfile}"]
         args += ["-serial", f"chardev:serial{number}"]
+    # With a thread for each emulated processor, Xen's domains hang now and then while they start.
+    args += ["-accel", "tcg,thread=single"]
     command = parts.qemu("-nodefaults", "-no-user-config", "-display", "none", *args)
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
     consoles: list[Console] = []

@@ -67,8 +67,9 @@ def test_domains_start_in_the_order_listed(board_parts: Parts, tftp: Path, run_m
         board.source()
         seen = {}
         for _name in names:
-            match = board.console.wait(r"DOM(\d+): here is (guest\d+)", 60)
-            seen[match[2]] = int(match[1])
+            # Xen gives its console to the first domain, whose name it then leaves out.
+            match = board.console.wait(r"^\(XEN\) (?:DOM(\d+): )?here is (guest\d+)\n", 60)
+            seen[match[2]] = int(match[1] or 1)
     assert seen == made["domids"]
 
 
@@ -101,20 +102,12 @@ def test_a_domain_owns_a_device(board_parts: Parts, tftp: Path, run_module: Run)
         console = board.console
         board.uboot_prompt()
         board.source()
-        console.wait(r"^guest: console=hvc0 earlycon=xenboot", 180)
-        console.wait(r"DOM1: guest: console=ttyAMA0", 180)
-        console.position = 0
-        console.wait(r"DOM1: .*rtc-pl031 9010000.rtc: registered as rtc0", 1)
+        console.wait_all(
+            180,
+            r"^guest: console=hvc0 earlycon=xenboot, clocks: 0\n",
+            r"DOM1: .*rtc-pl031 9010000.rtc: registered as rtc0",
+            r"DOM1: guest: console=ttyAMA0, clocks: 1\n",
+            # An alarm went off.
+            r"DOM1: +\d+: +[1-9]\d* GIC-0 +34 Level +rtc-pl031",
+        )
         assert "Failed to assign" not in console.text
-        # dom0 has no such device.
-        assert "rtc" not in console.run("\nls /sys/class/rtc; echo done-$?", "^done-0", 30).partition("done-$?")[2]
-        # Xen's console goes to the domain with Ctrl-A three times.
-        console.send("\x01\x01\x01")
-        console.wait(r"Serial input to DOM1|\*\*\* Serial input .*DOM1", 30)
-        before = _interrupts(console.run("cat /proc/interrupts", r"rtc-pl031", 30))
-        console.run("hwclock -u >/dev/null; echo +2 >/sys/class/rtc/rtc0/wakealarm; sleep 4; echo slept", "^.*slept$", 60)
-        assert _interrupts(console.run("cat /proc/interrupts", r"rtc-pl031", 30)) > before
-
-
-def _interrupts(text: str) -> int:
-    return int(re.findall(r":\s+(\d+)\s+GIC.*rtc-pl031", text)[-1])
