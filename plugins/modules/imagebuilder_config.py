@@ -156,7 +156,7 @@ OPTIONS: dict[str, t.Any] = {
     "checkout": {"type": "path"},
     "uboot_source": {"type": "str", "default": "boot.source"},
     "uboot_script": {"type": "str", "default": "boot.scr"},
-    "passthrough_dts_repo": {"type": "str"},
+    "passthrough_dts_repo": {"type": "str", "no_log": False},
     "lopper_path": {"type": "str"},
     "lopper_options": {"type": "str"},
     "fdtedit": {"type": "str"},

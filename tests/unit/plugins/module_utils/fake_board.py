@@ -183,7 +183,7 @@ class FakeUboot:
                     self.printed.append(line.split('"')[3].replace("${xen_failed}", self.environment["xen_failed"]))
                     return False
             elif " || " in line:
-                command, _, otherwise = line.rpartition(" || ")
+                command, _separator, otherwise = line.rpartition(" || ")
                 if not self._command(command):
                     self._command(otherwise)
             elif not self._command(line):
