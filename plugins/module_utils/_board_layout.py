@@ -58,6 +58,15 @@ class LoadMap:
         """Return a slot that need not be there."""
         return next((slot for slot in self.slots if slot.what == what), None)
 
+    @property
+    def loads(self) -> list[Slot]:
+        """The slots whose files are loaded: those that are the first at their address."""
+        first: dict[int, Slot] = {}
+        for slot in self.slots:
+            if slot.file:
+                first.setdefault(slot.address, slot)
+        return list(first.values())
+
     def text(self) -> str:
         """Return it as a table."""
         lines = [f"RAM window {self.window}, {self.window.size // MIB} MiB, {self.left // MIB} MiB left"]

@@ -87,7 +87,7 @@ def check_memory(board: Board, files: Files, load_map: LoadMap, plan: Plan) -> N
             "checked: set ram"
         )
         return
-    loaded = sum(slot.room for slot in load_map.slots if slot.address not in {other.address for other in _before(load_map, slot)})
+    loaded = sum({slot.address: slot.room for slot in load_map.slots}.values())
     domains = ([("dom0", board.dom0.memory)] if board.dom0 else []) + [(domu.name, domu.memory) for domu in board.booted]
     needed = sum(memory for _name, memory in domains) * MIB + loaded + XEN_MEMORY
     if needed > ram:
@@ -97,13 +97,6 @@ def check_memory(board: Board, files: Files, load_map: LoadMap, plan: Plan) -> N
             f"{loaded // MIB} MiB of files until all domains are made, {XEN_MEMORY // MIB} MiB for Xen",
             remedy="Give domains less memory, or start fewer",
         )
-
-
-def _before(load_map: LoadMap, slot: t.Any) -> t.Iterator[t.Any]:
-    for other in load_map.slots:
-        if other is slot:
-            return
-        yield other
 
 
 def _check_guest_memory(domu: DomU, kernel: Kernel, ramdisk: int) -> None:

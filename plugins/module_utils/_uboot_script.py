@@ -133,9 +133,7 @@ def source(board: Board, files: Files, load_map: LoadMap) -> str:
     lines = ["# Managed by Ansible (xen.driver_domains.uboot_script): changes made here are lost.", "#"]
     lines += [f"# {line}" for line in load_map.text().splitlines()]
     lines += ["#", *(f"# domain {domid}: {name}" for name, domid in board.domids.items()), ""]
-    for slot in load_map.slots:
-        if slot.file and slot.address not in {other.address for other in load_map.slots[: load_map.slots.index(slot)]}:
-            lines.append(_load(slot))
+    lines += [_load(slot) for slot in load_map.loads]
     if board.bitstream:
         slot = load_map["bitstream"]
         lines.append(_or_stop(f"fpga load 0 {slot.address:#x} {slot.size:#x}", "the bitstream could not be loaded"))
