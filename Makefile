@@ -81,8 +81,8 @@ testbed-down: $(ready) ## stop the test bed
 
 # --- tests ----------------------------------------------------------------------------------------------------------
 .PHONY: test
-test: $(ready) ## everything below: lint, unit, sanity, device-trees, artifact, molecule
-	@$(if $(XEN_INVENTORY),,trap '$(stop_all)' EXIT;) tests/tools/stages lint unit sanity device-trees artifact molecule
+test: $(ready) ## everything below: lint, unit, sanity, device-trees, boards, artifact, molecule
+	@$(if $(XEN_INVENTORY),,trap '$(stop_all)' EXIT;) tests/tools/stages lint unit sanity device-trees boards artifact molecule
 
 .PHONY: lint lint-ruff lint-yaml lint-types lint-shell lint-docs lint-changelog lint-ansible
 lint: lint-ruff lint-yaml lint-types lint-shell lint-changelog lint-docs lint-ansible ## all linters
@@ -115,7 +115,7 @@ format: $(ready) ## rewrite Python files the way lint wants them
 	ruff check --fix
 	ruff format
 
-.PHONY: unit sanity device-trees artifact molecule
+.PHONY: unit sanity device-trees boards artifact molecule
 unit: $(ready) ## unit tests, by ansible-test
 	tests/tools/ansible-test units --python "$$(python -c 'import sys; print("%d.%d" % sys.version_info[:2])')"
 
@@ -125,6 +125,9 @@ sanity: $(ready) ## ansible-test's sanity tests, all of them
 device-trees: $(ready) ## every device tree of Debian's arm64 kernel (downloaded once), and what is known of some boards
 	cd .collections/ansible_collections/xen/driver_domains && \
 	PYTHONPATH=$(CURDIR)/.collections:$(CURDIR)/tests pytest --numprocesses auto --quiet tests/device_trees
+
+boards: $(ready) ## emulated Arm boards, from U-Boot to the domains that Xen starts; BOARD_TESTS='-k uart' for some
+	python -m pytest tests/boards $(BOARD_TESTS)
 
 artifact: $(host) ## build the tarball and use it, installed, from outside the checkout, on the test bed's Xen
 	tests/artifact/run

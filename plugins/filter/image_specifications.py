@@ -12,15 +12,20 @@ from ansible.errors import AnsibleFilterError
 
 
 def image_specifications(
-    images: t.Sequence[dict[str, t.Any]], profiles: t.Mapping[str, dict[str, t.Any]], backends: t.Mapping[str, t.Any], xen_version: str
+    images: t.Sequence[dict[str, t.Any]],
+    profiles: t.Mapping[str, dict[str, t.Any]],
+    backends: t.Mapping[str, t.Any],
+    xen_version: str,
+    architecture: str,
 ) -> list[dict[str, t.Any]]:
     """Return the parameter C(images) of the module guest_image, without what all images have in common.
 
     :param profiles: what an image of each profile is made of.
     :param backends: what an image needs beside that to run backends, and their kernel modules by kind.
+    :param architecture: the Debian architecture of the images.
     :raises AnsibleFilterError: a profile or a kind of backend is not known.
     """
-    return [_specification(image, profiles, backends, xen_version) for image in images]
+    return [_specification(image, profiles, backends, xen_version, architecture) for image in images]
 
 
 def image_paths(images: t.Sequence[dict[str, t.Any]], directory: str) -> dict[str, dict[str, str]]:
@@ -38,7 +43,11 @@ def image_paths(images: t.Sequence[dict[str, t.Any]], directory: str) -> dict[st
 
 
 def _specification(
-    image: dict[str, t.Any], profiles: t.Mapping[str, dict[str, t.Any]], backends: t.Mapping[str, t.Any], xen_version: str
+    image: dict[str, t.Any],
+    profiles: t.Mapping[str, dict[str, t.Any]],
+    backends: t.Mapping[str, t.Any],
+    xen_version: str,
+    architecture: str,
 ) -> dict[str, t.Any]:
     name = image["name"]
     profile = _known(profiles, image.get("profile", "minimal"), f"Image {name!r}: profile")
@@ -46,7 +55,9 @@ def _specification(
     files = [*profile["files"], *image.get("files", [])]
     modules: list[str] = []
     if profile["format"] == "ramdisk":
-        modules = [*profile["modules"], *(["xen-pcifront", *image["modules"]] if image.get("modules") else [])]
+        # Devices come over the virtual PCI bus of a PV domain; an Arm domain has them in its device tree.
+        bus = ["xen-pcifront"] if image.get("modules") and architecture == "amd64" else []
+        modules = [*profile["modules"], *bus, *image.get("modules", [])]
     if image.get("backends"):
         if not xen_version:
             raise AnsibleFilterError(

@@ -194,11 +194,14 @@ def _pci(device: t.Mapping[str, t.Any], bdf_of: t.Mapping[str, str]) -> tuple[st
     return bdf, ",".join(part for part in (bdf, options) if part)
 
 
-def _vifs(parameters: t.Mapping[str, t.Any]) -> list[dict[str, t.Any]]:
-    """Return the vifs of a domain with their MAC addresses, keys in the order they are written in."""
-    vifs = []
-    for index, vif in enumerate(parameters.get("vifs") or []):
-        mac = (vif.get("mac") or default_mac(parameters["name"], index)).lower()
+def vif_settings(domain: str, vifs: t.Sequence[t.Mapping[str, t.Any]]) -> list[dict[str, t.Any]]:
+    """Return the vifs of a domain with their MAC addresses, keys in the order they are written in.
+
+    :raises InvalidInput: a MAC address is not usable.
+    """
+    settings = []
+    for index, vif in enumerate(vifs):
+        mac = (vif.get("mac") or default_mac(domain, index)).lower()
         if not _MAC.fullmatch(mac) or int(mac[:2], 16) & 1:
             raise InvalidInput(
                 f"vif {index} has the MAC address {vif['mac']!r}",
@@ -206,8 +209,12 @@ def _vifs(parameters: t.Mapping[str, t.Any]) -> list[dict[str, t.Any]]:
                 remedy="For example 00:16:3e:00:00:11; without one a stable address is derived from the domain's name",
             )
         full = {**vif, "mac": mac}
-        vifs.append({key: full[key] for key in _VIF_ORDER if full.get(key) is not None})
-    return vifs
+        settings.append({key: full[key] for key in _VIF_ORDER if full.get(key) is not None})
+    return settings
+
+
+def _vifs(parameters: t.Mapping[str, t.Any]) -> list[dict[str, t.Any]]:
+    return vif_settings(parameters["name"], parameters.get("vifs") or [])
 
 
 def _disk(disk: t.Mapping[str, t.Any]) -> str:

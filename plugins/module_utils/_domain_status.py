@@ -87,7 +87,14 @@ def vif_trouble(store: XenStore, name: str, domid: int, expected: int) -> str:
 
     :raises DriverDomainsError: a hotplug script reported an error: waiting is of no use; its text is in the error.
     """
-    vifs = vif_status(store, domid)
+    return lacking(name, vif_status(store, domid), expected)
+
+
+def lacking(name: str, vifs: t.Sequence[Vif], expected: int) -> str:
+    """Tell what these vifs of a domain lack to be connected, or "".
+
+    :raises DriverDomainsError: a hotplug script reported an error.
+    """
     for vif in vifs:
         if vif.hotplug_status == "error" or vif.hotplug_error:
             raise DriverDomainsError(

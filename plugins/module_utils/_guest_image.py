@@ -54,6 +54,11 @@ PROGRAMS = {
     "newuidmap": "uidmap",
 }
 
+#: How the kernel names the interpreter that runs programs of an architecture (qemu-user, through binfmt_misc).
+INTERPRETERS = {"amd64": "qemu-x86_64", "arm64": "qemu-aarch64", "armhf": "qemu-arm", "i386": "qemu-i386", "riscv64": "qemu-riscv64"}
+#: What each processor runs without.
+NATIVE = {"x86_64": ("amd64", "i386"), "aarch64": ("arm64",)}
+
 #: Runs outside of the new system with its directory as argument, when all packages and files are in place. It is handed over
 #: as text: in the namespace of an ordinary user a file in a private directory could not be read.
 FINISH_SCRIPT = """\
@@ -312,11 +317,13 @@ class Builder:
         timeout: float,
         which: t.Callable[[str], str | None] = shutil.which,
         uid: int | None = None,
+        procfs: str = "/proc",
     ) -> None:
         self.cache = cache
         self.runner = runner
         self.timeout = timeout
         self.which = which
+        self.procfs = procfs
         self.is_root = (os.geteuid() if uid is None else uid) == 0
 
     def check(self, images: t.Sequence[Image]) -> None:
@@ -337,6 +344,8 @@ class Builder:
             raise NotOnThisHost(
                 f"To build images, this machine lacks {', '.join(missing)}", remedy=f"apt-get install {packages}", missing=missing
             )
+        for architecture in sorted({image.architecture for image in images}):
+            self._check_architecture(architecture)
         for place in sorted({_existing_parent(self.cache.directory), self._scratch()}):
             free, need = shutil.disk_usage(place).free, max(SPACE[image.format] for image in images)
             if free < need:
@@ -345,6 +354,19 @@ class Builder:
                     rule=f"Building an image of format {'disk' if need == SPACE['disk'] else 'ramdisk'} needs {need / GIBIBYTE:.1f} GiB",
                     remedy="Make room there, or choose another cache_dir",
                 )
+
+    def _check_architecture(self, architecture: str) -> None:
+        machine = os.uname().machine
+        if architecture in NATIVE.get(machine, ()):
+            return
+        interpreter = INTERPRETERS.get(architecture, "")
+        state = read_text(f"{self.procfs}/sys/fs/binfmt_misc/{interpreter}") if interpreter else None
+        if not (state or "").startswith("enabled"):
+            raise NotOnThisHost(
+                f"This machine ({machine}) can not run programs for {architecture}",
+                rule="packages of another architecture are configured by running their programs in an emulator",
+                remedy="apt-get install qemu-user-static binfmt-support, or build the images on a machine of that architecture",
+            )
 
     def build(self, image: Image) -> None:
         """Build an image, or do nothing when another process did so in the meantime.
@@ -398,6 +420,10 @@ class Builder:
     def _run_mmdebstrap(self, image: Image, directory: str) -> None:
         # timeout ends mmdebstrap with a signal on which it removes what it has unpacked.
         command = ["timeout", "--signal=TERM", "--kill-after=60", f"{self.timeout:g}", *image.build_command(directory)]
+        if self.is_root:
+            # Root's mmdebstrap mounts the host's /proc, /sys and /dev into the new system. In namespaces of its own they vanish with
+            # it, even when it is killed; otherwise removing its directory would remove what is in the host's /dev/shm.
+            command = ["unshare", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child", *command]
         environment = {
             "SOURCE_DATE_EPOCH": str(EPOCH),
             # Keeps the kernel package from building an initramfs that nobody wants.

@@ -70,6 +70,10 @@ class Xl:
                 domains.append(Domain(name, int(domid), int(memory), int(vcpus), flags.replace("-", "")))
         return domains
 
+    def dmesg(self) -> str:
+        """Return what Xen itself logged since its boot, as far as its buffer holds it (xl(1), dmesg)."""
+        return self._run("dmesg")
+
     def create(self, definition: str, timeout: float) -> None:
         """Start a domain from the definition file at path I(definition); gives up after I(timeout) seconds."""
         self._run("create", "--quiet", definition, timeout=timeout)

@@ -22,8 +22,8 @@ PROFILES = {
 BACKENDS = {"packages": ["bash"], "common_modules": ["xenfs"], "modules": {"vif": ["xen-netback", "bridge"], "vbd": ["xen-blkback"]}}
 
 
-def specification(image: dict[str, t.Any], xen_version: str = "4.20") -> dict[str, t.Any]:
-    (result,) = FILTERS["image_specifications"]([{"name": "i", **image}], PROFILES, BACKENDS, xen_version)
+def specification(image: dict[str, t.Any], xen_version: str = "4.20", architecture: str = "amd64") -> dict[str, t.Any]:
+    (result,) = FILTERS["image_specifications"]([{"name": "i", **image}], PROFILES, BACKENDS, xen_version, architecture)
     return t.cast("dict[str, t.Any]", result)
 
 
@@ -57,6 +57,10 @@ def specification(image: dict[str, t.Any], xen_version: str = "4.20") -> dict[st
 )
 def test_specification(image: dict[str, t.Any], expected: dict[str, t.Any]) -> None:
     assert specification(image) == {"name": "i", **expected}
+
+
+def test_arm_has_no_virtual_pci_bus() -> None:
+    assert specification({"modules": ["bcmgenet"]}, architecture="arm64")["modules"] == ["xen-netfront", "bcmgenet"]
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import bz2
 import collections
+import contextlib
 import io
 import json
 import lzma
@@ -354,6 +355,45 @@ def test_missing_programs(cache: ImageCache, present: tuple[str, ...], uid: int,
     poor = builder(cache, FakeMmdebstrap(), which=lambda name: name if name in present else None, uid=uid)
     with pytest.raises(NotOnThisHost, match=message):
         plan_images({"dd": image(format=format_)}, "present", cache, poor)
+
+
+@pytest.mark.parametrize(("uid", "separate"), [(0, True), (1000, False)])
+def test_root_builds_in_a_mount_namespace_of_its_own(cache: ImageCache, uid: int, separate: bool) -> None:
+    """What a killed mmdebstrap leaves mounted must not be there when its directory is removed."""
+    runner = FakeMmdebstrap()
+    builder(cache, runner, uid=uid).build(image())
+    (command,) = (argv for argv in runner.commands if "mmdebstrap" in argv)
+    assert (command[:2] == ["unshare", "--mount"]) is separate
+
+
+@pytest.mark.parametrize(
+    ("machine", "architecture", "interpreter", "missing"),
+    [
+        ("x86_64", "amd64", None, False),
+        ("x86_64", "arm64", None, True),
+        ("x86_64", "arm64", "disabled\n", True),
+        ("x86_64", "arm64", "enabled\ninterpreter /usr/bin/qemu\n", False),
+        ("aarch64", "arm64", None, False),
+        ("x86_64", "mips64el", None, True),
+    ],
+)
+def test_programs_of_another_architecture(
+    cache: ImageCache,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    machine: str,
+    architecture: str,
+    interpreter: str | None,
+    missing: bool,
+) -> None:
+    monkeypatch.setattr(os, "uname", lambda: os.uname_result(("Linux", "", "", "", machine)))
+    place = tmp_path / "sys/fs/binfmt_misc"
+    place.mkdir(parents=True)
+    if interpreter:
+        (place / "qemu-aarch64").write_text(interpreter)
+    expected = pytest.raises(NotOnThisHost, match="can not run programs for .*apt-get install qemu-user-static")
+    with expected if missing else contextlib.nullcontext():
+        builder(cache, FakeMmdebstrap(), procfs=str(tmp_path)).check([image(architecture=architecture)])
 
 
 def test_too_little_space(cache: ImageCache, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,71 @@
+#!/usr/bin/python
+# Copyright (c) 2026, the xen.driver_domains authors
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: dom0less_domain
+version_added: 0.1.0
+short_description: Make domains that Xen started at boot known to the toolstack, by name
+description:
+  - Domains that Xen itself starts (dom0less) have a number, but neither a name nor a place in XenStore. Runs C(init-dom0less) when one
+    lacks the latter, and gives them their names, so that M(xen.driver_domains.xl_vif) and C(xl) can call them by it.
+  - Names are lost when the board boots again.
+author:
+  - The xen.driver_domains authors (@xen-driver-domains)
+extends_documentation_fragment:
+  - xen.driver_domains.attributes
+options:
+  names:
+    description: The names of the domains 1, 2, and so on, which is the order of O(xen.driver_domains.uboot_script#module:domus).
+    type: list
+    elements: str
+    required: true
+"""
+
+EXAMPLES = r"""
+- name: Name what Xen started
+  xen.driver_domains.dom0less_domain:
+    names: [net-dd, web1]
+"""
+
+RETURN = r"""
+domains:
+  description: The domains.
+  returned: success
+  type: list
+  elements: dict
+  sample: [{name: net-dd, domid: 1}, {name: web1, domid: 2}]
+actions:
+  description: What was done, or would be done in check mode.
+  returned: always
+  type: list
+  elements: str
+  sample: [init-dom0less, name domain 1 net-dd]
+"""
+
+import typing as t
+
+from ansible_collections.xen.driver_domains.plugins.module_utils._dom0less import Dom0less
+from ansible_collections.xen.driver_domains.plugins.module_utils._module import Plan, run_module
+from ansible_collections.xen.driver_domains.plugins.module_utils._runner import Runner
+from ansible_collections.xen.driver_domains.plugins.module_utils._xenstore import XenStore
+from ansible_collections.xen.driver_domains.plugins.module_utils._xl import Xl, require_dom0
+
+
+def prepare(parameters: dict[str, t.Any], check_mode: bool) -> Plan:
+    """Look which domains are there and plan their names."""
+    version = require_dom0()
+    runner = Runner()
+    return Dom0less(Xl(runner), XenStore(), runner, version).plan(parameters["names"])
+
+
+def main() -> None:
+    """Run the module."""
+    run_module({"names": {"type": "list", "elements": "str", "required": True}}, prepare)
+
+
+if __name__ == "__main__":
+    main()

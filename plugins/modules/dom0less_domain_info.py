@@ -1,0 +1,94 @@
+#!/usr/bin/python
+# Copyright (c) 2026, the xen.driver_domains authors
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: dom0less_domain_info
+version_added: 0.1.0
+short_description: Look over a board after its boot
+description:
+  - Tells which domains Xen started, and what is not as it should be - devices that could not be assigned, domains that are missing, in
+    another order or without a name, a security mode in which domains can not serve each other, console and memory settings.
+author:
+  - The xen.driver_domains authors (@xen-driver-domains)
+extends_documentation_fragment:
+  - xen.driver_domains.attributes.info_module
+options:
+  names:
+    description: The names of the domains 1, 2, and so on that Xen was to start.
+    type: list
+    elements: str
+    required: true
+"""
+
+EXAMPLES = r"""
+- name: Look over the board
+  xen.driver_domains.dom0less_domain_info:
+    names: [net-dd, web1]
+  register: board
+
+- name: All is well
+  ansible.builtin.assert:
+    that: board.findings | length == 0
+"""
+
+RETURN = r"""
+findings:
+  description: What is not as it should be.
+  returned: success
+  type: list
+  elements: dict
+  sample:
+    - name: silo
+      problem: "Xen runs in SILO mode: domains can reach dom0, but not each other, so a backend in a domU serves nobody"
+      remedy: Add xsm=dummy to Xen's command line
+  contains:
+    name:
+      description:
+        - Kind of finding.
+        - One of V(device_not_assigned), V(domain_missing), V(not_initialised), V(wrong_order), V(not_named),
+          V(silo), V(console), V(dom0_memory).
+      type: str
+    problem:
+      description: What is wrong.
+      type: str
+    remedy:
+      description: What to do about it.
+      type: str
+domains:
+  description: All domains that run, by their number; the name is empty when XenStore has none.
+  returned: success
+  type: list
+  elements: dict
+  sample: [{domid: 1, name: net-dd, memory: 256, vcpus: 1}]
+"""
+
+import typing as t
+from dataclasses import asdict
+
+from ansible_collections.xen.driver_domains.plugins.module_utils._dom0less import findings
+from ansible_collections.xen.driver_domains.plugins.module_utils._module import Plan, run_module
+from ansible_collections.xen.driver_domains.plugins.module_utils._xenstore import XenStore
+from ansible_collections.xen.driver_domains.plugins.module_utils._xl import Xl, require_dom0
+
+
+def prepare(parameters: dict[str, t.Any], check_mode: bool) -> Plan:
+    """Read what Xen and XenStore say."""
+    require_dom0()
+    xl = Xl()
+    domains, known = xl.list(), XenStore().domains()
+    found = findings(parameters["names"], domains, known, xl.dmesg(), xl.info().get("xen_commandline", ""))
+    listed = [{"domid": d.domid, "name": known.get(d.domid, ""), "memory": d.memory, "vcpus": d.vcpus} for d in domains]
+    return Plan(results={"findings": [asdict(finding) for finding in found], "domains": listed})
+
+
+def main() -> None:
+    """Run the module."""
+    run_module({"names": {"type": "list", "elements": "str", "required": True}}, prepare)
+
+
+if __name__ == "__main__":
+    main()

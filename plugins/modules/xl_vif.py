@@ -1,0 +1,136 @@
+#!/usr/bin/python
+# Copyright (c) 2026, the xen.driver_domains authors
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: xl_vif
+version_added: 0.1.0
+short_description: Virtual network interfaces of domains that already run
+description:
+  - Attaches virtual network interfaces (vifs) to running domains, detaches them, and waits until they are connected.
+  - A vif is known by its MAC address. One whose backend was restarted, or that is closed, or on another bridge, is made anew.
+  - For domains that Xen itself started (dom0less), which have no definition that M(xen.driver_domains.xl_domain) could change, and for
+    dom0. Of other domains, a vif attached here is gone when they are started again.
+author:
+  - The xen.driver_domains authors (@xen-driver-domains)
+extends_documentation_fragment:
+  - xen.driver_domains.attributes
+options:
+  vifs:
+    description: The vifs. Others are left alone.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      domain:
+        description: Name of the domain that has the vif. V(Domain-0) is dom0.
+        type: str
+        required: true
+      state:
+        description: Whether it has it.
+        type: str
+        choices: [present, absent]
+        default: present
+      mac:
+        description: MAC address. By default one that is derived from the domain's name and the vif's place among its vifs in the list.
+        type: str
+      backend:
+        description: Name of the domain that serves it; dom0 by default.
+        type: str
+      bridge:
+        description: Bridge in the backend domain that it becomes a port of.
+        type: str
+      type:
+        description: See C(xl-network-configuration(5\)).
+        type: str
+        choices: [vif, ioemu]
+      model:
+        description: See C(xl-network-configuration(5\)).
+        type: str
+      script:
+        description: Hotplug script; runs in the backend domain.
+        type: str
+      ip:
+        description: Address that the hotplug script is told.
+        type: str
+      vifname:
+        description: Name of the interface in the backend domain.
+        type: str
+      rate:
+        description: Limit of the outgoing rate, for example V(10MB/s).
+        type: str
+      mtu:
+        description: MTU of the interface.
+        type: int
+      trusted:
+        description: Whether the frontend trusts its backend.
+        type: bool
+  timeout:
+    description: Seconds to wait until each vif is connected.
+    type: int
+    default: 60
+"""
+
+EXAMPLES = r"""
+- name: Connect two domains that Xen started at boot
+  xen.driver_domains.xl_vif:
+    vifs:
+      - {domain: web1, backend: net-dd, bridge: xenbr0}
+      - {domain: web2, backend: net-dd, bridge: xenbr0, mac: "00:16:3e:00:00:12"}
+"""
+
+RETURN = r"""
+vifs:
+  description: The vifs, in the order of the option.
+  returned: success, not in check mode
+  type: list
+  elements: dict
+  sample:
+    - {domain: web1, mac: "00:16:3e:5b:0c:01", present: true, connected: true, devid: 0, backend: net-dd, backend_id: 1, bridge: xenbr0}
+actions:
+  description: What was done, or would be done in check mode.
+  returned: always
+  type: list
+  elements: str
+  sample: ["attach vif 00:16:3e:5b:0c:01 of web1 to net-dd"]
+"""
+
+import typing as t
+
+from ansible_collections.xen.driver_domains.plugins.module_utils._module import Plan, run_module
+from ansible_collections.xen.driver_domains.plugins.module_utils._vif_plan import VifPlanner, wanted_vifs
+from ansible_collections.xen.driver_domains.plugins.module_utils._xenstore import XenStore
+from ansible_collections.xen.driver_domains.plugins.module_utils._xl import Xl, require_dom0
+
+
+def prepare(parameters: dict[str, t.Any], check_mode: bool) -> Plan:
+    """Read XenStore and plan what attaches and detaches."""
+    wanted = wanted_vifs(parameters["vifs"])
+    require_dom0()
+    return VifPlanner(Xl(), XenStore(), parameters["timeout"]).plan(wanted)
+
+
+def main() -> None:
+    """Run the module."""
+    vif: dict[str, t.Any] = {
+        "domain": {"type": "str", "required": True},
+        "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+        **{name: {"type": "str"} for name in ("mac", "backend", "bridge", "model", "script", "ip", "vifname", "rate")},
+        "type": {"type": "str", "choices": ["vif", "ioemu"]},
+        "mtu": {"type": "int"},
+        "trusted": {"type": "bool"},
+    }
+    run_module(
+        {
+            "vifs": {"type": "list", "elements": "dict", "required": True, "options": vif},
+            "timeout": {"type": "int", "default": 60},
+        },
+        prepare,
+    )
+
+
+if __name__ == "__main__":
+    main()

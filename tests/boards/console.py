@@ -1,0 +1,90 @@
+# Copyright (c) 2026, the xen.driver_domains authors
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A serial console that a program talks to: wait for a text, send a line."""
+
+from __future__ import annotations
+
+import re
+import select
+import socket
+import time
+from pathlib import Path
+
+
+class ConsoleError(Exception):
+    """The awaited text did not come; the message has the end of what came."""
+
+
+class Console:
+    """One serial port of an emulated board, behind a Unix socket."""
+
+    def __init__(self, path: Path) -> None:
+        self.text = ""
+        #: Up to where a wait has already looked.
+        self.position = 0
+        self._socket = socket.socket(socket.AF_UNIX)
+        end = time.monotonic() + 10
+        while True:
+            try:
+                self._socket.connect(str(path))
+                break
+            except OSError:
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.05)
+
+    def close(self) -> None:
+        """Hang up."""
+        self._socket.close()
+
+    def send(self, text: str) -> None:
+        """Type something; a newline sends it."""
+        self._socket.sendall(text.encode())
+
+    def wait(self, pattern: str, timeout: float) -> re.Match[str]:
+        """Return the first match of a regular expression behind the last one.
+
+        :raises ConsoleError: none came within I(timeout) seconds.
+        """
+        end = time.monotonic() + timeout
+        while True:
+            match = re.compile(pattern, re.MULTILINE).search(self.text, self.position)
+            if match:
+                self.position = match.end()
+                return match
+            left = end - time.monotonic()
+            if left <= 0 or not self._read(left):
+                raise ConsoleError(f"{pattern!r} did not come within {timeout:.0f} s; the end of the console:\n{self.text[-3000:]}")
+
+    def wait_all(self, timeout: float, *patterns: str) -> None:
+        """Wait until each of these has come, from the start on and in any order.
+
+        :raises ConsoleError: one did not come within I(timeout) seconds.
+        """
+        end = time.monotonic() + timeout
+        for pattern in patterns:
+            self.position = 0
+            self.wait(pattern, max(1.0, end - time.monotonic()))
+
+    def run(self, command: str, prompt: str, timeout: float) -> str:
+        """Type a command at a prompt and return what it printed."""
+        start = self.position
+        self.send(command + "\n")
+        self.wait(prompt, timeout)
+        return self.text[start : self.position]
+
+    def drain(self) -> None:
+        """Take in what has come."""
+        while select.select([self._socket], [], [], 0)[0] and self._read(0):
+            pass
+
+    def _read(self, timeout: float) -> bool:
+        """Read what comes; tell whether the other side is still there."""
+        if select.select([self._socket], [], [], min(timeout, 1))[0]:
+            data = self._socket.recv(65536)
+            if not data:
+                return False
+            self.text += data.decode("utf-8", "replace").replace("\r", "")
+        return True

@@ -1,0 +1,105 @@
+# Copyright (c) 2026, the xen.driver_domains authors
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""An emulated board that runs in the foreground of a test."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from .console import Console
+from .parts import Parts
+
+PROMPT = r"^(=>|U-Boot>) $"
+#: Where a script is loaded to; the board's memory begins below.
+SCRIPT_ADDRESS = {"virt": 0x40200000, "raspi4b": 0x2400000}
+MEMORY_MIB = 2048
+
+
+@dataclass
+class Machine:
+    """A running board and its serial ports."""
+
+    consoles: list[Console]
+    process: subprocess.Popen[bytes]
+
+    @property
+    def console(self) -> Console:
+        """The first serial port."""
+        return self.consoles[0]
+
+    def uboot_prompt(self) -> None:
+        """Stop U-Boot before it boots by itself."""
+        self.console.wait("Hit any key", 60)
+        self.console.send("\n")
+        self.console.wait(PROMPT, 20)
+
+    def source(self, script: str = "boot.scr") -> None:
+        """Let U-Boot load a script by TFTP and run it."""
+        address = f"{SCRIPT_ADDRESS['virt']:#x}"
+        self.console.send(f"setenv autoload no; dhcp; tftpb {address} {script}; source {address}\n")
+
+
+def virt_args(processors: int = 2, memory: int = MEMORY_MIB) -> list[str]:
+    """QEMU's virt machine, as its device tree describes it."""
+    machine = "virt,virtualization=on,gic-version=2"
+    return ["-machine", machine, "-cpu", "cortex-a57", "-smp", str(processors), "-m", str(memory)]
+
+
+def virt_tree(parts: Parts, target: Path) -> None:
+    """Write the device tree of the virt machine; U-Boot gets the same from QEMU."""
+    args = virt_args()
+    args[1] += f",dumpdtb={target}"
+    subprocess.run(parts.qemu(*args, "-display", "none", "-bios", parts.u_boot("qemu_arm64")), check=True, capture_output=True)
+
+
+@contextlib.contextmanager
+def virt(parts: Parts, tftp: Path, *, disk: Path | None = None, ssh_port: int | None = None, log: Path | None = None) -> Iterator[Machine]:
+    """Run QEMU's virt machine with U-Boot, a network card behind which a directory is served by TFTP, and perhaps a disk."""
+    forward = f",hostfwd=tcp:127.0.0.1:{ssh_port}-:22" if ssh_port else ""
+    args = [*virt_args(), "-bios", str(parts.u_boot("qemu_arm64"))]
+    args += ["-netdev", f"user,id=net0,tftp={tftp}{forward}", "-device", "virtio-net-device,netdev=net0,mac=52:54:00:aa:00:01"]
+    if disk:
+        args += ["-drive", f"file={disk},if=none,id=disk0,format=raw,cache=unsafe", "-device", "virtio-blk-device,drive=disk0"]
+    with _running(parts, args, 1, log) as machine:
+        yield machine
+
+
+@contextlib.contextmanager
+def raspi4b(parts: Parts, card: Path, *, log: Path | None = None) -> Iterator[Machine]:
+    """Run a Raspberry Pi 4 with U-Boot and an SD card. The second serial port is the auxiliary UART."""
+    args = ["-machine", "raspi4b", "-smp", "4", "-m", "2048", "-kernel", str(parts.u_boot("rpi_4"))]
+    args += ["-dtb", str(card.with_suffix(".dtb")), "-drive", f"file={card},if=sd,format=raw,cache=unsafe"]
+    with _running(parts, args, 2, log) as machine:
+        yield machine
+
+
+@contextlib.contextmanager
+def _running(parts: Parts, args: list[str], ports: int, log: Path | None) -> Iterator[Machine]:
+    # Sockets have short paths; the directory of a test does not.
+    directory = Path(tempfile.mkdtemp(prefix="board-"))
+    for number in range(ports):
+        logfile = f",logfile={log}-{number}" if log else ""
+        args += ["-chardev", f"socket,id=serial{number},path={directory}/{number},server=on,wait=off{logfile}"]
+        args += ["-serial", f"chardev:serial{number}"]
+    # With a thread for each emulated processor, Xen's domains hang now and then while they start.
+    args += ["-accel", "tcg,thread=single"]
+    command = parts.qemu("-nodefaults", "-no-user-config", "-display", "none", *args)
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
+    consoles: list[Console] = []
+    try:
+        consoles += [Console(directory / str(number)) for number in range(ports)]
+        yield Machine(consoles, process)
+    finally:
+        for console in consoles:
+            console.close()
+        process.kill()
+        process.wait()
+        shutil.rmtree(directory)

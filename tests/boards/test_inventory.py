@@ -1,0 +1,180 @@
+# Copyright (c) 2026, the xen.driver_domains authors
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""From an inventory to a running board: its playbook, U-Boot, Xen, dom0 on a disk, and a driver domain that serves another domain."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from testbed.checks import any_free_port
+from testbed.ssh import Ssh
+
+from . import machine
+from .parts import XEN_VERSION, Parts
+
+ROOT = Path(__file__).resolve().parents[2]
+RTC = Path(__file__).with_name("pl031.dts")
+NETWORK = "10.9.0"
+#: The initramfs of an image of profile debian has drivers for PV disks alone.
+VIRTIO = """\
+#!/bin/sh
+[ "$1" = prereqs ] && exit 0
+. /usr/share/initramfs-tools/hook-functions
+manual_add_modules virtio_blk virtio_net virtio_mmio virtio_pci ext4
+"""
+
+
+def playbook(name: Path, inventory: Path, timeout: float, **variables: Any) -> str:
+    """Run a playbook; it must succeed."""
+    extra = [part for key, value in variables.items() for part in ("-e", f"{key}={value}")]
+    command = ["ansible-playbook", "-i", str(inventory), *extra, str(name)]
+    finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=timeout, check=False)
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    return finished.stdout
+
+
+@pytest.fixture(scope="session")
+def key(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An SSH key that stays the same, so that dom0's image does too."""
+    directory = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "xen-driver-domains"
+    path = directory / "board-key"
+    if not path.exists():
+        directory.mkdir(parents=True, exist_ok=True)
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "board", "-f", path], check=True)
+    return path
+
+
+@pytest.fixture(scope="session")
+def dom0(key: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Kernel, ramdisk and disk of a dom0 with Xen's tools, Python and SSH."""
+    directory = tmp_path_factory.mktemp("dom0")
+    image = {
+        "name": "dom0",
+        "profile": "debian",
+        "size": "3G",
+        "packages": [f"xen-utils-{XEN_VERSION}", "python3-minimal", "busybox"],
+        "authorized_keys": [key.with_suffix(".pub").read_text()],
+        "files": [{"path": "/etc/initramfs-tools/hooks/virtio", "content": VIRTIO, "mode": "0755"}],
+    }
+    variables = {
+        "ansible_connection": "local",
+        "ansible_python_interpreter": sys.executable,
+        "guest_image_suite": "trixie",
+        "guest_image_architecture": "arm64",
+        "guest_image_xen_version": XEN_VERSION,
+        "guest_image_dir": "~/.cache/xen-driver-domains/images",
+        "guest_image_timeout": 3600,
+        "guest_image_images": [image],
+    }
+    tasks = [
+        {"ansible.builtin.import_role": {"name": "xen.driver_domains.guest_image"}},
+        {"ansible.builtin.copy": {"content": "{{ guest_image_result.dom0 | to_json }}", "dest": f"{directory}/result", "mode": "0644"}},
+    ]
+    play = directory / "play.yml"
+    play.write_text(yaml.safe_dump([{"hosts": "all", "gather_facts": False, "tasks": tasks}]))
+    inventory = directory / "inventory.yml"
+    inventory.write_text(yaml.safe_dump({"all": {"hosts": {"localhost": variables}}}))
+    playbook(play, inventory, 3900)
+    result = yaml.safe_load((directory / "result").read_text())
+    return {part: os.path.expanduser(result[part]) for part in ("kernel", "ramdisk", "disk")}
+
+
+@pytest.fixture
+def inventory(tmp_path: Path, board_parts: Parts, virt_tree: Path, dom0: dict[str, str], key: Path) -> Path:
+    """A board with a driver domain that owns a device and serves a guest."""
+    partial = tmp_path / "pl031.dtb"
+    partial.write_bytes(board_parts.run("usr/bin/dtc", "-q", "-I", "dts", "-O", "dtb", RTC))
+    image = {"backends": ["vif"]}
+    domain = "console=ttyAMA0 boot=xendd"
+    board = {
+        "ansible_host": "127.0.0.1",
+        "ansible_port": any_free_port(),
+        "ansible_user": "root",
+        "ansible_ssh_private_key_file": str(key),
+        "ansible_ssh_common_args": "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null",
+        "ansible_python_interpreter": "/usr/bin/python3",
+        "imagebuilder_preset": "qemu-virt",
+        "imagebuilder_dir": str(tmp_path / "tftp"),
+        "imagebuilder_xen": str(board_parts.xen),
+        "imagebuilder_device_tree": str(virt_tree),
+        "imagebuilder_dom0": {
+            "kernel": dom0["kernel"],
+            "ramdisk": dom0["ramdisk"],
+            "memory": 768,
+            "cmdline": "console=hvc0 root=/dev/vda rw net.ifnames=0 xendd.address=eth0,dhcp systemd.show_status=0",
+        },
+        "imagebuilder_domus": [
+            {
+                "name": "net-dd",
+                "image": image,
+                "memory": 256,
+                "passthrough_dtb": str(partial),
+                "passthrough_paths": ["/pl031@9010000"],
+                "cmdline": f"{domain} xendd.backend=1 xendd.bridge=xenbr0 xendd.address=xenbr0,{NETWORK}.1/24",
+            },
+            {"name": "guest", "image": image, "memory": 192, "cmdline": f"{domain} xendd.address=eth0,{NETWORK}.2/24"},
+        ],
+        "board_vifs": [
+            {"domain": "guest", "backend": "net-dd", "bridge": "xenbr0"},
+            {"domain": "Domain-0", "backend": "net-dd", "bridge": "xenbr0"},
+        ],
+        "guest_image_dir": "~/.cache/xen-driver-domains/images",
+    }
+    server = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+    path = tmp_path / "inventory.yml"
+    path.write_text(yaml.safe_dump({"boards": {"hosts": {"virt1": board}}, "ungrouped": {"hosts": {"localhost": server}}}))
+    return path
+
+
+@pytest.fixture
+def booted(inventory: Path, board_parts: Parts, dom0: dict[str, str], key: Path, tmp_path: Path) -> Iterator[tuple[machine.Machine, Ssh]]:
+    """The board after its playbook ran and U-Boot took the script; dom0 answers."""
+    playbook(ROOT / "playbooks/board.yml", inventory, 3600)
+    assert "changed=0" in playbook(ROOT / "playbooks/board.yml", inventory, 300)
+    disk = tmp_path / "disk.img"
+    subprocess.run(["cp", "--sparse=always", dom0["disk"], disk], check=True)
+    port = yaml.safe_load(inventory.read_text())["boards"]["hosts"]["virt1"]["ansible_port"]
+    private = tmp_path / "key"
+    shutil.copy(key, private)
+    private.chmod(0o600)
+    ssh = Ssh(port, private, Path(f"/tmp/board-ssh-{port}"))
+    with machine.virt(board_parts, tmp_path / "tftp", disk=disk, ssh_port=port, log=tmp_path / "serial") as board:
+        board.uboot_prompt()
+        board.source()
+        board.console.wait("Xen version 4", 90)
+        end = time.monotonic() + 400
+        while not ssh.answers():
+            assert time.monotonic() < end, board.console.text[-3000:]
+            board.console.drain()
+            time.sleep(1)
+        try:
+            yield board, ssh
+        finally:
+            ssh.disconnect()
+
+
+def test_from_inventory_to_running_system(booted: tuple[machine.Machine, Ssh], inventory: Path) -> None:
+    board, ssh = booted
+    # Its driver is bound, and dom0 has no such device.
+    board.console.wait_all(60, r"DOM1: .*rtc-pl031 9010000.rtc: registered as rtc0")
+    assert ssh.check("ls /sys/class/rtc") == ""
+    running = ROOT / "playbooks/board_running.yml"
+    playbook(running, inventory, 600)
+    assert re.search(r"net-dd\s+1 .*\n.*guest\s+2 ", ssh.check("xl list"))
+    assert "changed=0" in playbook(running, inventory, 600)
+    # From dom0 through the driver domain's bridge to the guest; neither is at the other's end of a vif.
+    ssh.check(f"ip address add {NETWORK}.3/24 dev eth1 && ip link set eth1 up")
+    ssh.check(f"ping -c 3 -W 10 {NETWORK}.2", timeout=120)
+    assert "changed=0" in playbook(ROOT / "playbooks/board.yml", inventory, 300)

@@ -1,0 +1,73 @@
+# Copyright (c) 2026, the xen.driver_domains authors
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The Raspberry Pi 4, with Debian's own device tree: U-Boot from an SD card, dom0, and a domain that owns the UART."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from . import card, guests, machine
+from .parts import Parts
+
+UART = Path(__file__).resolve().parents[2] / "examples/raspberry-pi-4/uart0.dts"
+#: All that share registers and interrupt with uart0, so that dom0 gets none of them.
+PATHS = [f"/soc/serial@7e201{offset}" for offset in ("000", "400", "600", "800", "a00")]
+OWNER = (
+    guests.INIT.rpartition("exec")[0]
+    + """\
+stty -F /dev/ttyAMA1 115200 2>/dev/null
+echo "this domain owns the UART" >/dev/ttyAMA1
+grep uart /proc/interrupts
+exec setsid cttyhack sh
+"""
+)
+
+
+def test_a_domain_owns_the_uart(board_parts: Parts, tmp_path: Path, run_module: Callable[..., dict[str, Any]]) -> None:
+    files = tmp_path / "card"
+    files.mkdir()
+    card.emulated_tree(board_parts, files / "pi4.dtb")
+    shutil.copy(board_parts.xen, files / "xen")
+    shutil.copy(board_parts.kernel, files / "vmlinuz")
+    (files / "dom0.cpio.gz").write_bytes(guests.ramdisk(board_parts.busybox, guests.INIT))
+    (files / "domu.cpio.gz").write_bytes(guests.ramdisk(board_parts.busybox, OWNER))
+    (files / "uart0.dtb").write_bytes(board_parts.run("usr/bin/dtc", "-q", "-I", "dts", "-O", "dtb", UART))
+    made = run_module(
+        "uboot_script",
+        directory=str(files),
+        load_command="sd",
+        memory_start="0x0",
+        memory_end="0x20000000",
+        ram=2048,
+        device_tree="pi4.dtb",
+        xen="xen",
+        xen_cmdline="console=dtuart dtuart=/soc/serial@7e215040 bootscrub=0 xsm=dummy",
+        dom0={"kernel": "vmlinuz", "ramdisk": "dom0.cpio.gz", "memory": 512, "cmdline": "console=hvc0 earlycon=xenboot clk_ignore_unused"},
+        domus=[
+            {
+                "name": "uart-dd",
+                "kernel": "vmlinuz",
+                "ramdisk": "domu.cpio.gz",
+                "memory": 256,
+                "passthrough_dtb": "uart0.dtb",
+                "passthrough_paths": PATHS,
+            }
+        ],
+    )
+    assert made["domids"] == {"dom0": 0, "uart-dd": 1}
+    image = tmp_path / "sd.img"
+    shutil.copy(files / "pi4.dtb", image.with_suffix(".dtb"))
+    card.write_card(board_parts, files, image)
+    with machine.raspi4b(board_parts, image, log=tmp_path / "serial") as board:
+        uart, auxiliary = board.consoles
+        auxiliary.wait("Xen version 4", 120)
+        uart.wait("this domain owns the UART", 300)
+        auxiliary.wait_all(200, r"^guest: console=hvc0", r"DOM1: guest: console=ttyAMA0", r"DOM1: .*fe201000.serial: ttyAMA\d at MMIO")
+        assert "Failed to assign" not in auxiliary.text
+        assert "fe201000.serial" not in re.sub(r"^.*DOM1:.*$", "", auxiliary.text, flags=re.MULTILINE)
