@@ -25,10 +25,13 @@ def check_devices(board: Board, devices: t.Sequence[Device]) -> None:
     """
     if not devices:
         raise InvalidInput("devices is empty", rule="at least one device is given away")
+    if board.gic is None:
+        raise InvalidInput(f"The board of {board.tree.source} has no GIC", rule="Xen and Microkit hand on interrupts of a GICv2 or GICv3")
     for index, device in enumerate(devices):
         node = device.node
-        if any(is_gic(part) for part in node.subtree()):
-            raise InvalidInput(f"{device.path} is, or holds, the interrupt controller of the board", rule="the hypervisor drives the GIC")
+        if any(is_gic(part) for part in (*node.subtree(), *node.ancestors())):
+            problem = f"{device.path} is, holds or is a part of the interrupt controller of the board"
+            raise InvalidInput(problem, rule="the hypervisor drives the GIC")
         if device.windows:
             raise InvalidInput(
                 f"{device.path} is a PCI host bridge",

@@ -75,6 +75,7 @@ class Need:
     name: str
     #: The node that has the property.
     consumer: Node
+    #: None without a problem: the place of an optional entry is left empty.
     provider: Node | None
     args: tuple[int, ...] = ()
     problem: str = ""
@@ -95,9 +96,10 @@ def _read(tree: DeviceTree, node: Node, name: str, rule: _Rule) -> t.Iterator[Ne
     labels = node.strings(rule.names) if rule.names else []
     while at < len(cells):
         phandle, at = cells[at], at + 1
-        # A phandle of 0 leaves the place of an optional entry empty.
-        if phandle:
-            label = labels[index] if index < len(labels) else ""
+        label = labels[index] if index < len(labels) else ""
+        if not phandle:
+            yield Need(rule.kind, name, index, label, node, None)
+        else:
             provider = tree.by_phandle.get(phandle)
             if provider is None:
                 yield Need(rule.kind, name, index, label, node, None, problem=f"{name} refers to phandle {phandle:#x}, which no node has")
@@ -113,7 +115,12 @@ def _read(tree: DeviceTree, node: Node, name: str, rule: _Rule) -> t.Iterator[Ne
 def needs(tree: DeviceTree, device: Node) -> list[Need]:
     """Return what a device and the nodes below it refer to outside of themselves, and references that lead nowhere."""
     inside = {id(node) for node in device.subtree()}
-    return [need for node in device.subtree() for need in references(tree, node) if id(need.provider) not in inside]
+    return [
+        need
+        for node in device.subtree()
+        for need in references(tree, node)
+        if id(need.provider) not in inside and (need.provider or need.problem)
+    ]
 
 
 def reach(need: Need, given: t.Iterable[Node]) -> str:

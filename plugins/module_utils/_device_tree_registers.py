@@ -91,7 +91,7 @@ def windows(node: Node) -> list[Span]:
         return []
     spans = []
     for _unused, parent, size in _ranges(node):
-        address, _unused = _translate(node.parent, parent, size)
+        address = _translate(node.parent, parent, size)[0]
         if address is not None and size:
             spans.append(Span(address, address + size))
     return spans

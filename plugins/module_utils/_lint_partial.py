@@ -14,7 +14,7 @@ from ._device_tree import DeviceTree, Node
 from ._device_tree_device import Board
 from ._device_tree_interrupts import interrupts
 from ._device_tree_needs import references
-from ._device_tree_registers import PAGE, Span, without
+from ._device_tree_registers import PAGE, Span, pages, without
 from ._findings import WARNING, Finding
 
 _GIC_FOR_XL = 65000
@@ -90,9 +90,9 @@ class _Partial:
                     else f"Remove {need.property}, or copy the provider into the tree"
                 )
                 yield self._say(node, rule, need.problem, fix)
-        clocks = [need for need in found if need.property == "clocks" and not need.problem]
+        clocks = [need for need in found if need.property == "clocks"]
         names = node.strings("clock-names")
-        if "clock-names" in node.properties and len(names) != len(clocks) and not any(need.problem for need in found):
+        if "clock-names" in node.properties and (not names or len(names) > len(clocks)):
             problem = f"{len(names)} clock-names and {len(clocks)} clocks: the driver does not find its clocks"
             yield self._say(node, "missing-clock", problem, "A fixed-clock in /passthrough for each name")
 
@@ -140,8 +140,9 @@ class _Partial:
             )
             return
         device = self.board.device(host)
-        given_here = [span for other, span in self.mapped]
-        holes = [hole for span in device.pages for hole in without(span, given_here)]
+        given_here = [span for _other, span in self._all_given()]
+        own = pages(entry.span for entry in device.registers if entry.span)
+        holes = [hole for span in own for hole in without(span, given_here)]
         if holes:
             where = ", ".join(map(str, holes))
             yield self._say(
@@ -171,13 +172,25 @@ class _Partial:
                     yield self._say(node, "shared-interrupt", f"{other.path} raises interrupt {number}, too", fix, WARNING)
         yield from self._interrupts(node, host)
 
+    def _all_given(self) -> t.Iterator[tuple[Node, Span]]:
+        """Yield what all of the tree gives, node by node."""
+        for node in self.tree.nodes:
+            parent = node.parent or self.tree.root
+            width, size_width = parent.address_cells, parent.size_cells
+            cells, step = node.cells("xen,reg"), 2 * width + size_width
+            for at in range(0, len(cells) - step + 1, step):
+                machine = _join(cells[at : at + width])
+                yield node, Span(machine, machine + _join(cells[at + width : at + width + size_width]))
+
     def _is_given(self, host: Node) -> bool:
         return any(node.text("xen,path") == host.path for node in self.tree.nodes)
 
     def _interrupts(self, node: Node, host: Node) -> t.Iterator[Finding]:
         cells = node.cells("interrupts")
         here = {(kind, line): flags & 0xF for kind, line, flags in zip(cells[::3], cells[1::3], cells[2::3])}
-        lines = [line for line in interrupts(self.board.tree, host) if line.number is not None and line.kind == "spi"]
+        # Those of Amlogic's GPIO controller are in a property that Xen does not look at.
+        passed_on = "amlogic,channel-interrupts" not in host.properties
+        lines = [line for line in interrupts(self.board.tree, host) if line.number is not None and line.kind == "spi" and passed_on]
         there = {(0, (line.number or 0) - 32): line.specifier[2] & 0xF for line in lines}
         for key, flags in there.items():
             wanted = f"interrupts = <0 {key[1]} {flags}>;"

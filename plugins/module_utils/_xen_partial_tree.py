@@ -269,7 +269,7 @@ class _Builder:
         by_property.pop("iommus", None)
         dropped = {"iommus", *by_property}
         for name, found in by_property.items():
-            reached = [GIVEN if id(need.provider) in self.copied else reach(need, self.given) for need in found]
+            reached = [GIVEN if id(need.provider) in self.copied or _is_empty(need) else reach(need, self.given) for need in found]
             if name == "clocks":
                 copy.set_cells(name, *(cell for need, how in zip(found, reached) for cell in self._clock(need, how, request)))
             elif all(how == GIVEN for how in reached):
@@ -281,10 +281,10 @@ class _Builder:
         return dropped
 
     def _reference(self, need: Need) -> list[int]:
-        return [self._phandle(need.provider), *need.args] if need.provider else []
+        return [self._phandle(need.provider), *need.args] if need.provider else [0]
 
     def _clock(self, need: Need, how: str, request: Request) -> list[int]:
-        if how == GIVEN and need.provider is not None and not is_virtual(need.provider):
+        if _is_empty(need) or (how == GIVEN and need.provider is not None and not is_virtual(need.provider)):
             return self._reference(need)
         rate = request.clock_rates.get(need.name) or request.clock_rates.get(str(need.index))
         if not rate and need.provider is not None:
@@ -312,6 +312,11 @@ class _Builder:
     def _next_phandle(self) -> int:
         self.next_phandle += 1
         return self.next_phandle - 1
+
+
+def _is_empty(need: Need) -> bool:
+    """Whether it only keeps the place of an optional entry."""
+    return need.provider is None and not need.problem
 
 
 def _unit_name(node: Node, address: int | None, parent: Node) -> str:

@@ -110,7 +110,7 @@ def test_what_is_missing(host: Host) -> None:
     ("devices", "options", "message"),
     [
         ([], {}, "devices is empty"),
-        (["arm,gic-400"], {}, "the interrupt controller"),
+        (["arm,gic-400"], {}, "the interrupt controller of the board"),
         (["test,rtc"], {"memory_address": "0x3f000000", "memory_size": "0x2000000"}, "is not memory of the board"),
         (["test,rtc"], {"memory_address": "0xfe000000", "memory_size": "0x400000", "one_to_one": False}, "overlaps 'rtc_fe300000'"),
         (["test,rtc"], {"memory_address": "0x20000010"}, "not made of whole pages"),

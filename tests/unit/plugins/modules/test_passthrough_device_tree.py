@@ -206,7 +206,7 @@ def test_the_layout_is_the_boards_with_a_direct_map(host: Host) -> None:
         ([{"node": "serial0", "clock_rates": {"uartclk": "fast"}}], "'fast' is not the rate"),
         ([{"node": "serial0", "clock_rates": {"uartclk": True}}], "True is not the rate"),
         ([{"node": "ethernet0", "mac": "dc:a6"}], "'dc:a6' is not a MAC address"),
-        (["arm,gic-400"], "the interrupt controller of the board"),
+        (["arm,gic-400"], "the interrupt controller of the board.*hypervisor drives"),
         (["/soc/pcie@7e610000"], "PCI host bridge"),
         (["/osc"], "no registers and no interrupts"),
         (["/soc/i2c@7e630000/chip@50"], "give away the controller of that bus"),
@@ -224,6 +224,19 @@ def test_a_file_that_is_no_device_tree_is_replaced(host: Host) -> None:
     plan = host.plan("test,rtc")
     assert "is not a device tree blob" in plan.diffs[0]["before"]
     assert 'compatible = "test,rtc"' in plan.diffs[0]["after"]
+
+
+def test_a_board_without_gic(tmp_path: Path) -> None:
+    content = board()
+    del content["interrupt-controller@ff841000"]
+    with pytest.raises(InvalidInput, match="has no GIC"):
+        Host(tmp_path, content).plan("test,rtc")
+
+
+def test_an_empty_place_among_the_clocks_stays_empty(tmp_path: Path) -> None:
+    content = board(dev={"reg": [0x7E400000, 4], "clocks": [2, 0, 2], "clock-names": ["a", "b", "c"]})
+    clocks = node(Host(tmp_path, content).made("/soc/dev"), "/passthrough/dev@fe400000").cells("clocks")
+    assert (bool(clocks[0]), clocks[1], clocks[2]) == (True, 0, clocks[0])
 
 
 def test_lost_interrupts_and_other_views_of_memory(tmp_path: Path) -> None:
