@@ -19,7 +19,7 @@ from ansible_collections.xen.driver_domains.plugins.modules import passthrough_d
 
 from ..module_utils.fake_device_tree import Tree, board, build
 
-ALL = passthrough_device_tree.FORCE
+ALL = tuple(passthrough_device_tree.FORCE)
 RATES = {"uartclk": 48000000}
 
 
