@@ -34,6 +34,7 @@ def plan_store(directory: str, sources: t.Mapping[str, str]) -> Plan:
     :raises InvalidInput: a source can not be read.
     """
     plan = Plan()
+    sources = {key: os.path.expanduser(path) for key, path in sources.items()}
     names = {key: _stored_name(path) for key, path in sources.items()}
     for path, name in sorted({path: names[key] for key, path in sources.items()}.items(), key=lambda item: item[1]):
         target = os.path.join(directory, name)

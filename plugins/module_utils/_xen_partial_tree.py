@@ -182,12 +182,11 @@ class _Builder:
         return bus
 
     def _aliases(self, root: Node) -> None:
-        names = {
-            name: self.copies[id(node)]
-            for name, node in self.tree.aliases.items()
-            # An alias would take the name of the guest's console away, ttyAMA0.
-            if id(node) in self.copies and not name.startswith("serial")
-        }
+        names = {name: self.copies[id(node)] for name, node in self.tree.aliases.items() if id(node) in self.copies}
+        names = {name: node for name, node in names.items() if not name.startswith("serial")}
+        # ttyAMA0 is the guest's own console. Without an alias, whichever is found first would take that name.
+        serial = [self.copies[id(node)] for node in self.given if node.name.startswith("serial")]
+        names.update({f"serial{number}": node for number, node in enumerate(serial, 1)})
         if names:
             aliases = Node("aliases", root)
             for name, node in sorted(names.items()):

@@ -19,7 +19,7 @@ _START = 1 << 20
 #: What QEMU 10 does not have of a Raspberry Pi 4, by the start of the nodes' names.
 _MISSING = (
     r"pcie@|ethernet@7d58|hdmi|interrupt-controller@7ef00100|v3d|gpu|vc4|hvs|pixelvalve|txp|dsi|csi|vec|rng@|clock@7ef00000"
-    r"|avs-monitor|watchdog"
+    r"|avs-monitor|watchdog|i2c@7ef0"
 )
 
 

@@ -92,7 +92,7 @@ def _running(parts: Parts, args: list[str], ports: int, log: Path | None) -> Ite
     # With a thread for each emulated processor, Xen's domains hang now and then while they start.
     args += ["-accel", "tcg,thread=single"]
     command = parts.qemu("-nodefaults", "-no-user-config", "-display", "none", *args)
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
     consoles: list[Console] = []
     try:
         consoles += [Console(directory / str(number)) for number in range(ports)]

@@ -26,6 +26,7 @@ from .parts import XEN_VERSION, Parts
 
 ROOT = Path(__file__).resolve().parents[2]
 RTC = Path(__file__).with_name("pl031.dts")
+IMAGES = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "xen-driver-domains" / "images"
 NETWORK = "10.9.0"
 #: The initramfs of an image of profile debian has drivers for PV disks alone.
 VIRTIO = """\
@@ -48,10 +49,9 @@ def playbook(name: Path, inventory: Path, timeout: float, **variables: Any) -> s
 @pytest.fixture(scope="session")
 def key(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An SSH key that stays the same, so that dom0's image does too."""
-    directory = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "xen-driver-domains"
-    path = directory / "board-key"
+    path = IMAGES.with_name("board-key")
     if not path.exists():
-        directory.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "board", "-f", path], check=True)
     return path
 
@@ -74,7 +74,7 @@ def dom0(key: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "guest_image_suite": "trixie",
         "guest_image_architecture": "arm64",
         "guest_image_xen_version": XEN_VERSION,
-        "guest_image_dir": "~/.cache/xen-driver-domains/images",
+        "guest_image_dir": str(IMAGES),
         "guest_image_timeout": 3600,
         "guest_image_images": [image],
     }
@@ -88,7 +88,7 @@ def dom0(key: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     inventory.write_text(yaml.safe_dump({"all": {"hosts": {"localhost": variables}}}))
     playbook(play, inventory, 3900)
     result = yaml.safe_load((directory / "result").read_text())
-    return {part: os.path.expanduser(result[part]) for part in ("kernel", "ramdisk", "disk")}
+    return {part: result[part] for part in ("kernel", "ramdisk", "disk")}
 
 
 @pytest.fixture
@@ -130,7 +130,7 @@ def inventory(tmp_path: Path, board_parts: Parts, virt_tree: Path, dom0: dict[st
             {"domain": "guest", "backend": "net-dd", "bridge": "xenbr0"},
             {"domain": "Domain-0", "backend": "net-dd", "bridge": "xenbr0"},
         ],
-        "guest_image_dir": "~/.cache/xen-driver-domains/images",
+        "guest_image_dir": str(IMAGES),
     }
     server = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
     path = tmp_path / "inventory.yml"

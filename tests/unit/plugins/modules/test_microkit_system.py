@@ -19,7 +19,7 @@ from ansible_collections.xen.driver_domains.plugins.modules import microkit_syst
 
 from ..module_utils.fake_device_tree import board, build
 
-ALL = list(microkit_system.GUARDS)
+ALL = tuple(microkit_system.GUARDS)
 
 
 class Host:
