@@ -26,6 +26,13 @@ def quit_machine(socket: Path) -> None:
     _session(socket, lambda client: client.execute("quit"))
 
 
+def plug(socket: Path, device: str) -> None:
+    """Add a device, given as to QEMU's option -device."""
+    driver, *properties = device.split(",")
+    arguments: dict[str, object] = {"driver": driver, **dict(entry.split("=", 1) for entry in properties)}
+    _session(socket, lambda client: client.execute("device_add", arguments))
+
+
 def save_snapshot(socket: Path, name: str) -> None:
     """Save the machine's memory, devices and disk; a snapshot of that name is replaced."""
 
