@@ -18,30 +18,30 @@ _GRACE = 120
 _PAUSE = 5
 
 
-class ActionModule(ActionBase):  # type: ignore[misc]
+class ActionModule(ActionBase):
     """Runs the module, and then its state V(confirmed) over a new connection."""
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         """Run the module, and see that the host is still reached."""
         super().run(tmp, task_vars)
-        seconds = int(self._task.args.get("confirm_timeout") or 0)
+        given = str(self._task.args.get("confirm_timeout") or 0)
+        # What is no number, the module refuses.
+        seconds = int(given) if given.isdecimal() else 0
         end = time.monotonic() + seconds + _GRACE
         try:
-            result = self._execute_module(task_vars=task_vars)
+            result = dict(self._execute_module(task_vars=task_vars))
         except AnsibleConnectionFailure:
             if not seconds:
                 raise
-            result = {"failed": True, "changed": True}
-        if not seconds or self._task.check_mode or (result.get("failed") and "msg" in result) or not result.get("unconfirmed", True):
-            return dict(result)
-        if result.get("failed") or "unconfirmed" in result:
-            confirmation = self._confirm(end, task_vars)
-            if confirmation.get("failed"):
-                problem = "The devices were taken, and nobody could confirm over a fresh connection that the host is still reached"
-                return {**result, "failed": True, "changed": True, "msg": f"{problem}. {confirmation['msg']}"}
-            result["devices"] = confirmation["devices"]
-            result["failed"] = False
-        return dict(result)
+            # Taking a device cut the connection: what became of it, the confirmation tells.
+            result = {"unconfirmed": True}
+        if self._task.check_mode or result.get("failed") or not result.get("unconfirmed"):
+            return result
+        confirmation = self._confirm(end, task_vars)
+        if confirmation.get("failed"):
+            problem = "The devices were taken, but a fresh connection could not confirm in time that the host is still reached"
+            return {**result, "failed": True, "changed": True, "msg": f"{problem}. {confirmation.get('msg', '')}"}
+        return {**result, "changed": True, "devices": confirmation["devices"]}
 
     def _confirm(self, end: float, task_vars: dict[str, t.Any] | None) -> dict[str, t.Any]:
         """Confirm as soon as the host is reached, also when that is only because it gave the devices back."""

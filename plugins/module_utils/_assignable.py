@@ -99,7 +99,7 @@ class Pool:
             if not device.pciback:
                 plan.refusals += guards.check(device, f"{name} ({device.bdf})", to_take)
                 if not device.reset_methods:
-                    plan.warnings.append(f"The kernel knows no way to reset {name} ({device.bdf}): each guest finds it as the last one left it")
+                    plan.warnings.append(f"The kernel can not reset {name} ({device.bdf}): each guest finds it as the last one left it")
                 plan.add(
                     f"give {device.bdf} to pciback as {name}",
                     partial(self._take, name, device),

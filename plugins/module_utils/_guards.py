@@ -91,7 +91,8 @@ class Guards:
         if device.bridge:
             below = [str(other.bdf) for other in self._devices if device.slot and other.slot.startswith(f"{device.slot}/")]
             reasons.append(("bridge", "is a bridge" + (f": taking it takes {', '.join(below)} below it" if below else "")))
-        siblings = ", ".join(f"{other.bdf} (driver {other.driver})" for other in self._siblings(device) if other not in taking)
+        together = {other.bdf for other in taking}
+        siblings = ", ".join(f"{other.bdf} (driver {other.driver})" for other in self._siblings(device) if other.bdf not in together)
         if siblings:
             reasons.append(("siblings", f"can not be told by the IOMMU from {siblings} behind the same PCI bridge"))
         if device.virtual_functions:
@@ -120,7 +121,7 @@ class Guards:
         """SSH connections into this host: the interfaces that have their local addresses, and those that their answers leave by."""
         for local, peer in self._ssh_connections():
             owners = [link["ifname"] for link in self._links if any(a.get("local") == local for a in link.get("addr_info", ()))]
-            ways = {name: f"{local} on " for name in owners}
+            ways = dict.fromkeys(owners, f"{local} on ")
             # Rules may send the answers another way than the main table says: only the kernel knows.
             for route in self._ip("route", "get", peer, "from", local):
                 ways.setdefault(route.get("dev", ""), f"the route from {local} to it: ")

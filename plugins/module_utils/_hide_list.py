@@ -38,7 +38,7 @@ def parse(text: str) -> tuple[str, ...]:
         if not found:
             raise InvalidInput(
                 f"The list of hidden devices {text!r} can not be read from {text[position:]!r} on",
-                rule="it is (DDDD:BB:SS.F)(BB:SS.F)..., hexadecimal, * for any function or any device; one bad item disables the whole list",
+                rule="it is (DDDD:BB:SS.F)(BB:SS.F)..., hexadecimal, * for any function or device; one bad item disables all",
             )
         domain, bus, device, function, _any, every = found.groups()
         place = "*.*" if every else f"{int(device, 16):02x}.{function or '*'}"

@@ -13,8 +13,8 @@ description:
   - Makes Xen the default entry of GRUB, sets options of Xen and of dom0's kernel, and has C(xen-pciback) take devices before
     any driver does.
   - Writes files of its own only (C(zz-xen-driver-domains.cfg) in C(/etc/default/grub.d), C(xen-driver-domains.conf) in
-    C(/etc/modprobe.d) and C(/etc/modules-load.d)) and runs C(update-grub) and C(update-initramfs) when they changed. Options that others wrote stay; where both set the same
-    option, these win.
+    C(/etc/modprobe.d) and C(/etc/modules-load.d)) and runs C(update-grub) and C(update-initramfs) when they changed. Options that
+    others wrote stay; where both set the same option, these win.
   - The guard rails of M(xen.driver_domains.xl_pci_assignable) hold for devices that are hidden at boot, too.
   - Only one list of hidden devices can be in force. What others hide, in GRUB's options or in modprobe.d, is taken into it.
   - Never reboots. RV(reboot_required) tells whether the running system lacks an option.

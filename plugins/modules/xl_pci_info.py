@@ -229,6 +229,8 @@ def prepare(parameters: dict[str, t.Any], check_mode: bool) -> Plan:
         chosen = [(device.xl_name or (device.record.name if device.record else ""), device) for device in present]
     guards = Guards(present, runner)
     lines, pages = shared_interrupts(present, host.sysfs), shared_pages(present, host.sysfs)
+    # What one asks for is meant to be taken together.
+    together = [device for _name, device in chosen] if requests else []
     complete = with_kernel_modules([device for _name, device in chosen], runner)
     return Plan(
         results={
@@ -238,7 +240,7 @@ def prepare(parameters: dict[str, t.Any], check_mode: bool) -> Plan:
                     **device.as_dict(name),
                     "interrupt_shared_with": lines[str(device.bdf)],
                     "page_shared_with": pages[str(device.bdf)],
-                    "guards": [{"guard": refusal.guard, "reason": refusal.reason} for refusal in guards.check(device, taking=complete)],
+                    "guards": [{"guard": refusal.guard, "reason": refusal.reason} for refusal in guards.check(device, taking=together)],
                 }
                 for (name, _device), device in zip(chosen, complete)
             ],

@@ -17,9 +17,10 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._assignable imp
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import CommandFailed, NotOnThisHost
 from ansible_collections.xen.driver_domains.plugins.module_utils._guards import Guards
 from ansible_collections.xen.driver_domains.plugins.module_utils._module import Plan
-from ansible_collections.xen.driver_domains.plugins.module_utils._pci import PciDevice, PciHost, Records
+from ansible_collections.xen.driver_domains.plugins.module_utils._pci import PciDevice, PciHost, Record, Records
 from ansible_collections.xen.driver_domains.plugins.module_utils._pci_match import parse_requests
 from ansible_collections.xen.driver_domains.plugins.module_utils._runner import Result
+from ansible_collections.xen.driver_domains.plugins.module_utils._safety_net import GIVE_BACK, SafetyNet
 
 #: The modules that the fake kernel has, by the start of a modalias.
 MODULES = {"pci:v00008086d000010D3": ["e1000e"], "pci:v00008086d0000100E": ["e1000"], "pci:v00001AF4d00001041": ["virtio_pci"]}
@@ -31,7 +32,10 @@ class FakeMachine:
     def __init__(self, root: Path) -> None:
         self.sys = root / "sys"
         self.proc = root / "proc"
-        self.records = Records(str(root / "records"))
+        self.root = root
+        #: Called before every change with what is about to be done; a test that raises from it kills the run there.
+        self.step: t.Callable[[str], None] = lambda what: None
+        self.records = FakeRecords(self, str(root / "records"))
         self.addresses: dict[str, list[str]] = {}
         self.permanent_macs: dict[str, str] = {}
         self._sockets: list[tuple[str, int, str, int, str, int]] = []
@@ -43,6 +47,12 @@ class FakeMachine:
         (self.sys / "class/net/bonding_masters").write_text("\n")
         (self.sys / "bus/pci/drivers_probe").write_text("")
         self._write(self.proc / "self/mountinfo", "")
+        self.boot_id = "boot-1"
+        #: What the kernel answers for routes: default ones by family, the way from an address to a peer, kinds of interfaces.
+        self.default_routes: dict[str, list[dict[str, t.Any]]] = {"-4": [], "-6": []}
+        self.ways: dict[tuple[str, str], str] = {}
+        self.kinds: dict[str, str] = {}
+        self.pools: dict[str, list[str]] = {}
 
     # PCI
 
@@ -58,8 +68,12 @@ class FakeMachine:
         boot_vga: str = "",
         header_type: int = 0,
         dead: bool = False,
+        express: bool | None = None,
+        virtual_of: str = "",
+        irq: int = 0,
+        bars: t.Sequence[tuple[int, int]] = (),
     ) -> Path:
-        """Add a function to the root bus, or below another function."""
+        """Add a function to the root bus, or below another function; behind a port it is PCI Express unless told otherwise."""
         parent = self.device(below) if below else self.sys / f"devices/pci{bdf[:4]}:00"
         directory = parent / bdf
         vendor, device = ids.split(":")
@@ -77,6 +91,12 @@ class FakeMachine:
             "driver_override": "(null)\n",
             "reset_method": "flr bus\n",
         }
+        files["irq"] = f"{irq}\n"
+        files["resource"] = "".join(f"0x{start:016x} 0x{start + size - 1:016x} 0x0000000000040200\n" for start, size in bars) + (
+            "0x0000000000000000 0x0000000000000000 0x0000000000000000\n" * 7
+        )
+        if bool(below) if express is None else express:
+            files["max_link_speed"] = "2.5 GT/s PCIe\n"
         if boot_vga:
             files["boot_vga"] = f"{boot_vga}\n"
         for name, text in files.items():
@@ -84,6 +104,12 @@ class FakeMachine:
         config = bytearray(64)
         config[:4] = struct.pack("<HH", int(vendor, 16), int(device, 16))
         config[0x0E] = header_type | 0x80
+        if virtual_of:
+            # The ids of a virtual function read as ones.
+            config[:4] = b"\xff" * 4
+            (directory / "physfn").symlink_to(f"../{virtual_of}")
+            physical = self.device(virtual_of)
+            (physical / f"virtfn{len(list(physical.glob('virtfn*')))}").symlink_to(f"../{bdf}")
         (directory / "config").write_bytes(b"\xff" * 64 if dead else bytes(config))
         (self.sys / "bus/pci/devices" / bdf).symlink_to(os.path.relpath(directory, self.sys / "bus/pci/devices"))
         if driver:
@@ -101,7 +127,22 @@ class FakeMachine:
         directory.mkdir(exist_ok=True)
         if driver == "pciback" and not (directory / "slots").exists():
             (directory / "slots").write_text("")
+            (directory / "permissive").write_text("")
         return directory
+
+    @property
+    def slots(self) -> list[str]:
+        """The list of pciback; what is in there twice, is there twice."""
+        return (self.driver_directory("pciback") / "slots").read_text().split()
+
+    @slots.setter
+    def slots(self, bdfs: t.Sequence[str]) -> None:
+        (self.driver_directory("pciback") / "slots").write_text("".join(f"{bdf}\n" for bdf in bdfs))
+
+    def driver(self, bdf: str) -> str:
+        """Return the driver of a function."""
+        link = self.device(bdf) / "driver"
+        return link.resolve().name if link.is_symlink() else ""
 
     def bind(self, bdf: str, driver: str) -> None:
         """Let a driver take a function: its interfaces go with the old one, and come with its own one."""
@@ -120,20 +161,25 @@ class FakeMachine:
                     self._netdev(self.device(bdf) / "net" / name, name, mac)
 
     def hold(self, bdf: str) -> None:
-        """Let pciback take a function."""
+        """Let pciback take a function, as at boot."""
+        self.slots = [*self.slots, bdf]
         self.bind(bdf, "pciback")
-        (self.driver_directory("pciback") / "slots").write_text(f"{bdf}\n")
 
     def release(self, bdf: str) -> None:
         """Let pciback release a function, which has no driver then."""
         self.bind(bdf, "")
-        (self.driver_directory("pciback") / "slots").write_text("")
+        self.slots = [slot for slot in self.slots if slot != bdf]
 
     def probe(self, bdf: str) -> None:
-        """Do what the kernel does for drivers_probe."""
-        override = (self.device(bdf) / "driver_override").read_text().strip()
-        if override in ("", "(null)") and not (self.device(bdf) / "driver").exists() and bdf in self._drivers:
-            self.bind(bdf, self._drivers[bdf])
+        """Do what the kernel does for drivers_probe; pciback takes what is in its list."""
+        if self.driver(bdf):
+            return
+        override = (self.device(bdf) / "driver_override").read_text().strip().replace("(null)", "")
+        driver = override or self._drivers.get(bdf, "")
+        if (self.sys / "bus/pci/drivers/pciback").exists() and (override == "pciback" or (bdf in self.slots and not override)):
+            driver = "pciback"
+        if driver == "pciback" or driver == self._drivers.get(bdf):
+            self.bind(bdf, driver)
 
     # Network
 
@@ -185,22 +231,17 @@ class FakeMachine:
             ]
             self._write(self.proc / "net" / name, "\n".join(["  sl  local_address rem_address   st ...", *lines, ""]))
 
-    def default_route(self, interface: str, *, ipv6: bool = False, flags: int = 3) -> None:
-        """Set the default route; its siblings are a local network and the unreachable route of every host."""
-        if ipv6:
-            zero = "0" * 32
-            text = (
-                f"{zero} 00 {zero} 00 fe800000000000000000000000000001 00000400 00000001 00000000 {flags:08x} {interface}\n"
-                f"{zero} 00 {zero} 00 {zero} ffffffff 00000001 00000000 00200200       lo\n"
-            )
-            self._write(self.proc / "net/ipv6_route", text)
-            return
-        text = (
-            "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n"
-            f"{interface}\t00000000\t0100A8C0\t{flags:04X}\t0\t0\t0\t00000000\t0\t0\t0\n"
-            "other0\t0000A8C0\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\n"
-        )
-        self._write(self.proc / "net/route", text)
+    def default_route(self, *interfaces: str, ipv6: bool = False, kind: str = "", table: str = "main") -> None:
+        """Set a default route, over several interfaces at once if so wanted; IPv6's unreachable one is there on every host."""
+        route: dict[str, t.Any] = {"dst": "default", "flags": [], "table": table}
+        if len(interfaces) == 1:
+            route.update(dev=interfaces[0], gateway="192.0.2.1")
+        else:
+            route["nexthops"] = [{"dev": interface, "gateway": "192.0.2.1", "flags": []} for interface in interfaces]
+        if kind:
+            route["type"] = kind
+        unreachable = {"type": "unreachable", "dst": "default", "dev": "lo", "metric": 4294967295, "flags": []}
+        self.default_routes["-6" if ipv6 else "-4"] += [route, unreachable] if ipv6 else [route]
 
     # Disks
 
@@ -229,35 +270,72 @@ class FakeMachine:
         """Use swap space."""
         self._write(self.proc / "swaps", f"Filename\tType\tSize\tUsed\tPriority\n{path}  {kind}\t1000\t0\t-2\n")
 
+    @property
+    def boot_id(self) -> str:
+        """What tells this boot from others."""
+        return (self.proc / "sys/kernel/random/boot_id").read_text().strip()
+
+    @boot_id.setter
+    def boot_id(self, value: str) -> None:
+        self._write(self.proc / "sys/kernel/random/boot_id", f"{value}\n")
+
     @staticmethod
     def _write(path: Path, text: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
 
 
+class FakeRecords(Records):
+    """Records that tell before they change."""
+
+    def __init__(self, machine: FakeMachine, directory: str) -> None:
+        super().__init__(directory)
+        self._machine = machine
+
+    def save(self, record: Record) -> None:
+        self._machine.step(f"save the record of {record.bdf}")
+        super().save(record)
+
+    def forget(self, record: Record) -> None:
+        self._machine.step(f"remove the record of {record.bdf}")
+        super().forget(record)
+
+
 class FakeStore:
     """The keys of XenStore that libxl keeps for PCI devices."""
 
-    def __init__(self) -> None:
+    def __init__(self, machine: FakeMachine) -> None:
+        self._machine = machine
         self.values: dict[str, str] = {}
         self.running: dict[int, str] = {0: "Domain-0"}
+        self.reads = 0
+        self.writes = 0
 
     def read_texts(self, paths: t.Iterable[str]) -> dict[str, str | None]:
+        self.reads += 1
         return {path: self.values.get(path) for path in paths}
 
     def domains(self) -> dict[int, str]:
         return self.running
+
+    def rm(self, path: str) -> None:
+        self._machine.step(f"remove {path}")
+        self.writes += 1
+        self.values = {key: value for key, value in self.values.items() if key != path and not key.startswith(f"{path}/")}
 
 
 class FakeKernelHost(PciHost):
     """The host as the code sees it, on a kernel that reacts to what is written to sysfs; I(calls) counts that."""
 
     def __init__(self, machine: FakeMachine, store: FakeStore | None, calls: list[tuple[str, ...]]) -> None:
-        super().__init__(str(machine.sys), machine.records, store, lambda name: machine.permanent_macs.get(name, ""))
+        macs = machine.permanent_macs
+        super().__init__(str(machine.sys), machine.records, store, lambda name: macs.get(name, ""), str(machine.proc))
         self._machine = machine
         self._calls = calls
 
     def _write(self, path: str, text: str) -> None:
+        self._machine.step(f"write {text.strip()} to {os.path.relpath(path, self.sysfs)}")
+        slots = self._machine.slots if "/pciback/" in path else []
         super()._write(path, text)
         self._calls.append(("write", os.path.relpath(path, self.sysfs), text))
         if path.endswith("/drivers_probe"):
@@ -265,7 +343,7 @@ class FakeKernelHost(PciHost):
         elif path.endswith("/pciback/unbind"):
             self._machine.bind(text, "")
         elif path.endswith("/pciback/remove_slot"):
-            (Path(path).parent / "slots").write_text("")
+            self._machine.slots = [slot for slot in slots if slot != text]
 
 
 class FakeXen:
@@ -273,13 +351,12 @@ class FakeXen:
 
     def __init__(self, machine: FakeMachine) -> None:
         self.machine = machine
-        self.store = FakeStore()
+        self.store = FakeStore(machine)
         self.calls: list[tuple[str, ...]] = []
         self.questions: list[tuple[str, ...]] = []
         self.virt_caps = "pv pv_directio"
-        #: BDFs that Xen has in quarantine, and the drivers that xl has recorded.
+        #: BDFs that Xen has in quarantine.
         self.quarantine: set[str] = set()
-        self.driver_paths: dict[str, str] = {}
         self.quarantine_fails = False
         self.bind_fails = False
         self.remove_fails = False
@@ -288,18 +365,24 @@ class FakeXen:
         self.modprobe = True
         self.under_xen = True
         self.environment: dict[str, str] = {}
+        #: The devices that the armed timer gives back.
+        self.timer: list[str] = []
+        self.firing = False
 
     # What the code calls as a runner
 
     def run(self, argv: t.Sequence[str], *, check: bool = True, **_options: t.Any) -> Result:
         words = tuple(argv)
-        if words[0] == "ip":
+        if words[0] in ("ip", "zpool"):
             self.questions.append(words)
-            links = [
-                {"ifname": name, "addr_info": [{"local": address} for address in addresses]}
-                for name, addresses in self.machine.addresses.items()
-            ]
-            return Result(words, 0, json.dumps(links), "")
+            return Result(words, 0, self._zpool(words) if words[0] == "zpool" else json.dumps(self._ip(*words[2:])), "")
+        if words[:2] == ("systemctl", "is-active"):
+            return Result(words, 0 if self.firing else 3, "", "")
+        if words[0] in ("systemctl", "systemd-run"):
+            self.machine.step(" ".join(words[:2]))
+            self.calls.append(words)
+            self.timer = list(words[words.index(GIVE_BACK) + 4 :]) if words[0] == "systemd-run" else []
+            return Result(words, 0, "", "")
         assert words[0] == "modprobe", words
         if not self.modprobe:
             raise NotOnThisHost("The program 'modprobe' is not installed on this host")
@@ -307,10 +390,33 @@ class FakeXen:
             self.questions.append(words)
             lines = [name for word in words[4:] for name in self._modules(word)]
             return Result(words, 1, "".join(f"{line}\n" for line in lines), "")
+        self.machine.step(" ".join(words))
         self.calls.append(words)
         if words[-1] == "xen-pciback":
             self.machine.driver_directory("pciback")
         return Result(words, 0, "", "")
+
+    def _ip(self, *words: str) -> list[dict[str, t.Any]]:
+        machine = self.machine
+        if words[-2:] == ("address", "show"):
+            names = sorted({*machine.addresses, *machine.kinds})
+            return [
+                {
+                    "ifname": name,
+                    "addr_info": [{"local": address} for address in machine.addresses.get(name, ())],
+                    **({"linkinfo": {"info_kind": machine.kinds[name]}} if name in machine.kinds else {}),
+                }
+                for name in names
+            ]
+        if words[:2] == ("route", "get"):
+            way = machine.ways.get((words[4], words[2]))
+            return [{"dst": words[2], "from": words[4], "dev": way, "flags": []}] if way else []
+        assert words[1:] == ("route", "show", "table", "all", "default"), words
+        return machine.default_routes[words[0]]
+
+    def _zpool(self, words: tuple[str, ...]) -> str:
+        disks = self.machine.pools.get(words[-1], [])
+        return f"{words[-1]}\t9G\t1G\n" + "".join(f"\t/dev/{disk}\t9G\t1G\n" for disk in disks)
 
     @staticmethod
     def _modules(word: str) -> list[str]:
@@ -318,7 +424,7 @@ class FakeXen:
             return [word.replace("-", "_")]
         return next((modules for start, modules in MODULES.items() if word.startswith(start)), [])
 
-    # What the code calls as xl
+    # What the code calls as xl: the steps of libxl_pci.c, in their order
 
     def info(self) -> dict[str, str]:
         self.questions.append(("xl", "info"))
@@ -326,45 +432,101 @@ class FakeXen:
 
     def pci_assignable_add(self, bdf: str, name: str | None = None) -> None:
         self.calls.append(("pci-assignable-add", bdf, name or ""))
-        key = self._key(bdf)
-        link = self.machine.device(bdf) / "driver"
-        if not link.is_symlink() or link.resolve().name != "pciback":
-            if link.is_symlink():
-                self.driver_paths[bdf] = link.resolve().name
-            if self.bind_fails:
+        key, step, values = self._key(bdf), self.machine.step, self.store.values
+        driver = self.machine.driver(bdf)
+        if driver != "pciback":
+            if driver:
+                step(f"xl unbinds {bdf}")
                 self.machine.bind(bdf, "")
+                step(f"xl records the driver of {bdf}")
+                values[f"{key}/driver_path"] = f"/sys/bus/pci/drivers/{driver}"
+            if bdf not in self.machine.slots:
+                step(f"xl adds the slot {bdf}")
+                self.machine.slots = [*self.machine.slots, bdf]
+            if self.bind_fails:
                 raise _failed("libxl: error: Couldn't bind device to pciback!")
             if self.forgets_to_bind:
+                self.machine.bind(bdf, driver)
                 return
-            self.machine.hold(bdf)
+            step(f"xl binds {bdf} to pciback")
+            self.machine.bind(bdf, "pciback")
             if self.leaves_override:
                 (self.machine.device(bdf) / "driver_override").write_text("pciback\n")
+        step(f"xl names {bdf}")
         if name:
-            self.store.values[f"{key}/name"] = name
+            values[f"{key}/name"] = name
         else:
-            self.store.values.pop(f"{key}/name", None)
+            values.pop(f"{key}/name", None)
         if self.quarantine_fails:
             raise _failed(f"libxl: error: failed to quarantine {bdf}")
+        step(f"xl puts {bdf} into quarantine")
         self.quarantine.add(bdf)
 
     def pci_assignable_remove(self, bdf: str, rebind: bool = True) -> None:
         self.calls.append(("pci-assignable-remove", bdf))
+        key, step, values = self._key(bdf), self.machine.step, self.store.values
         if bdf not in self.quarantine or self.remove_fails:
             raise _failed(f"libxl: error: failed to de-quarantine {bdf}")
+        step(f"xl takes {bdf} out of quarantine")
         self.quarantine.remove(bdf)
-        self.machine.release(bdf)
-        self.store.values.pop(f"{self._key(bdf)}/name", None)
-        driver = self.driver_paths.pop(bdf, "")
+        if self.machine.driver(bdf) == "pciback":
+            step(f"xl unbinds {bdf} from pciback")
+            self.machine.bind(bdf, "")
+            step(f"xl removes the slot {bdf}")
+            self.machine.slots = [slot for slot in self.machine.slots if slot != bdf]
+        driver = values.get(f"{key}/driver_path", "").rpartition("/")[2]
         if driver and rebind:
-            if self.leaves_override:
+            if (self.machine.device(bdf) / "driver_override").read_text().strip() not in ("", "(null)"):
                 raise _failed(f"libxl: error: Couldn't bind device to {driver}")
+            step(f"xl binds {bdf} to {driver}")
             self.machine.bind(bdf, driver)
+            step(f"xl forgets the driver of {bdf}")
+            values.pop(f"{key}/driver_path")
+        step(f"xl forgets the name of {bdf}")
+        values.pop(f"{key}/name", None)
 
     # What tests do with it
 
     def assign(self, bdf: str, domid: int) -> None:
         """Let a domain have a device."""
         self.store.values[f"{self._key(bdf)}/domid"] = str(domid)
+
+    def remembered_driver(self, bdf: str, driver: str) -> None:
+        """Have xl remember another driver of a device, or none."""
+        self.store.values.pop(f"{self._key(bdf)}/driver_path", None)
+        if driver:
+            self.store.values[f"{self._key(bdf)}/driver_path"] = f"/sys/bus/pci/drivers/{driver}"
+
+    def reboot(self, *hidden: str) -> None:
+        """Boot the host again: XenStore, quarantine and timers are gone, pciback has only what is hidden at boot."""
+        for device in self.host().devices():
+            bdf = str(device.bdf)
+            if device.pciback:
+                self.machine.release(bdf)
+        for device in self.host().devices():
+            if not device.driver and str(device.bdf) not in hidden:
+                self.machine.probe(str(device.bdf))
+        for bdf in hidden:
+            self.machine.hold(bdf)
+        self.machine.boot_id += "+"
+        self.store.values.clear()
+        self.quarantine.clear()
+        self.timer = []
+        (self.machine.root / "unconfirmed.json").unlink(missing_ok=True)
+
+    def fire(self) -> None:
+        """Let the timer give the devices back, as its shell script does."""
+        for bdf in self.timer:
+            if self.machine.driver(bdf) == "pciback":
+                self.pci_assignable_remove(bdf)
+            (self.machine.root / f"records/{bdf}.json").unlink(missing_ok=True)
+        self.timer = []
+        (self.machine.root / "unconfirmed.json").unlink(missing_ok=True)
+
+    def net(self) -> SafetyNet:
+        """Return the safety net of this machine."""
+        fake: t.Any = self
+        return SafetyNet(fake, str(self.machine.root / "unconfirmed.json"), str(self.machine.proc), self.machine.records.directory)
 
     def host(self) -> PciHost:
         """Return the host as the code reads it."""
@@ -375,15 +537,22 @@ class FakeXen:
         fake: t.Any = self
         return Guards(devices, fake, str(self.machine.sys), str(self.machine.proc), self.environment)
 
-    def plan(self, state: str, devices: t.Sequence[t.Mapping[str, t.Any]], **options: t.Any) -> Plan:
+    def plan(self, state: str, devices: t.Sequence[t.Mapping[str, t.Any]], confirm_timeout: int = 0, **options: t.Any) -> Plan:
         """Plan as the module does."""
         fake: t.Any = self
-        pool = Pool(self.host(), fake, fake, self.guards, under_xen=self.under_xen, patience=0.0, **options)
-        return pool.plan(state, parse_requests(devices))
+        pool = Pool(self.host(), fake, fake, self.guards, self.net(), under_xen=self.under_xen, patience=0.0, **options)
+        return pool.plan(state, parse_requests(devices), confirm_timeout)
 
-    def apply(self, state: str, devices: t.Sequence[t.Mapping[str, t.Any]], force: t.Sequence[str] = (), **options: t.Any) -> Plan:
+    def apply(
+        self,
+        state: str,
+        devices: t.Sequence[t.Mapping[str, t.Any]],
+        force: t.Sequence[str] = (),
+        confirm_timeout: int = 0,
+        **options: t.Any,
+    ) -> Plan:
         """Plan and apply as the module does."""
-        plan = self.plan(state, devices, **options)
+        plan = self.plan(state, devices, confirm_timeout, **options)
         plan.check_refusals(force)
         for action in plan.actions:
             action.apply()

@@ -47,16 +47,7 @@ def forget_calls(xen: FakeXen) -> FakeXen:
 
 
 def reboot(xen: FakeXen, *hidden: str) -> FakeXen:
-    """Boot the host again: XenStore and quarantine are gone, pciback has only what is hidden at boot."""
-    for device in xen.host().devices():
-        if device.pciback:
-            xen.machine.release(str(device.bdf))
-            xen.machine.probe(str(device.bdf))
-    for bdf in hidden:
-        xen.machine.hold(bdf)
-    xen.store.values.clear()
-    xen.quarantine.clear()
-    xen.driver_paths.clear()
+    xen.reboot(*hidden)
     return forget_calls(xen)
 
 
@@ -97,6 +88,7 @@ class TestPresent:
             "mac": "52:54:00:aa:00:02",
             "ifname": "eth1",
             "driver": "e1000e",
+            "boot": "boot-1",
         }
 
     def test_the_second_run_changes_nothing_and_asks_xl_nothing(self, xen: FakeXen) -> None:
@@ -319,14 +311,14 @@ class TestAbsent:
 
     def test_no_driver_takes_the_device_back(self, xen: FakeXen, monkeypatch: pytest.MonkeyPatch) -> None:
         taken(xen, UPLINK0)
-        xen.driver_paths.clear()
+        xen.remembered_driver(CARD, "")
         monkeypatch.setattr(xen.machine, "probe", lambda bdf: None)
         with pytest.raises(TimedOut, match=f"{CARD} got no driver back; it had e1000e"):
             xen.apply("absent", [UPLINK0])
 
     def test_another_driver_takes_the_device(self, xen: FakeXen, monkeypatch: pytest.MonkeyPatch) -> None:
         taken(xen, UPLINK0)
-        xen.driver_paths[CARD] = "vfio-pci"
+        xen.remembered_driver(CARD, "vfio-pci")
         with pytest.raises(DriverDomainsError, match="is bound to vfio-pci instead of e1000e"):
             xen.apply("absent", [UPLINK0])
 

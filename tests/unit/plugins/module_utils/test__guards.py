@@ -38,7 +38,7 @@ def test_a_plain_server(tmp_path: Path) -> None:
             "default_route": "carries the default route: eth0 -> 0000:00:03.0",
         },
         "0000:00:1c.0": {"bridge": "is a bridge: taking it takes 0000:03:00.0 below it"},
-        "0000:00:1e.0": {"unreadable": "does not answer: its configuration space reads 0xffffffff"},
+        "0000:00:1e.0": {"unreadable": "does not answer: its configuration space reads as ones only"},
         "0000:00:1f.2": {"root_disk": "holds /: sda1 -> 0000:00:1f.2"},
     }
 

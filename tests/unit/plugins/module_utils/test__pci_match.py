@@ -26,7 +26,7 @@ def request(name: str = "uplink0", **match: t.Any) -> dict[str, t.Any]:
 
 
 def chosen(xen: FakeXen, *requests: dict[str, t.Any]) -> list[str]:
-    return [str(device.bdf) for device in choose(parse_requests(requests), xen.host().devices())]
+    return [str(device.bdf) for _name, device in choose(parse_requests(requests), xen.host().devices())]
 
 
 @pytest.mark.parametrize(

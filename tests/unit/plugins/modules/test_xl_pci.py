@@ -33,8 +33,9 @@ def xen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeXen:
         monkeypatch.setattr(module, "Guards", lambda devices, runner: fake.guards(devices))
         monkeypatch.setattr(module, "xen_version", lambda: (4, 17) if fake.under_xen else None)
         monkeypatch.setattr(module, "require_dom0", lambda: _xl.require_dom0(str(fake.machine.sys), str(fake.machine.proc)))
+        monkeypatch.setattr(module, "Xl", lambda runner: fake)
     monkeypatch.setattr(xl_pci_assignable, "require_root", lambda: None)
-    monkeypatch.setattr(xl_pci_assignable, "Xl", lambda runner: fake)
+    monkeypatch.setattr(xl_pci_assignable, "SafetyNet", lambda runner: fake.net())
     hypervisor = fake.machine.sys / "hypervisor/version"
     hypervisor.mkdir(parents=True)
     (hypervisor.parent / "type").write_text("xen\n")
@@ -49,7 +50,7 @@ def without_xen(xen: FakeXen) -> None:
 
 
 def parameters(*devices: dict[str, t.Any], **others: t.Any) -> dict[str, t.Any]:
-    return {"devices": list(devices), "state": "present", "force": [], "timeout": 60, **others}
+    return {"devices": list(devices), "state": "present", "force": [], "confirm_timeout": 0, "timeout": 60, **others}
 
 
 @pytest.mark.parametrize("check_mode", [True, False])
