@@ -40,6 +40,8 @@ class ActionModule(ActionBase):
         confirmation = self._confirm(end, task_vars)
         if confirmation.get("failed"):
             problem = "The devices were taken, but a fresh connection could not confirm in time that the host is still reached"
+            # The devices are not as the module left them.
+            result.pop("devices", None)
             return {**result, "failed": True, "changed": True, "msg": f"{problem}. {confirmation.get('msg', '')}"}
         return {**result, "changed": True, "devices": confirmation["devices"]}
 

@@ -197,7 +197,7 @@ class Pool:
                 )
                 results.append(replace(device, driver=driver, xl_name="", owner_domid=None, owner="").as_dict(name))
                 continue
-            if not device.driver and (driver or claimed):
+            if not device.driver and (device.record or claimed):
                 plan.add(
                     f"give {device.bdf} back to its driver",
                     partial(self._finish_giving_back, device),
@@ -282,11 +282,11 @@ class Pool:
             self._host.clear_claims(device.bdf)
             if self._host.driver(device.bdf) != before:
                 self._rebind(device, before)
+            self._host.clear_xl_memory(device.bdf)
             if device.record:
                 self._host.records.save(device.record)
             else:
                 self._host.records.forget(device.as_record(""))
-            self._host.clear_xl_memory(device.bdf)
         except DriverDomainsError as exc:
             failure.details["undo"] = f"{device.bdf} could not be given back to {before or 'its driver'}: {exc}"
 
@@ -297,11 +297,14 @@ class Pool:
 
     def _give_back(self, device: PciDevice) -> None:
         bdf = str(device.bdf)
-        if device.record and device.record.boot:
-            # From here on it may be out of quarantine.
-            self._host.records.save(replace(device.record, boot=""))
+        settled = device.record is not None and device.record.boot == self._host.boot_id
+        # From here on it may be out of quarantine, and then in nobody's hands: the record tells that this was begun.
+        record = replace(device.record or device.as_record(device.xl_name), boot="")
+        if device.record != record:
+            self._host.records.save(record)
+        device = replace(device, record=record)
         try:
-            if not device.record or device.record.boot != self._host.boot_id:
+            if not settled:
                 # pciback took it at boot, or taking it was cut off: xl can only take out of quarantine what is in there.
                 self._xl.pci_assignable_add(bdf, device.xl_name or None)
             self._xl.pci_assignable_remove(bdf, rebind=True)
@@ -340,7 +343,7 @@ class Pool:
                 f"{device.bdf} was given back but is bound to {driver or 'no driver'}" + (f" instead of {expected}" if expected else ""),
                 remedy="The kernel's reason is in 'dmesg'; /sys/bus/pci/devices/.../driver_override keeps other drivers away",
             )
-        if device.is_network and driver and (device.ifname or not device.record):
+        if device.is_network and driver and (device.ifname or not expected):
             self._wait(
                 lambda: self._host.interface_names(device.bdf),
                 f"{device.bdf} is back at {driver} but its network interface does not appear",

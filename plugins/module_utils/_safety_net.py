@@ -38,11 +38,11 @@ for bdf; do
     timeout 30 xl pci-assignable-remove -r $bdf && break
     timeout 30 xl pci-assignable-add $bdf
   done
-  if [ -e drivers/pciback/$bdf ]; then
-    echo $bdf > drivers/pciback/unbind
-    echo $bdf > drivers/pciback/remove_slot
+  [ ! -e drivers/pciback/$bdf ] || echo $bdf > drivers/pciback/unbind
+  if [ ! -e devices/$bdf/driver ]; then
+    grep -qx $bdf drivers/pciback/slots && echo $bdf > drivers/pciback/remove_slot
+    echo $bdf > drivers_probe
   fi
-  [ -e devices/$bdf/driver ] || echo $bdf > drivers_probe
   [ ! -e devices/$bdf/driver ] || rm -f "$records/$bdf.json"
 done
 rm -f "$state"

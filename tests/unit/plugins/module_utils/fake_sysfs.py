@@ -518,7 +518,12 @@ class FakeXen:
         """Let the timer give the devices back, as its shell script does."""
         for bdf in self.timer:
             if self.machine.driver(bdf) == "pciback":
+                if bdf not in self.quarantine:
+                    self.pci_assignable_add(bdf)
                 self.pci_assignable_remove(bdf)
+            if not self.machine.driver(bdf):
+                self.machine.slots = [slot for slot in self.machine.slots if slot != bdf]
+                self.machine.probe(bdf)
             (self.machine.root / f"records/{bdf}.json").unlink(missing_ok=True)
         self.timer = []
         (self.machine.root / "unconfirmed.json").unlink(missing_ok=True)
