@@ -117,13 +117,18 @@ class BootOptions:
 
 
 def hidden_by_others(root: str = "") -> tuple[tuple[str, ...], list[str]]:
-    """Return what others hide at boot, in GRUB's configuration and in modprobe.d, and warnings about lists that can not be read.
+    """Return what others hide at boot, in files for GRUB and modprobe, and warnings about lists that can not be read.
 
     :param root: directory that stands for / (tests).
     """
-    ours = _hide_list.lists_in((read_text(root + GRUB_FILE) or "").replace('"', " "))
-    xen_lines = re.findall(r"^\s*(?:module2?|xen_module)\s.*$", read_text(root + GRUB_CONFIGURATION) or "", re.MULTILINE)
-    lists = {text for line in xen_lines for text in _hide_list.lists_in(line)} - set(ours)
+    directory = f"{root}/etc/default/grub.d"
+    files = [f"{root}/etc/default/grub", *(f"{directory}/{name}" for name in list_directory(directory) if name.endswith(".cfg"))]
+    lists = set()
+    for path in files:
+        if path != root + GRUB_FILE:
+            # Shell assignments: quotes end an option as blanks do.
+            lines = re.sub(r"^\s*#.*$|[\"']", " ", read_text(path) or "", flags=re.MULTILINE)
+            lists.update(_hide_list.lists_in(lines))
     directory = f"{root}/etc/modprobe.d"
     for name in list_directory(directory):
         for line in (read_text(f"{directory}/{name}") or "").splitlines() if name.endswith(".conf") else ():

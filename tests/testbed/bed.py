@@ -101,8 +101,13 @@ class Bed:
             machine.wait()
 
     def plug(self, device: str) -> None:
-        """Plug a device, in QEMU's own words, into the running machine; snapshots from before do not fit it any more."""
-        qmp.plug(self._running().qmp_socket(), device)
+        """Switch the machine off, plug a device in, in QEMU's own words, and switch it on; older snapshots do not fit it any more."""
+        machine = self._running()
+        with step(f"plugging in {device} and booting", machine.serial_log):
+            machine.ssh().check("sync")
+            machine.ssh().disconnect()
+            qmp.plug(machine.qmp_socket(), device)
+            machine.wait()
 
     def down(self) -> None:
         """End the machine and remove its state."""

@@ -47,7 +47,7 @@ def parser() -> argparse.ArgumentParser:
     snapshot.add_argument("name")
     restore = commands.add_parser("restore", parents=[common], help="put the running machine back to a snapshot")
     restore.add_argument("name", help=f"{FRESH!r}, which is always there, or one that was saved")
-    plug = commands.add_parser("plug", parents=[common], help="plug a device into the running machine")
+    plug = commands.add_parser("plug", parents=[common], help="plug a device into the machine while its power is off, and boot")
     plug.add_argument("device", help="as for QEMU's option -device, such as pcie-pci-bridge,id=moved,bus=port1")
     commands.add_parser("down", parents=[common], help="end the machine and remove its state")
     return top

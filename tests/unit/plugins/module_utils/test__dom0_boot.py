@@ -108,13 +108,17 @@ def test_devices_without_drivers_need_somebody_to_load_pciback(grub: FakeGrub, t
 
 
 @pytest.mark.parametrize("wanted", [OPTIONS, None], ids=["present", "absent"])
-@pytest.mark.parametrize("before", [OPTIONS, None], ids=["was there", "was not there"])
+@pytest.mark.parametrize(
+    "before", [OPTIONS, replace(OPTIONS, hide=("0000:00:09.0",)), None], ids=["was there", "another list", "was not there"]
+)
 def test_a_run_that_was_cut_off_anywhere_is_finished(tmp_path: Path, before: BootOptions | None, wanted: BootOptions | None) -> None:
     for number in range(5):
         root = tmp_path / str(number)
-        grub = FakeGrub(root, grub_configuration("dom0_mem=768M,max:768M dom0_max_vcpus=1", f"quiet {HIDE}"))
+        grub = FakeGrub(root, "")
         if before:
+            grub.result = grub_configuration("dom0_mem=768M,max:768M dom0_max_vcpus=1", f"quiet {before.hide_option}")
             run(before, grub, root)
+        grub.result = grub_configuration("dom0_mem=768M,max:768M dom0_max_vcpus=1", f"quiet {HIDE}")
         for action in plan_boot(wanted, t.cast(t.Any, grub), str(root)).actions[:number]:
             action.apply()
         run(wanted, grub, root)
@@ -122,35 +126,57 @@ def test_a_run_that_was_cut_off_anywhere_is_finished(tmp_path: Path, before: Boo
         if wanted:
             assert (root / "boot/initrd.img-6").read_text() == (root / MODPROBE_FILE[1:]).read_text()
             assert HIDE in grub.configuration.read_text()
+        assert hidden_by_others(str(root)) == ((), [])
         assert run(wanted, grub, root) == []
 
 
 OTHERS = "(0000:00:1f.3)(02:00.*)"
 
 
-@pytest.mark.parametrize("place", ["grub", "modprobe"])
-def test_what_others_hide_stays_hidden(grub: FakeGrub, tmp_path: Path, place: str) -> None:
-    theirs = tmp_path / "etc/modprobe.d/theirs.conf"
-    theirs.parent.mkdir(parents=True)
-    kernel = f"quiet xen-pciback.hide={OTHERS}" if place == "grub" else "quiet"
-    grub.configuration.write_text(grub_configuration("", kernel))
-    if place == "modprobe":
-        theirs.write_text(f"options xen-pciback passthrough=1 hide={OTHERS}\noptions other hide=(00:09.0)\n")
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("etc/default/grub", f'GRUB_CMDLINE_LINUX="quiet xen-pciback.hide={OTHERS}"\n'),
+        ("etc/default/grub.d/theirs.cfg", f"GRUB_CMDLINE_LINUX_XEN_REPLACE='xen_pciback.hide={OTHERS} quiet'\n"),
+        ("etc/modprobe.d/theirs.conf", f"options xen-pciback passthrough=1 hide={OTHERS}\noptions other hide=(00:09.0)\n"),
+    ],
+)
+def test_what_others_hide_stays_hidden(grub: FakeGrub, tmp_path: Path, path: str, text: str) -> None:
+    theirs = tmp_path / path
+    theirs.parent.mkdir(parents=True, exist_ok=True)
+    theirs.write_text(text)
     found, warnings = hidden_by_others(str(tmp_path))
     assert (found, warnings) == (("0000:00:1f.3", "0000:02:00.*"), [])
     options = replace(OPTIONS, hide_of_others=found)
     assert options.hide_option == "xen-pciback.hide=(0000:00:04.0)(0000:00:06.0)(0000:00:1f.3)(0000:02:00.*)"
-    grub.result = grub_configuration("dom0_mem=768M,max:768M dom0_max_vcpus=1", f"{kernel} {options.hide_option}")
+    grub.result = grub_configuration("dom0_mem=768M,max:768M dom0_max_vcpus=1", f"quiet {options.hide_option}")
     run(options, grub, tmp_path)
     # Our own list, which now holds theirs, is not taken for somebody else's.
     assert hidden_by_others(str(tmp_path)) == (found, [])
     assert run(options, grub, tmp_path) == []
-    if place == "modprobe":
-        assert theirs.read_text().startswith("options xen-pciback passthrough=1")
+    assert theirs.read_text() == text
 
 
-def test_a_list_of_others_that_the_kernel_can_not_read_is_warned_about(grub: FakeGrub, tmp_path: Path) -> None:
-    grub.configuration.write_text(grub_configuration("", "xen-pciback.hide=(0b::00.1)"))
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("etc/default/grub", f'# GRUB_CMDLINE_LINUX="xen-pciback.hide={OTHERS}"\n'),
+        ("etc/default/grub.d/theirs.cfg.bak", f'GRUB_CMDLINE_LINUX="xen-pciback.hide={OTHERS}"\n'),
+        ("etc/modprobe.d/theirs.conf", f"# options xen-pciback hide={OTHERS}\n"),
+        ("etc/modprobe.d/theirs.conf.bak", f"options xen-pciback hide={OTHERS}\n"),
+    ],
+)
+def test_what_is_not_in_force_is_not_kept(tmp_path: Path, path: str, text: str) -> None:
+    theirs = tmp_path / path
+    theirs.parent.mkdir(parents=True, exist_ok=True)
+    theirs.write_text(text)
+    assert hidden_by_others(str(tmp_path)) == ((), [])
+
+
+def test_a_list_of_others_that_the_kernel_can_not_read_is_warned_about(tmp_path: Path) -> None:
+    theirs = tmp_path / "etc/default/grub"
+    theirs.parent.mkdir(parents=True)
+    theirs.write_text('GRUB_CMDLINE_LINUX="xen-pciback.hide=(0b::00.1)"\n')
     found, warnings = hidden_by_others(str(tmp_path))
     assert found == ()
     assert "(0b::00.1)" in warnings[0]
