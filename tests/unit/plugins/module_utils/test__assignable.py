@@ -20,7 +20,8 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._errors import 
     TimedOut,
 )
 
-from .fake_sysfs import FakeMachine, FakeXen, plain_server
+from .fake_sysfs import FakeMachine, plain_server
+from .fake_xen import FakeXen
 
 CARD = "0000:00:04.0"
 FAR_CARD = "0000:03:00.0"

@@ -28,7 +28,8 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._dom0_boot impo
 )
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import DriverDomainsError, InvalidInput, NotOnThisHost
 
-from .fake_sysfs import FakeXen, plain_server
+from .fake_sysfs import plain_server
+from .fake_xen import FakeXen
 
 OPTIONS = BootOptions(
     hypervisor=("dom0_mem=768M,max:768M", "dom0_max_vcpus=1"), hide=("0000:00:06.0", "0000:00:04.0"), load_after_pciback=("igb", "e1000e")

@@ -13,7 +13,8 @@ import pytest
 
 from ansible_collections.xen.driver_domains.plugins.module_utils._guards import GUARDS
 
-from .fake_sysfs import FakeMachine, FakeXen, bonded_server, lvm_server, plain_server
+from .fake_sysfs import FakeMachine, bonded_server, lvm_server, plain_server
+from .fake_xen import FakeXen
 
 
 def reasons(xen: FakeXen) -> dict[str, dict[str, str]]:

@@ -23,7 +23,8 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._pci import (
     with_kernel_modules,
 )
 
-from .fake_sysfs import FakeMachine, FakeXen, bonded_server, plain_server
+from .fake_sysfs import FakeMachine, bonded_server, plain_server
+from .fake_xen import FakeXen
 
 RECORD = Record("uplink0", "0000:00:04.0", "8086:10d3", "0000:00/04.0", "52:54:00:aa:00:02", "eth1", "e1000e")
 

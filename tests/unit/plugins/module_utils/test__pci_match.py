@@ -14,7 +14,8 @@ import pytest
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import InvalidInput
 from ansible_collections.xen.driver_domains.plugins.module_utils._pci_match import CLASSES, choose, parse_requests
 
-from .fake_sysfs import FakeXen, plain_server
+from .fake_sysfs import plain_server
+from .fake_xen import FakeXen
 
 CARD = "0000:00:04.0"
 FAR_CARD = "0000:03:00.0"

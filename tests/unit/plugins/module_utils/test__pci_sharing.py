@@ -10,7 +10,8 @@ from pathlib import Path
 
 from ansible_collections.xen.driver_domains.plugins.module_utils._pci_sharing import shared_interrupts, shared_pages
 
-from .fake_sysfs import FakeMachine, FakeXen
+from .fake_sysfs import FakeMachine
+from .fake_xen import FakeXen
 
 
 def machine_with(root: Path) -> FakeXen:

@@ -16,7 +16,8 @@ import pytest
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import DriverDomainsError, Refused
 from ansible_collections.xen.driver_domains.plugins.module_utils._safety_net import GIVE_BACK, UNIT, Probation
 
-from .fake_sysfs import FakeXen, plain_server
+from .fake_sysfs import plain_server
+from .fake_xen import FakeXen
 
 CARD = "0000:00:04.0"
 FAR_CARD = "0000:03:00.0"

@@ -16,7 +16,8 @@ import pytest
 
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import DriverDomainsError
 
-from .fake_sysfs import FakeMachine, FakeXen
+from .fake_sysfs import FakeMachine
+from .fake_xen import FakeXen
 
 CARD = "0000:00:04.0"
 FAR_CARD = "0000:03:00.0"

@@ -16,7 +16,8 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._errors import 
 from ansible_collections.xen.driver_domains.plugins.module_utils._module import Plan
 from ansible_collections.xen.driver_domains.plugins.modules import dom0_boot
 
-from ..module_utils.fake_sysfs import FakeXen, plain_server
+from ..module_utils.fake_sysfs import plain_server
+from ..module_utils.fake_xen import FakeXen
 
 
 @pytest.fixture

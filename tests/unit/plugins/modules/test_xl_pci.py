@@ -19,7 +19,8 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._errors import 
 from ansible_collections.xen.driver_domains.plugins.module_utils._guards import GUARDS
 from ansible_collections.xen.driver_domains.plugins.modules import xl_pci_assignable, xl_pci_info
 
-from ..module_utils.fake_sysfs import FakeXen, plain_server
+from ..module_utils.fake_sysfs import plain_server
+from ..module_utils.fake_xen import FakeXen
 
 UPLINK0 = {"name": "uplink0", "match": {"mac": "52:54:00:aa:00:02"}}
 
