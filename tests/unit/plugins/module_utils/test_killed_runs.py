@@ -42,6 +42,12 @@ class Killed(BaseException):
     """The end of a run: no handler of errors sees it."""
 
 
+@pytest.fixture(autouse=True)
+def no_waiting_for_disks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Power cuts are played here, not suffered."""
+    monkeypatch.setattr("os.fsync", lambda descriptor: None)
+
+
 def kill_at(xen: FakeXen, number: int) -> list[str]:
     """Have the run killed before the step of that number; return where the steps are noted."""
     steps: list[str] = []
