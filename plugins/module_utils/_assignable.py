@@ -197,12 +197,14 @@ class Pool:
                 )
                 results.append(replace(device, driver=driver, xl_name="", owner_domid=None, owner="").as_dict(name))
                 continue
-            if not device.driver and (device.record or claimed):
+            quarantined = device.record is not None and device.record.boot == self._host.boot_id
+            if quarantined or (not device.driver and (device.record or claimed)):
+                # Somebody took it from pciback by hand, and Xen still keeps it from reaching memory; or nobody has it.
                 plan.add(
                     f"give {device.bdf} back to its driver",
-                    partial(self._finish_giving_back, device),
+                    partial(self._give_back if quarantined else self._finish_giving_back, device),
                     subject=str(device.bdf),
-                    before=_state("", device.xl_name),
+                    before=_state(device.driver, device.xl_name),
                     after=_state(driver or "(whichever the kernel chooses)", ""),
                 )
             elif device.record or device.xl_name or claimed:

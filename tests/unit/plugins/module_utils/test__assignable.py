@@ -372,6 +372,22 @@ class TestAbsent:
         assert plan.results["devices"][0]["driver"] == "e1000e"
         assert xen.quarantine == set()
 
+    @pytest.mark.parametrize("driver", ["", "e1000e"], ids=["nobody has it", "its driver has it"])
+    def test_a_device_that_was_taken_from_pciback_by_hand_is_still_in_quarantine(self, xen: FakeXen, driver: str) -> None:
+        taken(xen, UPLINK0)
+        xen.machine.bind(CARD, driver)
+        plan = xen.apply("absent", [UPLINK0])
+        assert [action.description for action in plan.actions] == [f"give {CARD} back to its driver"]
+        assert (xen.quarantine, xen.machine.slots, xen.machine.records.load()) == (set(), [], [])
+        assert plan.results["devices"][0]["driver"] == "e1000e"
+        assert xen.apply("absent", [UPLINK0]).actions == []
+
+    def test_a_device_that_was_given_back_with_xl_alone(self, xen: FakeXen) -> None:
+        taken(xen, UPLINK0)
+        xen.pci_assignable_remove(CARD)
+        assert xen.apply("absent", [UPLINK0]).results["devices"][0]["driver"] == "e1000e"
+        assert xen.machine.records.load() == []
+
     def test_an_override_that_pciback_left_is_cleared(self, xen: FakeXen) -> None:
         xen.leaves_override = True
         taken(xen, UPLINK0)
