@@ -13,7 +13,8 @@ options:
   devices:
     description:
       - The devices, each with a name of its own and what it is known by.
-      - Exactly one device of the host must fit each entry; otherwise the task fails and lists the candidates.
+      - Exactly one device of the host must fit each entry, unless it has O(devices[].match_all=true); otherwise the task fails and
+        lists the candidates.
       - Two entries can not be the same device.
     type: list
     elements: dict
@@ -22,6 +23,12 @@ options:
         description: Name of the device, 1 to 64 letters, digits, V(_), V(.) and V(-).
         type: str
         required: true
+      match_all:
+        description:
+          - Whether the entry stands for every device that fits, one or more.
+          - They are called by O(devices[].name) and a number, V(NAME.0), V(NAME.1) and so on in the order of their addresses.
+        type: bool
+        default: false
       match:
         description:
           - What the device is known by. At least one criterion is needed, and all that are given must hold.
@@ -31,7 +38,7 @@ options:
         suboptions:
           bdf:
             description:
-              - PCI address as V([DDDD:]BB:SS.F). V(*) as function stands for any.
+              - PCI address as V([DDDD:]BB:SS.F). V(*) as function stands for any; with O(devices[].match_all=true), for all.
               - Addresses can move when hardware is added. Prefer O(devices[].match.mac) or O(devices[].match.slot).
             type: str
           vendor_device:
@@ -56,4 +63,36 @@ options:
                 such as V(0000:00/1c.0/00.0). Does not move when other hardware is added.
               - RV(xen.driver_domains.xl_pci_info#module:devices) tells it.
             type: str
+"""
+
+    GUARDS = r"""
+options:
+  force:
+    description:
+      - Guard rails to override, by name. Each one becomes a warning.
+      - V(management_route) the device carries an SSH connection into this host.
+      - V(default_route) the device carries a default route, of any routing table.
+      - V(root_disk) the device holds a file system that the host needs, or swap space.
+      - V(mounted_disk) the device holds another file system that is mounted.
+      - V(boot_vga) the device is the graphics card of the firmware and the console.
+      - V(bridge) the device is a bridge, and everything below it goes with it.
+      - V(siblings) the device is a conventional PCI one, and the IOMMU can not tell it from others behind the same bridge that this
+        host uses.
+      - V(virtual_functions) the device has SR-IOV virtual functions, which vanish with it.
+      - V(in_use) a running domain has the device, or a virtual function of it.
+      - V(unreadable) the device does not answer.
+    type: list
+    elements: str
+    choices:
+      - management_route
+      - default_route
+      - root_disk
+      - mounted_disk
+      - boot_vga
+      - bridge
+      - siblings
+      - virtual_functions
+      - in_use
+      - unreadable
+    default: []
 """

@@ -19,6 +19,7 @@ from ._module import Plan
 from ._pci import PCIBACK, PCIBACK_MODULE, PciDevice, PciHost, with_kernel_modules
 from ._pci_match import Request, choose
 from ._runner import Runner
+from ._safety_net import SafetyNet
 from ._xl import Xl, has_iommu
 
 #: Seconds in which a driver that was given a device back makes itself and its network interface seen.
@@ -43,6 +44,7 @@ class Pool:
         xl: Xl,
         runner: Runner,
         guards: t.Callable[[list[PciDevice]], Guards],
+        net: SafetyNet,
         *,
         under_xen: bool = True,
         names: bool = True,
@@ -52,34 +54,52 @@ class Pool:
         self._xl = xl
         self._runner = runner
         self._make_guards = guards
+        self._net = net
         self._under_xen = under_xen
         self._names = names
         self._patience = patience
 
-    def plan(self, state: str, requests: t.Sequence[Request]) -> Plan:
-        """Plan for one of the states C(present), C(recorded) and C(absent).
+    def plan(self, state: str, requests: t.Sequence[Request], confirm_timeout: int = 0) -> Plan:
+        """Plan for one of the states C(present), C(recorded), C(confirmed) and C(absent).
 
         :raises InvalidInput: a request fits no device or several, or its name is taken.
         :raises NotOnThisHost: a device shall be taken but the machine has no IOMMU.
         """
-        plans = {"present": self._plan_present, "recorded": self._plan_recorded, "absent": self._plan_absent}
         devices = self._host.devices()
-        chosen = with_kernel_modules(choose(requests, devices), self._runner)
+        chosen = choose(requests, devices)
+        complete = with_kernel_modules([device for _name, device in chosen], self._runner)
+        wanted = [(name, device) for (name, _device), device in zip(chosen, complete)]
         plan = Plan()
-        plan.results["devices"] = plans[state](plan, list(zip((request.name for request in requests), chosen)), devices)
+        if state == "present":
+            results = self._plan_present(plan, wanted, devices, confirm_timeout)
+        elif state == "recorded":
+            results = self._plan_recorded(plan, wanted, devices)
+        elif state == "confirmed":
+            results = self._plan_confirmed(plan, wanted)
+        else:
+            results = self._plan_absent(plan, wanted)
+        plan.results["devices"] = results
         if plan.actions:
-            plan.conclude = lambda: {"devices": self._look_again(requests, chosen)}
+            plan.conclude = lambda: {"devices": self._look_again(wanted)}
         return plan
 
-    def _plan_present(self, plan: Plan, wanted: list[tuple[str, PciDevice]], devices: list[PciDevice]) -> list[dict[str, t.Any]]:
-        guards = self._make_guards(devices)
-        if not all(device.pciback for _name, device in wanted):
+    def _plan_present(
+        self, plan: Plan, wanted: list[tuple[str, PciDevice]], devices: list[PciDevice], confirm_timeout: int
+    ) -> list[dict[str, t.Any]]:
+        self._check_names(plan, wanted, devices)
+        to_take = [device for _name, device in wanted if not device.pciback]
+        if to_take:
             self._prepare_host(plan)
+        self._plan_probation(plan, wanted, to_take, confirm_timeout)
+        guards = self._make_guards(devices)
+        boot = self._host.boot_id
         results = []
         for name, device in wanted:
-            self._check_name(name, device, wanted, devices)
+            self._plan_owner(plan, device)
             if not device.pciback:
-                self._refuse(plan, guards, name, device)
+                plan.refusals += guards.check(device, f"{name} ({device.bdf})", to_take)
+                if not device.reset_methods:
+                    plan.warnings.append(f"The kernel can not reset {name} ({device.bdf}): each guest finds it as the last one left it")
                 plan.add(
                     f"give {device.bdf} to pciback as {name}",
                     partial(self._take, name, device),
@@ -87,13 +107,14 @@ class Pool:
                     before=_state(device.driver, ""),
                     after=_state(PCIBACK, name),
                 )
-            elif self._names and device.xl_name != name:
-                if device.owner_domid is not None:
+            elif device.owner_domid is not None:
+                if self._names and device.xl_name != name:
                     plan.warnings.append(
                         f"xl does not know {device.bdf} as {name!r}, and it can not be named while domain {device.owner_domid} has it"
                     )
-                    results.append(device.as_dict(name))
-                    continue
+                results.append(device.as_dict(name))
+                continue
+            elif (self._names and device.xl_name != name) or device.record != replace(device.as_record(name), boot=boot):
                 plan.add(
                     f"name {device.bdf} {name}",
                     partial(self._name, name, device),
@@ -105,12 +126,33 @@ class Pool:
             results.append(taken.as_dict(name))
         return results
 
+    def _plan_probation(self, plan: Plan, wanted: list[tuple[str, PciDevice]], to_take: list[PciDevice], confirm_timeout: int) -> None:
+        """Stretch the safety net before the first device is taken, or take it away where none is wanted any more."""
+        waiting = [str(device.bdf) for _name, device in wanted if str(device.bdf) in self._net.probation().bdfs]
+        if confirm_timeout and (to_take or waiting):
+            bdfs = waiting + [str(device.bdf) for device in to_take]
+            plan.add(f"give {', '.join(bdfs)} back in {confirm_timeout} s unless confirmed", partial(self._net.arm, bdfs, confirm_timeout))
+            plan.results["unconfirmed"] = bdfs
+        elif waiting:
+            plan.add(f"confirm {', '.join(waiting)}", self._net.confirm)
+
+    def _plan_owner(self, plan: Plan, device: PciDevice) -> None:
+        """A domain that ended without detaching leaves its number behind, and xl then believes that the device is taken."""
+        if device.stale_domid:
+            plan.add(
+                f"forget that domain {device.stale_domid}, which is gone, has {device.bdf}",
+                partial(self._host.clear_xl_memory, device.bdf, "domid"),
+                subject=f"/libxl/pci/{device.bdf.xenstore_name}/domid",
+                before=device.stale_domid,
+            )
+
     def _plan_recorded(self, plan: Plan, wanted: list[tuple[str, PciDevice]], devices: list[PciDevice]) -> list[dict[str, t.Any]]:
         guards = self._make_guards(devices)
+        to_take = [device for _name, device in wanted if not device.pciback]
         for name, device in wanted:
             if device.pciback:
                 continue
-            self._refuse(plan, guards, name, device)
+            plan.refusals += guards.check(device, f"{name} ({device.bdf})", to_take)
             record = device.as_record(name)
             if device.record != record:
                 plan.add(
@@ -122,30 +164,57 @@ class Pool:
                 )
         return [device.as_dict(name) for name, device in wanted]
 
-    def _plan_absent(self, plan: Plan, wanted: list[tuple[str, PciDevice]], devices: list[PciDevice]) -> list[dict[str, t.Any]]:
+    def _plan_confirmed(self, plan: Plan, wanted: list[tuple[str, PciDevice]]) -> list[dict[str, t.Any]]:
+        lost = [f"{name} ({device.bdf})" for name, device in wanted if not device.pciback]
+        if lost:
+            raise DriverDomainsError(
+                f"Not held by {PCIBACK}, so that there is nothing to confirm: {', '.join(lost)}",
+                rule="devices that are not confirmed in time are given back to their drivers",
+                remedy="If the host could not be reached without them, leave them to it; otherwise allow more time with confirm_timeout",
+            )
+        probation = self._net.probation()
+        waiting = [str(device.bdf) for _name, device in wanted if str(device.bdf) in probation.bdfs]
+        if waiting:
+            self._net.refuse_stale_session()
+            plan.add(f"confirm {', '.join(probation.bdfs)}", self._net.confirm)
+        return [device.as_dict(name) for name, device in wanted]
+
+    def _plan_absent(self, plan: Plan, wanted: list[tuple[str, PciDevice]]) -> list[dict[str, t.Any]]:
         results = []
         for name, device in wanted:
+            driver = device.record.driver if device.record else ""
+            # Taking or giving back was cut off: nobody has it, or something would have pciback take it again.
+            claimed = device.in_pciback_slots or device.driver_override == PCIBACK
             if device.pciback:
                 if device.owner_domid is not None:
                     plan.refuse("in_use", f"{name} ({device.bdf})", f"is in use by the running domain {device.owner_domid}")
-                driver = device.record.driver if device.record else ""
                 plan.add(
                     f"take {device.bdf} back from pciback",
-                    partial(self._give_back, name, device),
+                    partial(self._give_back, device),
                     subject=str(device.bdf),
                     before=_state(PCIBACK, device.xl_name),
                     after=_state(driver or "(whichever the kernel chooses)", ""),
                 )
-                results.append(replace(device, driver=driver, xl_name="", owner_domid=None).as_dict(name))
+                results.append(replace(device, driver=driver, xl_name="", owner_domid=None, owner="").as_dict(name))
                 continue
-            results.append(device.as_dict(name))
-            if device.record:
+            quarantined = device.record is not None and device.record.boot == self._host.boot_id
+            if quarantined or (not device.driver and (device.record or claimed)):
+                # Somebody took it from pciback by hand, and Xen still keeps it from reaching memory; or nobody has it.
+                plan.add(
+                    f"give {device.bdf} back to its driver",
+                    partial(self._give_back if quarantined else self._finish_giving_back, device),
+                    subject=str(device.bdf),
+                    before=_state(device.driver, device.xl_name),
+                    after=_state(driver or "(whichever the kernel chooses)", ""),
+                )
+            elif device.record or device.xl_name or claimed:
                 plan.add(
                     f"forget {device.bdf}",
-                    partial(self._host.records.forget, device.record),
-                    subject=self._host.records.path(device.record.bdf),
-                    before=device.record.text,
+                    partial(self._forget, device),
+                    subject=self._host.records.path(str(device.bdf)),
+                    before=device.record.text if device.record else _state(device.driver, device.xl_name),
                 )
+            results.append(device.as_dict(name))
         return results
 
     def _prepare_host(self, plan: Plan) -> None:
@@ -162,20 +231,25 @@ class Pool:
         if not self._host.pciback_loaded:
             plan.add(f"modprobe {PCIBACK_MODULE}", self._load_pciback)
 
-    def _check_name(self, name: str, device: PciDevice, wanted: list[tuple[str, PciDevice]], devices: list[PciDevice]) -> None:
-        """xl takes the first device that has a name (libxl_pci.c, name2bdf): no other one may keep it."""
-        renamed = {other.bdf for _name, other in wanted}
+    def _check_names(self, plan: Plan, wanted: list[tuple[str, PciDevice]], devices: list[PciDevice]) -> None:
+        """xl takes the first device that has a name, assignable or not (libxl_pci.c, name2bdf): no other one may keep it."""
+        bdfs = {name: device.bdf for name, device in wanted}
+        renamed = set(bdfs.values())
         for other in devices:
-            if other.xl_name == name and other.bdf != device.bdf and other.bdf not in renamed:
+            if other.xl_name not in bdfs or other.bdf in renamed:
+                continue
+            if other.pciback:
                 raise InvalidInput(
-                    f"{device.bdf} can not be called {name!r}: xl knows {other.bdf} by that name",
+                    f"{bdfs[other.xl_name]} can not be called {other.xl_name!r}: xl knows {other.bdf} by that name",
                     "each assignable device has a name of its own",
                     f"Give {other.bdf} back first (state: absent), or choose another name",
                 )
-
-    @staticmethod
-    def _refuse(plan: Plan, guards: Guards, name: str, device: PciDevice) -> None:
-        plan.refusals += guards.check(device, f"{name} ({device.bdf})")
+            plan.add(
+                f"forget that {other.bdf} was {other.xl_name}",
+                partial(self._host.clear_xl_memory, other.bdf, "name"),
+                subject=f"/libxl/pci/{other.bdf.xenstore_name}/name",
+                before=other.xl_name,
+            )
 
     def _load_pciback(self) -> None:
         self._runner.run(["modprobe", PCIBACK_MODULE], remedy="dom0's kernel needs the xen-pciback driver (CONFIG_XEN_PCIDEV_BACKEND)")
@@ -184,13 +258,14 @@ class Pool:
 
     def _take(self, name: str, device: PciDevice) -> None:
         # Before the device is taken: afterwards its interface, and with it its MAC address, is gone.
-        self._host.records.save(device.as_record(name))
+        self._host.records.save(replace(device.as_record(name), boot=""))
         try:
             self._xl.pci_assignable_add(str(device.bdf), name if self._names else None)
             self._expect_pciback(device)
         except DriverDomainsError as exc:
             self._undo(device, exc)
             raise
+        self._host.records.save(replace(device.as_record(name), boot=self._host.boot_id))
 
     def _expect_pciback(self, device: PciDevice) -> None:
         driver = self._host.driver(device.bdf)
@@ -202,34 +277,53 @@ class Pool:
 
     def _undo(self, device: PciDevice, failure: DriverDomainsError) -> None:
         """Leave the host as it was; xl binds the device before it puts it into quarantine, which may fail."""
+        before = device.driver or (device.record.driver if device.record else "")
         try:
-            driver = self._host.driver(device.bdf)
-            if driver == PCIBACK:
+            if self._host.driver(device.bdf) == PCIBACK:
                 self._host.release(device.bdf)
-            if driver != device.driver:
-                self._rebind(device, device.driver)
+            self._host.clear_claims(device.bdf)
+            if self._host.driver(device.bdf) != before:
+                self._rebind(device, before)
+            self._host.clear_xl_memory(device.bdf)
             if device.record:
                 self._host.records.save(device.record)
             else:
                 self._host.records.forget(device.as_record(""))
         except DriverDomainsError as exc:
-            failure.details["undo"] = f"{device.bdf} could not be given back to {device.driver or 'its driver'}: {exc}"
+            failure.details["undo"] = f"{device.bdf} could not be given back to {before or 'its driver'}: {exc}"
 
     def _name(self, name: str, device: PciDevice) -> None:
-        self._xl.pci_assignable_add(str(device.bdf), name)
-        self._host.records.save(device.as_record(name))
+        """Name a device that is held, put it into quarantine, and record that: any of these may be missing."""
+        self._xl.pci_assignable_add(str(device.bdf), name if self._names else None)
+        self._host.records.save(replace(device.as_record(name), boot=self._host.boot_id))
 
-    def _give_back(self, name: str, device: PciDevice) -> None:
-        if not device.xl_name:
-            # pciback took it at boot, so that Xen has it in no quarantine, and xl would fail to take it out of there.
-            self._xl.pci_assignable_add(str(device.bdf), name if self._names else None)
+    def _give_back(self, device: PciDevice) -> None:
+        bdf = str(device.bdf)
+        settled = device.record is not None and device.record.boot == self._host.boot_id
+        # From here on it may be out of quarantine, and then in nobody's hands: the record tells that this was begun.
+        record = replace(device.record or device.as_record(device.xl_name), boot="")
+        if device.record != record:
+            self._host.records.save(record)
+        device = replace(device, record=record)
         try:
-            self._xl.pci_assignable_remove(str(device.bdf), rebind=True)
+            if not settled:
+                # pciback took it at boot, or taking it was cut off: xl can only take out of quarantine what is in there.
+                self._xl.pci_assignable_add(bdf, device.xl_name or None)
+            self._xl.pci_assignable_remove(bdf, rebind=True)
         except CommandFailed:
             # xl may have released the device and only have failed to bind it again.
             if self._host.driver(device.bdf) == PCIBACK:
                 raise
+        self._finish_giving_back(device)
+
+    def _finish_giving_back(self, device: PciDevice) -> None:
+        self._host.clear_claims(device.bdf)
         self._rebind(device, device.record.driver if device.record else "")
+        self._forget(device)
+
+    def _forget(self, device: PciDevice) -> None:
+        self._host.clear_claims(device.bdf)
+        self._host.clear_xl_memory(device.bdf)
         if device.record:
             self._host.records.forget(device.record)
 
@@ -242,19 +336,23 @@ class Pool:
             self._host.probe(device.bdf)
         if expected:
             self._wait(lambda: self._host.driver(device.bdf), f"{device.bdf} got no driver back; it had {expected}")
+        elif device.kernel_modules:
+            # The record is lost: the kernel has drivers for it, but it may never have had one here.
+            self._reached(lambda: self._host.driver(device.bdf), SETTLE)
         driver = self._host.driver(device.bdf)
         if driver == PCIBACK or (expected and driver != expected):
             raise DriverDomainsError(
                 f"{device.bdf} was given back but is bound to {driver or 'no driver'}" + (f" instead of {expected}" if expected else ""),
                 remedy="The kernel's reason is in 'dmesg'; /sys/bus/pci/devices/.../driver_override keeps other drivers away",
             )
-        if device.is_network and device.ifname and driver:
+        if device.is_network and driver and (device.ifname or not expected):
             self._wait(
                 lambda: self._host.interface_names(device.bdf),
                 f"{device.bdf} is back at {driver} but its network interface does not appear",
             )
             # udev gives it its name a moment later, which may be another one than before.
-            self._reached(lambda: device.ifname in self._host.interface_names(device.bdf), RENAME)
+            if device.ifname:
+                self._reached(lambda: device.ifname in self._host.interface_names(device.bdf), RENAME)
 
     def _wait(self, condition: t.Callable[[], t.Any], failure: str) -> None:
         if not self._reached(condition, SETTLE):
@@ -268,12 +366,10 @@ class Pool:
             time.sleep(0.2)
         return True
 
-    def _look_again(self, requests: t.Sequence[Request], chosen: t.Sequence[PciDevice]) -> list[dict[str, t.Any]]:
+    def _look_again(self, wanted: t.Sequence[tuple[str, PciDevice]]) -> list[dict[str, t.Any]]:
         now = {device.bdf: device for device in self._host.devices()}
         return [
-            replace(now[device.bdf], kernel_modules=device.kernel_modules).as_dict(request.name)
-            for request, device in zip(requests, chosen)
-            if device.bdf in now
+            replace(now[device.bdf], kernel_modules=device.kernel_modules).as_dict(name) for name, device in wanted if device.bdf in now
         ]
 
 

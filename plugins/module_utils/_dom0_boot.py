@@ -12,19 +12,23 @@ last occurrence of an option is the one in force.
 
 from __future__ import annotations
 
+import os
 import re
 import typing as t
 from dataclasses import dataclass
 
+from . import _hide_list
 from ._errors import DriverDomainsError, InvalidInput, NotOnThisHost
-from ._files import read_text, remove, write_text
+from ._files import list_directory, read_text, remove, write_text
 from ._module import Plan
+from ._pci import PCIBACK_MODULE, PciDevice
 from ._runner import Runner
 from ._xl import xen_version
 
 #: Sorts behind Debian's own /etc/default/grub.d/xen.cfg.
 GRUB_FILE = "/etc/default/grub.d/zz-xen-driver-domains.cfg"
 MODPROBE_FILE = "/etc/modprobe.d/xen-driver-domains.conf"
+MODULES_FILE = "/etc/modules-load.d/xen-driver-domains.conf"
 GRUB_CONFIGURATION = "/boot/grub/grub.cfg"
 #: The id that 20_linux_xen gives to its first entry.
 ENTRY_ID = "xen-gnulinux-simple-"
@@ -33,6 +37,9 @@ _HEADER = "# Managed by Ansible (xen.driver_domains.dom0_boot): changes made her
 _OPTION = re.compile(r"[A-Za-z0-9_.,:=/@+()*-]+")
 _BDF = re.compile(r"[0-9a-f]{4}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7]")
 _MODULE = re.compile(r"[A-Za-z0-9_-]+")
+_KERNEL_LINE = re.compile(r"^\s*(?:module2?\s+\S*vmlinu\S*|xen_module\s+\S+|linux\s+\S+)(\s.*)$", re.MULTILINE)
+#: What Xen passes to a PV dom0 of its command line, the rest being cut off without a word (xen.h, MAX_GUEST_CMDLINE).
+_MAX_KERNEL_LINE = 1023
 
 UPDATE_TIMEOUT = 600.0
 
@@ -44,6 +51,8 @@ class BootOptions:
     hypervisor: tuple[str, ...] = ()
     kernel: tuple[str, ...] = ()
     hide: tuple[str, ...] = ()
+    #: What somebody else has hidden: only one list is in force, the last one, so that it must hold theirs too.
+    hide_of_others: tuple[str, ...] = ()
     #: Kernel modules that must find the hidden devices already taken.
     load_after_pciback: tuple[str, ...] = ()
 
@@ -68,11 +77,16 @@ class BootOptions:
         for module in self.load_after_pciback:
             if not _MODULE.fullmatch(module):
                 raise InvalidInput(f"{module!r} is not the name of a kernel module", rule="letters, digits, '_' and '-'")
+        if len(self.hide_option) > _hide_list.MAX_LENGTH:
+            raise InvalidInput(
+                f"{len(self.hide)} devices are too many to hide at boot",
+                rule=f"the kernel reads a list of {_hide_list.MAX_LENGTH} characters",
+            )
 
     @property
     def hide_option(self) -> str:
         """The kernel option; its prefix is the module's name with a hyphen, whether it is built in or not."""
-        return "xen-pciback.hide=" + "".join(f"({bdf})" for bdf in sorted(set(self.hide))) if self.hide else ""
+        return f"{PCIBACK_MODULE}.hide={_hide_list.render((*self.hide, *self.hide_of_others))}" if self.hide else ""
 
     @property
     def kernel_line(self) -> tuple[str, ...]:
@@ -95,7 +109,65 @@ class BootOptions:
     def modprobe_file(self) -> str:
         """Text of our modprobe.d file, or "" when none is needed: pciback must be there before the drivers."""
         modules = sorted(set(self.load_after_pciback)) if self.hide else []
-        return _HEADER + "".join(f"softdep {module} pre: xen-pciback\n" for module in modules) if modules else ""
+        return _HEADER + "".join(f"softdep {module} pre: {PCIBACK_MODULE}\n" for module in modules) if modules else ""
+
+    def modules_file(self) -> str:
+        """Text of our modules-load.d file, or "": nothing else loads pciback for devices that have no driver of their own."""
+        return f"{_HEADER}{PCIBACK_MODULE}\n" if self.hide and not self.load_after_pciback else ""
+
+
+def hidden_by_others(root: str = "") -> tuple[tuple[str, ...], list[str]]:
+    """Return what others hide at boot, in files for GRUB and modprobe, and warnings about lists that can not be read.
+
+    :param root: directory that stands for / (tests).
+    """
+    directory = f"{root}/etc/default/grub.d"
+    files = [f"{root}/etc/default/grub", *(f"{directory}/{name}" for name in list_directory(directory) if name.endswith(".cfg"))]
+    lists = set()
+    for path in files:
+        if path != root + GRUB_FILE:
+            # Shell assignments: quotes end an option as blanks do.
+            lines = re.sub(r"^\s*#.*$|[\"']", " ", read_text(path) or "", flags=re.MULTILINE)
+            lists.update(_hide_list.lists_in(lines))
+    directory = f"{root}/etc/modprobe.d"
+    for name in list_directory(directory):
+        for line in (read_text(f"{directory}/{name}") or "").splitlines() if name.endswith(".conf") else ():
+            if re.match(r"\s*options\s+xen[-_]pciback\s", line):
+                lists.update(word[len("hide=") :] for word in line.split() if word.startswith("hide="))
+    items: set[str] = set()
+    warnings = []
+    for text in sorted(lists):
+        try:
+            items.update(_hide_list.parse(text))
+        except InvalidInput as exc:
+            warnings.append(f"Somebody else's list is not kept, as the kernel can not read it either. {exc}")
+    return tuple(sorted(items)), warnings
+
+
+def outdated_hides(options: BootOptions, kernel_line: str, devices: t.Sequence[PciDevice]) -> list[str]:
+    """Return devices that pciback has only because the running kernel's list names their addresses, which hardware that was added moved.
+
+    A device that was ever taken on purpose has a record, which goes with the device, not with the address.
+    """
+    try:
+        hidden = [item for text in _hide_list.lists_in(kernel_line)[-1:] for item in _hide_list.parse(text)]
+    except InvalidInput:
+        return []
+    wanted = {*options.hide, *options.hide_of_others}
+    strays = (device for device in devices if device.pciback and not device.record)
+    return [str(device.bdf) for device in strays if str(device.bdf) in hidden and str(device.bdf) not in wanted]
+
+
+def too_late_drivers(devices: t.Iterable[PciDevice], modules: str, sysfs: str = "/sys") -> list[PciDevice]:
+    """Return the devices whose drivers are built into the kernel while pciback is a module: they can not be hidden at boot.
+
+    :param modules: directory of the running kernel's modules.
+    """
+    if re.search(rf"/{PCIBACK_MODULE}\.ko", read_text(f"{modules}/modules.builtin") or ""):
+        return []
+    held = [device for device in devices if device.driver and not device.pciback]
+    # Only what was loaded has a state (Linux, kernel/module/sysfs.c).
+    return [device for device in held if not os.path.exists(f"{sysfs}/bus/pci/drivers/{device.driver}/module/initstate")]
 
 
 def plan_boot(options: BootOptions | None, runner: Runner, root: str = "") -> Plan:
@@ -105,9 +177,6 @@ def plan_boot(options: BootOptions | None, runner: Runner, root: str = "") -> Pl
     :raises NotOnThisHost: the host does not boot through GRUB.
     """
     plan = Plan()
-    grub_path, modprobe_path = root + GRUB_FILE, root + MODPROBE_FILE
-    grub_changes = _plan_file(plan, grub_path, options.grub_file() if options else "")
-    modprobe_changes = _plan_file(plan, modprobe_path, options.modprobe_file() if options else "")
     configuration = read_text(root + GRUB_CONFIGURATION)
     if configuration is None:
         raise NotOnThisHost(
@@ -115,11 +184,36 @@ def plan_boot(options: BootOptions | None, runner: Runner, root: str = "") -> Pl
             rule="the boot options are set through GRUB",
             remedy="If the host boots otherwise, set its boot options yourself and dom0_manage_boot: false",
         )
-    if modprobe_changes:
+    if options:
+        _check_length(options, configuration)
+    grub_changes = _plan_file(plan, root + GRUB_FILE, options.grub_file() if options else "")
+    modprobe_changes = _plan_file(plan, root + MODPROBE_FILE, options.modprobe_file() if options else "")
+    _plan_file(plan, root + MODULES_FILE, options.modules_file() if options else "")
+    if modprobe_changes or (options and options.modprobe_file() and _initramfs_is_older(root)):
         plan.add("update-initramfs -u", lambda: runner.run(["update-initramfs", "-u"], timeout=UPDATE_TIMEOUT))
     if grub_changes or (options is not None and not _in_configuration(options, configuration)):
         plan.add("update-grub", lambda: _update_grub(options, runner, root))
     return plan
+
+
+def _check_length(options: BootOptions, configuration: str) -> None:
+    mine = set(options.kernel_line)
+    for line in _KERNEL_LINE.findall(configuration):
+        # Our own list of an earlier run is replaced.
+        others = [word for word in line.split() if word not in mine and not word.startswith(f"{PCIBACK_MODULE}.hide=")]
+        length = len(" ".join((*others, *options.kernel_line)))
+        if length > _MAX_KERNEL_LINE:
+            raise InvalidInput(
+                f"The command line of dom0's kernel would have {length} characters",
+                rule=f"Xen passes {_MAX_KERNEL_LINE} of them to dom0 and cuts off the rest, which would disable the list of hidden devices",
+                remedy="Hide fewer devices at boot, or remove other kernel options",
+            )
+
+
+def _initramfs_is_older(root: str) -> bool:
+    """Tell whether an earlier run was cut off before it put our module order into the initramfs."""
+    images = [f"{root}/boot/{name}" for name in list_directory(f"{root}/boot") if name.startswith("initrd.img-")]
+    return bool(images) and max(map(os.path.getmtime, images)) < os.path.getmtime(root + MODPROBE_FILE)
 
 
 def reboot_reasons(options: BootOptions, hypervisor_line: str, kernel_line: str, sysfs: str = "/sys") -> list[str]:

@@ -16,22 +16,34 @@ import struct
 import typing as t
 from functools import cached_property
 
-from ._errors import DriverDomainsError
+from ._errors import DriverDomainsError, NotOnThisHost
 from ._files import list_directory, read_text
 from ._module import Refusal
 from ._pci import PciDevice, functions_in_path
 from ._runner import Runner
 
 #: What C(force) can name.
-GUARDS = ("management_route", "default_route", "root_disk", "boot_vga", "bridge", "in_use", "unreadable")
+GUARDS = (
+    "management_route",
+    "default_route",
+    "root_disk",
+    "mounted_disk",
+    "boot_vga",
+    "bridge",
+    "siblings",
+    "virtual_functions",
+    "in_use",
+    "unreadable",
+)
 
 #: File systems that the host can not live without.
 _SYSTEM_MOUNTS = ("/", "/boot", "/boot/efi", "/usr", "/var")
 
 _SSH_SERVERS = ("sshd", "dropbear")
-#: States of /proc/net/tcp and flags of /proc/net/route (Linux, tcp_states.h and route.h).
+#: States of /proc/net/tcp (Linux, tcp_states.h).
 _ESTABLISHED, _LISTEN = "01", "0A"
-_ROUTE_UP, _ROUTE_REJECT = 0x1, 0x200
+#: The interface that stands for the kernel's part of Open vSwitch; cards that are ports of its bridges hang on it.
+_OPENVSWITCH = "ovs-system"
 
 
 class _Use(t.NamedTuple):
@@ -70,51 +82,77 @@ class Guards:
         self._procfs = procfs
         self._environment = os.environ if environment is None else environment
 
-    def check(self, device: PciDevice, subject: str = "") -> list[Refusal]:
-        """Return what speaks against taking I(device); I(subject) is what the refusals call it."""
-        below = [str(other.bdf) for other in self._devices if device.slot and other.slot.startswith(f"{device.slot}/")]
-        reasons = [(use.guard, use.reason) for use in self._uses if str(device.bdf) in use.functions]
+    def check(self, device: PciDevice, subject: str = "", taking: t.Sequence[PciDevice] = ()) -> list[Refusal]:
+        """Return what speaks against taking I(device) together with I(taking); I(subject) is what the refusals call it."""
+        gone = {str(device.bdf), *device.virtual_functions}
+        reasons = [(use.guard, use.reason) for use in self._uses if gone & set(use.functions)]
         if device.boot_vga:
             reasons.append(("boot_vga", "is the graphics card that the firmware and the console use"))
         if device.bridge:
+            below = [str(other.bdf) for other in self._devices if device.slot and other.slot.startswith(f"{device.slot}/")]
             reasons.append(("bridge", "is a bridge" + (f": taking it takes {', '.join(below)} below it" if below else "")))
-        if device.owner_domid is not None:
-            reasons.append(("in_use", f"is in use by the running domain {device.owner_domid}"))
+        together = {other.bdf for other in taking}
+        siblings = ", ".join(f"{other.bdf} (driver {other.driver})" for other in self._siblings(device) if other.bdf not in together)
+        if siblings:
+            reasons.append(("siblings", f"can not be told by the IOMMU from {siblings} behind the same PCI bridge"))
+        if device.virtual_functions:
+            reasons.append(("virtual_functions", f"has virtual functions, which vanish with it: {', '.join(device.virtual_functions)}"))
+        for other in self._devices:
+            if other.owner_domid is not None and str(other.bdf) in gone:
+                part = "" if other.bdf == device.bdf else f"has the virtual function {other.bdf}, which "
+                reasons.append(("in_use", f"{part}is in use by the running domain {other.owner_domid}"))
         if not device.responds:
-            reasons.append(("unreadable", "does not answer: its configuration space reads 0xffffffff"))
+            reasons.append(("unreadable", "does not answer: its configuration space reads as ones only"))
         return [Refusal(guard, subject or str(device.bdf), reason) for guard, reason in reasons]
+
+    def _siblings(self, device: PciDevice) -> list[PciDevice]:
+        """Devices of this host that share the requester id of a conventional PCI device: all that is behind the same bridge."""
+        bridge = device.slot.rpartition("/")[0]
+        if device.express or device.bridge or "/" not in bridge:
+            return []
+        behind = [other for other in self._devices if other.slot.startswith(f"{bridge}/") and other.bdf != device.bdf]
+        return [other for other in behind if other.driver and not other.pciback and not other.bridge]
 
     @cached_property
     def _uses(self) -> list[_Use]:
         return [*self._management(), *self._default_routes(), *self._disks()]
 
     def _management(self) -> t.Iterator[_Use]:
-        """SSH connections into this host, by the interfaces that have their local addresses."""
-        connections = self._ssh_connections()
-        if not connections:
-            return
-        for link in json.loads(self._runner.run(["ip", "-json", "address", "show"]).stdout or "[]"):
-            for local in sorted({address.get("local", "") for address in link.get("addr_info", ())} & set(connections)):
-                reason = f"carries the management connection from {connections[local]}: {local} on "
-                yield from self._network_uses("management_route", reason, link["ifname"])
+        """SSH connections into this host: the interfaces that have their local addresses, and those that their answers leave by."""
+        for local, peer in self._ssh_connections():
+            owners = [link["ifname"] for link in self._links if any(a.get("local") == local for a in link.get("addr_info", ()))]
+            ways = dict.fromkeys(owners, f"{local} on ")
+            # Rules may send the answers another way than the main table says: only the kernel knows.
+            for route in self._ip("route", "get", peer, "from", local):
+                ways.setdefault(route.get("dev", ""), f"the route from {local} to it: ")
+            for interface, what in ways.items():
+                yield from self._network_uses("management_route", f"carries the management connection from {peer}: {what}", interface)
 
-    def _ssh_connections(self) -> dict[str, str]:
-        """Return the peers of the SSH connections into this host by local address.
+    def _ssh_connections(self) -> list[tuple[str, str]]:
+        """Return the local and the peer's address of the SSH connections into this host.
 
         sudo drops the variables that sshd sets, hence the second way: the sockets that SSH servers have open, which root sees.
         """
         sockets = self._sockets()
         served = {connection.local_port for connection in sockets if connection.state == _LISTEN}
         held = self._ssh_server_sockets()
-        connections = {s.local: s.peer for s in sockets if s.state == _ESTABLISHED and s.local_port in served and s.inode in held}
+        connections = {(s.local, s.peer) for s in sockets if s.state == _ESTABLISHED and s.local_port in served and s.inode in held}
         client = self._environment.get("SSH_CLIENT", "").split()
         connection = self._environment.get("SSH_CONNECTION", "").split()
         if len(connection) == 4:
-            connections[connection[2].split("%")[0]] = connection[0]
+            connections.add((connection[2].split("%")[0], connection[0].split("%")[0]))
         elif len(client) == 3:
             ends = (client[0].split("%")[0], int(client[1]), int(client[2]))
-            connections.update({s.local: s.peer for s in sockets if (s.peer, s.peer_port, s.local_port) == ends})
-        return connections
+            connections.update((s.local, s.peer) for s in sockets if (s.peer, s.peer_port, s.local_port) == ends)
+        return sorted(connections)
+
+    @cached_property
+    def _links(self) -> list[dict[str, t.Any]]:
+        return self._ip("-details", "address", "show")
+
+    def _ip(self, *arguments: str) -> list[dict[str, t.Any]]:
+        """Return what C(ip) tells; nothing where the kernel knows no answer."""
+        return list(json.loads(self._runner.run(["ip", "-json", *arguments], check=False).stdout.strip() or "[]"))
 
     def _ssh_server_sockets(self) -> set[str]:
         inodes: set[str] = set()
@@ -139,21 +177,11 @@ class Guards:
         return sockets
 
     def _default_routes(self) -> t.Iterator[_Use]:
-        for interface in self._default_route_interfaces():
+        """Default routes of all routing tables."""
+        routes = [route for family in ("-4", "-6") for route in self._ip(family, "route", "show", "table", "all", "default")]
+        hops = [hop for route in routes if route.get("type", "unicast") == "unicast" for hop in (route, *route.get("nexthops", ()))]
+        for interface in dict.fromkeys(hop["dev"] for hop in hops if "dev" in hop):
             yield from self._network_uses("default_route", "carries the default route: ", interface)
-
-    def _default_route_interfaces(self) -> list[str]:
-        interfaces = []
-        for line in (read_text(f"{self._procfs}/net/route") or "").splitlines()[1:]:
-            fields = line.split()
-            if fields[1] == fields[7] == "00000000" and int(fields[3], 16) & (_ROUTE_UP | _ROUTE_REJECT) == _ROUTE_UP:
-                interfaces.append(fields[0])
-        for line in (read_text(f"{self._procfs}/net/ipv6_route") or "").splitlines():
-            fields = line.split()
-            is_default = not fields[0].strip("0") and fields[1] == "00" and fields[9] != "lo"
-            if is_default and int(fields[8], 16) & (_ROUTE_UP | _ROUTE_REJECT) == _ROUTE_UP:
-                interfaces.append(fields[9])
-        return list(dict.fromkeys(interfaces))
 
     def _network_uses(self, guard: str, reason: str, interface: str) -> t.Iterator[_Use]:
         def functions(name: str) -> list[list[str]]:
@@ -162,12 +190,15 @@ class Guards:
         return _uses(guard, reason, interface, functions, self._interfaces_below)
 
     def _interfaces_below(self, name: str) -> list[str]:
-        """Return what an interface stands on: ports of a bridge, bond or team, the device of a VLAN, the other end of a veth."""
+        """Return what an interface stands on: ports of a bridge, bond, team or Open vSwitch, a VLAN's device, a veth's other end."""
         directory = f"{self._sysfs}/class/net/{name}"
         entries = list_directory(directory)
         below = [entry[len("lower_") :] for entry in entries if entry.startswith("lower_")] + list_directory(f"{directory}/brif")
         if below or "device" in entries:
             return list(dict.fromkeys(below))
+        if any(link["ifname"] == name and link.get("linkinfo", {}).get("info_kind") == "openvswitch" for link in self._links):
+            # Which ports are in which of its bridges is known to Open vSwitch alone: all of them count.
+            return [_OPENVSWITCH] if name != _OPENVSWITCH else []
         own, peer = (read_text(f"{directory}/{file}") for file in ("ifindex", "iflink"))
         if not peer or peer == own:
             return []
@@ -177,30 +208,54 @@ class Guards:
         return [master for master in masters if master in others]
 
     def _disks(self) -> t.Iterator[_Use]:
-        """The disks of the system's file systems and of its swap space."""
-        mounts: dict[str, str] = {}
-        for line in (read_text(f"{self._procfs}/self/mountinfo") or "").splitlines():
-            fields = line.split()
-            # The source stands behind a variable number of fields that ends with "-"; btrfs and ZFS have no device number.
-            source = fields[fields.index("-") + 2]
-            mounts[fields[4]] = self._block_device(fields[2], source)
-        needs = [(path, mounts[path]) for path in _SYSTEM_MOUNTS if path in mounts]
+        """The disks of mounted file systems, those of the system above all, and of swap space."""
+        needs = [("root_disk", f"holds {path}: ", device) for path in _SYSTEM_MOUNTS for device in self._mounts.get(path, ())]
         for line in (read_text(f"{self._procfs}/swaps") or "").splitlines()[1:]:
             path, kind = line.split()[:2]
-            if kind == "partition":
-                needs.append(("swap", os.path.basename(os.path.realpath(path))))
-            else:
-                holders = [mount for mount in mounts if path.startswith(mount.rstrip("/") + "/")]
-                needs += [("swap", mounts[mount]) for mount in sorted(holders, key=len)[-1:]]
-        for what, device in needs:
-            if device:
-                yield from _uses("root_disk", f"holds {what}: ", device, self._functions_of_disk, self._disks_below)
+            devices = [os.path.basename(os.path.realpath(path))] if kind == "partition" else self._disks_of_file(path)
+            needs += [("root_disk", "holds swap: ", device) for device in devices]
+        known = {device for _guard, _what, device in needs}
+        for path, devices in self._mounts.items():
+            needs += [("mounted_disk", f"holds the mounted file system {path}: ", device) for device in devices if device not in known]
+            known.update(devices)
+        for guard, what, device in needs:
+            yield from _uses(guard, what, device, self._functions_of_disk, self._disks_below)
 
-    def _block_device(self, number: str, source: str) -> str:
+    @cached_property
+    def _mounts(self) -> dict[str, list[str]]:
+        """The block devices of the mounted file systems, by mount point."""
+        mounts = {}
+        for line in (read_text(f"{self._procfs}/self/mountinfo") or "").splitlines():
+            fields = line.split()
+            # Type and source stand behind a variable number of fields that ends with "-".
+            kind, source = fields[fields.index("-") + 1 :][:2]
+            mounts[fields[4]] = self._disks_of_file_system(fields[2], kind, source)
+        return mounts
+
+    def _disks_of_file_system(self, number: str, kind: str, source: str) -> list[str]:
+        """Return the block devices of a mounted file system; those that can have several have no device number."""
+        if kind == "zfs":
+            return self._disks_of_pool(source.split("/")[0])
         path = f"{self._sysfs}/dev/block/{number}"
         if os.path.exists(path):
-            return os.path.basename(os.path.realpath(path))
-        return os.path.basename(os.path.realpath(source)) if source.startswith("/dev/") else ""
+            return [os.path.basename(os.path.realpath(path))]
+        device = os.path.basename(os.path.realpath(source)) if source.startswith("/dev/") else ""
+        for file_system in list_directory(f"{self._sysfs}/fs/btrfs") if kind == "btrfs" else ():
+            members = list_directory(f"{self._sysfs}/fs/btrfs/{file_system}/devices")
+            if device in members:
+                return members
+        return [device] if device else []
+
+    def _disks_of_pool(self, pool: str) -> list[str]:
+        try:
+            listed = self._runner.run(["zpool", "list", "-v", "-H", "-P", "-L", pool], check=False).stdout
+        except NotOnThisHost:
+            return []
+        return [os.path.basename(line.split()[0]) for line in listed.splitlines() if line.strip().startswith("/dev/")]
+
+    def _disks_of_file(self, path: str) -> list[str]:
+        holders = [mount for mount in self._mounts if path.startswith(mount.rstrip("/") + "/")]
+        return self._mounts[max(holders, key=len)] if holders else []
 
     def _functions_of_disk(self, name: str) -> list[list[str]]:
         path = os.path.realpath(f"{self._sysfs}/class/block/{name}")
@@ -214,8 +269,11 @@ class Guards:
         return functions
 
     def _disks_below(self, name: str) -> list[str]:
-        """Return the block devices that one is made of: slaves of LVM, RAID and encryption, the disk of a partition."""
+        """Return what a block device is made of: slaves of LVM, RAID, multipath and encryption, a partition's disk, a loop's file."""
         path = os.path.realpath(f"{self._sysfs}/class/block/{name}")
+        backing = (read_text(f"{path}/loop/backing_file") or "").strip()
+        if backing:
+            return self._disks_of_file(backing)
         if os.path.exists(f"{path}/partition"):
             return [os.path.basename(os.path.dirname(path))]
         return list_directory(f"{path}/slaves")

@@ -40,8 +40,11 @@ class Store(t.Protocol):
     def read_texts(self, paths: t.Iterable[str]) -> dict[str, str | None]:
         """Return the values of keys, None for one that is not there."""
 
-    def domains(self) -> t.Collection[int]:
-        """Return the domids of the running domains."""
+    def domains(self) -> dict[int, str]:
+        """Return the names of the running domains by their number."""
+
+    def rm(self, path: str) -> None:
+        """Remove a key with all below it; one that is not there is fine."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,9 @@ class Record:
     mac: str
     ifname: str
     driver: str
+    #: The boot of the host (its boot id) in which taking the device was seen to its end: bound, named and in Xen's quarantine.
+    #: Neither quarantine nor names outlive the boot, and nothing tells what is in quarantine.
+    boot: str = ""
 
     @property
     def text(self) -> str:
@@ -90,9 +96,22 @@ class PciDevice:
     bridge: bool
     #: False when its configuration space can not be read: dead, powered off or gone.
     responds: bool
+    #: Whether it is PCI Express; what is not, shares its requester id with all that is behind the same bridge.
+    express: bool = True
+    #: The name of the only driver that may have it, where somebody set one.
+    driver_override: str = ""
+    #: Whether a guest may write all of its configuration space (pciback's flag).
+    permissive: bool = False
+    #: SR-IOV: the physical function of a virtual one, and the virtual functions of a physical one.
+    physical_function: str = ""
+    virtual_functions: tuple[str, ...] = ()
     record: Record | None = None
     xl_name: str = ""
     owner_domid: int | None = None
+    #: Name of the domain that has it.
+    owner: str = ""
+    #: Number of a domain that is gone and that xl believes to have the device, which hides it from xl.
+    stale_domid: str = ""
     kernel_modules: tuple[str, ...] = ()
 
     @property
@@ -121,8 +140,10 @@ class PciDevice:
 
     def as_record(self, name: str) -> Record:
         """Return what is to be remembered of the device under I(name)."""
-        driver = self.record.driver if self.pciback and self.record else "" if self.pciback else self.driver
-        return Record(name, str(self.bdf), self.vendor_device, self.slot, self.mac, self.ifname, driver)
+        own = "" if self.pciback else self.driver
+        driver = own or (self.record.driver if self.record else "")
+        boot = self.record.boot if self.record else ""
+        return Record(name, str(self.bdf), self.vendor_device, self.slot, self.mac, self.ifname, driver, boot)
 
     def as_dict(self, name: str = "") -> dict[str, t.Any]:
         """Return the device as the modules return it."""
@@ -141,6 +162,10 @@ class PciDevice:
             "in_pciback_slots": self.in_pciback_slots,
             "xl_name": self.xl_name,
             "owner_domid": self.owner_domid,
+            "owner": self.owner,
+            "permissive": self.permissive,
+            "physical_function": self.physical_function,
+            "virtual_functions": list(self.virtual_functions),
             "iommu_group": self.iommu_group,
             "reset_methods": list(self.reset_methods),
             "boot_vga": self.boot_vga,
@@ -203,8 +228,10 @@ class PciHost:
         records: Records | None = None,
         store: Store | None = None,
         permanent_mac: t.Callable[[str], str] | None = None,
+        procfs: str = "/proc",
     ) -> None:
         self.sysfs = os.path.realpath(sysfs)
+        self._procfs = procfs
         self.records = records or Records()
         self._store = store
         self._permanent_mac = permanent_mac or read_permanent_mac
@@ -214,10 +241,19 @@ class PciHost:
         """Whether the driver pciback is there."""
         return os.path.isdir(f"{self.sysfs}/bus/pci/drivers/{PCIBACK}")
 
+    @property
+    def boot_id(self) -> str:
+        """What tells this boot of the host from all others."""
+        return (read_text(f"{self._procfs}/sys/kernel/random/boot_id") or "").strip()
+
+    def in_slots(self, bdf: Bdf) -> bool:
+        """Tell whether pciback has a device in its list, and so takes it whenever drivers are looked for."""
+        return str(bdf) in self._pciback_list("slots")
+
     def devices(self) -> list[PciDevice]:
         """Read all devices, in the order of their addresses."""
         interfaces = self._interfaces()
-        slots = (read_text(f"{self.sysfs}/bus/pci/drivers/{PCIBACK}/slots") or "").split()
+        slots, permissive = self._pciback_list("slots"), self._pciback_list("permissive")
         records = self.records.load()
         devices = []
         for name in list_directory(f"{self.sysfs}/bus/pci/devices"):
@@ -225,7 +261,7 @@ class PciHost:
                 bdf = Bdf.parse(name)
             except InvalidInput:
                 continue
-            device = self._device(bdf, interfaces.get(name, ()), name in slots)
+            device = replace(self._device(bdf, interfaces.get(name, ()), name in slots), permissive=name in permissive)
             devices.append(replace(device, record=next((record for record in records if _same_device(record, device)), None)))
         return self._as_xl_knows_them(devices)
 
@@ -238,21 +274,28 @@ class PciHost:
         return [interface.name for interface in self._interfaces().get(str(bdf), ())]
 
     def probe(self, bdf: Bdf) -> None:
-        """Let the kernel look for the driver of a device that has none.
-
-        pciback may have left itself in driver_override, which would keep every other driver away.
-        """
-        override = f"{self._directory(bdf)}/driver_override"
-        if (read_text(override) or "").strip() == PCIBACK:
-            self._write(override, "\n")
+        """Let the kernel look for the driver of a device that has none."""
         self._write(f"{self.sysfs}/bus/pci/drivers_probe", str(bdf))
 
     def release(self, bdf: Bdf) -> None:
         """Take a device from pciback without xl, for one that Xen did not put into quarantine."""
-        pciback = f"{self.sysfs}/bus/pci/drivers/{PCIBACK}"
-        self._write(f"{pciback}/unbind", str(bdf))
-        if str(bdf) in (read_text(f"{pciback}/slots") or "").split():
-            self._write(f"{pciback}/remove_slot", str(bdf))
+        self._write(f"{self.sysfs}/bus/pci/drivers/{PCIBACK}/unbind", str(bdf))
+
+    def clear_claims(self, bdf: Bdf) -> None:
+        """Remove what makes pciback take a device again: its entry in pciback's list, and pciback as its only driver."""
+        if self.in_slots(bdf):
+            self._write(f"{self.sysfs}/bus/pci/drivers/{PCIBACK}/remove_slot", str(bdf))
+        override = f"{self._directory(bdf)}/driver_override"
+        if (read_text(override) or "").strip() == PCIBACK:
+            self._write(override, "\n")
+
+    def clear_xl_memory(self, bdf: Bdf, key: str = "") -> None:
+        """Remove what xl remembers of a device (libxl_pci.c, PCI_INFO_PATH), or one key of it.
+
+        xl finds a device by the first name that fits, whether the device is assignable or not.
+        """
+        if self._store:
+            self._store.rm(f"/libxl/pci/{bdf.xenstore_name}" + (f"/{key}" if key else ""))
 
     def _device(self, bdf: Bdf, interfaces: tuple[Interface, ...], in_pciback_slots: bool) -> PciDevice:
         directory = self._directory(bdf)
@@ -275,25 +318,43 @@ class PciHost:
             boot_vga=(read_text(f"{directory}/boot_vga") or "").strip() == "1",
             # Byte 0x0e is the header type, whose top bit only says that there are more functions; 1 and 2 are bridges.
             bridge=class_code.startswith("06") or (len(config) > 0x0E and config[0x0E] & 0x7F in (1, 2)),
-            responds=config[:4] != b"\xff\xff\xff\xff",
+            # A virtual function's ids always read as ones (SR-IOV specification): only when all bytes do, nothing answers.
+            responds=not config or config.strip(b"\xff") != b"",
+            # The kernel shows link files for PCI Express alone (pci-sysfs.c).
+            express=os.path.exists(f"{directory}/max_link_speed"),
+            driver_override=(read_text(f"{directory}/driver_override") or "").strip().replace("(null)", ""),
+            physical_function=self._link(f"{directory}/physfn"),
+            virtual_functions=tuple(
+                sorted(self._link(f"{directory}/{entry}") for entry in list_directory(directory) if re.fullmatch(r"virtfn\d+", entry))
+            ),
         )
+
+    def _pciback_list(self, name: str) -> list[str]:
+        return (read_text(f"{self.sysfs}/bus/pci/drivers/{PCIBACK}/{name}") or "").split()
 
     def _as_xl_knows_them(self, devices: list[PciDevice]) -> list[PciDevice]:
         """Fill in the names and owners that libxl keeps in XenStore (libxl_pci.c, PCI_INFO_PATH)."""
-        held = [device.bdf.xenstore_name for device in devices if device.pciback]
-        if not held or not self._store:
+        if not devices or not self._store:
             return devices
-        keys = self._store.read_texts([f"/libxl/pci/{name}/{key}" for name in held for key in ("name", "domid")])
+        paths = {device.bdf: f"/libxl/pci/{device.bdf.xenstore_name}" for device in devices}
+        keys = self._store.read_texts([f"{path}/{key}" for path in paths.values() for key in ("name", "domid")])
         # libxl leaves domid behind when a domain ends without detaching: it counts only while that domain is there.
-        running = {str(domid): domid for domid in self._store.domains()}
-        return [
-            replace(
-                device,
-                xl_name=keys.get(f"/libxl/pci/{device.bdf.xenstore_name}/name") or "",
-                owner_domid=running.get(keys.get(f"/libxl/pci/{device.bdf.xenstore_name}/domid") or ""),
+        owners = {device.bdf: keys.get(f"{paths[device.bdf]}/domid") or "" for device in devices}
+        running = {str(domid): name for domid, name in self._store.domains().items()} if any(owners.values()) else {}
+        known = []
+        for device in devices:
+            domid = owners[device.bdf]
+            owned = device.pciback and domid in running
+            known.append(
+                replace(
+                    device,
+                    xl_name=keys.get(f"{paths[device.bdf]}/name") or "",
+                    owner_domid=int(domid) if owned else None,
+                    owner=running[domid] if owned else "",
+                    stale_domid=domid if domid and not owned else "",
+                )
             )
-            for device in devices
-        ]
+        return known
 
     def _interfaces(self) -> dict[str, tuple[Interface, ...]]:
         """Return the network interfaces by BDF; also those that hang on a device further down (virtio, USB)."""

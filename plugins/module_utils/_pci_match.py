@@ -4,7 +4,7 @@
 
 # PRIVATE to this collection: other collections must not import it.
 
-"""Choose PCI devices by what does not move: parse what the user asks for and find the one device that fits."""
+"""Choose PCI devices by what does not move: parse what the user asks for and find the devices that fit."""
 
 from __future__ import annotations
 
@@ -37,6 +37,7 @@ DEVICES_OPTION = {
     "elements": "dict",
     "options": {
         "name": {"type": "str", "required": True},
+        "match_all": {"type": "bool", "default": False},
         "match": {
             "type": "dict",
             "required": True,
@@ -134,11 +135,13 @@ _CRITERIA = {
 
 @dataclass(frozen=True)
 class Request:
-    """One device that the user asks for: the name it shall have, and what it is known by."""
+    """What the user asks for: the name that a device shall have, and what it is known by."""
 
     name: str
     #: Criterion and value in its normal form; all of them must hold.
     criteria: tuple[tuple[str, str], ...]
+    #: Whether it stands for every device that fits, one or more; they are then called NAME.0, NAME.1 and so on.
+    match_all: bool = False
 
     def fits(self, device: PciDevice) -> bool:
         """Tell whether every criterion holds for a device."""
@@ -157,11 +160,11 @@ def parse_requests(devices: t.Sequence[t.Mapping[str, t.Any]]) -> list[Request]:
     indices: dict[str, int] = {}
     for index, entry in enumerate(devices):
         where = f"devices[{index}]"
-        name = str(entry.get("name") or "")
-        if not _NAME.fullmatch(name):
+        name, match_all = str(entry.get("name") or ""), bool(entry.get("match_all"))
+        if not _NAME.fullmatch(name + ".000" * match_all):
             raise InvalidInput(
                 f"{where}: {name!r} can not be the name of a device",
-                "it has 1 to 64 letters, digits, '_', '.' and '-', the first a letter or digit",
+                f"it has 1 to {60 if match_all else 64} letters, digits, '_', '.' and '-', the first a letter or digit",
             )
         if name in indices:
             raise InvalidInput(f"devices[{indices[name]}] and {where} have the same name {name!r}", "each device has a name of its own")
@@ -172,33 +175,43 @@ def parse_requests(devices: t.Sequence[t.Mapping[str, t.Any]]) -> list[Request]:
             problem = f"unknown criteria {', '.join(unknown)}" if unknown else "match names no criterion"
             raise InvalidInput(f"{where} ({name}): {problem}", f"at least one of {', '.join(_CRITERIA)} is needed")
         try:
-            requests.append(Request(name, tuple((key, _CRITERIA[key].normalise(value)) for key, value in match.items())))
+            criteria = tuple((key, _CRITERIA[key].normalise(value)) for key, value in match.items())
+            requests.append(Request(name, criteria, match_all))
         except InvalidInput as exc:
             raise InvalidInput(f"{where} ({name}): {exc.problem}", exc.rule, exc.remedy) from exc
     return requests
 
 
-def choose(requests: t.Sequence[Request], devices: t.Sequence[PciDevice]) -> list[PciDevice]:
-    """Return the device of each request, in their order.
+def choose(requests: t.Sequence[Request], devices: t.Sequence[PciDevice]) -> list[tuple[str, PciDevice]]:
+    """Return the devices that are asked for with their names, in the order of the requests and of their addresses.
 
-    :raises InvalidInput: no device or several fit a request, or one device fits two; the candidates are listed.
+    :raises InvalidInput: no device fits a request, or several where one is meant, one device fits two requests, or two get
+        the same name; the candidates are listed.
     """
-    chosen: list[PciDevice] = []
+    chosen: list[tuple[str, PciDevice]] = []
     indices: dict[Bdf, int] = {}
+    names: dict[str, int] = {}
     for index, request in enumerate(requests):
         fitting = [device for device in devices if request.fits(device)]
-        if len(fitting) != 1:
+        if not fitting or (len(fitting) > 1 and not request.match_all):
             raise _not_one(index, request, fitting, devices)
-        device = fitting[0]
-        if device.bdf in indices:
-            other = indices[device.bdf]
-            raise InvalidInput(
-                f"devices[{other}] {requests[other]} and devices[{index}] {request} are the same device: {device}",
-                "one device has one name",
-                "Remove one of the two",
-            )
-        indices[device.bdf] = index
-        chosen.append(device)
+        for number, device in enumerate(fitting):
+            name = f"{request.name}.{number}" if request.match_all else request.name
+            if device.bdf in indices:
+                other = indices[device.bdf]
+                raise InvalidInput(
+                    f"devices[{other}] {requests[other]} and devices[{index}] {request} are the same device: {device}",
+                    "one device has one name",
+                    "Remove one of the two",
+                )
+            if name in names:
+                raise InvalidInput(
+                    f"devices[{names[name]}] {requests[names[name]]} and devices[{index}] {request} both call a device {name!r}",
+                    "with match_all, devices are called NAME.0, NAME.1 and so on",
+                    "Choose another name for one of the two",
+                )
+            indices[device.bdf] = names[name] = index
+            chosen.append((name, device))
     return chosen
 
 
@@ -207,7 +220,7 @@ def _not_one(index: int, request: Request, fitting: t.Sequence[PciDevice], devic
     shown = "; ".join(map(str, candidates))
     if fitting:
         problem = f"devices[{index}]: {len(fitting)} devices of this host match {request}: {shown}"
-        remedy = "Add a criterion such as mac, slot or bdf"
+        remedy = "Add a criterion such as mac, slot or bdf, or set match_all: true if all of them are meant"
     else:
         problem = f"devices[{index}]: no device of this host matches {request}; there are: {shown}"
         remedy = "A device that pciback holds has no interface: it is known by mac or ifname only if that was recorded before it was taken"

@@ -12,14 +12,17 @@ version_added: 0.1.0
 description:
   - Makes Xen the default entry of GRUB, sets options of Xen and of dom0's kernel, and has C(xen-pciback) take devices before
     any driver does.
-  - Writes files of its own only (C(/etc/default/grub.d/zz-xen-driver-domains.cfg), C(/etc/modprobe.d/xen-driver-domains.conf))
-    and runs C(update-grub) and C(update-initramfs) when they changed. Options that others wrote stay; where both set the same
-    option, these win.
+  - Writes files of its own only (C(zz-xen-driver-domains.cfg) in C(/etc/default/grub.d), C(xen-driver-domains.conf) in
+    C(/etc/modprobe.d) and C(/etc/modules-load.d)) and runs C(update-grub) and C(update-initramfs) when they changed. Options that
+    others wrote stay; where both set the same option, these win.
+  - The guard rails of M(xen.driver_domains.xl_pci_assignable) hold for devices that are hidden at boot, too.
+  - Only one list of hidden devices can be in force. What others hide, in GRUB's options or in modprobe.d, is taken into it.
   - Never reboots. RV(reboot_required) tells whether the running system lacks an option.
 author:
   - The xen.driver_domains authors (@xen-driver-domains)
 extends_documentation_fragment:
   - xen.driver_domains.attributes
+  - xen.driver_domains.pci_devices.guards
 options:
   hypervisor_options:
     description: Options of Xen, one list item for each.
@@ -32,7 +35,7 @@ options:
     elements: str
     default: []
   hide:
-    description: BDFs of the devices that C(xen-pciback) takes at boot.
+    description: BDFs of the devices that C(xen-pciback) takes at boot. Each one must be there.
     type: list
     elements: str
     default: []
@@ -86,17 +89,43 @@ reboot_reasons:
   elements: str
   sample: ["Xen runs without dom0_max_vcpus=2"]
 hidden_at_boot:
-  description: Whether the running kernel was told to hide just the devices in O(hide).
+  description: Whether the running kernel was told to hide just the devices in O(hide), and those that others hide.
   returned: success
   type: bool
   sample: false
+outdated_hides:
+  description:
+    - BDFs of devices that C(xen-pciback) has only because the running kernel was told to hide their addresses, and that O(hide) does
+      not have. Hardware that was added moves addresses. Give them back with M(xen.driver_domains.xl_pci_assignable).
+  returned: success
+  type: list
+  elements: str
+  sample: []
+refusals:
+  description: The guard rails that spoke against the task.
+  returned: when a guard rail refused the task
+  type: list
+  elements: dict
+  sample: []
 """
 
+import os
 import typing as t
 
-from ansible_collections.xen.driver_domains.plugins.module_utils._dom0_boot import BootOptions, hidden_at_boot, plan_boot, reboot_reasons
+from ansible_collections.xen.driver_domains.plugins.module_utils._dom0_boot import (
+    BootOptions,
+    hidden_at_boot,
+    hidden_by_others,
+    outdated_hides,
+    plan_boot,
+    reboot_reasons,
+    too_late_drivers,
+)
+from ansible_collections.xen.driver_domains.plugins.module_utils._errors import InvalidInput
 from ansible_collections.xen.driver_domains.plugins.module_utils._files import read_text
+from ansible_collections.xen.driver_domains.plugins.module_utils._guards import GUARDS, Guards
 from ansible_collections.xen.driver_domains.plugins.module_utils._module import Plan, run_module
+from ansible_collections.xen.driver_domains.plugins.module_utils._pci import PciDevice, PciHost
 from ansible_collections.xen.driver_domains.plugins.module_utils._runner import Runner
 from ansible_collections.xen.driver_domains.plugins.module_utils._xl import Xl, require_root, xen_version
 
@@ -105,6 +134,7 @@ ARGUMENTS = {
     "kernel_options": {"type": "list", "elements": "str", "default": []},
     "hide": {"type": "list", "elements": "str", "default": []},
     "load_after_pciback": {"type": "list", "elements": "str", "default": []},
+    "force": {"type": "list", "elements": "str", "choices": list(GUARDS), "default": []},
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
 }
 
@@ -114,20 +144,49 @@ def prepare(parameters: dict[str, t.Any], check_mode: bool) -> Plan:
     require_root()
     if parameters["state"] == "absent":
         plan = plan_boot(None, Runner())
-        plan.results = {"reboot_required": False, "reboot_reasons": [], "hidden_at_boot": False}
+        plan.results = {"reboot_required": False, "reboot_reasons": [], "hidden_at_boot": False, "outdated_hides": []}
         return plan
+    others, warnings = hidden_by_others()
     options = BootOptions(
         hypervisor=tuple(parameters["hypervisor_options"]),
         kernel=tuple(parameters["kernel_options"]),
         hide=tuple(parameters["hide"]),
+        hide_of_others=others,
         load_after_pciback=tuple(parameters["load_after_pciback"]),
     )
     plan = plan_boot(options, Runner())
+    plan.warnings += warnings
+    devices = PciHost().devices()
+    check_hidden(plan, options, devices)
     kernel_line = read_text("/proc/cmdline") or ""
     hypervisor_line = Xl().info().get("xen_commandline", "") if xen_version() else ""
     reasons = reboot_reasons(options, hypervisor_line, kernel_line)
-    plan.results = {"reboot_required": bool(reasons), "reboot_reasons": reasons, "hidden_at_boot": hidden_at_boot(options, kernel_line)}
+    plan.results = {
+        "reboot_required": bool(reasons),
+        "reboot_reasons": reasons,
+        "hidden_at_boot": hidden_at_boot(options, kernel_line),
+        "outdated_hides": outdated_hides(options, kernel_line, devices),
+    }
     return plan
+
+
+def check_hidden(plan: Plan, options: BootOptions, devices: list[PciDevice]) -> None:
+    """See that what is to be hidden is there, and that the host can do without it."""
+    missing = sorted(set(options.hide) - {str(device.bdf) for device in devices})
+    if missing:
+        raise InvalidInput(
+            f"There is no PCI device at {', '.join(missing)}",
+            rule="what is hidden at boot must be there now: another device may come to that address",
+            remedy="The module xl_pci_info finds devices by what does not move",
+        )
+    to_take = [device for device in devices if str(device.bdf) in options.hide and not device.pciback]
+    guards = Guards(devices, Runner())
+    for device in to_take:
+        plan.refusals += guards.check(device, taking=to_take)
+    for device in too_late_drivers(to_take, f"/lib/modules/{os.uname().release}"):
+        plan.warnings.append(
+            f"{device.bdf} can not be hidden at boot: its driver {device.driver} is built into the kernel, and xen-pciback is a module"
+        )
 
 
 def main() -> None:

@@ -221,6 +221,10 @@ options:
         description: What identifies it. See M(xen.driver_domains.xl_pci_assignable).
         type: dict
         required: true
+      match_all:
+        description: Whether it stands for all devices that fit, called V(NAME.0), V(NAME.1) and so on.
+        type: bool
+        default: false
   restart_changed:
     description: Whether a running domain is restarted when its definition changed or a backend of it is gone.
     type: bool
@@ -407,7 +411,11 @@ ARGUMENTS = {
         "type": "list",
         "elements": "dict",
         "default": [],
-        "options": {"name": {"type": "str", "required": True}, "match": {"type": "dict", "required": True}},
+        "options": {
+            "name": {"type": "str", "required": True},
+            "match": {"type": "dict", "required": True},
+            "match_all": {"type": "bool", "default": False},
+        },
     },
     "restart_changed": {"type": "bool", "default": False},
     "force": {"type": "list", "elements": "str", "choices": ["serves_clients", "foreign_definition", "destroy"], "default": []},
@@ -420,8 +428,7 @@ def prepare(parameters: dict[str, t.Any], check_mode: bool) -> Plan:
     """Read the host and plan."""
     require_dom0()
     requests = parse_requests(parameters["pci_devices"])
-    chosen = choose(requests, PciHost().devices()) if requests else []
-    bdf_of = {request.name: str(device.bdf) for request, device in zip(requests, chosen)}
+    bdf_of = {name: str(device.bdf) for name, device in choose(requests, PciHost().devices())} if requests else {}
     wanted = definitions(parameters["domains"], bdf_of)
     policy = Policy(
         restart_changed=parameters["restart_changed"],

@@ -22,6 +22,7 @@ author:
 extends_documentation_fragment:
   - xen.driver_domains.attributes
   - xen.driver_domains.pci_devices
+  - xen.driver_domains.pci_devices.guards
 options:
   devices:
     required: true
@@ -33,23 +34,21 @@ options:
         on a host that does not run under Xen yet, and minds the guard rails.
       - V(absent) gives the devices back to the driver they had, waits until their network interfaces are there, and drops what was
         recorded. It refuses a device that a running domain has.
+      - V(confirmed) keeps devices that are on probation (O(confirm_timeout)). The task that took them does that by itself; it is
+        for those who want to look at more than whether the host is reached, or who run the module without its action plugin. It
+        refuses the connection that the devices were taken over.
     type: str
-    choices: [present, recorded, absent]
+    choices: [present, recorded, confirmed, absent]
     default: present
-  force:
+  confirm_timeout:
     description:
-      - Guard rails to override, by name. Each one becomes a warning.
-      - V(management_route) the device carries an SSH connection into this host.
-      - V(default_route) the device carries a default route.
-      - V(root_disk) the device holds a file system that the host needs, or swap space.
-      - V(boot_vga) the device is the graphics card of the firmware and the console.
-      - V(bridge) the device is a bridge, and everything below it goes with it.
-      - V(in_use) a running domain has the device.
-      - V(unreadable) the device does not answer.
-    type: list
-    elements: str
-    choices: [management_route, default_route, root_disk, boot_vga, bridge, in_use, unreadable]
-    default: []
+      - With a number of seconds, devices that are taken with O(state=present) are taken on probation. Afterwards the task connects
+        anew and confirms. If that does not come within this time, because the host can not be reached any more, the host gives the
+        devices back to their drivers by itself, and the task fails.
+      - The host needs systemd. A reboot ends the probation.
+      - V(0) takes devices for good, and confirms those that are on probation.
+    type: int
+    default: 0
   timeout:
     description: Seconds that each command may take.
     type: int
@@ -71,6 +70,25 @@ EXAMPLES = r"""
         match:
           slot: "0000:00/1c.0/00.0"
           vendor_device: "8086:10d3"
+
+- name: Both functions of a USB controller, called usb.0 and usb.1
+  xen.driver_domains.xl_pci_assignable:
+    devices:
+      - name: usb
+        match:
+          bdf: "0000:00:1d.*"
+        match_all: true
+
+- name: The card that I am connected through, to be given back unless the host is reached without it
+  xen.driver_domains.xl_pci_assignable:
+    devices:
+      - name: uplink0
+        match:
+          ifname: eth0
+    force:
+      - management_route
+      - default_route
+    confirm_timeout: 60
 
 - name: Remember a card that is hidden from dom0 at its next boot
   xen.driver_domains.xl_pci_assignable:
@@ -118,10 +136,20 @@ devices:
       in_pciback_slots: true
       xl_name: uplink0
       owner_domid: null
+      owner: ""
+      permissive: false
+      physical_function: ""
+      virtual_functions: []
       iommu_group: null
       reset_methods: [flr, bus]
       boot_vga: false
       bridge: false
+unconfirmed:
+  description: BDFs of the devices that were taken on probation.
+  returned: when O(confirm_timeout) is set and devices are on probation
+  type: list
+  elements: str
+  sample: ["0000:03:00.0"]
 refusals:
   description: The guard rails that spoke against the task.
   returned: when a guard rail refused the task
@@ -147,17 +175,20 @@ undo:
 import typing as t
 
 from ansible_collections.xen.driver_domains.plugins.module_utils._assignable import Pool
+from ansible_collections.xen.driver_domains.plugins.module_utils._errors import InvalidInput
 from ansible_collections.xen.driver_domains.plugins.module_utils._guards import GUARDS, Guards
 from ansible_collections.xen.driver_domains.plugins.module_utils._module import Plan, run_module
 from ansible_collections.xen.driver_domains.plugins.module_utils._pci import PciHost
 from ansible_collections.xen.driver_domains.plugins.module_utils._pci_match import DEVICES_OPTION, parse_requests
 from ansible_collections.xen.driver_domains.plugins.module_utils._runner import Runner
+from ansible_collections.xen.driver_domains.plugins.module_utils._safety_net import SafetyNet
 from ansible_collections.xen.driver_domains.plugins.module_utils._xenstore import XenStore
 from ansible_collections.xen.driver_domains.plugins.module_utils._xl import NAMES_SINCE, Xl, require_dom0, require_root, xen_version
 
 ARGUMENTS = {
     "devices": dict(DEVICES_OPTION, required=True),
-    "state": {"type": "str", "choices": ["present", "recorded", "absent"], "default": "present"},
+    "state": {"type": "str", "choices": ["present", "recorded", "confirmed", "absent"], "default": "present"},
+    "confirm_timeout": {"type": "int", "default": 0},
     "force": {"type": "list", "elements": "str", "choices": list(GUARDS), "default": []},
     "timeout": {"type": "int", "default": 60},
 }
@@ -166,6 +197,8 @@ ARGUMENTS = {
 def prepare(parameters: dict[str, t.Any], check_mode: bool) -> Plan:
     """Read the host and plan."""
     requests = parse_requests(parameters["devices"])
+    if parameters["confirm_timeout"] < 0:
+        raise InvalidInput(f"confirm_timeout is {parameters['confirm_timeout']}", "it is a number of seconds, or 0")
     require_root()
     version = xen_version()
     if version or (parameters["state"] == "present" and not check_mode):
@@ -176,10 +209,11 @@ def prepare(parameters: dict[str, t.Any], check_mode: bool) -> Plan:
         Xl(runner),
         runner,
         lambda devices: Guards(devices, runner),
+        SafetyNet(runner),
         under_xen=version is not None,
         names=version is None or version >= NAMES_SINCE,
     )
-    return pool.plan(parameters["state"], requests)
+    return pool.plan(parameters["state"], requests, parameters["confirm_timeout"])
 
 
 def main() -> None:

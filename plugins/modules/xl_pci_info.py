@@ -47,6 +47,13 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+iommu:
+  description:
+    - Whether there is an IOMMU that devices can be passed through with. Under Xen that is what Xen says; otherwise, whether Linux
+      uses one, which it may have to be told to.
+  returned: success
+  type: bool
+  sample: true
 devices:
   description: The devices in the order of O(devices), or of their addresses.
   returned: success
@@ -111,12 +118,39 @@ devices:
       description: Number of the running domain that has the device.
       type: int
       returned: always
+    owner:
+      description: Name of that domain, or an empty string.
+      type: str
+      returned: always
+    permissive:
+      description: Whether C(xen-pciback) lets the domain write all of the device's configuration space.
+      type: bool
+      returned: always
+    physical_function:
+      description: BDF of the SR-IOV physical function that the device is a virtual function of, or an empty string.
+      type: str
+      returned: always
+    virtual_functions:
+      description: BDFs of its SR-IOV virtual functions.
+      type: list
+      elements: str
+      returned: always
+    interrupt_shared_with:
+      description: BDFs of the devices on the same interrupt line. Xen gives no security support for devices of different domains there.
+      type: list
+      elements: str
+      returned: always
+    page_shared_with:
+      description: BDFs of the devices that have memory in the same page. Xen gives no security support for such devices either.
+      type: list
+      elements: str
+      returned: always
     iommu_group:
       description: The IOMMU group that Linux put it into. Under Xen there usually is none, because Xen owns the IOMMU.
       type: int
       returned: always
     reset_methods:
-      description: How the kernel can reset the device.
+      description: How the kernel can reset the device. Without any, each guest finds it as the last one left it.
       type: list
       elements: str
       returned: always
@@ -150,6 +184,12 @@ devices:
       in_pciback_slots: false
       xl_name: ""
       owner_domid: null
+      owner: ""
+      permissive: false
+      physical_function: ""
+      virtual_functions: []
+      interrupt_shared_with: []
+      page_shared_with: []
       iommu_group: null
       reset_methods: [flr, bus]
       boot_vga: false
@@ -161,13 +201,15 @@ devices:
 
 import typing as t
 
+from ansible_collections.xen.driver_domains.plugins.module_utils._files import list_directory
 from ansible_collections.xen.driver_domains.plugins.module_utils._guards import Guards
 from ansible_collections.xen.driver_domains.plugins.module_utils._module import Plan, run_module
 from ansible_collections.xen.driver_domains.plugins.module_utils._pci import PciHost, with_kernel_modules
 from ansible_collections.xen.driver_domains.plugins.module_utils._pci_match import DEVICES_OPTION, choose, parse_requests
+from ansible_collections.xen.driver_domains.plugins.module_utils._pci_sharing import shared_interrupts, shared_pages
 from ansible_collections.xen.driver_domains.plugins.module_utils._runner import Runner
 from ansible_collections.xen.driver_domains.plugins.module_utils._xenstore import XenStore
-from ansible_collections.xen.driver_domains.plugins.module_utils._xl import require_dom0, xen_version
+from ansible_collections.xen.driver_domains.plugins.module_utils._xl import Xl, has_iommu, require_dom0, xen_version
 
 ARGUMENTS = {"devices": DEVICES_OPTION, "timeout": {"type": "int", "default": 60}}
 
@@ -176,24 +218,32 @@ def prepare(parameters: dict[str, t.Any], check_mode: bool) -> Plan:
     """Read the host."""
     requests = parse_requests(parameters["devices"] or ())
     runner = Runner(timeout=parameters["timeout"])
-    if xen_version():
+    under_xen = xen_version() is not None
+    if under_xen:
         require_dom0()
-    present = PciHost(store=XenStore() if xen_version() else None).devices()
-    names = {}
-    chosen = present
+    host = PciHost(store=XenStore() if under_xen else None)
+    present = host.devices()
     if parameters["devices"] is not None:
         chosen = choose(requests, present)
-        names = {device.bdf: request.name for request, device in zip(requests, chosen)}
+    else:
+        chosen = [(device.xl_name or (device.record.name if device.record else ""), device) for device in present]
     guards = Guards(present, runner)
+    lines, pages = shared_interrupts(present, host.sysfs), shared_pages(present, host.sysfs)
+    # What one asks for is meant to be taken together.
+    together = [device for _name, device in chosen] if requests else []
+    complete = with_kernel_modules([device for _name, device in chosen], runner)
     return Plan(
         results={
+            "iommu": has_iommu(Xl(runner).info()) if under_xen else bool(list_directory(f"{host.sysfs}/class/iommu")),
             "devices": [
-                dict(
-                    device.as_dict(names.get(device.bdf) or device.xl_name or (device.record.name if device.record else "")),
-                    guards=[{"guard": refusal.guard, "reason": refusal.reason} for refusal in guards.check(device)],
-                )
-                for device in with_kernel_modules(chosen, runner)
-            ]
+                {
+                    **device.as_dict(name),
+                    "interrupt_shared_with": lines[str(device.bdf)],
+                    "page_shared_with": pages[str(device.bdf)],
+                    "guards": [{"guard": refusal.guard, "reason": refusal.reason} for refusal in guards.check(device, taking=together)],
+                }
+                for (name, _device), device in zip(chosen, complete)
+            ],
         }
     )
 

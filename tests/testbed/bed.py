@@ -19,7 +19,7 @@ from .errors import TestbedError
 from .hardware import fingerprint, nics_for_inventory
 from .images import Disk, Images
 from .inventory import inventory, to_yaml
-from .machine import DISK, Machine
+from .machine import DISK, Kind, Machine
 from .progress import say, step
 from .tools import Tools
 
@@ -30,10 +30,9 @@ BOOT_ATTEMPTS = 3
 
 @dataclass(frozen=True)
 class Bed:
-    """A test bed: which Debian, with or without Xen, and where its files are."""
+    """A test bed: what machine, and where its files are."""
 
-    suite: str
-    flavour: str
+    kind: Kind
     state_dir: Path
     cache: Cache
 
@@ -45,9 +44,9 @@ class Bed:
     def build(self) -> None:
         """Build what is not in the cache."""
         images = Images(self.cache)
-        if images.missing(self.suite, self.flavour):
+        if images.missing(self.kind.suite, self.kind.flavour):
             checks.before_build(self.cache.root)
-        say(f"disk image: {images.disk(self.suite, self.flavour).image}")
+        say(f"disk image: {images.disk(self.kind.suite, self.kind.flavour).image}")
 
     def up(self, port: int | None, fresh_boot: bool) -> None:
         """Start the machine, unless it runs."""
@@ -55,10 +54,10 @@ class Bed:
             if self._is_up():
                 return
             images = Images(self.cache)
-            if images.missing(self.suite, self.flavour):
+            if images.missing(self.kind.suite, self.kind.flavour):
                 checks.before_build(self.cache.root)
             checks.before_start(self.state_dir, port)
-            tools, disk = images.tools(), images.disk(self.suite, self.flavour)
+            tools, disk = images.tools(), images.disk(self.kind.suite, self.kind.flavour)
             booted = None if fresh_boot else self._booted(images, tools, disk)
             machine = self.machine
             with _undone_on_failure(machine):
@@ -67,10 +66,10 @@ class Bed:
                 else:
                     with step("starting the machine from its booted state", machine.serial_log):
                         machine.add_disk(tools, disk, booted)
-                        machine.start(tools, self.suite, self.flavour, port, FRESH)
+                        machine.start(tools, self.kind, port, FRESH)
                         machine.wait()
                 self._write_access(machine)
-        say(f"up: {self.suite} {self.flavour}, SSH on port {machine.ssh().port}; {self.state_dir / 'inventory.yml'}")
+        say(f"up: {self.kind}, SSH on port {machine.ssh().port}; {self.state_dir / 'inventory.yml'}")
 
     def status(self) -> dict[str, Any]:
         """Return what is known of the machine."""
@@ -79,9 +78,9 @@ class Bed:
         found: dict[str, Any] = {"state_dir": str(self.state_dir), "running": pid is not None, "pid": pid}
         if record is None:
             return found
-        found |= {"suite": record.suite, "flavour": record.flavour, "port": record.port, "argv": record.argv}
+        found |= {**record.kind._asdict(), "port": record.port, "argv": record.argv}
         found |= {"inventory": str(self.state_dir / "inventory.yml"), "serial_log": str(machine.serial_log)}
-        found |= {"nics": nics_for_inventory(), "ssh": pid is not None and machine.ssh().answers()}
+        found |= {"nics": nics_for_inventory(record.hardware), "ssh": pid is not None and machine.ssh().answers()}
         found["snapshots"] = qmp.snapshots(machine.qmp_socket()) if pid is not None else []
         return found
 
@@ -103,6 +102,15 @@ class Bed:
             machine.restart(Images(self.cache).tools(), name)
             machine.wait()
 
+    def plug(self, device: str) -> None:
+        """Switch the machine off, plug a device in, in QEMU's own words, and switch it on; older snapshots do not fit it any more."""
+        machine = self._running()
+        with step(f"plugging in {device} and booting", machine.serial_log):
+            machine.ssh().check("sync")
+            machine.ssh().disconnect()
+            qmp.plug(machine.qmp_socket(), device)
+            machine.wait()
+
     def down(self) -> None:
         """End the machine and remove its state."""
         with self._locked():
@@ -119,12 +127,12 @@ class Bed:
             say("removing what is left of a machine that ended")
             machine.remove()
             return False
-        if (record.suite, record.flavour) != (self.suite, self.flavour):
+        if record.kind != self.kind:
             raise TestbedError(
-                f"{self.state_dir}: a machine with {record.suite} {record.flavour} runs there, "
-                f"{self.suite} {self.flavour} was asked for; remedy: `down` first, or another --state-dir"
+                f"{self.state_dir}: a machine with {record.kind} runs there, "
+                f"{self.kind} was asked for; remedy: `down` first, or another --state-dir"
             )
-        say(f"already up: {record.suite} {record.flavour}, SSH on port {record.port}")
+        say(f"already up: {record.kind}, SSH on port {record.port}")
         return True
 
     def _running(self) -> Machine:
@@ -144,15 +152,15 @@ class Bed:
             for leftover in set(into.iterdir()) - {booted, machine.serial_log}:
                 leftover.unlink()
 
-        key = digest(images.disk_key(self.suite, self.flavour), fingerprint())
-        return self.cache.get(f"booted-{self.suite}-{self.flavour}", key, boot) / DISK
+        key = digest(images.disk_key(self.kind.suite, self.kind.flavour), fingerprint(self.kind.hardware))
+        return self.cache.get(f"booted-{self.kind.suite}-{self.kind.flavour}", key, boot) / DISK
 
     def _boot(self, machine: Machine, tools: Tools, disk: Disk, port: int | None) -> None:
-        with step(f"booting Debian {self.suite} ({self.flavour}) on emulated hardware", machine.serial_log):
+        with step(f"booting Debian {self.kind.suite} ({self.kind.flavour}) on emulated hardware", machine.serial_log):
             # Now and then the emulated processors of a booting Xen wait for each other for ever: seen with two of them under TCG.
             for attempt in range(1, BOOT_ATTEMPTS + 1):
                 machine.add_disk(tools, disk)
-                machine.start(tools, self.suite, self.flavour, port)
+                machine.start(tools, self.kind, port)
                 try:
                     machine.wait()
                     break
@@ -162,7 +170,7 @@ class Bed:
                         raise
                     say("the machine hangs; booting it again")
             machine.ssh().check("systemctl is-system-running --wait >/dev/null || true", timeout=300)
-            if self.flavour == "xen":
+            if self.kind.flavour == "xen":
                 machine.ssh().check("timeout 60 xl info")
         self._save(machine, FRESH)
 
@@ -176,7 +184,7 @@ class Bed:
     def _write_access(self, machine: Machine) -> None:
         ssh = machine.ssh()
         (machine.directory / "ssh_config").write_text(ssh.config())
-        (machine.directory / "inventory.yml").write_text(to_yaml(inventory(ssh)))
+        (machine.directory / "inventory.yml").write_text(to_yaml(inventory(ssh, self.kind.hardware)))
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

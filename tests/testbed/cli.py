@@ -16,7 +16,9 @@ from pathlib import Path
 from .bed import FRESH, Bed
 from .cache import Cache, default_dir
 from .errors import TestbedError
+from .hardware import HARDWARE
 from .images import FLAVOURS, SUITES
+from .machine import Kind
 from .progress import say
 
 _CHECKOUT = Path(__file__).resolve().parents[2]
@@ -27,6 +29,7 @@ def parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--suite", choices=SUITES, default=SUITES[0], help="the Debian release of dom0 [%(default)s]")
     common.add_argument("--flavour", choices=FLAVOURS, default=FLAVOURS[0], help="a Xen host, or a Debian without Xen [%(default)s]")
+    common.add_argument("--hardware", choices=HARDWARE, default="plain", help="the kind of machine that is emulated [%(default)s]")
     state_dir = Path(os.environ.get("XEN_TESTBED_STATE") or _CHECKOUT / ".testbed")
     common.add_argument("--state-dir", type=Path, default=state_dir, help="the machine's files [%(default)s]")
 
@@ -44,6 +47,8 @@ def parser() -> argparse.ArgumentParser:
     snapshot.add_argument("name")
     restore = commands.add_parser("restore", parents=[common], help="put the running machine back to a snapshot")
     restore.add_argument("name", help=f"{FRESH!r}, which is always there, or one that was saved")
+    plug = commands.add_parser("plug", parents=[common], help="plug a device into the machine while its power is off, and boot")
+    plug.add_argument("device", help="as for QEMU's option -device, such as pcie-pci-bridge,id=moved,bus=port1")
     commands.add_parser("down", parents=[common], help="end the machine and remove its state")
     return top
 
@@ -63,7 +68,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    bed = Bed(options.suite, options.flavour, options.state_dir.absolute(), Cache(default_dir()))
+    bed = Bed(Kind(options.suite, options.flavour, options.hardware), options.state_dir.absolute(), Cache(default_dir()))
     if options.command == "status":
         return _status(bed, options.json)
     if options.command == "ssh":
@@ -73,6 +78,7 @@ def _run(options: argparse.Namespace) -> int:
         "up": lambda: bed.up(options.port, options.fresh_boot),
         "snapshot": lambda: bed.snapshot(options.name),
         "restore": lambda: bed.restore(options.name),
+        "plug": lambda: bed.plug(options.device),
         "down": bed.down,
     }
     actions[options.command]()
@@ -85,7 +91,7 @@ def _status(bed: Bed, as_json: bool) -> int:
         print(json.dumps(found, indent=2))
     elif found["running"]:
         ssh = "answers" if found["ssh"] else "does not answer"
-        print(f"up: {found['suite']} {found['flavour']}, pid {found['pid']}, SSH on port {found['port']} {ssh}")
+        print(f"up: {found['suite']} {found['flavour']} {found['hardware']}, pid {found['pid']}, SSH on port {found['port']} {ssh}")
         print(f"snapshots: {', '.join(found['snapshots'])}")
         print(f"inventory: {found['inventory']}")
     else:

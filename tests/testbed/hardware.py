@@ -21,17 +21,20 @@ DISK_SLOT = 0x5
 
 @dataclass(frozen=True)
 class Nic:
-    """A network card on PCI bus 0, alone on an emulated network with a gateway that answers."""
+    """A network card, alone on an emulated network with a gateway that answers."""
 
     model: str
     slot: int
     mac: str
     network: IPv4Network
+    #: The root port that it is plugged into; on PCI bus 0 without.
+    port: str = ""
 
     @property
     def bdf(self) -> str:
-        """Its PCI address."""
-        return f"0000:00:{self.slot:02x}.0"
+        """Its PCI address; the firmware numbers the buses of root ports in their order."""
+        bus = list(PORTS).index(self.port) + 1 if self.port else 0
+        return f"0000:{bus:02x}:{self.slot:02x}.0"
 
     @property
     def gateway(self) -> str:
@@ -49,6 +52,32 @@ SPARE = (
     Nic("e1000", 0x7, "52:54:00:aa:00:04", IPv4Network("10.0.5.0/24")),
 )
 
+# Root ports by name, with their slots on PCI bus 0. The first one is empty: what is plugged into it moves the bus behind the second.
+PORTS = {"port1": 0x10, "port2": 0x11}
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """A kind of machine: what it has beside the management card and the disk."""
+
+    nics: tuple[Nic, ...] = SPARE
+    #: Other devices, in QEMU's own words.
+    devices: tuple[str, ...] = ()
+
+
+# The kinds of machine that `--hardware` names.
+HARDWARE = {
+    "plain": Hardware(),
+    "varied": Hardware(
+        nics=(Nic("e1000e", 0x0, SPARE[0].mac, SPARE[0].network, "port2"), *SPARE[1:]),
+        devices=(
+            *(f"pcie-root-port,id={name},chassis={slot},addr={slot:#x}" for name, slot in PORTS.items()),
+            "ich9-ahci,id=storage,addr=0x8",
+            "qemu-xhci,id=usb,addr=0x9",
+        ),
+    ),
+}
+
 
 @dataclass(frozen=True)
 class Files:
@@ -60,7 +89,7 @@ class Files:
     pid_file: Path
 
 
-def qemu_args(files: Files, ssh_port: int, snapshot: str | None = None) -> list[str]:
+def qemu_args(files: Files, ssh_port: int, snapshot: str | None = None, hardware: str = "plain") -> list[str]:
     """Return the arguments of QEMU; with a snapshot, the machine goes on from there."""
     args = ["-name", "xen-testbed", "-nodefaults", "-no-user-config", "-display", "none", "-vga", "std"]
     # Xen needs the interrupt remapping of an IOMMU to pass devices through, to PV guests too, and
@@ -71,7 +100,9 @@ def qemu_args(files: Files, ssh_port: int, snapshot: str | None = None) -> list[
     args += ["-device", f"virtio-blk-pci,drive={DISK_NODE},addr={DISK_SLOT:#x}"]
     forward = f"hostfwd=tcp:127.0.0.1:{ssh_port}-{MANAGEMENT_ADDRESS}:22"
     args += _nic("net0", MANAGEMENT, forward)
-    for number, nic in enumerate(SPARE, 1):
+    for device in HARDWARE[hardware].devices:
+        args += ["-device", device]
+    for number, nic in enumerate(HARDWARE[hardware].nics, 1):
         args += _nic(f"net{number}", nic, "restrict=on")
     args += ["-chardev", f"file,id=serial0,path={_escape(files.serial_log)}", "-serial", "chardev:serial0"]
     args += ["-qmp", f"unix:{_escape(files.qmp_socket)},server=on,wait=off"]
@@ -85,14 +116,17 @@ def qemu_args_from(args: list[str], snapshot: str) -> list[str]:
     return [*args[:started_from], "-loadvm", snapshot]
 
 
-def fingerprint() -> list[str]:
-    """Return what a saved machine state depends on, free of what differs between two machines."""
-    return qemu_args(Files(*map(Path, ("disk", "serial", "qmp", "pid"))), ssh_port=0)
+def fingerprint(hardware: str) -> list[str]:
+    """Return what a saved machine state depends on, free of what differs between two machines of a kind."""
+    return qemu_args(Files(*map(Path, ("disk", "serial", "qmp", "pid"))), ssh_port=0, hardware=hardware)
 
 
-def nics_for_inventory() -> list[Mapping[str, str]]:
+def nics_for_inventory(hardware: str) -> list[Mapping[str, str]]:
     """Return the spare cards as tests want to know them."""
-    return [{"model": nic.model, "mac": nic.mac, "bdf": nic.bdf, "gateway": nic.gateway, "network": str(nic.network)} for nic in SPARE]
+    return [
+        {"model": nic.model, "mac": nic.mac, "bdf": nic.bdf, "gateway": nic.gateway, "network": str(nic.network)}
+        for nic in HARDWARE[hardware].nics
+    ]
 
 
 def _disk(image: Path) -> dict[str, Any]:
@@ -110,7 +144,7 @@ def _nic(name: str, nic: Nic, option: str) -> list[str]:
     # An empty romfile: no boot ROM, nothing of this machine boots from the network.
     return [
         *("-netdev", f"user,id={name},net={nic.network},{option}"),
-        *("-device", f"{nic.model},netdev={name},mac={nic.mac},addr={nic.slot:#x},romfile="),
+        *("-device", f"{nic.model},netdev={name},mac={nic.mac},addr={nic.slot:#x},romfile=" + (f",bus={nic.port}" if nic.port else "")),
     ]
 
 

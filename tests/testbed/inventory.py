@@ -14,7 +14,7 @@ from .hardware import nics_for_inventory
 from .ssh import HOST, USER, Ssh
 
 
-def inventory(ssh: Ssh) -> dict[str, Any]:
+def inventory(ssh: Ssh, hardware: str) -> dict[str, Any]:
     """Return the inventory: host dom0 in group xen_hosts."""
     host = {
         "ansible_host": HOST,
@@ -27,7 +27,7 @@ def inventory(ssh: Ssh) -> dict[str, Any]:
         # After a connection was lost: every module of the collection may run twice.
         "ansible_ssh_retries": 3,
         "ansible_python_interpreter": "/usr/bin/python3",
-        "testbed_nics": nics_for_inventory(),
+        "testbed_nics": nics_for_inventory(hardware),
     }
     return {"xen_hosts": {"hosts": {"dom0": host}}}
 

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from . import qmp
 from .checks import any_free_port
@@ -37,15 +38,32 @@ _SILENCE_TIMEOUT = 120
 _QUIT_TIMEOUT = 20
 
 
+class Kind(NamedTuple):
+    """What a machine is: its Debian, whether Xen is installed, and what hardware is emulated."""
+
+    suite: str
+    flavour: str
+    hardware: str
+
+    def __str__(self) -> str:
+        return " ".join(self)
+
+
 @dataclass(frozen=True)
 class Record:
     """What is written down of a started machine."""
 
     suite: str
     flavour: str
+    hardware: str
     port: int
     runtime_dir: str
     argv: list[str]
+
+    @property
+    def kind(self) -> Kind:
+        """What machine it is."""
+        return Kind(self.suite, self.flavour, self.hardware)
 
 
 class Machine:
@@ -103,14 +121,14 @@ class Machine:
         key.touch(mode=0o600)
         key.write_bytes(base.ssh_key.read_bytes())
 
-    def start(self, tools: Tools, suite: str, flavour: str, port: int | None, snapshot: str | None = None) -> None:
+    def start(self, tools: Tools, kind: Kind, port: int | None, snapshot: str | None = None) -> None:
         """Start QEMU; it goes on in the background, from the start or from a snapshot."""
         runtime = make_runtime_dir(self.directory)
         files = Files(self.directory / DISK, self.serial_log, runtime / "qmp", self.pid_file)
         for attempt in range(_PORT_ATTEMPTS):
             chosen = any_free_port() if port is None else port
-            argv = tools.qemu(*qemu_args(files, chosen, snapshot))
-            record = Record(suite, flavour, chosen, str(runtime), argv)
+            argv = tools.qemu(*qemu_args(files, chosen, snapshot, kind.hardware))
+            record = Record(kind.suite, kind.flavour, kind.hardware, chosen, str(runtime), argv)
             (self.directory / _STATE).write_text(json.dumps(asdict(record), indent=2) + "\n")
             try:
                 with _uninterrupted():  # or QEMU would be left behind before it wrote down its process

@@ -26,6 +26,20 @@ def quit_machine(socket: Path) -> None:
     _session(socket, lambda client: client.execute("quit"))
 
 
+def plug(socket: Path, device: str) -> None:
+    """Add a device, given as to QEMU's option -device, while the power is off."""
+    driver, *properties = device.split(",")
+    arguments: dict[str, object] = {"driver": driver, **dict(entry.split("=", 1) for entry in properties)}
+
+    async def plug(client: QMPClient) -> None:
+        await client.execute("stop")
+        await client.execute("device_add", arguments)
+        await client.execute("system_reset")
+        await client.execute("cont")
+
+    _session(socket, plug)
+
+
 def save_snapshot(socket: Path, name: str) -> None:
     """Save the machine's memory, devices and disk; a snapshot of that name is replaced."""
 

@@ -20,13 +20,13 @@ SSH = Ssh(2222, Path("/s t/key"), Path("/r/ssh"))
 
 
 def test_inventory_is_what_it_was_written_from() -> None:
-    text = to_yaml(inventory(SSH))
-    assert yaml.safe_load(text) == inventory(SSH)
+    text = to_yaml(inventory(SSH, "plain"))
+    assert yaml.safe_load(text) == inventory(SSH, "plain")
     assert text.startswith("---\nxen_hosts:\n  hosts:\n    dom0:\n")
 
 
 def test_inventory_reaches_dom0() -> None:
-    host = yaml.safe_load(to_yaml(inventory(SSH)))["xen_hosts"]["hosts"]["dom0"]
+    host = yaml.safe_load(to_yaml(inventory(SSH, "plain")))["xen_hosts"]["hosts"]["dom0"]
     assert (host["ansible_host"], host["ansible_port"], host["ansible_user"]) == ("127.0.0.1", 2222, "root")
     assert host["ansible_ssh_private_key_file"] == "/s t/key"
     assert host["ansible_ssh_pipelining"] is True

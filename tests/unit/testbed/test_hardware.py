@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 from testbed import hardware
 
 FILES = hardware.Files(Path("/d/disk"), Path("/d/serial,log"), Path("/r/qmp"), Path("/d/pid"))
@@ -19,12 +20,26 @@ def values(args: list[str], option: str) -> list[str]:
     return [args[number + 1] for number, arg in enumerate(args) if arg == option]
 
 
-def test_devices_do_not_collide() -> None:
-    nics = (hardware.MANAGEMENT, *hardware.SPARE)
-    slots = [nic.slot for nic in nics] + [hardware.DISK_SLOT]
-    assert len(set(slots)) == len(slots)
+@pytest.mark.parametrize("kind", hardware.HARDWARE)
+def test_devices_do_not_collide(kind: str) -> None:
+    nics = (hardware.MANAGEMENT, *hardware.HARDWARE[kind].nics)
+    devices = [device.split(",") for device in values(hardware.qemu_args(FILES, 1, hardware=kind), "-device")]
+    places = [tuple(word for word in words if word.startswith(("addr=", "bus="))) for words in devices if "addr=" in ",".join(words)]
+    assert len(set(places)) == len(places)
     assert len({nic.mac for nic in nics}) == len(nics)
     assert len({nic.network for nic in nics}) == len(nics)
+
+
+def test_a_card_behind_a_root_port() -> None:
+    (card,) = (nic for nic in hardware.HARDWARE["varied"].nics if nic.port)
+    assert card.bdf == "0000:02:00.0"
+    args = hardware.qemu_args(FILES, 1, hardware="varied")
+    assert any(f"mac={card.mac}" in device and device.endswith("bus=port2") for device in values(args, "-device"))
+
+
+def test_kinds_have_saved_states_of_their_own() -> None:
+    assert hardware.fingerprint("plain") != hardware.fingerprint("varied")
+    assert not any("root-port" in arg for arg in hardware.fingerprint("plain"))
 
 
 def test_there_are_two_models_to_give_away() -> None:
@@ -32,7 +47,7 @@ def test_there_are_two_models_to_give_away() -> None:
 
 
 def test_addresses_follow_from_the_table() -> None:
-    first = hardware.nics_for_inventory()[0]
+    first = hardware.nics_for_inventory("plain")[0]
     assert first == {
         "model": "e1000e",
         "mac": "52:54:00:aa:00:02",
@@ -74,6 +89,6 @@ def test_going_back_to_another_snapshot() -> None:
 
 
 def test_the_fingerprint_is_the_same_for_every_machine() -> None:
-    text = " ".join(hardware.fingerprint())
+    text = " ".join(hardware.fingerprint("plain"))
     assert "/d/" not in text
     assert hardware.MANAGEMENT.mac in text

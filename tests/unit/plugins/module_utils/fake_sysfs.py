@@ -2,27 +2,17 @@
 # GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Machines for unit tests: sysfs and procfs as the kernel shows them, and what xl, modprobe and writing to sysfs do to them."""
+"""Machines for unit tests: sysfs and procfs in the form of the kernel's."""
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import struct
 import typing as t
 from pathlib import Path
 
-from ansible_collections.xen.driver_domains.plugins.module_utils._assignable import Pool
-from ansible_collections.xen.driver_domains.plugins.module_utils._errors import CommandFailed, NotOnThisHost
-from ansible_collections.xen.driver_domains.plugins.module_utils._guards import Guards
-from ansible_collections.xen.driver_domains.plugins.module_utils._module import Plan
-from ansible_collections.xen.driver_domains.plugins.module_utils._pci import PciDevice, PciHost, Records
-from ansible_collections.xen.driver_domains.plugins.module_utils._pci_match import parse_requests
-from ansible_collections.xen.driver_domains.plugins.module_utils._runner import Result
-
-#: The modules that the fake kernel has, by the start of a modalias.
-MODULES = {"pci:v00008086d000010D3": ["e1000e"], "pci:v00008086d0000100E": ["e1000"], "pci:v00001AF4d00001041": ["virtio_pci"]}
+from ansible_collections.xen.driver_domains.plugins.module_utils._pci import Record, Records
 
 
 class FakeMachine:
@@ -31,7 +21,10 @@ class FakeMachine:
     def __init__(self, root: Path) -> None:
         self.sys = root / "sys"
         self.proc = root / "proc"
-        self.records = Records(str(root / "records"))
+        self.root = root
+        #: Called before every change with what is about to be done; a test that raises from it kills the run there.
+        self.step: t.Callable[[str], None] = lambda what: None
+        self.records = FakeRecords(self, str(root / "records"))
         self.addresses: dict[str, list[str]] = {}
         self.permanent_macs: dict[str, str] = {}
         self._sockets: list[tuple[str, int, str, int, str, int]] = []
@@ -43,6 +36,12 @@ class FakeMachine:
         (self.sys / "class/net/bonding_masters").write_text("\n")
         (self.sys / "bus/pci/drivers_probe").write_text("")
         self._write(self.proc / "self/mountinfo", "")
+        self.boot_id = "boot-1"
+        #: What the kernel answers for routes: default ones by family, the way from an address to a peer, kinds of interfaces.
+        self.default_routes: dict[str, list[dict[str, t.Any]]] = {"-4": [], "-6": []}
+        self.ways: dict[tuple[str, str], str] = {}
+        self.kinds: dict[str, str] = {}
+        self.pools: dict[str, list[str]] = {}
 
     # PCI
 
@@ -58,8 +57,12 @@ class FakeMachine:
         boot_vga: str = "",
         header_type: int = 0,
         dead: bool = False,
+        express: bool | None = None,
+        virtual_of: str = "",
+        irq: int = 0,
+        bars: t.Sequence[tuple[int, int]] = (),
     ) -> Path:
-        """Add a function to the root bus, or below another function."""
+        """Add a function to the root bus, or below another function; behind a port it is PCI Express unless told otherwise."""
         parent = self.device(below) if below else self.sys / f"devices/pci{bdf[:4]}:00"
         directory = parent / bdf
         vendor, device = ids.split(":")
@@ -77,6 +80,12 @@ class FakeMachine:
             "driver_override": "(null)\n",
             "reset_method": "flr bus\n",
         }
+        files["irq"] = f"{irq}\n"
+        files["resource"] = "".join(f"0x{start:016x} 0x{start + size - 1:016x} 0x0000000000040200\n" for start, size in bars) + (
+            "0x0000000000000000 0x0000000000000000 0x0000000000000000\n" * 7
+        )
+        if bool(below) if express is None else express:
+            files["max_link_speed"] = "2.5 GT/s PCIe\n"
         if boot_vga:
             files["boot_vga"] = f"{boot_vga}\n"
         for name, text in files.items():
@@ -84,6 +93,12 @@ class FakeMachine:
         config = bytearray(64)
         config[:4] = struct.pack("<HH", int(vendor, 16), int(device, 16))
         config[0x0E] = header_type | 0x80
+        if virtual_of:
+            # The ids of a virtual function read as ones.
+            config[:4] = b"\xff" * 4
+            (directory / "physfn").symlink_to(f"../{virtual_of}")
+            physical = self.device(virtual_of)
+            (physical / f"virtfn{len(list(physical.glob('virtfn*')))}").symlink_to(f"../{bdf}")
         (directory / "config").write_bytes(b"\xff" * 64 if dead else bytes(config))
         (self.sys / "bus/pci/devices" / bdf).symlink_to(os.path.relpath(directory, self.sys / "bus/pci/devices"))
         if driver:
@@ -101,7 +116,22 @@ class FakeMachine:
         directory.mkdir(exist_ok=True)
         if driver == "pciback" and not (directory / "slots").exists():
             (directory / "slots").write_text("")
+            (directory / "permissive").write_text("")
         return directory
+
+    @property
+    def slots(self) -> list[str]:
+        """The list of pciback; what is in there twice, is there twice."""
+        return (self.driver_directory("pciback") / "slots").read_text().split()
+
+    @slots.setter
+    def slots(self, bdfs: t.Sequence[str]) -> None:
+        (self.driver_directory("pciback") / "slots").write_text("".join(f"{bdf}\n" for bdf in bdfs))
+
+    def driver(self, bdf: str) -> str:
+        """Return the driver of a function."""
+        link = self.device(bdf) / "driver"
+        return link.resolve().name if link.is_symlink() else ""
 
     def bind(self, bdf: str, driver: str) -> None:
         """Let a driver take a function: its interfaces go with the old one, and come with its own one."""
@@ -120,20 +150,25 @@ class FakeMachine:
                     self._netdev(self.device(bdf) / "net" / name, name, mac)
 
     def hold(self, bdf: str) -> None:
-        """Let pciback take a function."""
+        """Let pciback take a function, as at boot."""
+        self.slots = [*self.slots, bdf]
         self.bind(bdf, "pciback")
-        (self.driver_directory("pciback") / "slots").write_text(f"{bdf}\n")
 
     def release(self, bdf: str) -> None:
         """Let pciback release a function, which has no driver then."""
         self.bind(bdf, "")
-        (self.driver_directory("pciback") / "slots").write_text("")
+        self.slots = [slot for slot in self.slots if slot != bdf]
 
     def probe(self, bdf: str) -> None:
-        """Do what the kernel does for drivers_probe."""
-        override = (self.device(bdf) / "driver_override").read_text().strip()
-        if override in ("", "(null)") and not (self.device(bdf) / "driver").exists() and bdf in self._drivers:
-            self.bind(bdf, self._drivers[bdf])
+        """Do what the kernel does for drivers_probe; pciback takes what is in its list."""
+        if self.driver(bdf):
+            return
+        override = (self.device(bdf) / "driver_override").read_text().strip().replace("(null)", "")
+        driver = override or self._drivers.get(bdf, "")
+        if (self.sys / "bus/pci/drivers/pciback").exists() and (override == "pciback" or (bdf in self.slots and not override)):
+            driver = "pciback"
+        if driver == "pciback" or driver == self._drivers.get(bdf):
+            self.bind(bdf, driver)
 
     # Network
 
@@ -185,22 +220,17 @@ class FakeMachine:
             ]
             self._write(self.proc / "net" / name, "\n".join(["  sl  local_address rem_address   st ...", *lines, ""]))
 
-    def default_route(self, interface: str, *, ipv6: bool = False, flags: int = 3) -> None:
-        """Set the default route; its siblings are a local network and the unreachable route of every host."""
-        if ipv6:
-            zero = "0" * 32
-            text = (
-                f"{zero} 00 {zero} 00 fe800000000000000000000000000001 00000400 00000001 00000000 {flags:08x} {interface}\n"
-                f"{zero} 00 {zero} 00 {zero} ffffffff 00000001 00000000 00200200       lo\n"
-            )
-            self._write(self.proc / "net/ipv6_route", text)
-            return
-        text = (
-            "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n"
-            f"{interface}\t00000000\t0100A8C0\t{flags:04X}\t0\t0\t0\t00000000\t0\t0\t0\n"
-            "other0\t0000A8C0\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\n"
-        )
-        self._write(self.proc / "net/route", text)
+    def default_route(self, *interfaces: str, ipv6: bool = False, kind: str = "", table: str = "main") -> None:
+        """Set a default route, over several interfaces at once if so wanted; IPv6's unreachable one is there on every host."""
+        route: dict[str, t.Any] = {"dst": "default", "flags": [], "table": table}
+        if len(interfaces) == 1:
+            route.update(dev=interfaces[0], gateway="192.0.2.1")
+        else:
+            route["nexthops"] = [{"dev": interface, "gateway": "192.0.2.1", "flags": []} for interface in interfaces]
+        if kind:
+            route["type"] = kind
+        unreachable = {"type": "unreachable", "dst": "default", "dev": "lo", "metric": 4294967295, "flags": []}
+        self.default_routes["-6" if ipv6 else "-4"] += [route, unreachable] if ipv6 else [route]
 
     # Disks
 
@@ -229,171 +259,35 @@ class FakeMachine:
         """Use swap space."""
         self._write(self.proc / "swaps", f"Filename\tType\tSize\tUsed\tPriority\n{path}  {kind}\t1000\t0\t-2\n")
 
+    @property
+    def boot_id(self) -> str:
+        """What tells this boot from others."""
+        return (self.proc / "sys/kernel/random/boot_id").read_text().strip()
+
+    @boot_id.setter
+    def boot_id(self, value: str) -> None:
+        self._write(self.proc / "sys/kernel/random/boot_id", f"{value}\n")
+
     @staticmethod
     def _write(path: Path, text: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
 
 
-class FakeStore:
-    """The keys of XenStore that libxl keeps for PCI devices."""
+class FakeRecords(Records):
+    """Records that tell before they change."""
 
-    def __init__(self) -> None:
-        self.values: dict[str, str] = {}
-        self.running: dict[int, str] = {0: "Domain-0"}
-
-    def read_texts(self, paths: t.Iterable[str]) -> dict[str, str | None]:
-        return {path: self.values.get(path) for path in paths}
-
-    def domains(self) -> dict[int, str]:
-        return self.running
-
-
-class FakeKernelHost(PciHost):
-    """The host as the code sees it, on a kernel that reacts to what is written to sysfs; I(calls) counts that."""
-
-    def __init__(self, machine: FakeMachine, store: FakeStore | None, calls: list[tuple[str, ...]]) -> None:
-        super().__init__(str(machine.sys), machine.records, store, lambda name: machine.permanent_macs.get(name, ""))
+    def __init__(self, machine: FakeMachine, directory: str) -> None:
+        super().__init__(directory)
         self._machine = machine
-        self._calls = calls
 
-    def _write(self, path: str, text: str) -> None:
-        super()._write(path, text)
-        self._calls.append(("write", os.path.relpath(path, self.sysfs), text))
-        if path.endswith("/drivers_probe"):
-            self._machine.probe(text)
-        elif path.endswith("/pciback/unbind"):
-            self._machine.bind(text, "")
-        elif path.endswith("/pciback/remove_slot"):
-            (Path(path).parent / "slots").write_text("")
+    def save(self, record: Record) -> None:
+        self._machine.step(f"save the record of {record.bdf}")
+        super().save(record)
 
-
-class FakeXen:
-    """A machine that runs Xen: xl, modprobe and ip on it. I(calls) are the changes that were asked for."""
-
-    def __init__(self, machine: FakeMachine) -> None:
-        self.machine = machine
-        self.store = FakeStore()
-        self.calls: list[tuple[str, ...]] = []
-        self.questions: list[tuple[str, ...]] = []
-        self.virt_caps = "pv pv_directio"
-        #: BDFs that Xen has in quarantine, and the drivers that xl has recorded.
-        self.quarantine: set[str] = set()
-        self.driver_paths: dict[str, str] = {}
-        self.quarantine_fails = False
-        self.bind_fails = False
-        self.remove_fails = False
-        self.forgets_to_bind = False
-        self.leaves_override = False
-        self.modprobe = True
-        self.under_xen = True
-        self.environment: dict[str, str] = {}
-
-    # What the code calls as a runner
-
-    def run(self, argv: t.Sequence[str], *, check: bool = True, **_options: t.Any) -> Result:
-        words = tuple(argv)
-        if words[0] == "ip":
-            self.questions.append(words)
-            links = [
-                {"ifname": name, "addr_info": [{"local": address} for address in addresses]}
-                for name, addresses in self.machine.addresses.items()
-            ]
-            return Result(words, 0, json.dumps(links), "")
-        assert words[0] == "modprobe", words
-        if not self.modprobe:
-            raise NotOnThisHost("The program 'modprobe' is not installed on this host")
-        if "--resolve-alias" in words:
-            self.questions.append(words)
-            lines = [name for word in words[4:] for name in self._modules(word)]
-            return Result(words, 1, "".join(f"{line}\n" for line in lines), "")
-        self.calls.append(words)
-        if words[-1] == "xen-pciback":
-            self.machine.driver_directory("pciback")
-        return Result(words, 0, "", "")
-
-    @staticmethod
-    def _modules(word: str) -> list[str]:
-        if not word.startswith("pci:"):
-            return [word.replace("-", "_")]
-        return next((modules for start, modules in MODULES.items() if word.startswith(start)), [])
-
-    # What the code calls as xl
-
-    def info(self) -> dict[str, str]:
-        self.questions.append(("xl", "info"))
-        return {"virt_caps": self.virt_caps}
-
-    def pci_assignable_add(self, bdf: str, name: str | None = None) -> None:
-        self.calls.append(("pci-assignable-add", bdf, name or ""))
-        key = self._key(bdf)
-        link = self.machine.device(bdf) / "driver"
-        if not link.is_symlink() or link.resolve().name != "pciback":
-            if link.is_symlink():
-                self.driver_paths[bdf] = link.resolve().name
-            if self.bind_fails:
-                self.machine.bind(bdf, "")
-                raise _failed("libxl: error: Couldn't bind device to pciback!")
-            if self.forgets_to_bind:
-                return
-            self.machine.hold(bdf)
-            if self.leaves_override:
-                (self.machine.device(bdf) / "driver_override").write_text("pciback\n")
-        if name:
-            self.store.values[f"{key}/name"] = name
-        else:
-            self.store.values.pop(f"{key}/name", None)
-        if self.quarantine_fails:
-            raise _failed(f"libxl: error: failed to quarantine {bdf}")
-        self.quarantine.add(bdf)
-
-    def pci_assignable_remove(self, bdf: str, rebind: bool = True) -> None:
-        self.calls.append(("pci-assignable-remove", bdf))
-        if bdf not in self.quarantine or self.remove_fails:
-            raise _failed(f"libxl: error: failed to de-quarantine {bdf}")
-        self.quarantine.remove(bdf)
-        self.machine.release(bdf)
-        self.store.values.pop(f"{self._key(bdf)}/name", None)
-        driver = self.driver_paths.pop(bdf, "")
-        if driver and rebind:
-            if self.leaves_override:
-                raise _failed(f"libxl: error: Couldn't bind device to {driver}")
-            self.machine.bind(bdf, driver)
-
-    # What tests do with it
-
-    def assign(self, bdf: str, domid: int) -> None:
-        """Let a domain have a device."""
-        self.store.values[f"{self._key(bdf)}/domid"] = str(domid)
-
-    def host(self) -> PciHost:
-        """Return the host as the code reads it."""
-        return FakeKernelHost(self.machine, self.store if self.under_xen else None, self.calls)
-
-    def guards(self, devices: t.Sequence[PciDevice]) -> Guards:
-        """Return the guard rails of this machine."""
-        fake: t.Any = self
-        return Guards(devices, fake, str(self.machine.sys), str(self.machine.proc), self.environment)
-
-    def plan(self, state: str, devices: t.Sequence[t.Mapping[str, t.Any]], **options: t.Any) -> Plan:
-        """Plan as the module does."""
-        fake: t.Any = self
-        pool = Pool(self.host(), fake, fake, self.guards, under_xen=self.under_xen, patience=0.0, **options)
-        return pool.plan(state, parse_requests(devices))
-
-    def apply(self, state: str, devices: t.Sequence[t.Mapping[str, t.Any]], force: t.Sequence[str] = (), **options: t.Any) -> Plan:
-        """Plan and apply as the module does."""
-        plan = self.plan(state, devices, **options)
-        plan.check_refusals(force)
-        for action in plan.actions:
-            action.apply()
-        if plan.conclude:
-            plan.results.update(plan.conclude())
-        return plan
-
-    @staticmethod
-    def _key(bdf: str) -> str:
-        return "/libxl/pci/" + bdf.replace(":", "-").replace(".", "-")
+    def forget(self, record: Record) -> None:
+        self._machine.step(f"remove the record of {record.bdf}")
+        super().forget(record)
 
 
 def plain_server(root: Path) -> FakeMachine:
@@ -461,7 +355,3 @@ def _packed(address: str) -> bytes:
 def _kernel_address(address: str) -> str:
     packed = _packed(address)
     return "".join(f"{struct.unpack('=I', packed[i : i + 4])[0]:08X}" for i in range(0, len(packed), 4))
-
-
-def _failed(stderr: str) -> CommandFailed:
-    return CommandFailed(f"'xl' failed with exit code 1: {stderr}", stderr=stderr)

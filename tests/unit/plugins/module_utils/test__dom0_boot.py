@@ -6,7 +6,9 @@
 
 from __future__ import annotations
 
+import os
 import typing as t
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,12 +17,19 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._dom0_boot impo
     GRUB_CONFIGURATION,
     GRUB_FILE,
     MODPROBE_FILE,
+    MODULES_FILE,
     BootOptions,
     hidden_at_boot,
+    hidden_by_others,
+    outdated_hides,
     plan_boot,
     reboot_reasons,
+    too_late_drivers,
 )
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import DriverDomainsError, InvalidInput, NotOnThisHost
+
+from .fake_sysfs import plain_server
+from .fake_xen import FakeXen
 
 OPTIONS = BootOptions(
     hypervisor=("dom0_mem=768M,max:768M", "dom0_max_vcpus=1"), hide=("0000:00:06.0", "0000:00:04.0"), load_after_pciback=("igb", "e1000e")
@@ -43,9 +52,13 @@ class FakeGrub:
     """Stands for the runner; update-grub writes what it is told to."""
 
     def __init__(self, root: Path, result: str) -> None:
+        self.root = root
         self.configuration = root / GRUB_CONFIGURATION.lstrip("/")
+        self.initramfs = root / "boot/initrd.img-6"
         self.configuration.parent.mkdir(parents=True, exist_ok=True)
         self.configuration.write_text(OTHER_BOOT)
+        self.initramfs.write_text("")
+        os.utime(self.initramfs, (1, 1))
         self.result = result
         self.calls: list[list[str]] = []
 
@@ -53,6 +66,9 @@ class FakeGrub:
         self.calls.append(argv)
         if argv == ["update-grub"]:
             self.configuration.write_text(self.result)
+        else:
+            order = self.root / MODPROBE_FILE[1:]
+            self.initramfs.write_text(order.read_text() if order.exists() else "")
 
 
 @pytest.fixture
@@ -83,6 +99,141 @@ def test_options_are_written_once_and_undone(grub: FakeGrub, tmp_path: Path) -> 
     assert grub.calls == []
     assert run(None, grub, tmp_path) == [f"remove {GRUB_FILE}", f"remove {MODPROBE_FILE}", "update-initramfs -u", "update-grub"]
     assert run(None, grub, tmp_path) == []
+
+
+def test_devices_without_drivers_need_somebody_to_load_pciback(grub: FakeGrub, tmp_path: Path) -> None:
+    options = BootOptions(hypervisor=OPTIONS.hypervisor, hide=OPTIONS.hide)
+    assert run(options, grub, tmp_path) == [f"write {GRUB_FILE}", f"write {MODULES_FILE}", "update-grub"]
+    assert (tmp_path / MODULES_FILE[1:]).read_text().splitlines()[1:] == ["xen-pciback"]
+    assert run(OPTIONS, grub, tmp_path) == [f"write {MODPROBE_FILE}", f"remove {MODULES_FILE}", "update-initramfs -u"]
+
+
+@pytest.mark.parametrize("wanted", [OPTIONS, None], ids=["present", "absent"])
+@pytest.mark.parametrize(
+    "before", [OPTIONS, replace(OPTIONS, hide=("0000:00:09.0",)), None], ids=["was there", "another list", "was not there"]
+)
+def test_a_run_that_was_cut_off_anywhere_is_finished(tmp_path: Path, before: BootOptions | None, wanted: BootOptions | None) -> None:
+    for number in range(5):
+        root = tmp_path / str(number)
+        grub = FakeGrub(root, "")
+        if before:
+            grub.result = grub_configuration("dom0_mem=768M,max:768M dom0_max_vcpus=1", f"quiet {before.hide_option}")
+            run(before, grub, root)
+        grub.result = grub_configuration("dom0_mem=768M,max:768M dom0_max_vcpus=1", f"quiet {HIDE}")
+        for action in plan_boot(wanted, t.cast(t.Any, grub), str(root)).actions[:number]:
+            action.apply()
+        run(wanted, grub, root)
+        assert [(root / name[1:]).exists() for name in (GRUB_FILE, MODPROBE_FILE)] == [wanted is not None] * 2
+        if wanted:
+            assert (root / "boot/initrd.img-6").read_text() == (root / MODPROBE_FILE[1:]).read_text()
+            assert HIDE in grub.configuration.read_text()
+        assert hidden_by_others(str(root)) == ((), [])
+        assert run(wanted, grub, root) == []
+
+
+OTHERS = "(0000:00:1f.3)(02:00.*)"
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("etc/default/grub", f'GRUB_CMDLINE_LINUX="quiet xen-pciback.hide={OTHERS}"\n'),
+        ("etc/default/grub.d/theirs.cfg", f"GRUB_CMDLINE_LINUX_XEN_REPLACE='xen_pciback.hide={OTHERS} quiet'\n"),
+        ("etc/modprobe.d/theirs.conf", f"options xen-pciback passthrough=1 hide={OTHERS}\noptions other hide=(00:09.0)\n"),
+    ],
+)
+def test_what_others_hide_stays_hidden(grub: FakeGrub, tmp_path: Path, path: str, text: str) -> None:
+    theirs = tmp_path / path
+    theirs.parent.mkdir(parents=True, exist_ok=True)
+    theirs.write_text(text)
+    found, warnings = hidden_by_others(str(tmp_path))
+    assert (found, warnings) == (("0000:00:1f.3", "0000:02:00.*"), [])
+    options = replace(OPTIONS, hide_of_others=found)
+    assert options.hide_option == "xen-pciback.hide=(0000:00:04.0)(0000:00:06.0)(0000:00:1f.3)(0000:02:00.*)"
+    grub.result = grub_configuration("dom0_mem=768M,max:768M dom0_max_vcpus=1", f"quiet {options.hide_option}")
+    run(options, grub, tmp_path)
+    # Our own list, which now holds theirs, is not taken for somebody else's.
+    assert hidden_by_others(str(tmp_path)) == (found, [])
+    assert run(options, grub, tmp_path) == []
+    assert theirs.read_text() == text
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("etc/default/grub", f'# GRUB_CMDLINE_LINUX="xen-pciback.hide={OTHERS}"\n'),
+        ("etc/default/grub.d/theirs.cfg.bak", f'GRUB_CMDLINE_LINUX="xen-pciback.hide={OTHERS}"\n'),
+        ("etc/modprobe.d/theirs.conf", f"# options xen-pciback hide={OTHERS}\n"),
+        ("etc/modprobe.d/theirs.conf.bak", f"options xen-pciback hide={OTHERS}\n"),
+    ],
+)
+def test_what_is_not_in_force_is_not_kept(tmp_path: Path, path: str, text: str) -> None:
+    theirs = tmp_path / path
+    theirs.parent.mkdir(parents=True, exist_ok=True)
+    theirs.write_text(text)
+    assert hidden_by_others(str(tmp_path)) == ((), [])
+
+
+def test_a_list_of_others_that_the_kernel_can_not_read_is_warned_about(tmp_path: Path) -> None:
+    theirs = tmp_path / "etc/default/grub"
+    theirs.parent.mkdir(parents=True)
+    theirs.write_text('GRUB_CMDLINE_LINUX="xen-pciback.hide=(0b::00.1)"\n')
+    found, warnings = hidden_by_others(str(tmp_path))
+    assert found == ()
+    assert "(0b::00.1)" in warnings[0]
+
+
+def test_too_many_devices_are_refused() -> None:
+    with pytest.raises(InvalidInput, match="74 devices are too many"):
+        BootOptions(hide=tuple(f"0000:{bus:02x}:00.0" for bus in range(74)))
+    BootOptions(hide=tuple(f"0000:{bus:02x}:00.0" for bus in range(64)))
+
+
+@pytest.mark.parametrize(("length", "refused"), [(700, False), (1000, True)])
+def test_a_command_line_that_xen_would_cut_off_is_refused_before_anything_is_written(
+    grub: FakeGrub, tmp_path: Path, length: int, refused: bool
+) -> None:
+    grub.configuration.write_text(grub_configuration("", "x" * length))
+    if refused:
+        with pytest.raises(InvalidInput, match="would have 1[01]\\d\\d characters.*1023"):
+            run(OPTIONS, grub, tmp_path)
+        assert not (tmp_path / GRUB_FILE[1:]).exists()
+    else:
+        run(OPTIONS, grub, tmp_path)
+
+
+class TestDevices:
+    """What the host's devices say about the list."""
+
+    def test_devices_that_came_to_the_addresses_of_others(self, tmp_path: Path) -> None:
+        xen = FakeXen(plain_server(tmp_path))
+        xen.apply("recorded", [{"name": "uplink1", "match": {"ifname": "eth2"}}])
+        xen.reboot("0000:00:04.0", "0000:03:00.0", "0000:00:1d.0")
+        devices = xen.host().devices()
+        line = "quiet xen-pciback.hide=(0000:00:04.0)(0000:03:00.0)"
+        nothing = BootOptions()
+        # The one that was recorded is somebody's, the other one of the list is not, and the third one is not in the list.
+        assert outdated_hides(nothing, line, devices) == ["0000:00:04.0"]
+        assert outdated_hides(BootOptions(hide=("0000:00:04.0",)), line, devices) == []
+        assert outdated_hides(BootOptions(hide_of_others=("0000:00:04.0",)), line, devices) == []
+        assert outdated_hides(nothing, "quiet", devices) == []
+        assert outdated_hides(nothing, "xen-pciback.hide=(0b::00.1)", devices) == []
+
+    @pytest.mark.parametrize(
+        ("driver", "pciback", "late"),
+        [("loaded", "module", False), ("built in", "module", True), ("built in", "built in", False), ("loaded", "built in", False)],
+    )
+    def test_drivers_that_are_there_before_pciback(self, tmp_path: Path, driver: str, pciback: str, late: bool) -> None:
+        xen = FakeXen(plain_server(tmp_path))
+        modules = tmp_path / "modules"
+        modules.mkdir()
+        (modules / "modules.builtin").write_text("kernel/drivers/xen/xen-pciback/xen-pciback.ko\n" if pciback == "built in" else "")
+        state = xen.machine.sys / "bus/pci/drivers/e1000e/module"
+        state.mkdir()
+        if driver == "loaded":
+            (state / "initstate").write_text("live\n")
+        card = next(device for device in xen.host().devices() if str(device.bdf) == "0000:00:04.0")
+        assert (too_late_drivers([card], str(modules), str(xen.machine.sys)) == [card]) is late
 
 
 def test_planning_writes_nothing(grub: FakeGrub, tmp_path: Path) -> None:

@@ -23,7 +23,8 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._pci import (
     with_kernel_modules,
 )
 
-from .fake_sysfs import FakeMachine, FakeXen, bonded_server, plain_server
+from .fake_sysfs import FakeMachine, bonded_server, plain_server
+from .fake_xen import FakeXen
 
 RECORD = Record("uplink0", "0000:00:04.0", "8086:10d3", "0000:00/04.0", "52:54:00:aa:00:02", "eth1", "e1000e")
 
@@ -48,6 +49,7 @@ def test_a_device_is_read_in_full(tmp_path: Path) -> None:
         boot_vga=False,
         bridge=False,
         responds=True,
+        express=False,
     )
 
 
@@ -120,14 +122,24 @@ def test_a_held_device_is_known_by_its_record_and_by_what_xl_knows(tmp_path: Pat
     xen.store.running[7] = "net-dd"
     device = by_bdf(xen.host())["0000:00:04.0"]
     assert (device.pciback, device.in_pciback_slots, device.interfaces) == (True, True, ())
-    assert (device.mac, device.ifname, device.xl_name, device.owner_domid) == ("52:54:00:aa:00:02", "eth1", "uplink0", 7)
+    assert (device.mac, device.ifname, device.xl_name) == ("52:54:00:aa:00:02", "eth1", "uplink0")
+    assert (device.owner_domid, device.owner, device.stale_domid) == (7, "net-dd", "")
+
+
+def test_the_permissive_flag(tmp_path: Path) -> None:
+    xen = FakeXen(plain_server(tmp_path))
+    xen.pci_assignable_add("0000:00:04.0")
+    assert not by_bdf(xen.host())["0000:00:04.0"].permissive
+    (xen.machine.driver_directory("pciback") / "permissive").write_text("0000:00:04.0\n")
+    assert by_bdf(xen.host())["0000:00:04.0"].permissive
 
 
 def test_an_owner_that_no_longer_runs_is_none(tmp_path: Path) -> None:
     xen = FakeXen(plain_server(tmp_path))
     xen.pci_assignable_add("0000:00:04.0", "uplink0")
     xen.assign("0000:00:04.0", 7)
-    assert by_bdf(xen.host())["0000:00:04.0"].owner_domid is None
+    device = by_bdf(xen.host())["0000:00:04.0"]
+    assert (device.owner_domid, device.owner, device.stale_domid) == (None, "", "7")
 
 
 def test_a_host_without_xen_is_read_too(tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ import pytest
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import InvalidInput
 from ansible_collections.xen.driver_domains.plugins.module_utils._pci_match import CLASSES, choose, parse_requests
 
-from .fake_sysfs import FakeXen, plain_server
+from .fake_sysfs import plain_server
+from .fake_xen import FakeXen
 
 CARD = "0000:00:04.0"
 FAR_CARD = "0000:03:00.0"
@@ -26,7 +27,7 @@ def request(name: str = "uplink0", **match: t.Any) -> dict[str, t.Any]:
 
 
 def chosen(xen: FakeXen, *requests: dict[str, t.Any]) -> list[str]:
-    return [str(device.bdf) for device in choose(parse_requests(requests), xen.host().devices())]
+    return [str(device.bdf) for _name, device in choose(parse_requests(requests), xen.host().devices())]
 
 
 @pytest.mark.parametrize(
@@ -159,6 +160,48 @@ def test_a_device_twice_is_refused_with_both_places(tmp_path: Path) -> None:
         InvalidInput, match=r"devices\[0\] 'a' \(ifname eth1\) and devices\[2\] 'c' \(bdf 0000:00:04\.0\) are the same device"
     ):
         chosen(FakeXen(plain_server(tmp_path)), request("a", ifname="eth1"), request("b", ifname="eth2"), request("c", bdf="00:04.0"))
+
+
+def named(xen: FakeXen, *requests: dict[str, t.Any]) -> list[tuple[str, str]]:
+    return [(name, str(device.bdf)) for name, device in choose(parse_requests(requests), xen.host().devices())]
+
+
+@pytest.mark.parametrize(
+    ("match", "bdfs"),
+    [
+        ({"vendor_device": "8086:10d3"}, [CARD, FAR_CARD]),
+        ({"class_": "network"}, ["0000:00:03.0", CARD, FAR_CARD]),
+        ({"bdf": "00:04.*"}, [CARD]),
+        ({"mac": "52:54:00:aa:00:02"}, [CARD]),
+    ],
+)
+def test_all_that_fit_are_numbered(tmp_path: Path, match: dict[str, str], bdfs: list[str]) -> None:
+    found = named(FakeXen(plain_server(tmp_path)), {**request(**match), "match_all": True})
+    assert found == [(f"uplink0.{number}", bdf) for number, bdf in enumerate(bdfs)]
+
+
+def test_all_of_none_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="no device of this host matches"):
+        named(FakeXen(plain_server(tmp_path)), {**request(class_="wireless"), "match_all": True})
+
+
+def test_a_number_that_is_another_device_s_name_is_refused_with_both_places(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match=r"devices\[0\] 'a\.0' \(ifname eth0\) and devices\[1\] 'a' .* both call a device 'a\.0'"):
+        named(
+            FakeXen(plain_server(tmp_path)),
+            request("a.0", ifname="eth0"),
+            {**request("a", vendor_device="8086:10d3"), "match_all": True},
+        )
+
+
+def test_a_device_of_all_that_has_an_entry_of_its_own_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="are the same device"):
+        named(FakeXen(plain_server(tmp_path)), request("a", ifname="eth1"), {**request("b", class_="network"), "match_all": True})
+
+
+def test_numbers_need_room_in_the_name() -> None:
+    with pytest.raises(InvalidInput, match="1 to 60 letters"):
+        parse_requests([{**request("a" * 61, ifname="eth1"), "match_all": True}])
 
 
 def test_devices_come_in_the_order_of_the_requests(tmp_path: Path) -> None:

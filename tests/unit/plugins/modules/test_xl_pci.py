@@ -11,12 +11,16 @@ import typing as t
 from pathlib import Path
 
 import pytest
+import yaml
 
+from ansible_collections.xen.driver_domains.plugins.doc_fragments.pci_devices import ModuleDocFragment
 from ansible_collections.xen.driver_domains.plugins.module_utils import _xl
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import DriverDomainsError, InvalidInput, NotOnThisHost
+from ansible_collections.xen.driver_domains.plugins.module_utils._guards import GUARDS
 from ansible_collections.xen.driver_domains.plugins.modules import xl_pci_assignable, xl_pci_info
 
-from ..module_utils.fake_sysfs import FakeXen, plain_server
+from ..module_utils.fake_sysfs import plain_server
+from ..module_utils.fake_xen import FakeXen
 
 UPLINK0 = {"name": "uplink0", "match": {"mac": "52:54:00:aa:00:02"}}
 
@@ -33,8 +37,9 @@ def xen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeXen:
         monkeypatch.setattr(module, "Guards", lambda devices, runner: fake.guards(devices))
         monkeypatch.setattr(module, "xen_version", lambda: (4, 17) if fake.under_xen else None)
         monkeypatch.setattr(module, "require_dom0", lambda: _xl.require_dom0(str(fake.machine.sys), str(fake.machine.proc)))
+        monkeypatch.setattr(module, "Xl", lambda runner: fake)
     monkeypatch.setattr(xl_pci_assignable, "require_root", lambda: None)
-    monkeypatch.setattr(xl_pci_assignable, "Xl", lambda runner: fake)
+    monkeypatch.setattr(xl_pci_assignable, "SafetyNet", lambda runner: fake.net())
     hypervisor = fake.machine.sys / "hypervisor/version"
     hypervisor.mkdir(parents=True)
     (hypervisor.parent / "type").write_text("xen\n")
@@ -49,7 +54,7 @@ def without_xen(xen: FakeXen) -> None:
 
 
 def parameters(*devices: dict[str, t.Any], **others: t.Any) -> dict[str, t.Any]:
-    return {"devices": list(devices), "state": "present", "force": [], "timeout": 60, **others}
+    return {"devices": list(devices), "state": "present", "force": [], "confirm_timeout": 0, "timeout": 60, **others}
 
 
 @pytest.mark.parametrize("check_mode", [True, False])
@@ -137,3 +142,40 @@ def test_info_names_devices_by_request_by_xl_and_by_record(xen: FakeXen) -> None
 
 def test_info_of_no_devices(xen: FakeXen) -> None:
     assert xl_pci_info.prepare({"devices": [], "timeout": 60}, False).results["devices"] == []
+
+
+@pytest.mark.parametrize(("virt_caps", "iommu"), [("pv pv_directio", True), ("pv", False)])
+def test_info_tells_whether_xen_has_an_iommu(xen: FakeXen, virt_caps: str, iommu: bool) -> None:
+    xen.virt_caps = virt_caps
+    assert xl_pci_info.prepare({"devices": [], "timeout": 60}, False).results["iommu"] is iommu
+
+
+@pytest.mark.parametrize("iommu", [True, False])
+def test_info_tells_whether_linux_uses_an_iommu(xen: FakeXen, iommu: bool) -> None:
+    without_xen(xen)
+    if iommu:
+        (xen.machine.sys / "class/iommu/dmar0").mkdir(parents=True)
+    assert xl_pci_info.prepare({"devices": [], "timeout": 60}, False).results["iommu"] is iommu
+
+
+def test_info_tells_owner_and_what_is_shared(xen: FakeXen) -> None:
+    xen.apply("present", [UPLINK0])
+    xen.assign("0000:00:04.0", 7)
+    xen.store.running[7] = "net-dd"
+    for bdf in ("0000:00:04.0", "0000:00:1d.0"):
+        (xen.machine.device(bdf) / "irq").write_text("21\n")
+    (device,) = xl_pci_info.prepare({"devices": [UPLINK0], "timeout": 60}, False).results["devices"]
+    assert (device["owner_domid"], device["owner"]) == (7, "net-dd")
+    assert (device["interrupt_shared_with"], device["page_shared_with"]) == (["0000:00:1d.0"], [])
+    assert [guard["guard"] for guard in device["guards"]] == ["in_use"]
+
+
+def test_a_negative_time_limit_is_refused(xen: FakeXen) -> None:
+    with pytest.raises(InvalidInput, match="confirm_timeout is -1"):
+        xl_pci_assignable.prepare(parameters(UPLINK0, confirm_timeout=-1), False)
+
+
+def test_the_guards_that_can_be_named_are_those_that_are_documented() -> None:
+    options = yaml.safe_load(ModuleDocFragment.GUARDS)["options"]["force"]
+    assert options["choices"] == list(GUARDS)
+    assert all(f"V({guard})" in " ".join(options["description"]) for guard in GUARDS)

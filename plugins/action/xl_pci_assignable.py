@@ -1,0 +1,57 @@
+# Copyright (c) 2026, the xen.driver_domains authors
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The controller's part of xl_pci_assignable: with O(confirm_timeout), confirm over a fresh connection what was taken."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+import typing as t
+
+from ansible.errors import AnsibleConnectionFailure
+from ansible.plugins.action import ActionBase
+
+#: Seconds that the host may take, beyond O(confirm_timeout), to give devices back and to be reached again.
+_GRACE = 120
+_PAUSE = 5
+
+
+class ActionModule(ActionBase):
+    """Runs the module, and then its state V(confirmed) over a new connection."""
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+        """Run the module, and see that the host is still reached."""
+        super().run(tmp, task_vars)
+        given = str(self._task.args.get("confirm_timeout") or 0)
+        # What is no number, the module refuses.
+        seconds = int(given) if given.isdecimal() else 0
+        end = time.monotonic() + seconds + _GRACE
+        try:
+            result = dict(self._execute_module(task_vars=task_vars))
+        except AnsibleConnectionFailure:
+            if not seconds:
+                raise
+            # Taking a device cut the connection: what became of it, the confirmation tells.
+            result = {"unconfirmed": True}
+        if self._task.check_mode or result.get("failed") or not result.get("unconfirmed"):
+            return result
+        confirmation = self._confirm(end, task_vars)
+        if confirmation.get("failed"):
+            problem = "The devices were taken, but a fresh connection could not confirm in time that the host is still reached"
+            # The devices are not as the module left them.
+            result.pop("devices", None)
+            return {**result, "failed": True, "changed": True, "msg": f"{problem}. {confirmation.get('msg', '')}"}
+        return {**result, "changed": True, "devices": confirmation["devices"]}
+
+    def _confirm(self, end: float, task_vars: dict[str, t.Any] | None) -> dict[str, t.Any]:
+        """Confirm as soon as the host is reached, also when that is only because it gave the devices back."""
+        arguments = {**self._task.args, "state": "confirmed"}
+        while True:
+            with contextlib.suppress(AnsibleConnectionFailure):
+                self._connection.reset()
+                return dict(self._execute_module(module_args=arguments, task_vars=task_vars))
+            if time.monotonic() > end:
+                return {"failed": True, "msg": "The host is not reached any more"}
+            time.sleep(_PAUSE)
