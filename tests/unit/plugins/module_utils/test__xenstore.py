@@ -18,7 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import DriverDomainsError, InvalidInput, NotOnThisHost, TimedOut
-from ansible_collections.xen.driver_domains.plugins.module_utils._xenstore import Permission, WatchEvent, XenStore, XenStoreError
+from ansible_collections.xen.driver_domains.plugins.module_utils._xenstore import Permission, XenStore
+from ansible_collections.xen.driver_domains.plugins.module_utils._xenstore_wire import WatchEvent, XenStoreError
 from ansible_collections.xen.driver_domains.tests.unit.plugins.module_utils.fake_xenstored import ERROR, HEADER, FakeXenstored
 
 TREE = {
@@ -478,7 +479,7 @@ class TestTrouble:
             XenStore(str(tmp_path / "none"))
 
     def test_default_path(self, monkeypatch: pytest.MonkeyPatch, tmp_path: t.Any, fake: FakeXenstored) -> None:
-        module = "ansible_collections.xen.driver_domains.plugins.module_utils._xenstore.DEFAULT_PATHS"
+        module = "ansible_collections.xen.driver_domains.plugins.module_utils._xenstore_wire.DEFAULT_PATHS"
         monkeypatch.setattr(module, (str(tmp_path / "none"), fake.path))
         with XenStore() as store:
             assert store.path == fake.path

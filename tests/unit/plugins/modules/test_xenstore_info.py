@@ -10,7 +10,7 @@ import typing as t
 import pytest
 from ansible.module_utils.testing import patch_module_args
 
-from ansible_collections.xen.driver_domains.plugins.module_utils import _xenstore
+from ansible_collections.xen.driver_domains.plugins.module_utils import _xenstore_wire
 from ansible_collections.xen.driver_domains.plugins.modules import xenstore_info
 from ansible_collections.xen.driver_domains.tests.unit.plugins.module_utils.fake_xenstored import FakeXenstored
 
@@ -60,7 +60,7 @@ CASES: dict[str, tuple[dict[str, t.Any], dict[str, t.Any]]] = {
 def run(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], paths: tuple[str, ...], arguments: dict[str, t.Any]
 ) -> dict[str, t.Any]:
-    monkeypatch.setattr(_xenstore, "DEFAULT_PATHS", paths)
+    monkeypatch.setattr(_xenstore_wire, "DEFAULT_PATHS", paths)
     with patch_module_args(arguments), pytest.raises(SystemExit):
         xenstore_info.main()
     return json.loads(capsys.readouterr().out)
