@@ -100,6 +100,10 @@ class XenStore(Connection):
         """Return the value of a node as text, or None when there is no such node."""
         return self.read_texts([path])[path]
 
+    def read_many(self, paths: t.Iterable[str]) -> dict[str, bytes | None]:
+        """Return the values of many nodes; missing nodes are None."""
+        return self._each(READ, paths)
+
     def read_texts(self, paths: t.Iterable[str]) -> dict[str, str | None]:
         """Return the values of many nodes as text; missing nodes are None."""
         return {path: None if value is None else text(value) for path, value in self._each(READ, paths).items()}
@@ -114,7 +118,11 @@ class XenStore(Connection):
 
     def mkdir(self, path: str) -> None:
         """Make a node with an empty value, and the nodes above it; an existing one keeps its value."""
-        self._one(self._request(MKDIR, path))
+        self.mkdir_many([path])
+
+    def mkdir_many(self, paths: t.Iterable[str]) -> None:
+        """Make many nodes, in order, as L(mkdir) and L(write_many) do."""
+        self._all([self._request(MKDIR, path) for path in paths])
 
     def rm(self, path: str) -> None:
         """Remove a node with all below it; one that is not there is fine."""
@@ -127,12 +135,20 @@ class XenStore(Connection):
 
     def directory(self, path: str) -> list[str]:
         """Return the sorted names of the nodes right below one; a missing node has none."""
-        try:
-            return self._names(path, self._exchange([self._request(DIRECTORY, path)])[0])
-        except XenStoreError as exc:
-            if exc.errno_name == "ENOENT":
-                return []
-            raise
+        return self.directories([path])[path]
+
+    def directories(self, paths: t.Iterable[str]) -> dict[str, list[str]]:
+        """Return the sorted names right below each of many nodes; missing nodes have none."""
+        unique = list(dict.fromkeys(paths))
+        found = {}
+        for path, reply in zip(unique, self._exchange([self._request(DIRECTORY, path) for path in unique])):
+            try:
+                found[path] = self._names(path, reply)
+            except XenStoreError as exc:
+                if exc.errno_name != "ENOENT":
+                    raise
+                found[path] = []
+        return found
 
     def tree(self, path: str) -> dict[str, str]:
         """Return the values of a node and of all below it by path, sorted; empty when there is no such node.
@@ -168,9 +184,21 @@ class XenStore(Connection):
 
     def set_perms(self, path: str, permissions: t.Sequence[Permission]) -> None:
         """Replace the permissions of a node (not of those below it); the first names its owner."""
-        if not permissions:
-            raise InvalidInput(f"No permissions given for {path}", "A XenStore node has at least one, which names its owner")
-        self._one(self._request(SET_PERMS, path, b"".join(b"%s\0" % str(p).encode() for p in permissions)))
+        self.set_perms_many({path: permissions})
+
+    def set_perms_many(self, permissions: t.Mapping[str, t.Sequence[Permission]]) -> None:
+        """Replace the permissions of many nodes, in order, as L(set_perms) and L(write_many) do."""
+        for path, wanted in permissions.items():
+            if not wanted:
+                raise InvalidInput(f"No permissions given for {path}", "A XenStore node has at least one, which names its owner")
+        self._all([self._request(SET_PERMS, path, b"".join(b"%s\0" % str(p).encode() for p in of)) for path, of in permissions.items()])
+
+    def check(self, path: str, value: bytes = b"") -> None:
+        """See that this connection can carry a node with that path and value.
+
+        :raises InvalidInput: it can not, and nothing was sent.
+        """
+        self._request(WRITE, path, value)
 
     # Domains
 
@@ -193,9 +221,16 @@ class XenStore(Connection):
 
         Source: libxl_domain_qualifier_to_domid in tools/libs/light/libxl_utils.c.
         """
-        if domain.isascii() and domain.isdecimal():
-            return int(domain)
-        return next((domid for domid, name in self.domains().items() if name == domain), None)
+        return self.domids_of([domain])[domain]
+
+    def domids_of(self, domains: t.Iterable[str]) -> dict[str, int | None]:
+        """Return the numbers of many domains as L(domid_of) does; names are looked up at once, and only if there are any."""
+        found: dict[str, int | None] = {domain: int(domain) if domain.isascii() and domain.isdecimal() else None for domain in domains}
+        if None in found.values():
+            # The lowest number comes last.
+            numbers = {name: domid for domid, name in reversed(list(self.domains().items()))}
+            found = {domain: numbers.get(domain) if domid is None else domid for domain, domid in found.items()}
+        return found
 
     # Transactions
 

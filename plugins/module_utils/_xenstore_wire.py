@@ -73,7 +73,10 @@ _CAUSES = {
         "The domain that owns the node is at its quota (by default {quota})",
         "Remove what the domain no longer needs, or raise the quota with xenstored's options",
     ),
-    "E2BIG": ("It is longer than xenstored allows (by default 2048 bytes a value)", ""),
+    "E2BIG": (
+        "It is longer than xenstored allows (by default 2048 bytes a value; for oxenstored that holds for dom0, too)",
+        "Store less in one node, or raise quota-maxsize in /etc/xen/oxenstored.conf and reboot",
+    ),
     "ENOSYS": (
         "This xenstored lacks that request",
         "With oxenstored, a listing of more than 4096 bytes is only to be had on dom0, over /run/xenstored/socket",
@@ -195,11 +198,10 @@ class Connection:
         with self._closing_on_error():
             deadline = time.monotonic() + self.timeout
             while sent < len(requests) or pending:
-                while sent < len(requests) and len(pending) < window:
-                    self._last_id = self._last_id % 0xFFFFFFFF + 1
-                    self._send(requests[sent], deadline)
-                    pending[self._last_id] = sent
-                    sent += 1
+                if sent < len(requests) and len(pending) <= window // 2:
+                    batch = requests[sent : sent + window - len(pending)]
+                    pending.update(zip(self._send(batch, deadline), range(sent, sent + len(batch))))
+                    sent += len(batch)
                 message = self._receive(deadline)
                 # A flood of events must not hide that no answer comes.
                 if not message or time.monotonic() > deadline:
@@ -260,11 +262,17 @@ class Connection:
             remedy = "Run the task as root (become: true)" if isinstance(exc, PermissionError) else _DEAD
             raise self._lost(exc, remedy) from exc
 
-    def _send(self, request: Request, deadline: float) -> None:
-        in_transaction = request.kind not in (WATCH, UNWATCH)
-        header = _HEADER.pack(request.kind, self._last_id, self._transaction if in_transaction else 0, len(request.payload))
+    def _send(self, requests: t.Sequence[Request], deadline: float) -> list[int]:
+        """Send requests, over the device only one; return their numbers."""
+        message, numbers = bytearray(), []
+        for request in requests:
+            self._last_id = self._last_id % 0xFFFFFFFF + 1
+            numbers.append(self._last_id)
+            transaction = 0 if request.kind in (WATCH, UNWATCH) else self._transaction
+            message += _HEADER.pack(request.kind, self._last_id, transaction, len(request.payload))
+            message += request.payload
         # The device takes a whole message in one write.
-        rest = memoryview(header + request.payload)
+        rest = memoryview(bytes(message))
         while rest:
             try:
                 rest = rest[os.write(self._descriptor, rest) :]
@@ -273,8 +281,9 @@ class Connection:
                     raise self._silent() from None
             except OSError as exc:
                 if self._is_device:
-                    raise refusal(request, errno.errorcode.get(exc.errno or 0, "EIO")) from exc
+                    raise refusal(requests[0], errno.errorcode.get(exc.errno or 0, "EIO")) from exc
                 raise self._lost(exc) from exc
+        return numbers
 
     def _receive(self, deadline: float) -> tuple[int, int, bytes] | None:
         """Return type, req_id and payload of the next message, or None when none is complete in time. An event is also queued."""

@@ -96,9 +96,11 @@ class Bed:
     def restore(self, name: str) -> None:
         """Put the running machine back to a snapshot."""
         machine = self._running()
-        machine.ssh().disconnect()
+        known = qmp.snapshots(machine.qmp_socket())
+        if name not in known:
+            raise TestbedError(f"there is no snapshot {name!r}; there are: {', '.join(known) or 'none'}")
         with step(f"restoring snapshot {name}"):
-            qmp.load_snapshot(machine.qmp_socket(), name)
+            machine.restart(Images(self.cache).tools(), name)
             machine.wait()
 
     def down(self) -> None:

@@ -79,6 +79,12 @@ def qemu_args(files: Files, ssh_port: int, snapshot: str | None = None) -> list[
     return args if snapshot is None else [*args, "-loadvm", snapshot]
 
 
+def qemu_args_from(args: list[str], snapshot: str) -> list[str]:
+    """Return the same arguments, with which QEMU goes on from the snapshot."""
+    started_from = args.index("-loadvm") if "-loadvm" in args else len(args)
+    return [*args[:started_from], "-loadvm", snapshot]
+
+
 def fingerprint() -> list[str]:
     """Return what a saved machine state depends on, free of what differs between two machines."""
     return qemu_args(Files(*map(Path, ("disk", "serial", "qmp", "pid"))), ssh_port=0)

@@ -14,13 +14,13 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from . import qmp
 from .checks import any_free_port
 from .errors import TestbedError
-from .hardware import Files, qemu_args
+from .hardware import Files, qemu_args, qemu_args_from
 from .images import Disk
 from .progress import tail
 from .runtime import make_runtime_dir
@@ -120,6 +120,19 @@ class Machine:
                 # Between choosing a port and QEMU's taking it, somebody else may have taken it.
                 if port is not None or "host forwarding" not in str(error) or attempt + 1 == _PORT_ATTEMPTS:
                     raise
+
+    def restart(self, tools: Tools, snapshot: str) -> None:
+        """End QEMU and start it again, on the same port, from a snapshot.
+
+        A snapshot loaded into the QEMU that runs sets the clocks back but not all timers: dom0 then sleeps for minutes.
+        """
+        record = self._record()
+        self.stop()
+        make_runtime_dir(self.directory)
+        argv = qemu_args_from(record.argv, snapshot)
+        (self.directory / _STATE).write_text(json.dumps(asdict(replace(record, argv=argv)), indent=2) + "\n")
+        with _uninterrupted():
+            _quiet(argv, tools.env())
 
     def wait(self) -> None:
         """Wait until the machine takes commands over SSH, as long as it lives and goes on booting."""

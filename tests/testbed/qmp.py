@@ -37,20 +37,6 @@ def save_snapshot(socket: Path, name: str) -> None:
     _session(socket, save)
 
 
-def load_snapshot(socket: Path, name: str) -> None:
-    """Put the machine back to a snapshot; it runs on from there."""
-
-    async def load(client: QMPClient) -> None:
-        known = await _snapshots(client)
-        if name not in known:
-            raise TestbedError(f"there is no snapshot {name!r}; there are: {', '.join(known) or 'none'}")
-        await _job(client, "snapshot-load", {"tag": name, "vmstate": DISK_NODE, "devices": [DISK_NODE]})
-        if not (await _execute(client, "query-status"))["running"]:
-            await client.execute("cont")
-
-    _session(socket, load)
-
-
 def snapshots(socket: Path) -> list[str]:
     """Return the names of the snapshots that the machine can be put back to."""
     return _session(socket, _snapshots)

@@ -30,6 +30,7 @@ def child(value: str, *permissions: str) -> dict:
     return {"value": value, "permissions": list(permissions) or None}
 
 
+ODD = {"value": "\\xff\0x", "base64": "/wB4", "permissions": None}
 CASES: dict[str, tuple[dict[str, t.Any], dict[str, t.Any]]] = {
     "absolute": ({"path": "/local/domain/6/name"}, node("/local/domain/6/name", "net-dd")),
     "by name": (
@@ -49,10 +50,10 @@ CASES: dict[str, tuple[dict[str, t.Any], dict[str, t.Any]]] = {
         {"path": "/local/domain/6/backend/vif/7/0", "recursive": True, "permissions": True},
         node("/local/domain/6/backend/vif/7/0", "", ["n6", "r7"], {"bridge": child("xenbr0", "n0")}),
     ),
-    "not text": ({"path": "/tool", "recursive": True}, node("/tool", "", None, {"odd": child("\\xff\0x")})),
+    "not text": ({"path": "/tool", "recursive": True}, node("/tool", "", None, {"odd": ODD})),
     "root": (
         {"path": "/", "recursive": True},
-        node("/", "", None, {path[1:]: child(value.replace("\udcff", "\\xff")) for path, value in FakeXenstored(TREE).tree.items()}),
+        node("/", "", None, {path[1:]: ODD if path == "/tool/odd" else child(value) for path, value in FakeXenstored(TREE).tree.items()}),
     ),
 }
 
