@@ -79,13 +79,10 @@ options:
     type: float
     default: 10
 notes:
-  - Runs on dom0.
+  - Runs on dom0. What the drivers have to do is told in C(docs/split_driver.md) of the collection.
   - Domains get new numbers when they restart, and their devices are gone then. Run the task again after a restart.
 seealso:
   - module: xen.driver_domains.xenstore_key
-  - name: A split driver of your own
-    description: What the drivers have to do.
-    link: https://github.com/xen-driver-domains/xen.driver_domains/blob/main/docs/split_driver.md
 """
 
 EXAMPLES = r"""

@@ -64,6 +64,7 @@ static const struct xenbus_device_id back_ids[] = {
 };
 
 static struct xenbus_driver back_driver = {
+	.name = KBUILD_MODNAME,
 	.ids = back_ids,
 	.probe = back_probe,
 	.otherend_changed = back_frontend_changed,

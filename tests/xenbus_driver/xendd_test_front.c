@@ -65,6 +65,7 @@ static const struct xenbus_device_id front_ids[] = {
 };
 
 static struct xenbus_driver front_driver = {
+	.name = KBUILD_MODNAME,
 	.ids = front_ids,
 	.probe = front_probe,
 	.otherend_changed = front_backend_changed,
