@@ -68,6 +68,10 @@ demo: $(host) ## run playbooks/site.yml on the test bed's Xen and show a guest's
 bench: $(host) ## measure the performance budgets on the test bed's Xen
 	python tests/benchmarks
 
+.PHONY: bench-xenstore
+bench-xenstore: $(host) ## measure what a XenStore key costs, by all ways there are
+	python tests/benchmarks/xenstore
+
 # --- the test bed ---------------------------------------------------------------------------------------------------
 .PHONY: testbed-up testbed-ssh testbed-down
 testbed-up: $(ready) ## start a nested Xen (built when needed) and write .testbed/inventory.yml

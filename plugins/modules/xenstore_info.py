@@ -45,19 +45,17 @@ options:
     type: float
     default: 10
 seealso:
+  - module: xen.driver_domains.xenstore_key
   - module: xen.driver_domains.xl_domain_info
 """
 
 EXAMPLES = r"""
-- name: Wait until the driver domain serves
+- name: Ask a driver domain whether it serves
   xen.driver_domains.xenstore_info:
     paths:
-      - path: data/driver-domain/status
-        domain: net-dd
+      - {path: data/driver-domain/status, domain: net-dd}
+      - {path: data/driver-domain/error, domain: net-dd}
   register: status
-  until: status.nodes[0].value == "ready"
-  retries: 30
-  delay: 2
 
 - name: Look at a backend with all its keys, and who may read it
   xen.driver_domains.xenstore_info:
@@ -95,7 +93,7 @@ nodes:
     children:
       description:
         - With O(paths[].recursive), all nodes below by their path relative to this one.
-        - Each has C(value) and C(permissions), as above.
+        - Each has C(value), C(permissions) and perhaps C(base64), as above.
         - Nodes that this domain may not read are left out.
       type: dict
   sample:
@@ -108,6 +106,7 @@ nodes:
         "0/bridge": {value: xenbr0, permissions: [n6, r7]}
 """
 
+import base64
 import typing as t
 
 from ansible_collections.xen.driver_domains.plugins.module_utils._module import Plan, run_module
@@ -131,7 +130,7 @@ ARGUMENTS = {
 
 def read_nodes(store: XenStore, items: list[dict[str, t.Any]]) -> list[dict[str, t.Any]]:
     """Read what the items (as in the option C(paths)) ask for."""
-    domids = {domain: store.domid_of(domain) for domain in {item["domain"] for item in items} if domain is not None}
+    domids = store.domids_of({item["domain"] for item in items} - {None})
     homes = {domain: f"/local/domain/{domid}/" for domain, domid in domids.items() if domid is not None}
     paths = [homes[item["domain"]] + item["path"] if item["domain"] in homes else item["path"] for item in items]
     found = [item["domain"] is None or item["domain"] in homes for item in items]
@@ -155,10 +154,10 @@ def read_nodes(store: XenStore, items: list[dict[str, t.Any]]) -> list[dict[str,
             {
                 "path": path,
                 "exists": path in tree,
-                "value": _printable(tree[path]) if path in tree else None,
+                **(_printable(tree[path]) if path in tree else {"value": None}),
                 "permissions": of.get(path),
                 "children": {
-                    node[below:]: {"value": _printable(value), "permissions": of.get(node)} for node, value in tree.items() if node != path
+                    node[below:]: {**_printable(value), "permissions": of.get(node)} for node, value in tree.items() if node != path
                 },
             }
         )
@@ -171,8 +170,10 @@ def prepare(parameters: dict[str, t.Any], check_mode: bool) -> Plan:
         return Plan(results={"nodes": read_nodes(store, parameters["paths"])})
 
 
-def _printable(value: str) -> str:
-    return value.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+def _printable(value: str) -> dict[str, str]:
+    exact = value.encode("utf-8", "surrogateescape")
+    shown = {"value": exact.decode("utf-8", "backslashreplace")}
+    return shown if shown["value"] == value else {**shown, "base64": base64.b64encode(exact).decode()}
 
 
 def main() -> None:

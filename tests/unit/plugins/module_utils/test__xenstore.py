@@ -18,7 +18,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import DriverDomainsError, InvalidInput, NotOnThisHost, TimedOut
-from ansible_collections.xen.driver_domains.plugins.module_utils._xenstore import Permission, WatchEvent, XenStore, XenStoreError
+from ansible_collections.xen.driver_domains.plugins.module_utils._xenstore import Permission, XenStore
+from ansible_collections.xen.driver_domains.plugins.module_utils._xenstore_tree import Nodes, apply, compare
+from ansible_collections.xen.driver_domains.plugins.module_utils._xenstore_wire import WatchEvent, XenStoreError
 from ansible_collections.xen.driver_domains.tests.unit.plugins.module_utils.fake_xenstored import ERROR, HEADER, FakeXenstored
 
 TREE = {
@@ -478,7 +480,7 @@ class TestTrouble:
             XenStore(str(tmp_path / "none"))
 
     def test_default_path(self, monkeypatch: pytest.MonkeyPatch, tmp_path: t.Any, fake: FakeXenstored) -> None:
-        module = "ansible_collections.xen.driver_domains.plugins.module_utils._xenstore.DEFAULT_PATHS"
+        module = "ansible_collections.xen.driver_domains.plugins.module_utils._xenstore_wire.DEFAULT_PATHS"
         monkeypatch.setattr(module, (str(tmp_path / "none"), fake.path))
         with XenStore() as store:
             assert store.path == fake.path
@@ -602,6 +604,11 @@ CALLS: dict[str, t.Callable[[XenStore], object]] = {
     "write": lambda s: s.write("/a", "1"),
     "rm": lambda s: s.rm("/a"),
     "get_perms": lambda s: s.get_perms("/a"),
+    "directories": lambda s: s.directories(["/a", "/b"]),
+    "set_perms_many": lambda s: s.set_perms_many({"/a": [Permission("n", 0)], "/b": [Permission("r", 1)]}),
+    "domids_of": lambda s: s.domids_of(["web1", "2"]),
+    "compare": lambda s: compare(s, [Nodes("/a", {"/a": b"1", "/a/b": None}, (Permission("n", 0),), prune=True)]),
+    "apply": lambda s: apply(s, [Nodes("/a", {"/a": b"2", "/a/b": b"3"}, (Permission("n", 0),), prune=True), Nodes("/c", {})]),
     "domains": lambda s: s.domains(),
     "get_domain_path": lambda s: s.get_domain_path(1),
     "is_domain_introduced": lambda s: s.is_domain_introduced(1),
@@ -657,6 +664,29 @@ def test_nonsense_in_well_formed_replies(name: str, script: list[tuple[bool, byt
         with contextlib.suppress(DriverDomainsError):
             CALLS[name](store)
         assert time.monotonic() - start < 5
+
+
+@pytest.mark.parametrize("name", sorted(CALLS))
+def test_a_reply_that_never_ends(name: str) -> None:
+    """One byte now and then is no sign of life: each answer has its time."""
+    server = ScriptedServer(HEADER.pack(2, 1, 0, 3000), hang_up=False)
+    stop = threading.Event()
+
+    def drip() -> None:
+        while not stop.wait(0.005):
+            server._server.send(b"x")
+
+    thread = threading.Thread(target=drip)
+    thread.start()
+    start = time.monotonic()
+    try:
+        with server.store(timeout=0.1) as store, contextlib.suppress(DriverDomainsError):
+            CALLS[name](store)
+    finally:
+        stop.set()
+        thread.join()
+        server.close()
+    assert time.monotonic() - start < 3
 
 
 def test_replies_out_of_order() -> None:

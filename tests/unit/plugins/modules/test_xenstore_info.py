@@ -10,7 +10,7 @@ import typing as t
 import pytest
 from ansible.module_utils.testing import patch_module_args
 
-from ansible_collections.xen.driver_domains.plugins.module_utils import _xenstore
+from ansible_collections.xen.driver_domains.plugins.module_utils import _xenstore_wire
 from ansible_collections.xen.driver_domains.plugins.modules import xenstore_info
 from ansible_collections.xen.driver_domains.tests.unit.plugins.module_utils.fake_xenstored import FakeXenstored
 
@@ -30,6 +30,7 @@ def child(value: str, *permissions: str) -> dict:
     return {"value": value, "permissions": list(permissions) or None}
 
 
+ODD = {"value": "\\xff\0x", "base64": "/wB4", "permissions": None}
 CASES: dict[str, tuple[dict[str, t.Any], dict[str, t.Any]]] = {
     "absolute": ({"path": "/local/domain/6/name"}, node("/local/domain/6/name", "net-dd")),
     "by name": (
@@ -49,10 +50,10 @@ CASES: dict[str, tuple[dict[str, t.Any], dict[str, t.Any]]] = {
         {"path": "/local/domain/6/backend/vif/7/0", "recursive": True, "permissions": True},
         node("/local/domain/6/backend/vif/7/0", "", ["n6", "r7"], {"bridge": child("xenbr0", "n0")}),
     ),
-    "not text": ({"path": "/tool", "recursive": True}, node("/tool", "", None, {"odd": child("\\xff\0x")})),
+    "not text": ({"path": "/tool", "recursive": True}, node("/tool", "", None, {"odd": ODD})),
     "root": (
         {"path": "/", "recursive": True},
-        node("/", "", None, {path[1:]: child(value.replace("\udcff", "\\xff")) for path, value in FakeXenstored(TREE).tree.items()}),
+        node("/", "", None, {path[1:]: ODD if path == "/tool/odd" else child(value) for path, value in FakeXenstored(TREE).tree.items()}),
     ),
 }
 
@@ -60,7 +61,7 @@ CASES: dict[str, tuple[dict[str, t.Any], dict[str, t.Any]]] = {
 def run(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], paths: tuple[str, ...], arguments: dict[str, t.Any]
 ) -> dict[str, t.Any]:
-    monkeypatch.setattr(_xenstore, "DEFAULT_PATHS", paths)
+    monkeypatch.setattr(_xenstore_wire, "DEFAULT_PATHS", paths)
     with patch_module_args(arguments), pytest.raises(SystemExit):
         xenstore_info.main()
     return json.loads(capsys.readouterr().out)

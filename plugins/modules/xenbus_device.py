@@ -1,0 +1,198 @@
+#!/usr/bin/python
+# Copyright (c) 2026, the xen.driver_domains authors
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: xenbus_device
+short_description: Split devices between two domains, for drivers of your own
+version_added: 0.1.0
+description:
+  - Makes the XenStore directories of a frontend and its backend, which is what has the drivers on both sides probe the device.
+  - The backend may be in dom0 or in a driver domain. Both directories and all devices of the task appear in one transaction.
+  - Each directory belongs to its domain, the other domain may read it, and nobody else may do anything with it, as with libxl's devices.
+  - A device that drivers have in use is never disturbed. One that is closed, or has only one side, is replaced.
+  - Backend directories of the same type whose frontend's domain is gone are removed, too.
+  - Meant for types that C(xl) does not know; network interfaces and disks are the business of M(xen.driver_domains.xl_domain).
+author:
+  - The xen.driver_domains authors (@xen-driver-domains)
+extends_documentation_fragment:
+  - xen.driver_domains.attributes
+options:
+  devices:
+    description: The devices.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      type:
+        description: The type, which the drivers have in their C(xenbus_device_id).
+        type: str
+        required: true
+      devid:
+        description: Number of the device among those of this type that the frontend's domain has.
+        type: int
+        default: 0
+      frontend:
+        description: Name or number of the domain that has the frontend.
+        type: str
+        required: true
+      backend:
+        description: Name or number of the domain that has the backend.
+        type: str
+        default: "0"
+      frontend_keys:
+        description: More keys in the frontend's directory, with their values. Names may hold slashes.
+        type: dict
+      backend_keys:
+        description: More keys in the backend's directory, with their values.
+        type: dict
+      wait_for:
+        description:
+          - State that both drivers must have reached before the task ends, V(connected) or one on the way there.
+          - V(none) does not wait, for drivers that do not tell their state.
+        type: str
+        choices: [none, init_wait, initialised, connected]
+        default: connected
+      state:
+        description:
+          - V(absent) takes the device offline, waits until both drivers have closed it, and removes both directories.
+        type: str
+        choices: [present, absent]
+        default: present
+  wait_timeout:
+    description: Seconds that the drivers may take to reach a state.
+    type: float
+    default: 30
+  force:
+    description:
+      - Guard rails that do not hold.
+      - V(not_closed) has a device removed whose drivers do not close it within O(wait_timeout).
+    type: list
+    elements: str
+    choices: [not_closed]
+    default: []
+  timeout:
+    description: Seconds that xenstored may take for one answer.
+    type: float
+    default: 10
+notes:
+  - Runs on dom0. What the drivers have to do is told in C(docs/split_driver.md) of the collection.
+  - Domains get new numbers when they restart, and their devices are gone then. Run the task again after a restart.
+seealso:
+  - module: xen.driver_domains.xenstore_key
+"""
+
+EXAMPLES = r"""
+- name: Connect the guest's frontend with the backend in dom0
+  xen.driver_domains.xenbus_device:
+    devices:
+      - {type: mydevice, frontend: web1}
+
+- name: The same with a backend in a driver domain, and what the drivers want to know
+  xen.driver_domains.xenbus_device:
+    devices:
+      - type: mydevice
+        frontend: web1
+        backend: mydevice-dd
+        backend_keys: {max-queues: 4, serial: "000117"}
+
+- name: Take it away
+  xen.driver_domains.xenbus_device:
+    devices:
+      - {type: mydevice, frontend: web1, backend: mydevice-dd, state: absent}
+"""
+
+RETURN = r"""
+devices:
+  description: The devices as they are at the end, or in check mode at the start; in the order of the option.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    type:
+      description: The type.
+      type: str
+    devid:
+      description: The number of the device.
+      type: int
+    frontend_id:
+      description: Number of the frontend's domain, V(null) if it does not run.
+      type: int
+    backend_id:
+      description: Number of the backend's domain, V(null) if it does not run.
+      type: int
+    frontend_path:
+      description: Directory of the frontend.
+      type: str
+    backend_path:
+      description: Directory of the backend.
+      type: str
+    frontend_state:
+      description:
+        - V(initialising), V(init_wait), V(initialised), V(connected), V(closing), V(closed), V(reconfiguring), V(reconfigured),
+          or V(missing).
+      type: str
+    backend_state:
+      description: As RV(devices[].frontend_state).
+      type: str
+  sample:
+    - type: mydevice
+      devid: 0
+      frontend_id: 3
+      backend_id: 2
+      frontend_path: /local/domain/3/device/mydevice/0
+      backend_path: /local/domain/2/backend/mydevice/3/0
+      frontend_state: connected
+      backend_state: connected
+actions:
+  description: What was done, or would be done in check mode.
+  returned: always
+  type: list
+  elements: str
+  sample: [create mydevice 0 of web1 at mydevice-dd]
+"""
+
+import typing as t
+
+from ansible_collections.xen.driver_domains.plugins.module_utils._module import Plan, run_module
+from ansible_collections.xen.driver_domains.plugins.module_utils._xenbus_device import Planner, devices_from
+from ansible_collections.xen.driver_domains.plugins.module_utils._xenstore import XenStore
+
+ARGUMENTS = {
+    "devices": {
+        "type": "list",
+        "elements": "dict",
+        "required": True,
+        "options": {
+            "type": {"type": "str", "required": True},
+            "devid": {"type": "int", "default": 0},
+            "frontend": {"type": "str", "required": True},
+            "backend": {"type": "str", "default": "0"},
+            "frontend_keys": {"type": "dict", "no_log": False},
+            "backend_keys": {"type": "dict", "no_log": False},
+            "wait_for": {"type": "str", "choices": ["none", "init_wait", "initialised", "connected"], "default": "connected"},
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+        },
+    },
+    "wait_timeout": {"type": "float", "default": 30},
+    "force": {"type": "list", "elements": "str", "choices": ["not_closed"], "default": []},
+    "timeout": {"type": "float", "default": 10},
+}
+
+
+def prepare(parameters: dict[str, t.Any], check_mode: bool) -> Plan:
+    """Read and plan."""
+    store = XenStore(timeout=parameters["timeout"])
+    return Planner(store, parameters["force"], parameters["wait_timeout"]).plan(devices_from(store, parameters["devices"]))
+
+
+def main() -> None:
+    """Run the module."""
+    run_module(ARGUMENTS, prepare)
+
+
+if __name__ == "__main__":
+    main()

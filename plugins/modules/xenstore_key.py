@@ -1,0 +1,206 @@
+#!/usr/bin/python
+# Copyright (c) 2026, the xen.driver_domains authors
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: xenstore_key
+short_description: Write, remove and wait for XenStore nodes
+version_added: 0.1.0
+description:
+  - Makes any number of XenStore nodes, alone or as trees, what they are to be, in one transaction, so that nobody ever sees a part of it.
+  - A node that has the wanted value is not written, since each write wakes those who watch it.
+  - Works on dom0, and inside a guest for what the guest may write. Needs no Xen tools, only root.
+author:
+  - The xen.driver_domains authors (@xen-driver-domains)
+extends_documentation_fragment:
+  - xen.driver_domains.attributes
+options:
+  keys:
+    description: The nodes.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      path:
+        description:
+          - The node. It starts with a slash, unless O(keys[].domain) is given.
+          - Inside a guest, a path without slash and without O(keys[].domain) is in the guest's own home.
+        type: str
+        required: true
+      domain:
+        description: Name or number of a running domain in whose home the node is.
+        type: str
+      value:
+        description:
+          - The value, exactly, text or a whole number. Without it, a node that is there keeps its value and a new one gets an empty one.
+          - Numbers like C(0x10) and words like C(yes) need quotes, or YAML turns them into something else.
+        type: raw
+      tree:
+        description:
+          - Nodes below O(keys[].path), a dictionary of values and dictionaries. A V(null) stands for a node with any value.
+          - The name V(.) stands for the value of an inner node itself.
+        type: dict
+      encoding:
+        description: Whether the values are text, written as UTF-8, or Base64, for any bytes.
+        type: str
+        choices: [text, base64]
+        default: text
+      permissions:
+        description:
+          - Who may do what with O(keys[].path) and each node of O(keys[].tree).
+          - Left as they are unless given; a new node has those of the node above it.
+        type: dict
+        suboptions:
+          owner:
+            description: Name or number of the domain that owns the nodes. It may do everything, and its quota counts them.
+            type: str
+            required: true
+          others:
+            description: What domains may do that are not named, V(n) nothing, V(r) read, V(w) write, V(b) both.
+            type: str
+            choices: [n, r, w, b]
+            default: n
+          domains:
+            description: What a domain may do (V(n), V(r), V(w), V(b)), by its name or number.
+            type: dict
+      prune:
+        description: Remove nodes below O(keys[].path) that are not in O(keys[].tree).
+        type: bool
+        default: false
+      state:
+        description: V(absent) removes the node with all below it.
+        type: str
+        choices: [present, absent]
+        default: present
+  wait_for:
+    description: Nodes to wait for after that, all of them. Not in check mode. Nothing is polled, XenStore tells of changes.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      path:
+        description: The node, as O(keys[].path).
+        type: str
+        required: true
+      domain:
+        description: Name or number of a running domain in whose home the node is.
+        type: str
+      value:
+        description: The value it is to have; any by default.
+        type: str
+      state:
+        description: Whether it is to be there.
+        type: str
+        choices: [present, absent]
+        default: present
+  wait_timeout:
+    description: Seconds to wait for O(wait_for).
+    type: float
+    default: 60
+  timeout:
+    description: Seconds that xenstored may take for one answer, and for a transaction that others keep spoiling.
+    type: float
+    default: 10
+seealso:
+  - module: xen.driver_domains.xenstore_info
+  - module: xen.driver_domains.xenbus_device
+"""
+
+EXAMPLES = r"""
+- name: Tell a guest something that only it can read
+  xen.driver_domains.xenstore_key:
+    keys:
+      - path: config
+        domain: web1
+        tree:
+          color: blue
+          limits: {connections: 100, burst: "0x10"}
+        permissions: {owner: "0", domains: {web1: r}}
+        prune: true
+
+- name: Wait until the driver domain serves
+  xen.driver_domains.xenstore_key:
+    wait_for:
+      - {path: data/driver-domain/status, domain: net-dd, value: ready}
+
+- name: Remove a node and set another one, at once
+  xen.driver_domains.xenstore_key:
+    keys:
+      - {path: /tool/old, state: absent}
+      - {path: /tool/new, value: "1"}
+"""
+
+RETURN = r"""
+nodes:
+  description: The items of O(keys) in their order, with their absolute paths. Absent nodes of domains that do not run are left out.
+  returned: success
+  type: list
+  elements: dict
+  sample:
+    - {path: /local/domain/3/config, changed: true}
+waited:
+  description: The nodes of O(wait_for), with the values they have.
+  returned: with O(wait_for), not in check mode
+  type: list
+  elements: dict
+  sample:
+    - {path: /local/domain/2/data/driver-domain/status, value: ready}
+actions:
+  description: What was done, or would be done in check mode, one entry for each item of O(keys) that changes.
+  returned: always
+  type: list
+  elements: str
+  sample: ["write 4 nodes at /local/domain/3/config"]
+"""
+
+import typing as t
+
+from ansible_collections.xen.driver_domains.plugins.module_utils._module import Plan, run_module
+from ansible_collections.xen.driver_domains.plugins.module_utils._xenstore import XenStore
+from ansible_collections.xen.driver_domains.plugins.module_utils._xenstore_key import plan_keys
+
+_NODE = {"path": {"type": "str", "required": True}, "domain": {"type": "str"}}
+_STATE = {"type": "str", "choices": ["present", "absent"], "default": "present"}
+_PERMISSIONS = {
+    "owner": {"type": "str", "required": True},
+    "others": {"type": "str", "choices": ["n", "r", "w", "b"], "default": "n"},
+    "domains": {"type": "dict"},
+}
+ARGUMENTS = {
+    "keys": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "no_log": False,
+        "options": {
+            **_NODE,
+            "value": {"type": "raw"},
+            "tree": {"type": "dict"},
+            "encoding": {"type": "str", "choices": ["text", "base64"], "default": "text"},
+            "permissions": {"type": "dict", "options": _PERMISSIONS},
+            "prune": {"type": "bool", "default": False},
+            "state": _STATE,
+        },
+    },
+    "wait_for": {"type": "list", "elements": "dict", "default": [], "options": {**_NODE, "value": {"type": "str"}, "state": _STATE}},
+    "wait_timeout": {"type": "float", "default": 60},
+    "timeout": {"type": "float", "default": 10},
+}
+
+
+def prepare(parameters: dict[str, t.Any], check_mode: bool) -> Plan:
+    """Read and plan."""
+    store = XenStore(timeout=parameters["timeout"])
+    return plan_keys(store, parameters["keys"], parameters["wait_for"], parameters["wait_timeout"])
+
+
+def main() -> None:
+    """Run the module."""
+    run_module(ARGUMENTS, prepare)
+
+
+if __name__ == "__main__":
+    main()

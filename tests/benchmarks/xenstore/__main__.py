@@ -1,0 +1,85 @@
+# Copyright (c) 2026, the xen.driver_domains authors
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a XenStore key costs, by the module xenstore_key and by everything else, on the test bed's Xen: `make bench-xenstore`.
+
+Fails when the module misses one of its targets.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[2]
+COUNTS = (1, 10, 100, 1000)
+#: A loop of 1000 would take a quarter of an hour.
+LOOP_COUNTS = (1, 10, 100)
+ROUNDS = 3
+WAYS = {
+    "module": "(a) xenstore_key, one task",
+    "module, no change": "    the same again, no change",
+    "loop": "(b) loop of command: xenstore-write",
+    "xenstore-write": "(c) one xenstore-write, many pairs",
+    "pyxs": "(d) pyxs",
+    "floor": "(e) bare socket writes, the floor",
+}
+
+
+def measure() -> list[dict[str, float | str]]:
+    """Run the playbook and return its measurements."""
+    pyxs = ROOT / ".build/pyxs"
+    if not (pyxs / "pyxs").is_dir():
+        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(pyxs), "pyxs==0.4.1"]
+        subprocess.run(pip, check=True)
+    with tempfile.TemporaryDirectory() as directory:
+        into = Path(directory) / "results.json"
+        variables = {
+            "bench_pyxs": str(pyxs),
+            "bench_counts": COUNTS,
+            "bench_loop_counts": LOOP_COUNTS,
+            "bench_rounds": ROUNDS,
+            "bench_into": str(into),
+        }
+        argv = ["ansible-playbook", f"--inventory={os.environ['HOSTS_INVENTORY']}", str(HERE / "measure.yml")]
+        done = subprocess.run([*argv, f"--extra-vars={json.dumps(variables)}"], capture_output=True, text=True, check=False)
+        if done.returncode or not into.exists():
+            sys.exit(done.stdout + done.stderr)
+        return json.loads(into.read_text())
+
+
+def main() -> None:
+    """Measure, print the table, and compare with the targets."""
+    results = measure()
+    best: dict[str, dict[int, float]] = {way: {} for way in WAYS}
+    for result in results:
+        way, count = str(result["way"]), int(result["count"])
+        best[way][count] = min(float(result["seconds"]), best[way].get(count, float("inf")))
+    slope = {way: (of[max(of)] - of[1]) / (max(of) - 1) for way, of in best.items()}
+
+    print(f"| {'seconds for so many keys':<36} |" + "".join(f" {count:>7} |" for count in COUNTS) + " ms a key more | to the floor |")
+    print("|" + "-" * 38 + "|" + "--------:|" * len(COUNTS) + "--------------:|-------------:|")
+    for way, title in WAYS.items():
+        cells = "".join(f" {best[way][count]:>7.3f} |" if count in best[way] else "       - |" for count in COUNTS)
+        print(f"| {title:<36} |{cells} {slope[way] * 1000:>13.2f} | {slope[way] / slope['floor']:>12.2f} |")
+    print(f"\nThe best of {ROUNDS} rounds each, of twice as many for (c), (d) and (e), half of them before and half after the others.\n")
+
+    targets = {
+        "(a) is within 1.15 of the floor": slope["module"] <= 1.15 * slope["floor"],
+        "(a) is at least 100 times less than (b)": slope["module"] * 100 <= slope["loop"],
+        "(a) is at least 1.7 times less than (d)": slope["module"] * 1.7 <= slope["pyxs"],
+        "no change costs no more than writing": slope["module, no change"] <= slope["module"],
+    }
+    for target, met in targets.items():
+        print(f"{'ok    ' if met else 'MISSED'} {target}")
+    sys.exit(0 if all(targets.values()) else 1)
+
+
+if __name__ == "__main__":
+    main()

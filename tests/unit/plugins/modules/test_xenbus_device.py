@@ -1,0 +1,244 @@
+# Copyright (c) 2026, the xen.driver_domains authors
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+import time
+import typing as t
+
+import pytest
+from ansible.module_utils.testing import patch_module_args
+
+from ansible_collections.xen.driver_domains.plugins.module_utils import _xenbus_device, _xenstore_wire
+from ansible_collections.xen.driver_domains.plugins.modules import xenbus_device
+from ansible_collections.xen.driver_domains.tests.unit.plugins.module_utils.fake_xenstored import FakeXenstored
+
+TREE = {
+    "/local/domain/0/name": "Domain-0",
+    "/local/domain/0/backend": "",
+    "/local/domain/6/name": "net-dd",
+    "/local/domain/6/backend": "",
+    "/local/domain/7/name": "web1",
+    "/local/domain/7/device": "",
+}
+FRONT, BACK = "/local/domain/7/device/mydev/0", "/local/domain/6/backend/mydev/7/0"
+DEVICE: dict[str, t.Any] = {"type": "mydev", "frontend": "web1", "backend": "net-dd", "backend_keys": {"a/b": 1}}
+ABSENT = {"type": "mydev", "frontend": "web1", "backend": "net-dd", "state": "absent"}
+Run = t.Callable[..., t.Dict[str, t.Any]]  # noqa: UP006
+
+
+class Drivers:
+    """Plays the drivers of both sides: (state of the frontend, of the backend) -> those that they come to."""
+
+    CONNECT = {("1", "1"): ("1", "2"), ("1", "2"): ("3", "2"), ("3", "2"): ("3", "4"), ("3", "4"): ("4", "4")}
+    CLOSE = {(front, "5"): ("6", "5") for front in "1234"} | {("6", back): ("6", "6") for back in "2345"}
+
+    def __init__(self, fake: FakeXenstored, *behaviours: dict[tuple[str, str], tuple[str, str]]) -> None:
+        self._fake = fake
+        self._moves = {before: after for behaviour in behaviours for before, after in behaviour.items()}
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._play, daemon=True)
+
+    def __enter__(self) -> Drivers:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _play(self) -> None:
+        while not self._stop.wait(0.005):
+            tree = self._fake.tree
+            for path in [path for path in tree if path.endswith("/backend") and "/device/" in path]:
+                front, back = path.rpartition("/")[0], tree[path]
+                states = (tree.get(f"{front}/state", ""), tree.get(f"{back}/state", ""))
+                for side, old, new in zip((front, back), states, self._moves.get(states, states)):
+                    if old != new:
+                        self._fake.set(f"{side}/state", new)
+
+
+@pytest.fixture
+def fake() -> t.Iterator[FakeXenstored]:
+    with FakeXenstored(TREE) as fake:
+        yield fake
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], fake: FakeXenstored) -> Run:
+    monkeypatch.setattr(_xenstore_wire, "DEFAULT_PATHS", (fake.path,))
+    monkeypatch.setattr(_xenbus_device, "SETTLE", 0.01)
+
+    def run(*devices: dict[str, t.Any], **arguments: object) -> dict[str, t.Any]:
+        with patch_module_args({"devices": list(devices), "wait_timeout": 5, **arguments}), pytest.raises(SystemExit):
+            xenbus_device.main()
+        return json.loads(capsys.readouterr().out)
+
+    return run
+
+
+def states(result: dict[str, t.Any]) -> list[tuple[str, str]]:
+    return [(device["frontend_state"], device["backend_state"]) for device in result["devices"]]
+
+
+def test_connect_and_leave_alone(run: Run, fake: FakeXenstored) -> None:
+    checked = run(DEVICE, _ansible_check_mode=True)
+    assert (checked["changed"], states(checked), fake.writes) == (True, [("missing", "missing")], [])
+    with Drivers(fake, Drivers.CONNECT):
+        done = run(DEVICE)
+    assert states(done) == [("connected", "connected")]
+    assert done["actions"] == ["create mydev 0 of web1 at net-dd"]
+    assert {path: value for path, value in fake.tree.items() if path.startswith((FRONT, BACK))} == {
+        FRONT: "",
+        f"{FRONT}/backend": BACK,
+        f"{FRONT}/backend-id": "6",
+        f"{FRONT}/state": "4",
+        BACK: "",
+        f"{BACK}/a": "",
+        f"{BACK}/a/b": "1",
+        f"{BACK}/frontend": FRONT,
+        f"{BACK}/frontend-id": "7",
+        f"{BACK}/online": "1",
+        f"{BACK}/state": "4",
+    }
+    assert {perms for path, perms in fake.perms.items() if path.startswith(FRONT)} == {("n7", "r6")}
+    assert {perms for path, perms in fake.perms.items() if path.startswith(BACK)} == {("n6", "r7")}
+    # The states come last, in the one transaction that all of it is.
+    assert fake.requests.count(("transaction_start", "")) == 1
+    fake.writes.clear()
+    again = run(DEVICE)
+    assert (again["changed"], states(again), fake.writes) == (False, states(done), [])
+
+
+def test_a_device_in_use_is_not_disturbed(run: Run, fake: FakeXenstored) -> None:
+    with Drivers(fake, Drivers.CONNECT):
+        run(DEVICE)
+    fake.writes.clear()
+    result = run({**DEVICE, "backend_keys": {"a/b": 2}})
+    assert f"would have to change: {BACK}/a/b" in result["msg"]
+    assert (result["changed"], fake.writes) == (False, [])
+
+
+def test_keys_of_an_unused_device_change(run: Run, fake: FakeXenstored) -> None:
+    run({**DEVICE, "wait_for": "none"})
+    fake.writes.clear()
+    run({**DEVICE, "wait_for": "none", "backend_keys": {"a/b": 2}})
+    assert fake.writes == [("write", f"{BACK}/a/b", "2")]
+
+
+def test_absent_closes_first_and_leaves_nothing(run: Run, fake: FakeXenstored) -> None:
+    with Drivers(fake, Drivers.CONNECT, Drivers.CLOSE):
+        run(DEVICE)
+        fake.writes.clear()
+        done = run(ABSENT)
+        assert done["changed"] is True
+        assert states(done) == [("missing", "missing")]
+        assert fake.writes == [
+            ("write", f"{BACK}/online", "0"),
+            ("write", f"{BACK}/state", "5"),
+            ("rm", FRONT),
+            ("rm", "/local/domain/7/device/mydev"),
+            ("rm", BACK),
+            ("rm", "/local/domain/6/backend/mydev/7"),
+            ("rm", "/local/domain/6/backend/mydev"),
+        ]
+        assert fake.tree == TREE | {path: "" for path in fake.tree if path not in TREE}
+        fake.writes.clear()
+        again = run(ABSENT)
+        assert (again["changed"], fake.writes) == (False, [])
+        assert states(run(DEVICE)) == [("connected", "connected")]
+
+
+def test_drivers_that_do_not_close(run: Run, fake: FakeXenstored) -> None:
+    with Drivers(fake, Drivers.CONNECT):
+        run(DEVICE)
+    result = run(ABSENT, wait_timeout=0.1)
+    assert "the frontend in web1 is connected, the backend in net-dd is closing" in result["msg"]
+    assert "force: [not_closed]" in result["msg"]
+    assert fake.tree[f"{FRONT}/state"] == "4"
+    run(ABSENT, wait_timeout=0.1, force=["not_closed"])
+    assert FRONT not in fake.tree
+    assert BACK not in fake.tree
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {f"{FRONT}/state": "6", f"{BACK}/state": "6"},
+        {f"{FRONT}/state": "6"},
+        {f"{BACK}/online": "0"},
+        {f"{FRONT}/backend": "/local/domain/3/backend/mydev/7/0", f"{FRONT}/backend-id": "3"},
+        {f"{BACK}": None},
+        {f"{FRONT}": None},
+    ],
+)
+def test_what_can_not_work_any_more_is_replaced(run: Run, fake: FakeXenstored, damage: dict[str, str | None]) -> None:
+    with Drivers(fake, Drivers.CONNECT):
+        run(DEVICE)
+    for path, value in damage.items():
+        fake.remove(path) if value is None else fake.set(path, value)
+    with Drivers(fake, Drivers.CONNECT, Drivers.CLOSE):
+        result = run(DEVICE)
+    assert result["actions"] == ["replace mydev 0 of web1 at net-dd", "create mydev 0 of web1 at net-dd"]
+    assert states(result) == [("connected", "connected")]
+
+
+def test_no_driver(run: Run) -> None:
+    result = run(DEVICE, wait_timeout=0.1)
+    assert "the frontend in web1 is initialising, the backend in net-dd is initialising" in result["msg"]
+    assert result["devices"][0]["backend_state"] == "initialising"
+
+
+def test_a_driver_that_gives_up_says_why(run: Run, fake: FakeXenstored) -> None:
+    fake.set("/local/domain/6/error/backend/mydev/7/0/error", "-22 no ring")
+    start = time.monotonic()
+    with Drivers(fake, {("1", "1"): ("1", "5")}):
+        result = run(DEVICE, wait_timeout=30)
+    assert "A driver gave up" in result["msg"]
+    assert "-22 no ring" in result["msg"]
+    assert time.monotonic() - start < 10
+
+
+def test_many_in_one_transaction(run: Run, fake: FakeXenstored) -> None:
+    with Drivers(fake, Drivers.CONNECT):
+        result = run(*({**DEVICE, "devid": devid} for devid in range(5)), {**DEVICE, "backend": "0", "devid": 5})
+    assert states(result) == [("connected", "connected")] * 6
+    assert fake.requests.count(("transaction_start", "")) == 1
+
+
+def test_leftovers_of_domains_that_are_gone(run: Run, fake: FakeXenstored) -> None:
+    fake.set("/local/domain/6/backend/mydev/5/0/state", "4")
+    fake.set("/local/domain/6/backend/other/5/0/state", "4")
+    result = run({"type": "mydev", "frontend": "web0", "backend": "net-dd", "state": "absent"})
+    assert result["actions"] == ["remove /local/domain/6/backend/mydev/5, whose domain is gone"]
+    assert fake.writes == [("rm", "/local/domain/6/backend/mydev/5")]
+
+
+@pytest.mark.parametrize(
+    ("device", "message"),
+    [
+        ({**DEVICE, "frontend": "nobody"}, "no running domain 'nobody'"),
+        ({**DEVICE, "backend": "99"}, "no running domain '99'"),
+        ({**DEVICE, "type": "my/dev"}, "not a type of device"),
+        ({**DEVICE, "devid": -1}, "not the number of a device"),
+        ({**DEVICE, "backend_keys": {"state": "4"}}, "'state' of mydev 0 of web1 at net-dd is not yours"),
+        ({**DEVICE, "frontend_keys": {"a": True}}, "Put it in quotes"),
+        ({**DEVICE, "frontend_keys": {"a b": "1"}}, "is not a XenStore path"),
+        ({**DEVICE, "devid": 9}, "listed twice"),
+    ],
+)
+def test_bad_input_changes_nothing(run: Run, fake: FakeXenstored, device: dict[str, t.Any], message: str) -> None:
+    result = run({**DEVICE, "devid": 9}, device)
+    assert message in result["msg"]
+    assert fake.writes == []
+
+
+def test_the_end_of_xenstored(run: Run, fake: FakeXenstored) -> None:
+    with contextlib.suppress(AssertionError):
+        threading.Timer(0.2, fake.drop_clients).start()
+    result = run(DEVICE, wait_timeout=30)
+    assert "No connection to xenstored" in result["msg"]

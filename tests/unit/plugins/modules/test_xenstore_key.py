@@ -1,0 +1,141 @@
+# Copyright (c) 2026, the xen.driver_domains authors
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import json
+import threading
+import typing as t
+
+import pytest
+from ansible.module_utils.testing import patch_module_args
+
+from ansible_collections.xen.driver_domains.plugins.module_utils import _xenstore_wire
+from ansible_collections.xen.driver_domains.plugins.modules import xenstore_key
+from ansible_collections.xen.driver_domains.tests.unit.plugins.module_utils.fake_xenstored import FakeXenstored
+
+TREE = {"/local/domain/0/name": "Domain-0", "/local/domain/6/name": "net-dd", "/local/domain/7/name": "web1", "/tool/old": "1"}
+
+
+@pytest.fixture
+def fake() -> t.Iterator[FakeXenstored]:
+    with FakeXenstored(TREE) as fake:
+        yield fake
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], fake: FakeXenstored) -> t.Callable[..., dict[str, t.Any]]:
+    monkeypatch.setattr(_xenstore_wire, "DEFAULT_PATHS", (fake.path,))
+
+    def run(**arguments: object) -> dict[str, t.Any]:
+        with patch_module_args(arguments), pytest.raises(SystemExit):
+            xenstore_key.main()
+        return json.loads(capsys.readouterr().out)
+
+    return run
+
+
+Run = t.Callable[..., t.Dict[str, t.Any]]  # noqa: UP006
+
+KEYS: list[dict[str, t.Any]] = [
+    {
+        "path": "config",
+        "domain": "web1",
+        "tree": {"color": "blue", "limits": {".": "some", "n": 100, "hex": "0x10"}, "a/b": "\0\n", "any": None},
+        "permissions": {"owner": "0", "others": "n", "domains": {"web1": "r", "net-dd": "b"}},
+        "prune": True,
+    },
+    {"path": "/tool/bytes", "value": "/wA=", "encoding": "base64"},
+    {"path": "/tool/old", "state": "absent"},
+    {"path": "x", "domain": "gone", "state": "absent"},
+]
+HOME = "/local/domain/7/config"
+
+
+def test_a_list_in_one_transaction(run: Run, fake: FakeXenstored) -> None:
+    checked = run(keys=KEYS, _ansible_check_mode=True, _ansible_diff=True)
+    assert fake.writes == []
+    done = run(keys=KEYS, _ansible_diff=True)
+    assert {key: checked[key] for key in ("changed", "actions", "diff", "nodes")} == {
+        key: done[key] for key in ("changed", "actions", "diff", "nodes")
+    }
+    assert done["actions"] == [f"write 8 nodes at {HOME}", "write /tool/bytes", "remove /tool/old"]
+    assert done["nodes"] == [{"path": path, "changed": True} for path in (HOME, "/tool/bytes", "/tool/old")]
+    assert {path: value for path, value in fake.tree.items() if path.startswith((HOME, "/tool/"))} == {
+        HOME: "",
+        f"{HOME}/color": "blue",
+        f"{HOME}/limits": "some",
+        f"{HOME}/limits/n": "100",
+        f"{HOME}/limits/hex": "0x10",
+        f"{HOME}/a": "",
+        f"{HOME}/a/b": "\0\n",
+        f"{HOME}/any": "",
+        "/tool/bytes": "\udcff\0",
+    }
+    assert {perms for path, perms in fake.perms.items() if path.startswith(HOME)} == {("n0", "r7", "b6")}
+    assert fake.requests.count(("transaction_start", "")) == 1
+    fake.writes.clear()
+    again = run(keys=KEYS)
+    assert (again["changed"], again["actions"], fake.writes) == (False, [], [])
+
+
+def test_waits_for_all(run: Run, fake: FakeXenstored) -> None:
+    threading.Timer(0.1, fake.set, ("/local/domain/6/data/status", "starting")).start()
+    threading.Timer(0.2, fake.set, ("/local/domain/6/data/status", "ready")).start()
+    threading.Timer(0.3, fake.remove, ("/tool/old",)).start()
+    result = run(
+        wait_for=[
+            {"path": "data/status", "domain": "net-dd", "value": "ready"},
+            {"path": "/tool/old", "state": "absent"},
+            {"path": "/local/domain/7/name"},
+        ]
+    )
+    assert result["changed"] is False
+    assert result["waited"] == [
+        {"path": "/local/domain/6/data/status", "value": "ready"},
+        {"path": "/tool/old", "value": None},
+        {"path": "/local/domain/7/name", "value": "web1"},
+    ]
+    # Watched, not polled.
+    assert sum(request == ("read", "/local/domain/6/data/status") for request in fake.requests) < 8
+
+
+def test_a_wait_that_runs_out(run: Run, fake: FakeXenstored) -> None:
+    result = run(keys=[{"path": "/tool/new", "value": 1}], wait_for=[{"path": "/none"}], wait_timeout=0.1)
+    assert result["failed"]
+    assert "/none = None" in result["msg"]
+    assert result["changed"] is True
+
+
+@pytest.mark.parametrize(
+    ("item", "message"),
+    [
+        ({"path": "/a", "value": True}, "of the type bool"),
+        ({"path": "/a", "value": 1.5}, "of the type float"),
+        ({"path": "/a", "value": ["x"]}, "of the type list"),
+        ({"path": "/a", "value": "%", "encoding": "base64"}, "not Base64"),
+        ({"path": "/a", "tree": {"b c": 1}}, "not the name of a XenStore node"),
+        ({"path": "/a", "tree": {"b": {"c": {"": 1}}}}, "not the name of a XenStore node"),
+        ({"path": "/a", "value": "1", "tree": {".": "2"}}, "given twice"),
+        ({"path": "/a", "domain": "web1"}, "is absolute"),
+        ({"path": "a", "domain": "nobody"}, "no running domain 'nobody'"),
+        ({"path": "/a", "permissions": {"owner": "nobody"}}, "no running domain 'nobody'"),
+        ({"path": "/a", "permissions": {"owner": "0", "domains": {"web1": "x"}}}, "'x' for domain web1"),
+        ({"path": "a"}, "is relative"),
+        ({"path": "/a", "value": "x" * 4096}, "4096 bytes"),
+    ],
+)
+def test_bad_input_changes_nothing(run: Run, fake: FakeXenstored, item: dict[str, t.Any], message: str) -> None:
+    result = run(keys=[{"path": "/tool/good", "value": "1"}, item])
+    assert message in result["msg"]
+    assert result["changed"] is False
+    assert fake.writes == []
+
+
+def test_the_quota_is_named(run: Run, fake: FakeXenstored) -> None:
+    fake.quota = len(fake.tree)
+    result = run(keys=[{"path": "/tool/one/more", "value": "1"}])
+    assert "1000 nodes" in result["msg"]
+    assert result["errno"] == "ENOSPC"
+    assert (result["changed"], fake.writes) == (False, [])
