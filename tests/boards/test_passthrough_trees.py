@@ -101,23 +101,22 @@ def test_clock_and_gpio_of_virt(
         press_power_button(qmp)
         console.wait(r"DOM1: guest is done", 60)
         assert "Failed to assign" not in console.text
-        console.wait_all(120, r"^dom0 has .*\n")
+        console.wait_all(120, r"^dom0 has.*\n")
         text = console.text
-    owned = re.findall(r"^dom0 has (.*)$", text, re.MULTILINE)[-1]
+    owned = re.findall(r"^dom0 has(.*)$", text, re.MULTILINE)[-1]
     assert "9010000.pl031" not in owned and "9030000.pl061" not in owned
     clock, gpio = ([int(number) for number in re.findall(rf"DOM1: +\d+: +(\d+) .*{name}", text)] for name in ("rtc-pl031", "gpiolib"))
     assert clock[-1] >= 1, "the alarm raises an interrupt"
     assert gpio[-1] > gpio[0], "the button raises interrupts"
 
 
-def wait_reading(console: Console, pattern: str, timeout: float, other: Console) -> None:
+def wait_reading(console: Console, pattern: str, timeout: float, other: Console) -> re.Match[str]:
     """Wait for a text while another port is read, too: after some hundred bytes that nobody takes, the machine waits."""
     end = time.monotonic() + timeout
     while True:
         other.drain()
         try:
-            console.wait(pattern, 1)
-            return
+            return console.wait(pattern, 1)
         except ConsoleError:
             if time.monotonic() > end:
                 raise
@@ -171,8 +170,8 @@ def test_uart_of_the_raspberry_pi(board_parts: Parts, tmp_path: Path, run_module
     with machine.raspi4b(board_parts, image, log=tmp_path / "serial") as board:
         uart, auxiliary = board.consoles
         wait_reading(uart, "this domain owns the UART", 400, auxiliary)
-        interrupts = int(uart.wait(r": +(\d+) .*uart-pl011", 60)[1])
-        auxiliary.wait_all(200, r"^dom0 has .*\n")
-        assert "fe201000.serial" not in re.findall(r"^dom0 has (.*)$", auxiliary.text, re.MULTILINE)[-1]
+        interrupts = int(wait_reading(uart, r": +(\d+) .*uart-pl011", 100, auxiliary)[1])
+        auxiliary.wait_all(200, r"^dom0 has.*\n")
+        assert "fe201000.serial" not in re.findall(r"^dom0 has(.*)$", auxiliary.text, re.MULTILINE)[-1]
         assert "Failed to assign" not in auxiliary.text
         assert interrupts > 0
