@@ -75,9 +75,10 @@ class Console:
         self.wait(prompt, timeout)
         return self.text[start : self.position]
 
-    def drain(self) -> None:
-        """Take in what has come."""
-        while select.select([self._socket], [], [], 0)[0] and self._read(0):
+    def drain(self, seconds: float) -> None:
+        """Take in what comes for some time. A port that nobody reads stops the board: its socket holds a few hundred single bytes."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0 and self._read(left):
             pass
 
     def _read(self, timeout: float) -> bool:

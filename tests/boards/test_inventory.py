@@ -154,11 +154,10 @@ def booted(inventory: Path, board_parts: Parts, dom0: dict[str, str], key: Path,
         board.uboot_prompt()
         board.source()
         board.console.wait("Xen version 4", 90)
-        end = time.monotonic() + 400
+        end = time.monotonic() + 900
         while not ssh.answers():
             assert time.monotonic() < end, board.console.text[-3000:]
-            board.console.drain()
-            time.sleep(1)
+            board.console.drain(1)
         try:
             yield board, ssh
         finally:
