@@ -7,9 +7,10 @@
 from __future__ import annotations
 
 import re
-import select
 import socket
+import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -18,7 +19,10 @@ class ConsoleError(Exception):
 
 
 class Console:
-    """One serial port of an emulated board, behind a Unix socket."""
+    """One serial port of an emulated board, behind a Unix socket.
+
+    It is read all the time: a board whose port nobody reads stops, because the socket holds a few hundred single bytes.
+    """
 
     def __init__(self, path: Path) -> None:
         self.text = ""
@@ -34,9 +38,16 @@ class Console:
                 if time.monotonic() > end:
                     raise
                 time.sleep(0.05)
+        self._ended = False
+        self._news = threading.Condition()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
 
     def close(self) -> None:
         """Hang up."""
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._reader.join()
         self._socket.close()
 
     def send(self, text: str) -> None:
@@ -49,14 +60,16 @@ class Console:
         :raises ConsoleError: none came within I(timeout) seconds.
         """
         end = time.monotonic() + timeout
-        while True:
-            match = re.compile(pattern, re.MULTILINE).search(self.text, self.position)
-            if match:
-                self.position = match.end()
-                return match
-            left = end - time.monotonic()
-            if left <= 0 or not self._read(left):
-                raise ConsoleError(f"{pattern!r} did not come within {timeout:.0f} s; the end of the console:\n{self.text[-3000:]}")
+        with self._news:
+            while True:
+                match = re.compile(pattern, re.MULTILINE).search(self.text, self.position)
+                if match:
+                    self.position = match.end()
+                    return match
+                left = end - time.monotonic()
+                if left <= 0 or self._ended:
+                    raise ConsoleError(f"{pattern!r} did not come within {timeout:.0f} s; the end of the console:\n{self.text[-3000:]}")
+                self._news.wait(left)
 
     def wait_all(self, timeout: float, *patterns: str) -> None:
         """Wait until each of these has come, from the start on and in any order.
@@ -75,17 +88,16 @@ class Console:
         self.wait(prompt, timeout)
         return self.text[start : self.position]
 
-    def drain(self, seconds: float) -> None:
-        """Take in what comes for some time. A port that nobody reads stops the board: its socket holds a few hundred single bytes."""
-        end = time.monotonic() + seconds
-        while (left := end - time.monotonic()) > 0 and self._read(left):
-            pass
-
-    def _read(self, timeout: float) -> bool:
-        """Read what comes; tell whether the other side is still there."""
-        if select.select([self._socket], [], [], min(timeout, 1))[0]:
-            data = self._socket.recv(65536)
+    def _read(self) -> None:
+        """Take in what comes until the other side hangs up."""
+        while True:
+            try:
+                data = self._socket.recv(65536)
+            except OSError:
+                data = b""
+            with self._news:
+                self.text += data.decode("utf-8", "replace").replace("\r", "")
+                self._ended = not data
+                self._news.notify_all()
             if not data:
-                return False
-            self.text += data.decode("utf-8", "replace").replace("\r", "")
-        return True
+                return

@@ -10,7 +10,6 @@ import json
 import re
 import shutil
 import socket
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,6 @@ from typing import Any
 import pytest
 
 from . import card, guests, machine
-from .console import Console, ConsoleError
 from .parts import Parts
 
 Run = Callable[..., dict[str, Any]]
@@ -110,18 +108,6 @@ def test_clock_and_gpio_of_virt(
     assert gpio[-1] > gpio[0], "the button raises interrupts"
 
 
-def wait_reading(console: Console, pattern: str, timeout: float, other: Console) -> re.Match[str]:
-    """Wait for a text while another port is read, too: after some hundred bytes that nobody takes, the machine waits."""
-    end = time.monotonic() + timeout
-    while True:
-        other.drain()
-        try:
-            return console.wait(pattern, 1)
-        except ConsoleError:
-            if time.monotonic() > end:
-                raise
-
-
 UART_OWNER = (
     guests.INIT.rpartition("exec")[0]
     + """\
@@ -169,8 +155,8 @@ def test_uart_of_the_raspberry_pi(board_parts: Parts, tmp_path: Path, run_module
     card.write_card(board_parts, files, image)
     with machine.raspi4b(board_parts, image, log=tmp_path / "serial") as board:
         uart, auxiliary = board.consoles
-        wait_reading(uart, "this domain owns the UART", 400, auxiliary)
-        interrupts = int(wait_reading(uart, r": +(\d+) .*uart-pl011", 100, auxiliary)[1])
+        uart.wait("this domain owns the UART", 400)
+        interrupts = int(uart.wait(r": +(\d+) .*uart-pl011", 100)[1])
         auxiliary.wait_all(200, r"^dom0 has.*\n")
         assert "fe201000.serial" not in re.findall(r"^dom0 has(.*)$", auxiliary.text, re.MULTILINE)[-1]
         assert "Failed to assign" not in auxiliary.text
