@@ -67,7 +67,11 @@ _NODE_QUOTA = "1000 nodes, 2048 bytes a node, 1024 nodes a transaction"
 _CAUSES = {
     "ENOENT": ("There is no such node", "The nodes of a domain vanish with it, and after a restart it has a new number: check the path"),
     "EACCES": ("This domain has no such right on the node", "Run the task on dom0, or let the owner of the node grant it"),
-    "EINVAL": ("xenstored takes the path, the domain number or the permissions as invalid", ""),
+    "EINVAL": (
+        "xenstored takes the path, the domain number or the permissions as invalid; in a guest, Linux makes the same of a quota of "
+        "oxenstored (by default {quota})",
+        "",
+    ),
     "EAGAIN": ("Another client kept changing the same nodes", "Run the task again when domains are not starting or stopping"),
     "ENOSPC": (
         "The domain that owns the node is at its quota (by default {quota})",
