@@ -65,7 +65,10 @@ _QUOTAS = {WATCH: "128 watches", TRANSACTION_START: "10 transactions at a time",
 _NODE_QUOTA = "1000 nodes, 2048 bytes a node, 1024 nodes a transaction"
 #: errno name -> (rule, remedy); {quota} is the quota that the kind of request can hit.
 _CAUSES = {
-    "ENOENT": ("There is no such node", "The nodes of a domain vanish with it, and after a restart it has a new number: check the path"),
+    "ENOENT": (
+        "There is no such node, or (C xenstored) the new owner of a node is no domain that is there",
+        "The nodes of a domain vanish with it, and after a restart it has a new number: check the path",
+    ),
     "EACCES": ("This domain has no such right on the node", "Run the task on dom0, or let the owner of the node grant it"),
     "EINVAL": (
         "xenstored takes the path, the domain number or the permissions as invalid; in a guest, Linux makes the same of a quota of "
