@@ -114,6 +114,28 @@ def test_a_port_must_be_a_network_card(port: str, problem: str) -> None:
         definitions({"name": "net-dd", "bridges": [{"name": "br", "ports": [port]}]}, "driver_domain")
 
 
+@pytest.mark.parametrize(
+    ("domain", "problem"),
+    [
+        ({"bridges": [{"name": "xen br0"}]}, "Domain net-dd: 'xen br0' can not be the name of a bridge"),
+        ({"bridges": [{"name": "xenbr0,52:54:00:aa:00:01"}]}, "can not be the name of a bridge"),
+        ({"bridges": [{"name": "a-name-that-is-long"}]}, "1 to 15 letters"),
+        ({"bridges": [{"name": "br", "address": "10.0.3.9"}]}, "Domain net-dd, br: '10.0.3.9' has no prefix length"),
+        ({"bridges": [{"name": "br", "address": "10.0.3.9/24 init=/bin/sh"}]}, "10.0.3.9/24 init=/bin/sh"),
+        ({"vifs": [{"address": "10.0.3.9/24", "gateway": "10.0.3.2/24"}]}, "Domain net-dd, eth0: '10.0.3.2/24'"),
+    ],
+)
+def test_what_a_kernel_command_line_can_not_carry_is_refused(domain: dict[str, t.Any], problem: str) -> None:
+    with pytest.raises(AnsibleFilterError, match=problem):
+        definitions({"name": "net-dd", **domain}, "driver_domain")
+
+
+def test_an_address_by_dhcp_or_of_ipv6() -> None:
+    bridges = [{"name": "br0", "address": "dhcp"}, {"name": "br1", "address": "2001:db8::2/64", "gateway": "2001:db8::1"}]
+    words = definitions({"name": "net-dd", "bridges": bridges}, "driver_domain")["cmdline"].split()
+    assert words[-3:] == ["xendd.address=br0,dhcp", "xendd.bridge=br1", "xendd.address=br1,2001:db8::2/64,2001:db8::1"]
+
+
 def test_an_unknown_role_is_refused() -> None:
     with pytest.raises(AnsibleFilterError, match="'dom0' is not a role"):
         FILTERS["domain_images"]([], "dom0")

@@ -416,11 +416,20 @@ def test_image_that_is_not_complete_does_not_count(cache: ImageCache) -> None:
     assert cache.manifest(image().key) is None
 
 
-def test_damaged_manifest(cache: ImageCache) -> None:
+@pytest.mark.parametrize("text", ["", "{", "{}", "[]", '{"files": {"kernel": 1}}'])
+def test_an_image_whose_manifest_a_power_cut_damaged_is_built_again(cache: ImageCache, text: str) -> None:
     builder(cache, FakeMmdebstrap()).build(image())
-    Path(cache.path(image()), "manifest.json").write_text("{", encoding="utf-8")
-    with pytest.raises(DriverDomainsError, match=r"manifest.json is damaged.*Remove "):
-        cache.keys()
+    Path(cache.path(image()), "manifest.json").write_text(text, encoding="utf-8")
+    assert cache.keys() == []
+    builder(cache, FakeMmdebstrap()).build(image())
+    assert cache.keys() == [image().key]
+
+
+def test_what_a_killed_build_left_is_removed_by_the_next_one(cache: ImageCache) -> None:
+    left = Path(cache.directory, ".build-killed/root")
+    left.mkdir(parents=True)
+    builder(cache, FakeMmdebstrap()).build(image())
+    assert sorted(os.listdir(cache.directory)) == [".lock", image().key]
 
 
 def test_absent(cache: ImageCache) -> None:
