@@ -299,9 +299,10 @@ class ImageCache:
             yield
 
     def sweep(self) -> None:
-        """Remove what killed builds left behind; only for who holds the lock."""
+        """Remove what killed builds left behind; only for who holds the lock. What the host has mounted below is not looked for there."""
+        mounts = read_text("/proc/self/mountinfo") or ""
         for name in list_directory(self.directory):
-            if name.startswith(UNFINISHED):
+            if name.startswith(UNFINISHED) and f"/{name}/" not in mounts:
                 shutil.rmtree(os.path.join(self.directory, name), ignore_errors=True)
 
     def remove(self, key: str) -> None:

@@ -14,6 +14,9 @@ description:
   - One call handles any number of domains. Domains are started in the order given, except that a domain whose backends are started
     by the same call comes after these, when they are ready.
   - A running domain whose definition changed is reported in RV(pending_restart) and left alone, unless O(restart_changed=true).
+  - The vifs of running domains are not re-attached to a backend that was restarted; such domains are in RV(pending_restart), too.
+  - A hotplug script that fails in a driver domain leaves no trace in XenStore. The vif then does not connect within
+    O(domains[].wait_timeout), and C(/var/log/xen) in the driver domain tells why.
 author:
   - The xen.driver_domains authors (@xen-driver-domains)
 extends_documentation_fragment:
