@@ -243,9 +243,10 @@ def hidden_at_boot(options: BootOptions, kernel_line: str) -> bool:
 
 
 def _missing(options: t.Iterable[str], line: str) -> list[str]:
-    """Return the options that are not in force: the last occurrence of a key counts."""
-    in_force = {word.split("=", 1)[0]: word for word in line.split()}
-    return [option for option in options if in_force.get(option.split("=", 1)[0]) != option]
+    """Return the options that are not in force: the last occurrence of a key counts, also where several are wanted (console)."""
+    wanted, words = list(options), line.split()
+    last_wanted, in_force = ({word.split("=", 1)[0]: word for word in of} for of in (wanted, words))
+    return [option for option in wanted if option not in words or in_force[option.split("=", 1)[0]] != last_wanted[option.split("=", 1)[0]]]
 
 
 def _plan_file(plan: Plan, path: str, text: str, going: bool) -> bool:

@@ -210,17 +210,17 @@ class DomainPlanner:
             raise InvalidInput("; ".join(str(problem).rstrip(".") for problem in problems), problems=[str(problem) for problem in problems])
 
     def _foreign_definition(self, domain: Definition) -> list[DriverDomainsError]:
-        path = self._places.definition(domain.name)
-        text = read_text(path)
-        if text and not text.startswith(MARKER) and "foreign_definition" not in self._policy.force:
-            return [
-                InvalidInput(
-                    f"{path} exists and was not written by this collection",
-                    rule="what others wrote is not overwritten or removed, and their domains are not stopped",
-                    remedy="Rename the domain, move the file away, or say force: [foreign_definition]",
-                )
-            ]
-        return []
+        if "foreign_definition" in self._policy.force:
+            return []
+        return [
+            InvalidInput(
+                f"{path} exists and was not written by this collection",
+                rule="what others wrote is not overwritten or removed, and their domains are not stopped",
+                remedy="Rename the domain, move the file away, or say force: [foreign_definition]",
+            )
+            for path in (self._places.definition(domain.name), self._link(domain))
+            if path and not (read_text(path) or MARKER).startswith(MARKER)
+        ]
 
     def _half_created(self, domain: Definition, running: t.Mapping[str, Domain]) -> list[DriverDomainsError]:
         if domain.state != "running" or not _alive(running.get(domain.name)) or not self._unfinished(running[domain.name]):
@@ -338,19 +338,23 @@ class DomainPlanner:
 
     # -- changes --------------------------------------------------------------------------------------------------------
 
+    def _link(self, domain: Definition) -> str:
+        """Path of the autostart link that a domain shall have, or ""."""
+        first, later = self._places.links(domain.name)
+        return "" if not domain.autostart else first if domain.driver_domain else later
+
     def _plan_files(self, domain: Definition) -> None:
         path = self._places.definition(domain.name)
         before = read_text(path)
-        first, later = self._places.links(domain.name)
-        link = None if not domain.autostart else first if domain.driver_domain else later
+        link = self._link(domain)
         if domain.state != "absent" and before != domain.text:
             self._plan.add(
                 f"write {path}", lambda: write_text(path, domain.text, mode=0o600), subject=path, before=before or "", after=domain.text
             )
-        for stale in (first, later):
-            if stale != link and os.path.lexists(stale):
+        for stale in self._places.links(domain.name):
+            if stale != link and _leads_to(stale, path):
                 self._plan.add(f"remove {stale}", partial(remove, stale), subject=stale, before=f"-> {path}")
-        if link and not os.path.lexists(link):
+        if link and not _leads_to(link, path):
             self._plan.add(f"link {link}", lambda: _symlink(path, link), subject=link, after=f"-> {path}")
         if domain.state == "absent" and before is not None:
             self._plan.add(f"remove {path}", lambda: remove(path), subject=path, before=before)
@@ -368,7 +372,7 @@ class DomainPlanner:
     def _copy(self, source: str, target: str) -> None:
         os.makedirs(os.path.dirname(target), exist_ok=True)
         unfinished = f"{target}.new"
-        with open(unfinished, "ab") as handle:
+        with open(unfinished, "ab", opener=partial(os.open, mode=0o600)) as handle:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as exc:
@@ -510,6 +514,11 @@ def _alive(domain: Domain | None) -> bool:
     return domain is not None and domain.alive
 
 
+def _leads_to(link: str, path: str) -> bool:
+    return os.path.islink(link) and os.path.realpath(link) == os.path.realpath(path)
+
+
 def _symlink(target: str, link: str) -> None:
     os.makedirs(os.path.dirname(link), exist_ok=True)
+    remove(link)
     os.symlink(target, link)

@@ -39,7 +39,8 @@ GUARDS = (
 #: File systems that the host can not live without.
 _SYSTEM_MOUNTS = ("/", "/boot", "/boot/efi", "/usr", "/var")
 
-_SSH_SERVERS = ("sshd", "dropbear")
+#: What the names of the processes begin with that serve SSH connections.
+SSH_SERVERS = ("sshd", "dropbear")
 #: States of /proc/net/tcp (Linux, tcp_states.h).
 _ESTABLISHED, _LISTEN = "01", "0A"
 #: The interface that stands for the kernel's part of Open vSwitch; cards that are ports of its bridges hang on it.
@@ -167,7 +168,7 @@ class Guards:
         for pid in filter(str.isdigit, list_directory(self._procfs)):
             directory = f"{self._procfs}/{pid}"
             try:
-                if (read_text(f"{directory}/comm") or "").startswith(_SSH_SERVERS):
+                if (read_text(f"{directory}/comm") or "").startswith(SSH_SERVERS):
                     targets = [os.readlink(f"{directory}/fd/{descriptor}") for descriptor in os.listdir(f"{directory}/fd")]
                     inodes.update(target[len("socket:[") : -1] for target in targets if target.startswith("socket:["))
             except (OSError, DriverDomainsError):

@@ -328,6 +328,19 @@ def test_reboot_reasons(line: str, reasons: list[str], xen_sysfs: str) -> None:
     assert reboot_reasons(OPTIONS, line, "quiet", xen_sysfs) == reasons
 
 
+@pytest.mark.parametrize(
+    ("line", "reasons"),
+    [
+        ("console=tty0 quiet console=hvc0", []),
+        ("console=tty0 console=hvc0 console=ttyS0", ["console=tty0", "console=hvc0"]),
+        ("console=hvc0", ["console=tty0"]),
+    ],
+)
+def test_an_option_that_is_wanted_several_times(line: str, reasons: list[str], xen_sysfs: str) -> None:
+    options = BootOptions(kernel=("console=tty0", "console=hvc0"))
+    assert reboot_reasons(options, "", line, xen_sysfs) == [f"dom0's kernel runs without {option}" for option in reasons]
+
+
 def test_a_host_without_xen_has_to_reboot(tmp_path: Path) -> None:
     assert reboot_reasons(BootOptions(), "", "", str(tmp_path)) == ["the host does not run under Xen yet"]
 

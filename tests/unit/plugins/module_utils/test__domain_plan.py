@@ -298,6 +298,10 @@ class TestDisk:
         host.run_plan([self.guest(host, disk)])
         assert ("web1.img.new", False) in synced
 
+    def test_nobody_else_reads_it(self, host: FakeHost, disk: Path) -> None:
+        host.run_plan([self.guest(host, disk)])
+        assert disk.stat().st_mode & 0o777 == 0o600
+
 
 def test_driver_domains_start_before_their_guests(host: FakeHost) -> None:
     host.run_plan([DRIVER, {**GUEST, "name": "a-guest", "autostart": True}], UPLINK)
@@ -321,6 +325,22 @@ def test_what_others_wrote_is_not_overwritten_or_removed(host: FakeHost) -> None
     path.write_text("name = 'web1'\n")
     host.run_plan([{"name": "web1", "state": "absent"}], force=("foreign_definition",))
     assert (path.exists(), host.calls) == (False, [("shutdown", "web1")])
+
+
+def test_autostart_links(host: FakeHost) -> None:
+    auto = Path(host.places.autostart)
+    auto.mkdir(parents=True)
+    (auto / "web1.cfg").symlink_to("../web1.cfg")
+    (auto / "web2.cfg").symlink_to("../old/web2.cfg")
+    (auto / "00-web1.cfg").write_text("of a domain that somebody calls 00-web1\n")
+    guests = [{"name": "web1", "autostart": True}, {"name": "web2", "autostart": True}]
+    host.run_plan(guests)
+    assert os.readlink(auto / "web2.cfg") == host.places.definition("web2")
+    assert host.run_plan(guests).actions == []
+    host.run_plan([{"name": name, "state": "absent"} for name in ("web1", "web2")])
+    assert os.listdir(auto) == ["00-web1.cfg"]
+    with pytest.raises(InvalidInput, match="auto/00-web1.cfg exists and was not written by this collection"):
+        host.run_plan([{"name": "web1", "autostart": True, "driver_domain": True}])
 
 
 def no_iommu(host: FakeHost) -> None:

@@ -432,6 +432,15 @@ def test_what_a_killed_build_left_is_removed_by_the_next_one(cache: ImageCache) 
     assert sorted(os.listdir(cache.directory)) == [".lock", image().key]
 
 
+def test_what_the_host_has_mounted_is_not_removed(cache: ImageCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    left = Path(cache.directory, ".build-killed/root/dev/shm")
+    left.mkdir(parents=True)
+    mounts = f"36 35 0:22 / {left} rw,nosuid - tmpfs tmpfs rw\n"
+    monkeypatch.setattr(_guest_image, "read_text", lambda path: mounts if path == "/proc/self/mountinfo" else None)
+    cache.sweep()
+    assert left.exists()
+
+
 def test_absent(cache: ImageCache) -> None:
     images = {"dd": image()}
     runner = FakeMmdebstrap()
