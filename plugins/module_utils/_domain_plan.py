@@ -18,6 +18,7 @@ import typing as t
 from dataclasses import dataclass
 from functools import cached_property, partial
 
+from ._bdf import Bdf
 from ._domain_definition import MARKER, Definition
 from ._domain_status import HOTPLUG_LOG, is_ready, vif_status, vif_trouble
 from ._errors import DriverDomainsError, InvalidInput, NotOnThisHost, TimedOut
@@ -200,7 +201,7 @@ class DomainPlanner:
             info = self._xl.info()
             problems += self._too_little_memory(starts, stops, running, info)
             if any(d.pci for d in starts):
-                problems += self._pci_trouble(starts, info)
+                problems += self._pci_trouble(starts, stops, running, info)
         if problems and self._policy.check_mode:
             # An earlier task of the same play, which check mode did not run either, may be about to provide it.
             self._plan.warnings += [f"Would fail unless an earlier task provides it: {problem}" for problem in problems]
@@ -307,7 +308,13 @@ class DomainPlanner:
             )
         ]
 
-    def _pci_trouble(self, starts: t.Sequence[Definition], info: t.Mapping[str, str]) -> list[DriverDomainsError]:
+    def _pci_trouble(
+        self,
+        starts: t.Sequence[Definition],
+        stops: t.Sequence[Definition],
+        running: t.Mapping[str, Domain],
+        info: t.Mapping[str, str],
+    ) -> list[DriverDomainsError]:
         if not has_iommu(info):
             return [
                 NotOnThisHost(
@@ -316,16 +323,31 @@ class DomainPlanner:
                     remedy="Enable VT-d or AMD-Vi in the firmware and do not boot Xen with iommu=off; 'xl dmesg' says what Xen saw",
                 )
             ]
+        wanted = [(domain.name, bdf) for domain in starts for bdf in domain.pci]
         held = set(list_directory(f"{self._places.sysfs}/bus/pci/drivers/pciback"))
-        return [
+        problems: list[DriverDomainsError] = [
             InvalidInput(
-                f"Domain {domain.name}: the device {bdf} is not assignable",
+                f"Domain {name}: the device {bdf} is not assignable",
                 rule="a device must be bound to pciback before a domain gets it",
                 remedy="Add it to dom0_pci_assignable (role xen.driver_domains.dom0, module xen.driver_domains.xl_pci_assignable)",
             )
-            for domain in starts
-            for bdf in domain.pci
+            for name, bdf in wanted
             if bdf not in held
+        ]
+        going = {domain.name for domain in [*starts, *stops]}
+        staying = {str(domain.domid): domain.name for domain in running.values() if domain.name not in going}
+        # Where libxl keeps the owner of a device (libxl_pci.c, PCI_INFO_PATH); that of a domain which is gone may still be there.
+        keys = {bdf: f"/libxl/pci/{Bdf.parse(bdf).xenstore_name}/domid" for _name, bdf in wanted}
+        owners = self._store.read_texts(keys.values())
+        return problems + [
+            InvalidInput(
+                f"Domain {name}: the running domain {staying[owner]} has the device {bdf}",
+                rule="each device belongs to one domain",
+                remedy=f"Stop {staying[owner]} first, or let it be restarted without the device (restart_changed: true)",
+            )
+            for name, bdf in wanted
+            for owner in [owners[keys[bdf]] or ""]
+            if owner in staying
         ]
 
     def _guard_clients(self, domain: Domain, running: t.Mapping[str, Domain], going: set[str]) -> None:

@@ -395,6 +395,24 @@ def test_what_can_not_work_is_refused_before_any_change(
     assert (host.calls, files(host.root)) == ([], before)
 
 
+def test_a_device_moves_only_when_its_owner_goes(host: FakeHost) -> None:
+    old = {**DRIVER, "name": "old-dd"}
+    host.run_plan([old], UPLINK)
+    host.store.values["/libxl/pci/0000-03-00-0/domid"] = str(host.domains["old-dd"].domid)
+    host.calls.clear()
+    without = {**old, "pci": None}
+    with pytest.raises(InvalidInput, match="Domain net-dd: the running domain old-dd has the device 0000:03:00.0"):
+        host.run_plan([without, DRIVER], UPLINK)
+    assert host.calls == []
+    host.run_plan([without, DRIVER], UPLINK, restart_changed=True)
+    assert host.calls == [("shutdown", "old-dd"), ("create", "old-dd"), ("create", "net-dd")]
+    # Its number stays behind.
+    host.remove("old-dd")
+    host.remove("net-dd")
+    host.run_plan([DRIVER], UPLINK)
+    assert host.calls[-1] == ("create", "net-dd")
+
+
 def test_all_problems_are_told_at_once(host: FakeHost) -> None:
     host.free_memory = 10
     with pytest.raises(InvalidInput) as caught:
