@@ -72,7 +72,8 @@ def domain_definitions(
 def image_name(domain: t.Mapping[str, t.Any]) -> str:
     """Return the name of the image that a domain boots: driver domains have one each, plain guests share those of a profile."""
     special = any(domain.get(key) for key in ("driver_domain", "pci", "packages", "authorized_keys", "disk_size"))
-    return domain["name"] if special else f"guest-{domain['image']}"
+    # Whatever a domain is called, its own image has no shared one's name.
+    return f"domain-{domain['name']}" if special else f"guest-{domain['image']}"
 
 
 def _with_defaults(domains: t.Sequence[dict[str, t.Any]], role: str) -> list[dict[str, t.Any]]:

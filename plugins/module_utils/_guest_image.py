@@ -116,7 +116,7 @@ class Image:
         :raises InvalidInput: a value can not be used.
         """
         name = parameters["name"]
-        for option, pattern in (("name", r"[A-Za-z0-9][A-Za-z0-9._-]*"), ("suite", r"[a-z][a-z0-9.-]*")):
+        for option, pattern in (("name", r"[A-Za-z0-9][A-Za-z0-9._+-]*"), ("suite", r"[a-z][a-z0-9.-]*")):
             if not re.fullmatch(pattern, parameters[option]):
                 raise InvalidInput(
                     f"Image {name!r}: {option} {parameters[option]!r} is not valid",

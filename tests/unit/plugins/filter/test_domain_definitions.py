@@ -25,7 +25,7 @@ NET = {
     "bridges": [{"name": "xenbr0", "ports": ["uplink0"], "address": "10.0.3.9/24"}],
 }
 IMAGES = {
-    "net-dd": {"kernel": "/i/k", "ramdisk": "/i/dd", "disk": ""},
+    "domain-net-dd": {"kernel": "/i/k", "ramdisk": "/i/dd", "disk": ""},
     "guest-minimal": {"kernel": "/i/k", "ramdisk": "/i/g", "disk": ""},
     "guest-debian": {"kernel": "/i/k", "ramdisk": "/i/r", "disk": "/i/d"},
 }
@@ -58,8 +58,8 @@ def test_driver_domain() -> None:
 def test_driver_domains_have_an_image_each_with_the_modules_of_their_devices() -> None:
     second = {"name": "dd2", "pci": ["uplink1"], "packages": ["tcpdump"]}
     assert FILTERS["domain_images"]([NET, second], "driver_domain", DEVICES) == [
-        {"name": "net-dd", "profile": "minimal", "backends": ["vif"], "modules": ["e1000e", "igb"]},
-        {"name": "dd2", "profile": "minimal", "backends": ["vif"], "modules": ["igb"], "packages": ["tcpdump"]},
+        {"name": "domain-net-dd", "profile": "minimal", "backends": ["vif"], "modules": ["e1000e", "igb"]},
+        {"name": "domain-dd2", "profile": "minimal", "backends": ["vif"], "modules": ["igb"], "packages": ["tcpdump"]},
     ]
 
 
@@ -93,6 +93,11 @@ def test_a_kernel_of_the_users_own_needs_no_image() -> None:
     assert (definition["kernel"], definition["ramdisk"]) == ("/k", "/r")
     assert "ready" not in definition
     assert definition["cmdline"].endswith(" quiet")
+
+
+def test_a_guest_that_is_called_like_a_shared_image_has_one_of_its_own() -> None:
+    images = FILTERS["domain_images"]([{"name": "guest-debian", "authorized_keys": ["ssh-ed25519 A"]}, {"name": "b"}], "domu")
+    assert [("authorized_keys" in image, image["name"]) for image in images] == [(True, "domain-guest-debian"), (False, "guest-debian")]
 
 
 def test_absent_needs_nothing_but_the_name() -> None:

@@ -189,6 +189,11 @@ def test_bad_input(changes: dict[str, t.Any], message: str) -> None:
         image(**changes)
 
 
+def test_an_image_is_called_like_its_domain() -> None:
+    """What _domain_definition takes for a name."""
+    assert list(read_images([item(name="a+b_c.d-e")], lambda: "amd64")) == ["a+b_c.d-e"]
+
+
 def test_two_images_with_one_name() -> None:
     with pytest.raises(InvalidInput, match="Item 2 of images has the name 'dd'"):
         read_images([item(), item(suite="bookworm")], lambda: "amd64")
