@@ -49,3 +49,14 @@ def test_options_of_xen(memory: t.Any, vcpus: t.Any, options: list[str]) -> None
 def test_verify_minds_the_state_of_the_role(variables: dict[str, t.Any], running: list[str]) -> None:
     (play,) = yaml.safe_load((ROOT / "playbooks/verify.yml").read_text(encoding="utf-8"))
     assert [guest["name"] for guest in value(play["vars"], "verify_guests", variables)] == running
+
+
+@pytest.mark.parametrize(
+    ("alive", "flags", "missing"), [(True, "b", []), (True, "r", []), (False, "c", ["a"]), (True, "p", ["a"]), (True, "bp", ["a"])]
+)
+def test_verify_finds_domains_that_do_not_run(alive: bool, flags: str, missing: list[str]) -> None:
+    (play,) = yaml.safe_load((ROOT / "playbooks/verify.yml").read_text(encoding="utf-8"))
+    (task,) = [task for task in play["tasks"] if task["name"] == "Every domain runs"]
+    found = {"domains": [{"name": "a", "alive": alive, "flags": flags}]}
+    variables = {"domu_domains": [{"name": "a"}], "verify_domains": found}
+    assert value({**play["vars"], **task["vars"]}, "verify_missing", variables) == missing
