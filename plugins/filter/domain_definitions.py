@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import ipaddress
+import re
 import typing as t
 
 from ansible.errors import AnsibleFilterError
@@ -22,6 +24,9 @@ DEFAULTS: dict[str, dict[str, t.Any]] = {
 #: Options of the model that become parts of the kernel command line or the image instead of the definition.
 _OWN_KEYS = frozenset({"image", "bridges", "packages", "authorized_keys", "disk_size"})
 _OWN_VIF_KEYS = frozenset({"address", "gateway"})
+
+#: Bridges and addresses go into a kernel command line, where blanks and commas separate.
+_BRIDGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,14}")
 
 
 def domain_images(domains: t.Sequence[dict[str, t.Any]], role: str, devices: t.Sequence[dict[str, t.Any]] = ()) -> list[dict[str, t.Any]]:
@@ -52,7 +57,8 @@ def domain_definitions(
 ) -> list[dict[str, t.Any]]:
     """Return the parameter C(domains) of the module xl_domain for domains of the inventory's model.
 
-    :raises AnsibleFilterError: a bridge port names a device that is not there or has no MAC address.
+    :raises AnsibleFilterError: a bridge port names a device that is not there or has no MAC address, or the name of a bridge or an
+        address is malformed.
     """
     by_name = {device["name"]: device for device in devices}
     return [
@@ -66,7 +72,8 @@ def domain_definitions(
 def image_name(domain: t.Mapping[str, t.Any]) -> str:
     """Return the name of the image that a domain boots: driver domains have one each, plain guests share those of a profile."""
     special = any(domain.get(key) for key in ("driver_domain", "pci", "packages", "authorized_keys", "disk_size"))
-    return domain["name"] if special else f"guest-{domain['image']}"
+    # Whatever a domain is called, its own image has no shared one's name.
+    return f"domain-{domain['name']}" if special else f"guest-{domain['image']}"
 
 
 def _with_defaults(domains: t.Sequence[dict[str, t.Any]], role: str) -> list[dict[str, t.Any]]:
@@ -110,19 +117,36 @@ def _definition(
     if domain.get("driver_domain"):
         words.append("xendd.backend=1")
     for bridge in domain.get("bridges") or []:
+        if not _BRIDGE.fullmatch(bridge["name"]):
+            raise AnsibleFilterError(
+                f"Domain {domain['name']}: {bridge['name']!r} can not be the name of a bridge. It has 1 to 15 letters, digits and '_.-', "
+                "the first a letter or digit."
+            )
         ports = [_mac_of(domain["name"], bridge["name"], port, devices) for port in bridge.get("ports") or []]
         words.append("xendd.bridge=" + ",".join([bridge["name"], *ports]))
-        words += _address(bridge["name"], bridge)
+        words += _address(domain["name"], bridge["name"], bridge)
     for index, vif in enumerate(vifs):
-        words += _address(f"eth{index}", vif)
+        words += _address(domain["name"], f"eth{index}", vif)
     definition["cmdline"] = " ".join([*words, domain.get("cmdline") or ""]).strip()
     return definition
 
 
-def _address(interface: str, settings: t.Mapping[str, t.Any]) -> list[str]:
-    if not settings.get("address"):
+def _address(domain: str, interface: str, settings: t.Mapping[str, t.Any]) -> list[str]:
+    address, gateway = settings.get("address"), settings.get("gateway")
+    if not address:
         return []
-    return ["xendd.address=" + ",".join(filter(None, [interface, settings["address"], settings.get("gateway")]))]
+    try:
+        if address != "dhcp":
+            ipaddress.ip_interface(address)
+        if gateway:
+            ipaddress.ip_address(gateway)
+        if address != "dhcp" and "/" not in address:
+            raise ValueError(f"{address!r} has no prefix length")
+    except ValueError as exc:
+        raise AnsibleFilterError(
+            f"Domain {domain}, {interface}: {exc}. An address is one with prefix length such as 192.0.2.5/24, a gateway one without."
+        ) from exc
+    return ["xendd.address=" + ",".join(filter(None, [interface, address, gateway]))]
 
 
 def _mac_of(domain: str, bridge: str, port: str, devices: t.Mapping[str, dict[str, t.Any]]) -> str:

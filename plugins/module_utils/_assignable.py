@@ -66,10 +66,12 @@ class Pool:
         :raises NotOnThisHost: a device shall be taken but the machine has no IOMMU.
         """
         devices = self._host.devices()
+        plan = Plan()
+        if state == "absent":
+            requests = _still_there(plan, requests, devices)
         chosen = choose(requests, devices)
         complete = with_kernel_modules([device for _name, device in chosen], self._runner)
         wanted = [(name, device) for (name, _device), device in zip(chosen, complete)]
-        plan = Plan()
         if state == "present":
             results = self._plan_present(plan, wanted, devices, confirm_timeout)
         elif state == "recorded":
@@ -185,9 +187,9 @@ class Pool:
             driver = device.record.driver if device.record else ""
             # Taking or giving back was cut off: nobody has it, or something would have pciback take it again.
             claimed = device.in_pciback_slots or device.driver_override == PCIBACK
+            if device.owner_domid is not None:
+                plan.refuse("in_use", f"{name} ({device.bdf})", f"is in use by the running domain {device.owner_domid}", passing=True)
             if device.pciback:
-                if device.owner_domid is not None:
-                    plan.refuse("in_use", f"{name} ({device.bdf})", f"is in use by the running domain {device.owner_domid}")
                 plan.add(
                     f"take {device.bdf} back from pciback",
                     partial(self._give_back, device),
@@ -371,6 +373,18 @@ class Pool:
         return [
             replace(now[device.bdf], kernel_modules=device.kernel_modules).as_dict(name) for name, device in wanted if device.bdf in now
         ]
+
+
+def _still_there(plan: Plan, requests: t.Sequence[Request], devices: t.Sequence[PciDevice]) -> t.Sequence[Request]:
+    """Return the requests without those whose device was pulled out: what is gone needs no giving back.
+
+    Only where pciback holds nothing that is not known: that could be it.
+    """
+    gone = [request for request in requests if not any(map(request.fits, devices))]
+    if any(device.pciback and not device.record for device in devices):
+        return requests
+    plan.warnings += [f"No device of this host matches {request}: it is taken for one that was pulled out" for request in gone]
+    return [request for request in requests if request not in gone]
 
 
 def _state(driver: str, name: str) -> str:

@@ -16,6 +16,7 @@ import os
 import re
 import typing as t
 from dataclasses import dataclass
+from functools import partial
 
 from . import _hide_list
 from ._errors import DriverDomainsError, InvalidInput, NotOnThisHost
@@ -186,13 +187,20 @@ def plan_boot(options: BootOptions | None, runner: Runner, root: str = "") -> Pl
         )
     if options:
         _check_length(options, configuration)
-    grub_changes = _plan_file(plan, root + GRUB_FILE, options.grub_file() if options else "")
-    modprobe_changes = _plan_file(plan, root + MODPROBE_FILE, options.modprobe_file() if options else "")
-    _plan_file(plan, root + MODULES_FILE, options.modules_file() if options else "")
+    texts = {
+        root + GRUB_FILE: options.grub_file() if options else "",
+        root + MODPROBE_FILE: options.modprobe_file() if options else "",
+        root + MODULES_FILE: options.modules_file() if options else "",
+    }
+    # What goes is emptied first and removed last: when a run is cut off, the file tells the next one what is still to be updated.
+    going = [path for path, text in texts.items() if not text and read_text(path) is not None]
+    grub_changes, modprobe_changes, _modules = [_plan_file(plan, path, text, path in going) for path, text in texts.items()]
     if modprobe_changes or (options and options.modprobe_file() and _initramfs_is_older(root)):
         plan.add("update-initramfs -u", lambda: runner.run(["update-initramfs", "-u"], timeout=UPDATE_TIMEOUT))
     if grub_changes or (options is not None and not _in_configuration(options, configuration)):
         plan.add("update-grub", lambda: _update_grub(options, runner, root))
+    for path in going:
+        plan.add(f"remove {path}", partial(remove, path))
     return plan
 
 
@@ -235,20 +243,19 @@ def hidden_at_boot(options: BootOptions, kernel_line: str) -> bool:
 
 
 def _missing(options: t.Iterable[str], line: str) -> list[str]:
-    """Return the options that are not in force: the last occurrence of a key counts."""
-    in_force = {word.split("=", 1)[0]: word for word in line.split()}
-    return [option for option in options if in_force.get(option.split("=", 1)[0]) != option]
+    """Return the options that are not in force: the last occurrence of a key counts, also where several are wanted (console)."""
+    wanted, words = list(options), line.split()
+    last_wanted, in_force = ({word.split("=", 1)[0]: word for word in of} for of in (wanted, words))
+    return [option for option in wanted if option not in words or in_force[option.split("=", 1)[0]] != last_wanted[option.split("=", 1)[0]]]
 
 
-def _plan_file(plan: Plan, path: str, text: str) -> bool:
+def _plan_file(plan: Plan, path: str, text: str, going: bool) -> bool:
     before = read_text(path) or ""
-    if before == text:
-        return False
-    if text:
-        plan.add(f"write {path}", lambda: write_text(path, text), subject=path, before=before, after=text)
-    else:
-        plan.add(f"remove {path}", lambda: remove(path), subject=path, before=before)
-    return True
+    if going:
+        plan.add(f"empty {path}", partial(write_text, path, _HEADER), subject=path, before=before)
+    elif before != text:
+        plan.add(f"write {path}", partial(write_text, path, text), subject=path, before=before, after=text)
+    return going or before != text
 
 
 def _in_configuration(options: BootOptions, configuration: str) -> bool:

@@ -52,6 +52,7 @@ class Definition:
     text: str
     memory: int
     driver_domain: bool = False
+    #: Files in dom0 that must be there.
     files: tuple[str, ...] = ()
     #: (target, source) of each disk that is made as a copy of an image when it is not there yet.
     copies: tuple[tuple[str, str], ...] = ()
@@ -88,10 +89,10 @@ def default_mac(domain: str, index: int) -> str:
 
 def _definition(parameters: t.Mapping[str, t.Any], bdf_of: t.Mapping[str, str]) -> Definition:
     name = parameters["name"]
-    if not _NAME.fullmatch(name) or name == "Domain-0":
+    if not _NAME.fullmatch(name) or name.isdecimal() or name == "Domain-0":
         raise InvalidInput(
             f"{name!r} is not a usable domain name",
-            rule="1 to 64 letters, digits and '_.+-', the first a letter or digit, and not Domain-0",
+            rule="1 to 64 letters, digits and '_.+-', first a letter or digit, not Domain-0, nor a number: xl would take it for a domid",
             remedy="Choose another name",
         )
     try:
@@ -158,7 +159,7 @@ def _present(name: str, parameters: t.Mapping[str, t.Any], bdf_of: t.Mapping[str
         **dict(sorted(options.items())),
     }
     local_disks = [disk for disk in parameters["disks"] or [] if not disk.get("backend")]
-    files = [parameters["kernel"], parameters["ramdisk"], *(disk.get("source") or disk["target"] for disk in local_disks)]
+    files = [parameters["kernel"], parameters["ramdisk"], *(disk["target"] for disk in local_disks if not disk.get("source"))]
     ready = parameters["ready"]
     return Definition(
         name=name,

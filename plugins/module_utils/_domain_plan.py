@@ -8,16 +8,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import glob
 import json
 import os
 import time
 import typing as t
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
+from ._bdf import Bdf
 from ._domain_definition import MARKER, Definition
-from ._domain_status import is_ready, vif_status, vif_trouble
+from ._domain_status import HOTPLUG_LOG, is_ready, vif_status, vif_trouble
 from ._errors import DriverDomainsError, InvalidInput, NotOnThisHost, TimedOut
 from ._files import list_directory, read_text, remove, write_text
 from ._module import Plan
@@ -57,15 +60,17 @@ class Policy:
     shutdown_timeout: float = 90.0
     copy_timeout: float = 1800.0
     check_mode: bool = False
+    #: Without Xen there are only files, and no domain runs.
+    under_xen: bool = True
 
 
 class DomainPlanner:
     """Reads the host once and plans; its methods that change something run only as actions of the plan."""
 
-    def __init__(self, runner: Runner, xl: Xl, store: XenStore, places: Places, policy: Policy) -> None:
+    def __init__(self, runner: Runner, xl: Xl, connect: t.Callable[[], XenStore], places: Places, policy: Policy) -> None:
         self._runner = runner
         self._xl = xl
-        self._store = store
+        self._connect = connect
         self._places = places
         self._policy = policy
         self._plan = Plan()
@@ -75,37 +80,44 @@ class DomainPlanner:
 
         :raises DriverDomainsError: something that is wanted can not work; nothing was changed.
         """
-        running = {domain.name: domain for domain in self._xl.list()}
+        running = {domain.name: domain for domain in self._xl.list()} if self._policy.under_xen else {}
         starts = [d for d in wanted if d.state == "running" and not _alive(running.get(d.name))]
         stops = [d for d in wanted if d.state in ("stopped", "absent") and d.name in running]
         outdated = {d.name: reason for d in wanted for reason in [self._outdated(d, running)] if reason}
         restarts = [d for d in wanted if d.name in outdated and self._policy.restart_changed and d.state == "running"]
 
-        self._check_needs(wanted, starts + restarts, running)
+        together = {d.name: d for d in _backends_first([d for d in wanted if d in starts or d in restarts])}
+        restarts = [d for d in together.values() if d in restarts]
+
+        self._check_needs(wanted, [*together.values()], stops, running)
         for domain in reversed(stops + restarts):
-            self._guard_clients(domain.name, running, {d.name for d in stops + restarts})
+            self._guard_clients(running[domain.name], running, {d.name for d in stops + restarts})
 
         for domain in reversed(stops):
-            self._plan.add(f"stop domain {domain.name}", partial(self._stop, domain.name), subject=domain.name, before="running")
+            self._plan_stop(running[domain.name])
         for domain in wanted:
             self._plan_files(domain)
             self._plan_disks(domain)
         for domain in reversed(restarts):
             self._plan.add(
                 f"stop domain {domain.name} to restart it: {outdated[domain.name]}",
-                partial(self._stop, domain.name),
+                partial(self._stop, running[domain.name]),
                 subject=domain.name,
                 before="running (outdated definition)",
                 after="restarting",
             )
-        dead = {d.name: running[d.name] for d in starts if d.name in running}
-        together = {d.name: d for d in starts + restarts}
-        for domain in [d for d in wanted if d.name in together]:
-            if domain.name in dead:
+        for domain in wanted:
+            if domain.state == "running" and domain.name not in together and running[domain.name].paused:
                 self._plan.add(
-                    f"remove what is left of domain {domain.name} ({dead[domain.name].flags})",
-                    partial(self._xl.destroy, domain.name),
+                    f"unpause domain {domain.name}",
+                    partial(self._xl.unpause, domain.name),
+                    subject=domain.name,
+                    before="paused",
+                    after="running",
                 )
+        for domain in together.values():
+            if domain.name in running and domain not in restarts:
+                self._plan_stop(running[domain.name])
             self._plan.add(
                 f"start domain {domain.name}",
                 partial(self._start, domain, together),
@@ -120,6 +132,10 @@ class DomainPlanner:
         self._plan.results = {"pending_restart": pending, "domains": [{"name": d.name, "state": d.state} for d in wanted]}
         self._plan.conclude = lambda: self._conclude(wanted, pending)
         return self._plan
+
+    @cached_property
+    def _store(self) -> XenStore:
+        return self._connect()
 
     # -- what the host has ---------------------------------------------------------------------------------------------
 
@@ -145,11 +161,19 @@ class DomainPlanner:
         path = self._places.definition(wanted.name)
         if read_text(path) == wanted.text and os.stat(path).st_mtime < self._start_time(domid):
             return False
-        kept = glob.glob(f"{self._places.userdata}/userdata-d.{domid}.*.libxl-json")
-        text = read_text(kept[0]) if kept else None
+        text = self._kept(domid)
         if text is None:
             return False
         return not _agrees(self._xl.parse_definition(wanted.text), json.loads(text.rstrip("\0")))
+
+    def _kept(self, domid: int) -> str | None:
+        """The configuration of a running domain, which libxl writes down when the domain is complete (libxl_create.c)."""
+        kept = glob.glob(f"{self._places.userdata}/userdata-d.{domid}.*.libxl-json")
+        return read_text(kept[0]) if kept else None
+
+    def _unfinished(self, domain: Domain) -> bool:
+        """Tell whether C(xl create) never got, or has not yet got, to the end of a domain."""
+        return domain.paused and self._kept(domain.domid) is None
 
     def _start_time(self, domid: int) -> float:
         """Seconds since the epoch, or 0 when it is not known."""
@@ -158,19 +182,26 @@ class DomainPlanner:
 
     # -- checks: everything that can be known to fail is said before the first change -----------------------------------
 
-    def _check_needs(self, wanted: t.Sequence[Definition], starts: t.Sequence[Definition], running: t.Mapping[str, Domain]) -> None:
+    def _check_needs(
+        self,
+        wanted: t.Sequence[Definition],
+        starts: t.Sequence[Definition],
+        stops: t.Sequence[Definition],
+        running: t.Mapping[str, Domain],
+    ) -> None:
         problems: list[DriverDomainsError] = []
         for domain in wanted:
+            problems += self._foreign_definition(domain) + self._half_created(domain, running)
             if domain.state != "absent":
-                problems += self._foreign_definition(domain) + self._missing_files(domain) + self._unacceptable(domain)
-        coming = {name for name, domain in running.items() if _alive(domain)} | {d.name for d in starts}
+                problems += self._missing_files(domain) + self._unacceptable(domain)
+        coming = {name for name, domain in running.items() if _alive(domain)} - {d.name for d in stops} | {d.name for d in starts}
         for domain in starts:
             problems += self._missing_backends(domain, coming) + self._missing_bridges(domain)
         if starts:
             info = self._xl.info()
-            problems += self._too_little_memory(starts, running, info)
+            problems += self._too_little_memory(starts, stops, running, info)
             if any(d.pci for d in starts):
-                problems += self._pci_trouble(starts, info)
+                problems += self._pci_trouble(starts, stops, running, info)
         if problems and self._policy.check_mode:
             # An earlier task of the same play, which check mode did not run either, may be about to provide it.
             self._plan.warnings += [f"Would fail unless an earlier task provides it: {problem}" for problem in problems]
@@ -180,17 +211,27 @@ class DomainPlanner:
             raise InvalidInput("; ".join(str(problem).rstrip(".") for problem in problems), problems=[str(problem) for problem in problems])
 
     def _foreign_definition(self, domain: Definition) -> list[DriverDomainsError]:
-        path = self._places.definition(domain.name)
-        text = read_text(path)
-        if text and not text.startswith(MARKER) and "foreign_definition" not in self._policy.force:
-            return [
-                InvalidInput(
-                    f"{path} exists and was not written by this collection",
-                    rule="what others wrote is not overwritten",
-                    remedy="Rename the domain, move the file away, or say force: [foreign_definition]",
-                )
-            ]
-        return []
+        if "foreign_definition" in self._policy.force:
+            return []
+        return [
+            InvalidInput(
+                f"{path} exists and was not written by this collection",
+                rule="what others wrote is not overwritten or removed, and their domains are not stopped",
+                remedy="Rename the domain, move the file away, or say force: [foreign_definition]",
+            )
+            for path in (self._places.definition(domain.name), self._link(domain))
+            if path and not (read_text(path) or MARKER).startswith(MARKER)
+        ]
+
+    def _half_created(self, domain: Definition, running: t.Mapping[str, Domain]) -> list[DriverDomainsError]:
+        if domain.state != "running" or not _alive(running.get(domain.name)) or not self._unfinished(running[domain.name]):
+            return []
+        return [
+            DriverDomainsError(
+                f"Domain {domain.name} is not complete: an 'xl create' of it is at work, or was cut off",
+                remedy=f"Run this again in a while; if it is still there then, remove it: xl destroy {domain.name}",
+            )
+        ]
 
     def _unacceptable(self, domain: Definition) -> list[DriverDomainsError]:
         """Let xl parse a definition that is going to be written."""
@@ -209,7 +250,7 @@ class DomainPlanner:
                 rule="kernel, ramdisk and the targets of disks without a backend are paths in dom0",
                 remedy="Put the file there or correct the path",
             )
-            for path in domain.files
+            for path in [*domain.files, *(source for target, source in domain.copies if not os.path.exists(target))]
             if not os.path.exists(path)
         ]
 
@@ -247,10 +288,14 @@ class DomainPlanner:
         return None if text is None else text.split()
 
     def _too_little_memory(
-        self, starts: t.Sequence[Definition], running: t.Mapping[str, Domain], info: t.Mapping[str, str]
+        self,
+        starts: t.Sequence[Definition],
+        stops: t.Sequence[Definition],
+        running: t.Mapping[str, Domain],
+        info: t.Mapping[str, str],
     ) -> list[DriverDomainsError]:
         free = int(info.get("free_memory", "0"))
-        free += sum(running[d.name].memory for d in starts if d.name in running)
+        free += sum(running[d.name].memory for d in [*starts, *stops] if d.name in running)
         needed = sum(d.memory for d in starts)
         # Without dom0_mem xl takes memory from dom0 as it needs it (xl.conf(5), autoballoon="auto").
         if needed <= free or "dom0_mem=" not in info.get("xen_commandline", ""):
@@ -263,7 +308,13 @@ class DomainPlanner:
             )
         ]
 
-    def _pci_trouble(self, starts: t.Sequence[Definition], info: t.Mapping[str, str]) -> list[DriverDomainsError]:
+    def _pci_trouble(
+        self,
+        starts: t.Sequence[Definition],
+        stops: t.Sequence[Definition],
+        running: t.Mapping[str, Domain],
+        info: t.Mapping[str, str],
+    ) -> list[DriverDomainsError]:
         if not has_iommu(info):
             return [
                 NotOnThisHost(
@@ -272,43 +323,62 @@ class DomainPlanner:
                     remedy="Enable VT-d or AMD-Vi in the firmware and do not boot Xen with iommu=off; 'xl dmesg' says what Xen saw",
                 )
             ]
+        wanted = [(domain.name, bdf) for domain in starts for bdf in domain.pci]
         held = set(list_directory(f"{self._places.sysfs}/bus/pci/drivers/pciback"))
-        return [
+        problems: list[DriverDomainsError] = [
             InvalidInput(
-                f"Domain {domain.name}: the device {bdf} is not assignable",
+                f"Domain {name}: the device {bdf} is not assignable",
                 rule="a device must be bound to pciback before a domain gets it",
                 remedy="Add it to dom0_pci_assignable (role xen.driver_domains.dom0, module xen.driver_domains.xl_pci_assignable)",
             )
-            for domain in starts
-            for bdf in domain.pci
+            for name, bdf in wanted
             if bdf not in held
         ]
+        going = {domain.name for domain in [*starts, *stops]}
+        staying = {str(domain.domid): domain.name for domain in running.values() if domain.name not in going}
+        # Where libxl keeps the owner of a device (libxl_pci.c, PCI_INFO_PATH); that of a domain which is gone may still be there.
+        keys = {bdf: f"/libxl/pci/{Bdf.parse(bdf).xenstore_name}/domid" for _name, bdf in wanted}
+        owners = self._store.read_texts(keys.values())
+        return problems + [
+            InvalidInput(
+                f"Domain {name}: the running domain {staying[owner]} has the device {bdf}",
+                rule="each device belongs to one domain",
+                remedy=f"Stop {staying[owner]} first, or let it be restarted without the device (restart_changed: true)",
+            )
+            for name, bdf in wanted
+            for owner in [owners[keys[bdf]] or ""]
+            if owner in staying
+        ]
 
-    def _guard_clients(self, name: str, running: t.Mapping[str, Domain], going: set[str]) -> None:
-        domid = running[name].domid
-        for kind in ("vif", "vbd"):
-            for client in self._store.directory(f"/local/domain/{domid}/backend/{kind}"):
+    def _guard_clients(self, domain: Domain, running: t.Mapping[str, Domain], going: set[str]) -> None:
+        for kind in ("vif", "vbd") if domain.alive else ():
+            for client in self._store.directory(f"/local/domain/{domain.domid}/backend/{kind}"):
                 client_name = next((d.name for d in running.values() if str(d.domid) == client and _alive(d)), None)
                 if client_name and client_name not in going:
-                    self._plan.refuse("serves_clients", name, f"it serves the {kind} of the running domain {client_name}")
+                    reason = f"it serves the {kind} of the running domain {client_name}"
+                    self._plan.refuse("serves_clients", domain.name, reason, passing=True)
 
     # -- changes --------------------------------------------------------------------------------------------------------
+
+    def _link(self, domain: Definition) -> str:
+        """Path of the autostart link that a domain shall have, or ""."""
+        first, later = self._places.links(domain.name)
+        return "" if not domain.autostart else first if domain.driver_domain else later
 
     def _plan_files(self, domain: Definition) -> None:
         path = self._places.definition(domain.name)
         before = read_text(path)
-        first, later = self._places.links(domain.name)
-        link = None if not domain.autostart else first if domain.driver_domain else later
+        link = self._link(domain)
         if domain.state != "absent" and before != domain.text:
             self._plan.add(
                 f"write {path}", lambda: write_text(path, domain.text, mode=0o600), subject=path, before=before or "", after=domain.text
             )
-        for stale in (first, later):
-            if stale != link and os.path.lexists(stale):
+        for stale in self._places.links(domain.name):
+            if stale != link and _leads_to(stale, path):
                 self._plan.add(f"remove {stale}", partial(remove, stale), subject=stale, before=f"-> {path}")
-        if link and not os.path.lexists(link):
+        if link and not _leads_to(link, path):
             self._plan.add(f"link {link}", lambda: _symlink(path, link), subject=link, after=f"-> {path}")
-        if domain.state == "absent" and before is not None and before.startswith(MARKER):
+        if domain.state == "absent" and before is not None:
             self._plan.add(f"remove {path}", lambda: remove(path), subject=path, before=before)
 
     def _plan_disks(self, domain: Definition) -> None:
@@ -324,30 +394,55 @@ class DomainPlanner:
     def _copy(self, source: str, target: str) -> None:
         os.makedirs(os.path.dirname(target), exist_ok=True)
         unfinished = f"{target}.new"
-        try:
-            self._runner.run(["cp", "--sparse=always", "--reflink=auto", source, unfinished], timeout=self._policy.copy_timeout)
-            os.replace(unfinished, target)
-        finally:
-            remove(unfinished)
+        with open(unfinished, "ab", opener=partial(os.open, mode=0o600)) as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as exc:
+                raise DriverDomainsError(f"Another run is making the disk {target}", remedy="Run this again when it has ended") from exc
+            try:
+                # Another run may have made it meanwhile, and a domain may use it already.
+                if not os.path.exists(target):
+                    self._runner.run(["cp", "--sparse=always", "--reflink=auto", source, unfinished], timeout=self._policy.copy_timeout)
+                    # A disk that is there is never made again: after a power cut it must not be there in part.
+                    os.fsync(handle.fileno())
+                    os.rename(unfinished, target)
+            finally:
+                remove(unfinished)
 
-    def _stop(self, name: str) -> None:
+    def _plan_stop(self, domain: Domain) -> None:
+        if domain.alive and not self._unfinished(domain):
+            self._plan.add(f"stop domain {domain.name}", partial(self._stop, domain), subject=domain.name, before="running")
+        else:
+            self._plan.add(f"remove what is left of domain {domain.name} ({domain.flags})", partial(self._xl.destroy, domain.name))
+
+    def _stop(self, domain: Domain) -> None:
+        name = domain.name
+        if domain.paused:
+            self._xl.unpause(name)
         self._xl.shutdown(name)
         deadline = time.monotonic() + self._policy.shutdown_timeout
         while name in self._store.domains().values():
             if time.monotonic() > deadline:
-                if "destroy" in self._policy.force:
-                    self._xl.destroy(name)
-                    return
-                raise TimedOut(
-                    f"Domain {name} did not shut down within {self._policy.shutdown_timeout:g} s",
-                    remedy="Raise shutdown_timeout, look at its console, or say force: [destroy] to cut its power",
-                )
+                # What has shut down stays, where its definition says so.
+                if any(d.name == name and _alive(d) for d in self._xl.list()) and "destroy" not in self._policy.force:
+                    raise TimedOut(
+                        f"Domain {name} did not shut down within {self._policy.shutdown_timeout:g} s",
+                        remedy="Raise shutdown_timeout, look at its console, or say force: [destroy] to cut its power",
+                    )
+                self._xl.destroy(name)
+                return
             time.sleep(0.2)
 
     def _start(self, domain: Definition, together: t.Mapping[str, Definition]) -> None:
         for backend in sorted(domain.backends & set(together)):
             self._wait_ready(together[backend])
-        self._xl.create(self._places.definition(domain.name), timeout=self._policy.create_timeout)
+        try:
+            self._xl.create(self._places.definition(domain.name), timeout=self._policy.create_timeout)
+        except TimedOut:
+            # xl was stopped in the middle: what it has made of the domain would stay for ever.
+            with contextlib.suppress(DriverDomainsError):
+                self._xl.destroy(domain.name)
+            raise
 
     # -- the end: wait until what runs also serves -----------------------------------------------------------------------
 
@@ -355,7 +450,7 @@ class DomainPlanner:
         for domain in wanted:
             if domain.state == "running" and domain.name not in pending:
                 self._wait_ready(domain)
-        names = {name: domid for domid, name in self._store.domains().items()}
+        names = {name: domid for domid, name in self._store.domains().items()} if self._policy.under_xen else {}
         return {
             "domains": [
                 {
@@ -401,7 +496,9 @@ class DomainPlanner:
         except TimedOut as exc:
             raise TimedOut(
                 f"Domain {domain.name} (domid {domid}) was not ready within {domain.wait_timeout:g} s: {missing}",
-                remedy=f"Look at its console (xl console {domain.name}), or raise wait_timeout",
+                remedy=f"Look at its console (xl console {domain.name})"
+                + (f" and, for its vifs, at {HOTPLUG_LOG} in their backend domain" if "vif" in missing else "")
+                + ", or raise wait_timeout",
             ) from exc
 
 
@@ -416,10 +513,34 @@ def _agrees(wanted: t.Any, actual: t.Any, top: bool = True) -> bool:
     return bool(wanted == actual)
 
 
+def _backends_first(domains: t.Sequence[Definition]) -> list[Definition]:
+    """Return domains in an order in which each comes after its backends, and otherwise as given.
+
+    :raises InvalidInput: there is no such order.
+    """
+    waiting = {domain.name: domain for domain in domains}
+    ordered = []
+    while waiting:
+        free = next((domain for domain in waiting.values() if not domain.backends & set(waiting)), None)
+        if free is None:
+            raise InvalidInput(
+                f"{', '.join(waiting)} can never start: each has a backend that waits for it",
+                rule="a backend must run before its frontends start",
+                remedy="Correct backend",
+            )
+        ordered.append(waiting.pop(free.name))
+    return ordered
+
+
 def _alive(domain: Domain | None) -> bool:
     return domain is not None and domain.alive
 
 
+def _leads_to(link: str, path: str) -> bool:
+    return os.path.islink(link) and os.path.realpath(link) == os.path.realpath(path)
+
+
 def _symlink(target: str, link: str) -> None:
     os.makedirs(os.path.dirname(link), exist_ok=True)
+    remove(link)
     os.symlink(target, link)

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import re
 import typing as t
 from dataclasses import asdict, dataclass
 
@@ -16,6 +17,9 @@ from ._errors import DriverDomainsError
 if t.TYPE_CHECKING:
     from ._domain_definition import Definition
     from ._xenstore import XenStore
+
+#: Where hotplug scripts say what went wrong. In a driver domain that is the only place: xl devd leaves nothing of it in XenStore.
+HOTPLUG_LOG = "/var/log/xen/xen-hotplug.log"
 
 #: xenbus_state of a device that works (xen/include/public/io/xenbus.h).
 CONNECTED = "4"
@@ -52,16 +56,22 @@ def vif_status(store: XenStore, domid: int) -> list[Vif]:
     devids = sorted((name for name in store.directory(home) if name.isdecimal()), key=int)
     if not devids:
         return []
-    frontend_keys = ("backend", "backend-id", "mac", "state")
+    frontend_keys = ("backend", "mac", "state")
     fronts = store.read_texts(f"{home}/{devid}/{key}" for devid in devids for key in frontend_keys)
-    paths = {devid: fronts[f"{home}/{devid}/backend"] for devid in devids}
+    # These keys are the domain's own, which may write anything there: only what is its backend is followed.
+    paths = {
+        devid: path
+        for devid in devids
+        for path in [fronts[f"{home}/{devid}/backend"] or ""]
+        if re.fullmatch(rf"/local/domain/[0-9]+/backend/vif/{domid}/{devid}", path)
+    }
     backend_keys = ("state", "hotplug-status", "hotplug-error", "bridge")
-    backs = store.read_texts(f"{path}/{key}" for path in paths.values() if path for key in backend_keys)
+    backs = store.read_texts(f"{path}/{key}" for path in paths.values() for key in backend_keys)
     names = store.domains()
 
     def vif(devid: str) -> Vif:
-        backend_path = paths[devid] or ""
-        backend_id = int(fronts[f"{home}/{devid}/backend-id"] or 0)
+        backend_path = paths.get(devid, "")
+        backend_id = int(backend_path.split("/")[3]) if backend_path else 0
 
         def back(key: str) -> str:
             return backs.get(f"{backend_path}/{key}") or ""
@@ -101,7 +111,7 @@ def lacking(name: str, vifs: t.Sequence[Vif], expected: int) -> str:
                 f"The hotplug script of vif {vif.devid} of domain {name} failed in its backend domain {vif.backend or vif.backend_id}: "
                 f"{vif.hotplug_error or 'it gave no reason'}",
                 rule="the script runs in the backend domain and needs the bridge there",
-                remedy=f"See /var/log/xen/xen-hotplug.log in {vif.backend or vif.backend_id}; correct bridge, then restart {name}",
+                remedy=f"See {HOTPLUG_LOG} in {vif.backend or vif.backend_id}; correct bridge, then restart {name}",
                 vif=vif.as_dict(),
             )
     if len(vifs) < expected:

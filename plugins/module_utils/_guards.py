@@ -39,7 +39,8 @@ GUARDS = (
 #: File systems that the host can not live without.
 _SYSTEM_MOUNTS = ("/", "/boot", "/boot/efi", "/usr", "/var")
 
-_SSH_SERVERS = ("sshd", "dropbear")
+#: What the names of the processes begin with that serve SSH connections.
+SSH_SERVERS = ("sshd", "dropbear")
 #: States of /proc/net/tcp (Linux, tcp_states.h).
 _ESTABLISHED, _LISTEN = "01", "0A"
 #: The interface that stands for the kernel's part of Open vSwitch; cards that are ports of its bridges hang on it.
@@ -148,18 +149,26 @@ class Guards:
 
     @cached_property
     def _links(self) -> list[dict[str, t.Any]]:
-        return self._ip("-details", "address", "show")
+        return self._ip("-details", "address", "show", required=True)
 
-    def _ip(self, *arguments: str) -> list[dict[str, t.Any]]:
-        """Return what C(ip) tells; nothing where the kernel knows no answer."""
-        return list(json.loads(self._runner.run(["ip", "-json", *arguments], check=False).stdout.strip() or "[]"))
+    def _ip(self, *arguments: str, required: bool = False) -> list[dict[str, t.Any]]:
+        """Return what C(ip) tells; nothing where it has no answer, unless that is I(required).
+
+        :raises DriverDomainsError: what is required could not be read: without it a guard rail would keep nobody from anything.
+        """
+        remedy = "Without it, what this host is reached through is not known. See why it fails; the Debian package is iproute2"
+        printed = self._runner.run(["ip", "-json", *arguments], check=required, remedy=remedy).stdout.strip()
+        try:
+            return list(json.loads(printed or "[]"))
+        except ValueError as exc:
+            raise DriverDomainsError(f"'ip -json {' '.join(arguments)}' printed something else than JSON: {exc}", remedy=remedy) from exc
 
     def _ssh_server_sockets(self) -> set[str]:
         inodes: set[str] = set()
         for pid in filter(str.isdigit, list_directory(self._procfs)):
             directory = f"{self._procfs}/{pid}"
             try:
-                if (read_text(f"{directory}/comm") or "").startswith(_SSH_SERVERS):
+                if (read_text(f"{directory}/comm") or "").startswith(SSH_SERVERS):
                     targets = [os.readlink(f"{directory}/fd/{descriptor}") for descriptor in os.listdir(f"{directory}/fd")]
                     inodes.update(target[len("socket:[") : -1] for target in targets if target.startswith("socket:["))
             except (OSError, DriverDomainsError):
@@ -178,7 +187,9 @@ class Guards:
 
     def _default_routes(self) -> t.Iterator[_Use]:
         """Default routes of all routing tables."""
-        routes = [route for family in ("-4", "-6") for route in self._ip(family, "route", "show", "table", "all", "default")]
+        # A kernel without IPv6 has no answer for that.
+        question = ("route", "show", "table", "all", "default")
+        routes = self._ip("-4", *question, required=True) + self._ip("-6", *question)
         hops = [hop for route in routes if route.get("type", "unicast") == "unicast" for hop in (route, *route.get("nexthops", ()))]
         for interface in dict.fromkeys(hop["dev"] for hop in hops if "dev" in hop):
             yield from self._network_uses("default_route", "carries the default route: ", interface)
@@ -224,12 +235,13 @@ class Guards:
     @cached_property
     def _mounts(self) -> dict[str, list[str]]:
         """The block devices of the mounted file systems, by mount point."""
-        mounts = {}
+        mounts: dict[str, list[str]] = {}
         for line in (read_text(f"{self._procfs}/self/mountinfo") or "").splitlines():
             fields = line.split()
             # Type and source stand behind a variable number of fields that ends with "-".
             kind, source = fields[fields.index("-") + 1 :][:2]
-            mounts[fields[4]] = self._disks_of_file_system(fields[2], kind, source)
+            # What is mounted over stays in use.
+            mounts.setdefault(fields[4], []).extend(self._disks_of_file_system(fields[2], kind, source))
         return mounts
 
     def _disks_of_file_system(self, number: str, kind: str, source: str) -> list[str]:

@@ -40,6 +40,8 @@ RECIPE = 1
 #: Nothing in an image is younger (2025-01-01); seconds since 1970.
 EPOCH = 1735689600
 MANIFEST = "manifest.json"
+#: What the directories begin with in which images are being built.
+UNFINISHED = ".build-"
 GIBIBYTE = 1 << 30
 #: Space for packages, the unpacked system and the result, in bytes; measured: 0.6 GiB for a ramdisk, 1.3 GiB for a disk.
 SPACE = {"ramdisk": 1 * GIBIBYTE, "disk": 2 * GIBIBYTE}
@@ -114,7 +116,7 @@ class Image:
         :raises InvalidInput: a value can not be used.
         """
         name = parameters["name"]
-        for option, pattern in (("name", r"[A-Za-z0-9][A-Za-z0-9._-]*"), ("suite", r"[a-z][a-z0-9.-]*")):
+        for option, pattern in (("name", r"[A-Za-z0-9][A-Za-z0-9._+-]*"), ("suite", r"[a-z][a-z0-9.-]*")):
             if not re.fullmatch(pattern, parameters[option]):
                 raise InvalidInput(
                     f"Image {name!r}: {option} {parameters[option]!r} is not valid",
@@ -261,10 +263,7 @@ class ImageCache:
         return os.path.join(self.directory, image.key)
 
     def manifest(self, key: str) -> dict[str, t.Any] | None:
-        """Return the manifest of an image, or None when it is not there or not complete.
-
-        :raises DriverDomainsError: it is damaged.
-        """
+        """Return the manifest of an image, or None when it is not there, or not complete as after a power cut."""
         directory = os.path.join(self.directory, key)
         text = read_text(os.path.join(directory, MANIFEST))
         if text is None:
@@ -272,8 +271,8 @@ class ImageCache:
         try:
             manifest: dict[str, t.Any] = json.loads(text)
             complete = all(_size(f"{directory}/{name}") == file["size"] for name, file in manifest["files"].items())
-        except (ValueError, LookupError) as exc:
-            raise DriverDomainsError(f"{directory}/{MANIFEST} is damaged: {exc}", remedy=f"Remove {directory}") from exc
+        except (ValueError, LookupError, AttributeError, TypeError):
+            return None
         return manifest if complete else None
 
     def keys(self) -> list[str]:
@@ -298,6 +297,13 @@ class ImageCache:
                         raise TimedOut(f"Another build held {path} for more than {timeout:g} s", remedy="Wait for its end") from exc
                     time.sleep(0.5)
             yield
+
+    def sweep(self) -> None:
+        """Remove what killed builds left behind; only for who holds the lock. What the host has mounted below is not looked for there."""
+        mounts = read_text("/proc/self/mountinfo") or ""
+        for name in list_directory(self.directory):
+            if name.startswith(UNFINISHED) and f"/{name}/" not in mounts:
+                shutil.rmtree(os.path.join(self.directory, name), ignore_errors=True)
 
     def remove(self, key: str) -> None:
         """Remove an image; its manifest goes first, so that a half removed one is never taken for a complete one."""
@@ -377,7 +383,8 @@ class Builder:
             os.makedirs(self.cache.directory, exist_ok=True)
             with self.cache.lock(self.timeout):
                 if self.cache.manifest(image.key) is None:
-                    with tempfile.TemporaryDirectory(prefix=".build-", dir=self.cache.directory) as directory:
+                    self.cache.sweep()
+                    with tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=self.cache.directory) as directory:
                         self._build(image, directory)
         except OSError as exc:
             raise DriverDomainsError(

@@ -38,6 +38,8 @@ class Refusal:
     guard: str
     subject: str
     reason: str
+    #: Whether an earlier task of the same play may end it, which check mode does not run either.
+    passing: bool = False
 
     def __str__(self) -> str:
         return f"{self.subject}: {self.reason} [{self.guard}]"
@@ -60,9 +62,9 @@ class Plan:
         """Append one action; I(before) and I(after) are what diff mode shows under the header I(subject)."""
         self.actions.append(Action(description, apply, subject, before, after))
 
-    def refuse(self, guard: str, subject: str, reason: str) -> None:
+    def refuse(self, guard: str, subject: str, reason: str, passing: bool = False) -> None:
         """Record that a guard rail speaks against this plan."""
-        self.refusals.append(Refusal(guard, subject, reason))
+        self.refusals.append(Refusal(guard, subject, reason, passing))
 
     @property
     def diffs(self) -> list[dict[str, str]]:
@@ -73,13 +75,16 @@ class Plan:
             if a.before != a.after
         ]
 
-    def check_refusals(self, force: t.Sequence[str] = ()) -> None:
-        """Turn the refusals that I(force) names into warnings.
+    def check_refusals(self, force: t.Sequence[str] = (), check_mode: bool = False) -> None:
+        """Turn the refusals that I(force) names into warnings, and in check mode those that an earlier task may end.
 
         :raises Refused: a refusal remains; every one is listed.
         """
         remaining = [refusal for refusal in self.refusals if refusal.guard not in force]
         self.warnings += [f"Forced: {refusal}" for refusal in self.refusals if refusal.guard in force]
+        if check_mode:
+            self.warnings += [f"Would be refused unless an earlier task ends it: {refusal}" for refusal in remaining if refusal.passing]
+            remaining = [refusal for refusal in remaining if not refusal.passing]
         if remaining:
             guards = sorted({refusal.guard for refusal in remaining})
             raise Refused(
@@ -103,7 +108,7 @@ def run_module(
     plan = Plan()
     try:
         plan = prepare(module.params, module.check_mode)
-        plan.check_refusals(module.params.get("force") or ())
+        plan.check_refusals(module.params.get("force") or (), module.check_mode)
         results = dict(plan.results)
         if not module.check_mode:
             for action in plan.actions:
@@ -115,6 +120,9 @@ def run_module(
         for warning in plan.warnings:
             module.warn(warning)
         module.fail_json(msg=str(exc), **{**exc.details, "changed": bool(done), "actions": done})
+    except OSError as exc:
+        # A full disk, a directory where a file should be: what was done until then must not get lost in a traceback.
+        module.fail_json(msg=f"The host refused: {exc}", changed=bool(done), actions=done)
     for warning in plan.warnings:
         module.warn(warning)
     results.update(changed=bool(plan.actions), actions=[action.description for action in plan.actions])

@@ -344,7 +344,7 @@ class PciHost:
         known = []
         for device in devices:
             domid = owners[device.bdf]
-            owned = device.pciback and domid in running
+            owned = domid in running
             known.append(
                 replace(
                     device,

@@ -19,13 +19,12 @@ from dataclasses import dataclass
 
 from ._errors import DriverDomainsError, Refused
 from ._files import read_text, remove, write_text
+from ._guards import SSH_SERVERS
 from ._pci import RECORDS
 from ._runner import Runner
 
 UNIT = "xen-driver-domains-give-back"
 STATE = "/run/xen-driver-domains/unconfirmed.json"
-
-_SSH_SERVERS = ("sshd", "dropbear")
 
 #: Arguments: the file of the state, the directory of the records, the devices. What xl can not release is not in quarantine, as
 #: when taking it was cut off: put it there, and try again.
@@ -122,7 +121,7 @@ class SafetyNet:
             # stat of proc(5): pid (name) state parent ...; the 22nd is when it started, as pids are used again.
             name, _bracket, rest = (read_text(f"{self._procfs}/{pid}/stat") or "").rpartition(")")
             fields = rest.split()
-            if name.partition("(")[2].startswith(_SSH_SERVERS):
+            if name.partition("(")[2].startswith(SSH_SERVERS):
                 return f"{pid}/{fields[19]}"
             pid = fields[1] if fields else ""
         return ""

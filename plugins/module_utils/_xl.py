@@ -41,6 +41,11 @@ class Domain:
         """Whether the domain still runs its kernel."""
         return not set(self.flags) & set("scd")
 
+    @property
+    def paused(self) -> bool:
+        """Whether somebody paused the domain, or C(xl create) has not got to its end."""
+        return "p" in self.flags
+
 
 class Xl:
     """The toolstack command of Xen, with a time limit on every call."""
@@ -95,6 +100,10 @@ class Xl:
             raise InvalidInput("xl printed something else than the parsed definition") from exc
         finally:
             os.close(descriptor)
+
+    def unpause(self, domain: str) -> None:
+        """Let a paused domain run on (xl(1), unpause)."""
+        self._run("unpause", domain)
 
     def shutdown(self, domain: str) -> None:
         """Ask a domain to shut down; returns at once (xl(1), shutdown)."""

@@ -99,7 +99,7 @@ options:
     choices: [present, absent]
     default: present
   timeout:
-    description: Seconds that each image may take, waiting for another build included.
+    description: Seconds that each step of building an image may take, and before that the waiting for another build.
     type: int
     default: 1800
 """

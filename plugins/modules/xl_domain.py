@@ -11,9 +11,12 @@ short_description: Domains of a Xen host, with definitions in /etc/xen
 version_added: 0.1.0
 description:
   - Writes the definitions of domains as files for C(xl), starts and stops the domains, and waits until they serve.
-  - One call handles any number of domains. Domains are started in the order given, and a domain whose backends are in the same
-    call is started when those are ready.
+  - One call handles any number of domains. Domains are started in the order given, except that a domain whose backends are started
+    by the same call comes after these, when they are ready.
   - A running domain whose definition changed is reported in RV(pending_restart) and left alone, unless O(restart_changed=true).
+  - The vifs of running domains are not re-attached to a backend that was restarted; such domains are in RV(pending_restart), too.
+  - A hotplug script that fails in a driver domain leaves no trace in XenStore. The vif then does not connect within
+    O(domains[].wait_timeout), and C(/var/log/xen) in the driver domain tells why.
 author:
   - The xen.driver_domains authors (@xen-driver-domains)
 extends_documentation_fragment:
@@ -26,15 +29,18 @@ options:
     required: true
     suboptions:
       name:
-        description: Name of the domain; also names its definition file.
+        description:
+          - Name of the domain; also names its definition file.
+          - 1 to 64 letters, digits and V(_.+-), the first a letter or digit, and not a mere number.
         type: str
         required: true
       state:
         description:
-          - V(running) - defined, started, and serving.
+          - V(running) - defined, started (a paused domain is unpaused), and serving.
           - V(stopped) - defined and shut down.
           - V(present) - defined; whether it runs is left as it is.
-          - V(absent) - shut down, definition and autostart link removed. Disks and images are never removed.
+          - V(absent) - shut down, definition and autostart link removed. Disks and images are never removed. Works on a host that does
+            not run Xen, too, when nothing else is asked for.
         type: str
         choices: [running, stopped, present, absent]
         default: running
@@ -233,7 +239,7 @@ options:
     description:
       - Guard rails to override, by name.
       - V(serves_clients) - stop a domain although others use its backends.
-      - V(foreign_definition) - overwrite a definition that somebody else wrote.
+      - V(foreign_definition) - overwrite or remove a definition that somebody else wrote.
       - V(destroy) - end a domain that does not shut down in time.
     type: list
     elements: str
@@ -328,7 +334,7 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._pci import Pci
 from ansible_collections.xen.driver_domains.plugins.module_utils._pci_match import choose, parse_requests
 from ansible_collections.xen.driver_domains.plugins.module_utils._runner import Runner
 from ansible_collections.xen.driver_domains.plugins.module_utils._xenstore import XenStore
-from ansible_collections.xen.driver_domains.plugins.module_utils._xl import Xl, require_dom0
+from ansible_collections.xen.driver_domains.plugins.module_utils._xl import Xl, require_dom0, require_root, xen_version
 
 ACTIONS = ["destroy", "restart", "rename-restart", "preserve", "coredump-destroy", "coredump-restart", "soft-reset"]
 
@@ -426,7 +432,12 @@ ARGUMENTS = {
 
 def prepare(parameters: dict[str, t.Any], check_mode: bool) -> Plan:
     """Read the host and plan."""
-    require_dom0()
+    # What nobody runs can be undone without Xen, too.
+    under_xen = xen_version() is not None or any(domain["state"] != "absent" for domain in parameters["domains"])
+    if under_xen:
+        require_dom0()
+    else:
+        require_root()
     requests = parse_requests(parameters["pci_devices"])
     bdf_of = {name: str(device.bdf) for name, device in choose(requests, PciHost().devices())} if requests else {}
     wanted = definitions(parameters["domains"], bdf_of)
@@ -436,9 +447,10 @@ def prepare(parameters: dict[str, t.Any], check_mode: bool) -> Plan:
         create_timeout=parameters["create_timeout"],
         shutdown_timeout=parameters["shutdown_timeout"],
         check_mode=check_mode,
+        under_xen=under_xen,
     )
     runner = Runner()
-    return DomainPlanner(runner, Xl(runner), XenStore(), Places(), policy).plan(wanted)
+    return DomainPlanner(runner, Xl(runner), XenStore, Places(), policy).plan(wanted)
 
 
 def main() -> None:

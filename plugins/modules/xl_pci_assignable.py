@@ -33,7 +33,8 @@ options:
       - V(recorded) only writes down what the devices are known by, for devices that are hidden from dom0 at its next boot. It works
         on a host that does not run under Xen yet, and minds the guard rails.
       - V(absent) gives the devices back to the driver they had, waits until their network interfaces are there, and drops what was
-        recorded. It refuses a device that a running domain has.
+        recorded. It refuses a device that a running domain has. An entry that no device of the host fits is taken for one that was
+        pulled out, with a warning, unless C(xen-pciback) holds a device that nothing is recorded of, which could be it.
       - V(confirmed) keeps devices that are on probation (O(confirm_timeout)). The task that took them does that by itself; it is
         for those who want to look at more than whether the host is reached, or who run the module without its action plugin. It
         refuses the connection that the devices were taken over.

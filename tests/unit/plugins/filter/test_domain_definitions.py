@@ -25,7 +25,7 @@ NET = {
     "bridges": [{"name": "xenbr0", "ports": ["uplink0"], "address": "10.0.3.9/24"}],
 }
 IMAGES = {
-    "net-dd": {"kernel": "/i/k", "ramdisk": "/i/dd", "disk": ""},
+    "domain-net-dd": {"kernel": "/i/k", "ramdisk": "/i/dd", "disk": ""},
     "guest-minimal": {"kernel": "/i/k", "ramdisk": "/i/g", "disk": ""},
     "guest-debian": {"kernel": "/i/k", "ramdisk": "/i/r", "disk": "/i/d"},
 }
@@ -58,8 +58,8 @@ def test_driver_domain() -> None:
 def test_driver_domains_have_an_image_each_with_the_modules_of_their_devices() -> None:
     second = {"name": "dd2", "pci": ["uplink1"], "packages": ["tcpdump"]}
     assert FILTERS["domain_images"]([NET, second], "driver_domain", DEVICES) == [
-        {"name": "net-dd", "profile": "minimal", "backends": ["vif"], "modules": ["e1000e", "igb"]},
-        {"name": "dd2", "profile": "minimal", "backends": ["vif"], "modules": ["igb"], "packages": ["tcpdump"]},
+        {"name": "domain-net-dd", "profile": "minimal", "backends": ["vif"], "modules": ["e1000e", "igb"]},
+        {"name": "domain-dd2", "profile": "minimal", "backends": ["vif"], "modules": ["igb"], "packages": ["tcpdump"]},
     ]
 
 
@@ -95,6 +95,11 @@ def test_a_kernel_of_the_users_own_needs_no_image() -> None:
     assert definition["cmdline"].endswith(" quiet")
 
 
+def test_a_guest_that_is_called_like_a_shared_image_has_one_of_its_own() -> None:
+    images = FILTERS["domain_images"]([{"name": "guest-debian", "authorized_keys": ["ssh-ed25519 A"]}, {"name": "b"}], "domu")
+    assert [("authorized_keys" in image, image["name"]) for image in images] == [(True, "domain-guest-debian"), (False, "guest-debian")]
+
+
 def test_absent_needs_nothing_but_the_name() -> None:
     assert FILTERS["domain_definitions"]([{**NET, "state": "absent"}], "driver_domain", {}) == [{"name": "net-dd", "state": "absent"}]
     assert FILTERS["domain_images"]([{**NET, "state": "absent"}], "driver_domain", DEVICES) == []
@@ -112,6 +117,28 @@ def test_state_of_the_role_and_of_the_domain(state: str, own: str | None, expect
 def test_a_port_must_be_a_network_card(port: str, problem: str) -> None:
     with pytest.raises(AnsibleFilterError, match=problem):
         definitions({"name": "net-dd", "bridges": [{"name": "br", "ports": [port]}]}, "driver_domain")
+
+
+@pytest.mark.parametrize(
+    ("domain", "problem"),
+    [
+        ({"bridges": [{"name": "xen br0"}]}, "Domain net-dd: 'xen br0' can not be the name of a bridge"),
+        ({"bridges": [{"name": "xenbr0,52:54:00:aa:00:01"}]}, "can not be the name of a bridge"),
+        ({"bridges": [{"name": "a-name-that-is-long"}]}, "1 to 15 letters"),
+        ({"bridges": [{"name": "br", "address": "10.0.3.9"}]}, "Domain net-dd, br: '10.0.3.9' has no prefix length"),
+        ({"bridges": [{"name": "br", "address": "10.0.3.9/24 init=/bin/sh"}]}, "10.0.3.9/24 init=/bin/sh"),
+        ({"vifs": [{"address": "10.0.3.9/24", "gateway": "10.0.3.2/24"}]}, "Domain net-dd, eth0: '10.0.3.2/24'"),
+    ],
+)
+def test_what_a_kernel_command_line_can_not_carry_is_refused(domain: dict[str, t.Any], problem: str) -> None:
+    with pytest.raises(AnsibleFilterError, match=problem):
+        definitions({"name": "net-dd", **domain}, "driver_domain")
+
+
+def test_an_address_by_dhcp_or_of_ipv6() -> None:
+    bridges = [{"name": "br0", "address": "dhcp"}, {"name": "br1", "address": "2001:db8::2/64", "gateway": "2001:db8::1"}]
+    words = definitions({"name": "net-dd", "bridges": bridges}, "driver_domain")["cmdline"].split()
+    assert words[-3:] == ["xendd.address=br0,dhcp", "xendd.bridge=br1", "xendd.address=br1,2001:db8::2/64,2001:db8::1"]
 
 
 def test_an_unknown_role_is_refused() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import typing as t
+from dataclasses import replace
 from pathlib import Path
 
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain_definition import definitions
@@ -75,13 +76,15 @@ class FakeHost:
         self.vif_state = "4"
         self.hotplug: dict[str, str] = {"hotplug-status": "connected"}
         self.deaf: set[str] = set()
+        #: Domains that stay when they have shut down (on_poweroff).
+        self.preserved: set[str] = set()
         (root / "lib").mkdir()
         (root / "kernel").write_text("")
 
     def run_plan(self, domains: t.Sequence[dict[str, t.Any]], bdf_of: t.Mapping[str, str] | None = None, **policy: t.Any) -> Plan:
         """Plan, and apply unless in check mode, as run_module does."""
         plan = self.plan(domains, bdf_of, **policy)
-        plan.check_refusals(policy.get("force", ()))
+        plan.check_refusals(policy.get("force", ()), policy.get("check_mode", False))
         if not policy.get("check_mode"):
             for action in plan.actions:
                 action.apply()
@@ -93,7 +96,8 @@ class FakeHost:
         full = [{**BLANK, "memory": 128, "kernel": str(self.root / "kernel"), **domain} for domain in domains]
         fakes: t.Any = self
         policy = {"shutdown_timeout": 0.3, **policy}
-        return DomainPlanner(fakes, fakes, t.cast(t.Any, self.store), self.places, Policy(**policy)).plan(definitions(full, bdf_of or {}))
+        planner = DomainPlanner(fakes, fakes, lambda: t.cast(t.Any, self.store), self.places, Policy(**policy))
+        return planner.plan(definitions(full, bdf_of or {}))
 
     def add(self, name: str, flags: str = "b", text: str | None = None) -> int:
         """Let a domain run; I(text) is the definition that it was started with."""
@@ -147,9 +151,19 @@ class FakeHost:
         home = f"/local/domain/{self.domains.pop(name).domid}/"
         self.store.values = {key: value for key, value in self.store.values.items() if not key.startswith(home)}
 
+    def flag(self, name: str, flags: str) -> None:
+        """Let a domain be paused, shut down and so on."""
+        self.domains[name] = replace(self.domains[name], flags=flags)
+
+    def unpause(self, name: str) -> None:
+        self.calls.append(("unpause", name))
+        self.flag(name, "b")
+
     def shutdown(self, name: str) -> None:
         self.calls.append(("shutdown", name))
-        if name not in self.deaf:
+        if name in self.preserved:
+            self.flag(name, "s")
+        elif name not in self.deaf and not self.domains[name].paused:
             self.remove(name)
 
     def destroy(self, name: str) -> None:

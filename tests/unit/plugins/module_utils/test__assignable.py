@@ -302,6 +302,16 @@ class TestPresent:
         plan = xen.apply("present", [])
         assert (plan.actions, plan.results, xen.calls, xen.questions) == ([], {"devices": []}, [], [])
 
+    def test_a_device_of_a_running_domain_is_refused_whatever_driver_has_it(self, xen: FakeXen) -> None:
+        """Somebody unbound it from pciback by hand: the domain still uses it."""
+        xen.assign(CARD, 7)
+        xen.store.running[7] = "net-dd"
+        with pytest.raises(Refused, match=r"is in use by the running domain 7 \[in_use\]"):
+            xen.apply("present", [UPLINK0])
+        with pytest.raises(Refused, match=r"is in use by the running domain 7 \[in_use\]"):
+            xen.apply("absent", [UPLINK0])
+        assert (xen.calls, xen.store.writes) == ([], 0)
+
 
 class TestRecorded:
     def test_only_the_record_is_written(self, xen: FakeXen) -> None:
@@ -354,6 +364,27 @@ class TestAbsent:
         assert len(plan.actions) == 1
         assert plan.results["devices"][0]["driver"] == "e1000e"
         assert xen.calls == []
+
+    def test_a_device_that_was_pulled_out_is_gone(self, xen: FakeXen) -> None:
+        taken(xen, UPLINK1)
+        plan = xen.apply("absent", [{"name": "old", "match": {"mac": "52:54:00:00:00:99"}}, UPLINK1])
+        assert [device["driver"] for device in plan.results["devices"]] == ["e1000e"]
+        assert "No device of this host matches 'old' (mac 52:54:00:00:00:99)" in plan.warnings[0]
+
+    def test_a_device_that_could_be_the_one_is_not_taken_for_gone(self, xen: FakeXen) -> None:
+        """What pciback holds has no MAC address, unless it was recorded."""
+        xen.machine.hold(CARD)
+        with pytest.raises(InvalidInput, match="no device of this host matches 'uplink0'"):
+            xen.apply("absent", [UPLINK0])
+        assert xen.calls == []
+
+    def test_check_mode_after_a_task_that_only_pretended_to_stop_the_domain(self, xen: FakeXen) -> None:
+        taken(xen, UPLINK0)
+        xen.assign(CARD, 7)
+        xen.store.running[7] = "net-dd"
+        plan = xen.plan("absent", [UPLINK0])
+        plan.check_refusals(check_mode=True)
+        assert "Would be refused unless an earlier task ends it: uplink0" in plan.warnings[0]
 
     def test_a_device_in_use_is_refused(self, xen: FakeXen) -> None:
         taken(xen, UPLINK0)

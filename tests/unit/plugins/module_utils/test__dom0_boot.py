@@ -61,14 +61,20 @@ class FakeGrub:
         os.utime(self.initramfs, (1, 1))
         self.result = result
         self.calls: list[list[str]] = []
+        #: The options of ours that update-grub saw last.
+        self.options = ""
 
     def run(self, argv: list[str], **_options: t.Any) -> None:
         self.calls.append(argv)
         if argv == ["update-grub"]:
+            self.options = self._text(GRUB_FILE)
             self.configuration.write_text(self.result)
         else:
-            order = self.root / MODPROBE_FILE[1:]
-            self.initramfs.write_text(order.read_text() if order.exists() else "")
+            self.initramfs.write_text(self._text(MODPROBE_FILE))
+
+    def _text(self, path: str) -> str:
+        file = self.root / path[1:]
+        return file.read_text() if file.exists() else ""
 
 
 @pytest.fixture
@@ -97,7 +103,14 @@ def test_options_are_written_once_and_undone(grub: FakeGrub, tmp_path: Path) -> 
     grub.calls.clear()
     assert run(OPTIONS, grub, tmp_path) == []
     assert grub.calls == []
-    assert run(None, grub, tmp_path) == [f"remove {GRUB_FILE}", f"remove {MODPROBE_FILE}", "update-initramfs -u", "update-grub"]
+    assert run(None, grub, tmp_path) == [
+        f"empty {GRUB_FILE}",
+        f"empty {MODPROBE_FILE}",
+        "update-initramfs -u",
+        "update-grub",
+        f"remove {GRUB_FILE}",
+        f"remove {MODPROBE_FILE}",
+    ]
     assert run(None, grub, tmp_path) == []
 
 
@@ -105,7 +118,12 @@ def test_devices_without_drivers_need_somebody_to_load_pciback(grub: FakeGrub, t
     options = BootOptions(hypervisor=OPTIONS.hypervisor, hide=OPTIONS.hide)
     assert run(options, grub, tmp_path) == [f"write {GRUB_FILE}", f"write {MODULES_FILE}", "update-grub"]
     assert (tmp_path / MODULES_FILE[1:]).read_text().splitlines()[1:] == ["xen-pciback"]
-    assert run(OPTIONS, grub, tmp_path) == [f"write {MODPROBE_FILE}", f"remove {MODULES_FILE}", "update-initramfs -u"]
+    assert run(OPTIONS, grub, tmp_path) == [
+        f"write {MODPROBE_FILE}",
+        f"empty {MODULES_FILE}",
+        "update-initramfs -u",
+        f"remove {MODULES_FILE}",
+    ]
 
 
 @pytest.mark.parametrize("wanted", [OPTIONS, None], ids=["present", "absent"])
@@ -113,7 +131,7 @@ def test_devices_without_drivers_need_somebody_to_load_pciback(grub: FakeGrub, t
     "before", [OPTIONS, replace(OPTIONS, hide=("0000:00:09.0",)), None], ids=["was there", "another list", "was not there"]
 )
 def test_a_run_that_was_cut_off_anywhere_is_finished(tmp_path: Path, before: BootOptions | None, wanted: BootOptions | None) -> None:
-    for number in range(5):
+    for number in range(7):
         root = tmp_path / str(number)
         grub = FakeGrub(root, "")
         if before:
@@ -127,6 +145,8 @@ def test_a_run_that_was_cut_off_anywhere_is_finished(tmp_path: Path, before: Boo
         if wanted:
             assert (root / "boot/initrd.img-6").read_text() == (root / MODPROBE_FILE[1:]).read_text()
             assert HIDE in grub.configuration.read_text()
+        else:
+            assert ("softdep" in grub.initramfs.read_text(), "GRUB_" in grub.options) == (False, False)
         assert hidden_by_others(str(root)) == ((), [])
         assert run(wanted, grub, root) == []
 
@@ -306,6 +326,19 @@ def xen_sysfs(tmp_path: Path) -> str:
 )
 def test_reboot_reasons(line: str, reasons: list[str], xen_sysfs: str) -> None:
     assert reboot_reasons(OPTIONS, line, "quiet", xen_sysfs) == reasons
+
+
+@pytest.mark.parametrize(
+    ("line", "reasons"),
+    [
+        ("console=tty0 quiet console=hvc0", []),
+        ("console=tty0 console=hvc0 console=ttyS0", ["console=tty0", "console=hvc0"]),
+        ("console=hvc0", ["console=tty0"]),
+    ],
+)
+def test_an_option_that_is_wanted_several_times(line: str, reasons: list[str], xen_sysfs: str) -> None:
+    options = BootOptions(kernel=("console=tty0", "console=hvc0"))
+    assert reboot_reasons(options, "", line, xen_sysfs) == [f"dom0's kernel runs without {option}" for option in reasons]
 
 
 def test_a_host_without_xen_has_to_reboot(tmp_path: Path) -> None:

@@ -60,6 +60,8 @@ BAD: dict[str, tuple[dict[str, t.Any], str]] = {
     "name with a slash": ({"name": "../web"}, r"'../web' is not a usable domain name"),
     "empty name": ({"name": ""}, "not a usable domain name"),
     "name of dom0": ({"name": "Domain-0"}, "not Domain-0"),
+    "name that xl takes for a number": ({"name": "7"}, "xl would take it for a domid"),
+    "name of several lines": ({"name": "web1\n"}, "not a usable domain name"),
     "no memory": ({"memory": None}, "memory is None"),
     "tiny memory": ({"memory": 4}, "at least 16"),
     "no vcpu": ({"vcpus": 0}, "vcpus is 0"),

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import typing as t
 from pathlib import Path
@@ -71,15 +72,17 @@ def test_check_mode_writes_nothing_and_warns_of_what_is_not_there_yet(host: Fake
 TRANSITIONS: list[tuple[str, str | None, list[tuple[str, ...]]]] = [
     ("running", None, [("create", "web1")]),
     ("running", "b", []),
-    ("running", "p", []),
     ("running", "c", [("destroy", "web1"), ("create", "web1")]),
     ("running", "s", [("destroy", "web1"), ("create", "web1")]),
     ("present", None, []),
     ("present", "b", []),
     ("stopped", None, []),
     ("stopped", "b", [("shutdown", "web1")]),
+    ("stopped", "c", [("destroy", "web1")]),
+    ("stopped", "p", [("destroy", "web1")]),
     ("absent", None, []),
     ("absent", "b", [("shutdown", "web1")]),
+    ("absent", "s", [("destroy", "web1")]),
 ]
 
 
@@ -92,6 +95,89 @@ def test_transitions(state: str, flags: str | None, calls: list[tuple[str, ...]]
     host.calls.clear()
     assert host.run_plan([{"name": "web1", "state": state}]).actions == []
     assert host.calls == []
+
+
+@pytest.mark.parametrize(
+    ("wanted", "calls"),
+    [
+        ({"state": "running"}, [("unpause", "web1")]),
+        ({"state": "stopped"}, [("unpause", "web1"), ("shutdown", "web1")]),
+        ({"state": "running", "memory": 64}, [("unpause", "web1"), ("shutdown", "web1"), ("create", "web1")]),
+    ],
+    ids=["runs on", "is stopped", "is restarted"],
+)
+def test_a_domain_that_somebody_paused(wanted: dict[str, t.Any], calls: list[tuple[str, ...]], host: FakeHost) -> None:
+    host.run_plan([{"name": "web1"}])
+    host.flag("web1", "p")
+    host.calls.clear()
+    host.run_plan([{"name": "web1", **wanted}], restart_changed=True)
+    assert host.calls == calls
+    assert host.run_plan([{"name": "web1", **wanted}]).actions == []
+
+
+def test_a_domain_whose_creation_has_not_ended_is_left_alone(host: FakeHost) -> None:
+    host.add("web1", "p")
+    with pytest.raises(DriverDomainsError, match=r"web1 is not complete.*at work, or was cut off.*xl destroy web1"):
+        host.run_plan([{"name": "web1"}])
+    assert host.calls == []
+
+
+def test_what_a_creation_without_end_has_made_is_removed(host: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    def hang(path: str, timeout: float) -> None:
+        host.add("web1", "p")
+        raise TimedOut(f"'xl create' did not end within {timeout:g} s")
+
+    monkeypatch.setattr(host, "create", hang)
+    with pytest.raises(TimedOut, match="'xl create' did not end within 180 s"):
+        host.run_plan([{"name": "web1"}])
+    assert host.calls == [("destroy", "web1")]
+    assert "web1" not in host.domains
+
+
+def test_a_domain_that_stays_when_it_has_shut_down(host: FakeHost) -> None:
+    host.add("web1")
+    host.preserved.add("web1")
+    host.run_plan([{"name": "web1", "state": "absent"}])
+    assert host.calls == [("shutdown", "web1"), ("destroy", "web1")]
+
+
+def test_backends_start_before_their_frontends_whatever_the_order(host: FakeHost) -> None:
+    host.run_plan([GUEST, DRIVER], UPLINK)
+    assert host.calls == [("create", "net-dd"), ("create", "web1")]
+    host.calls.clear()
+    host.run_plan([{**GUEST, "memory": 64}, {**DRIVER, "memory": 64}], UPLINK, restart_changed=True)
+    assert host.calls == [("shutdown", "web1"), ("shutdown", "net-dd"), ("create", "net-dd"), ("create", "web1")]
+
+
+def test_domains_that_wait_for_each_other(host: FakeHost) -> None:
+    with pytest.raises(InvalidInput, match="web1, net-dd can never start"):
+        host.run_plan([GUEST, {**DRIVER, "vifs": [{"backend": "web1"}]}], UPLINK)
+    assert host.calls == []
+
+
+def test_a_backend_that_is_stopped_in_the_same_run_does_not_count(host: FakeHost) -> None:
+    host.add("net-dd")
+    with pytest.raises(InvalidInput, match="'net-dd' does not run"):
+        host.run_plan([{"name": "net-dd", "state": "stopped"}, GUEST])
+    assert host.calls == []
+
+
+def test_the_memory_of_a_domain_that_is_stopped_in_the_same_run_is_free(host: FakeHost) -> None:
+    host.add("old")
+    host.free_memory = 100
+    host.run_plan([{"name": "old", "state": "absent"}, {"name": "web1", "memory": 200}])
+    assert host.calls == [("shutdown", "old"), ("create", "web1")]
+
+
+def test_an_undoing_where_xen_does_not_run_leaves_no_files(host: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a host that was set up, but boots without Xen."""
+    host.run_plan([DRIVER, GUEST], UPLINK)
+    host.calls.clear()
+    monkeypatch.setattr(host, "list", None)
+    monkeypatch.setattr(host, "store", None)
+    plan = host.run_plan([{"name": name, "state": "absent"} for name in ("net-dd", "web1")], under_xen=False)
+    assert [domain["state"] for domain in plan.results["domains"]] == ["absent", "absent"]
+    assert (os.listdir(host.places.autostart), list(Path(host.places.definitions).glob("*.cfg")), host.calls) == ([], [], [])
 
 
 def test_a_changed_definition_is_reported_and_the_domain_left_alone(host: FakeHost) -> None:
@@ -143,6 +229,9 @@ def test_a_driver_domain_that_serves_is_not_stopped(host: FakeHost) -> None:
     with pytest.raises(Refused, match=r"net-dd: it serves the vif of the running domain web1.*force: \[serves_clients\]"):
         host.run_plan([{"name": "net-dd", "state": "absent"}])
     assert host.calls == []
+    # An earlier task of an undoing has only pretended to stop the guest.
+    foretold = host.run_plan([{"name": "net-dd", "state": "absent"}], check_mode=True)
+    assert "unless an earlier task ends it: net-dd: it serves the vif" in foretold.warnings[0]
     host.run_plan([{"name": "net-dd", "state": "absent"}], force=("serves_clients",))
     assert host.calls == [("shutdown", "net-dd")]
 
@@ -165,8 +254,53 @@ def test_disk_is_copied_once_and_never_removed(host: FakeHost) -> None:
     disk.write_text("precious")
     image.write_text("new image")
     assert host.run_plan([guest]).actions == []
+    image.unlink()
+    assert host.run_plan([guest]).actions == []
     host.run_plan([{"name": "web1", "state": "absent"}])
     assert disk.read_text() == "precious"
+
+
+class TestDisk:
+    """A disk in the making."""
+
+    @pytest.fixture
+    def disk(self, host: FakeHost) -> Path:
+        (host.root / "image").write_text("image")
+        (host.root / "disks").mkdir()
+        return host.root / "disks/web1.img"
+
+    @staticmethod
+    def guest(host: FakeHost, disk: Path) -> dict[str, t.Any]:
+        return {"name": "web1", "disks": [{"vdev": "xvda", "target": str(disk), "source": str(host.root / "image")}]}
+
+    def test_what_a_killed_run_left_is_made_anew(self, host: FakeHost, disk: Path) -> None:
+        Path(f"{disk}.new").write_text("the beginning, and more of it than there should be")
+        host.run_plan([self.guest(host, disk)])
+        assert (disk.read_text(), os.listdir(disk.parent)) == ("image", ["web1.img"])
+
+    def test_two_runs_do_not_make_it_at_once(self, host: FakeHost, disk: Path) -> None:
+        with open(f"{disk}.new", "w", encoding="utf-8") as other:
+            fcntl.flock(other, fcntl.LOCK_EX)
+            with pytest.raises(DriverDomainsError, match=r"Another run is making the disk .*web1\.img"):
+                host.run_plan([self.guest(host, disk)])
+        assert not disk.exists()
+
+    def test_one_that_another_run_made_meanwhile_is_in_use(self, host: FakeHost, disk: Path) -> None:
+        plan = host.plan([self.guest(host, disk)])
+        disk.write_text("precious")
+        for action in plan.actions:
+            action.apply()
+        assert (disk.read_text(), os.listdir(disk.parent)) == ("precious", ["web1.img"])
+
+    def test_it_is_on_the_disk_before_it_has_its_name(self, host: FakeHost, disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        synced: list[tuple[str, bool]] = []
+        monkeypatch.setattr(os, "fsync", lambda fd: synced.append((os.path.basename(os.readlink(f"/proc/self/fd/{fd}")), disk.exists())))
+        host.run_plan([self.guest(host, disk)])
+        assert ("web1.img.new", False) in synced
+
+    def test_nobody_else_reads_it(self, host: FakeHost, disk: Path) -> None:
+        host.run_plan([self.guest(host, disk)])
+        assert disk.stat().st_mode & 0o777 == 0o600
 
 
 def test_driver_domains_start_before_their_guests(host: FakeHost) -> None:
@@ -182,10 +316,31 @@ def test_what_others_wrote_is_not_overwritten_or_removed(host: FakeHost) -> None
     path.write_text("name = 'web1'\n")
     with pytest.raises(InvalidInput, match="was not written by this collection"):
         host.run_plan([{"name": "web1"}])
-    host.run_plan([{"name": "web1", "state": "absent"}])
-    assert path.read_text() == "name = 'web1'\n"
+    host.add("web1")
+    with pytest.raises(InvalidInput, match="their domains are not stopped"):
+        host.run_plan([{"name": "web1", "state": "absent"}])
+    assert (path.read_text(), host.calls) == ("name = 'web1'\n", [])
     host.run_plan([{"name": "web1"}], force=("foreign_definition",))
     assert path.read_text().startswith(MARKER)
+    path.write_text("name = 'web1'\n")
+    host.run_plan([{"name": "web1", "state": "absent"}], force=("foreign_definition",))
+    assert (path.exists(), host.calls) == (False, [("shutdown", "web1")])
+
+
+def test_autostart_links(host: FakeHost) -> None:
+    auto = Path(host.places.autostart)
+    auto.mkdir(parents=True)
+    (auto / "web1.cfg").symlink_to("../web1.cfg")
+    (auto / "web2.cfg").symlink_to("../old/web2.cfg")
+    (auto / "00-web1.cfg").write_text("of a domain that somebody calls 00-web1\n")
+    guests = [{"name": "web1", "autostart": True}, {"name": "web2", "autostart": True}]
+    host.run_plan(guests)
+    assert os.readlink(auto / "web2.cfg") == host.places.definition("web2")
+    assert host.run_plan(guests).actions == []
+    host.run_plan([{"name": name, "state": "absent"} for name in ("web1", "web2")])
+    assert os.listdir(auto) == ["00-web1.cfg"]
+    with pytest.raises(InvalidInput, match="auto/00-web1.cfg exists and was not written by this collection"):
+        host.run_plan([{"name": "web1", "autostart": True, "driver_domain": True}])
 
 
 def no_iommu(host: FakeHost) -> None:
@@ -240,6 +395,24 @@ def test_what_can_not_work_is_refused_before_any_change(
     assert (host.calls, files(host.root)) == ([], before)
 
 
+def test_a_device_moves_only_when_its_owner_goes(host: FakeHost) -> None:
+    old = {**DRIVER, "name": "old-dd"}
+    host.run_plan([old], UPLINK)
+    host.store.values["/libxl/pci/0000-03-00-0/domid"] = str(host.domains["old-dd"].domid)
+    host.calls.clear()
+    without = {**old, "pci": None}
+    with pytest.raises(InvalidInput, match="Domain net-dd: the running domain old-dd has the device 0000:03:00.0"):
+        host.run_plan([without, DRIVER], UPLINK)
+    assert host.calls == []
+    host.run_plan([without, DRIVER], UPLINK, restart_changed=True)
+    assert host.calls == [("shutdown", "old-dd"), ("create", "old-dd"), ("create", "net-dd")]
+    # Its number stays behind.
+    host.remove("old-dd")
+    host.remove("net-dd")
+    host.run_plan([DRIVER], UPLINK)
+    assert host.calls[-1] == ("create", "net-dd")
+
+
 def test_all_problems_are_told_at_once(host: FakeHost) -> None:
     host.free_memory = 10
     with pytest.raises(InvalidInput) as caught:
@@ -265,5 +438,6 @@ def test_a_domain_that_reports_an_error_is_not_waited_for(host: FakeHost) -> Non
 def test_a_vif_that_does_not_connect_ends_in_a_timeout_that_tells_the_states(host: FakeHost) -> None:
     host.add("net-dd")
     host.vif_state = "2"
-    with pytest.raises(TimedOut, match=r"web1 \(domid 2\) was not ready within 1 s: vif 0 at net-dd: frontend state 2, backend state 2"):
+    problem = r"web1 \(domid 2\) was not ready within 1 s: vif 0 at net-dd: frontend state 2, backend state 2.*xen-hotplug.log in their"
+    with pytest.raises(TimedOut, match=problem):
         host.run_plan([GUEST])

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.xen.driver_domains.plugins.module_utils._errors import DriverDomainsError
 from ansible_collections.xen.driver_domains.plugins.module_utils._guards import GUARDS
 
 from .fake_sysfs import FakeMachine, bonded_server, lvm_server, plain_server
@@ -455,3 +456,28 @@ def test_an_empty_machine_refuses_nothing(tmp_path: Path) -> None:
     machine = FakeMachine(tmp_path)
     machine.pci("0000:00:04.0", "8086:10d3", "020000")
     assert reasons(FakeXen(machine)) == {}
+
+
+@pytest.mark.parametrize("printed", [None, "1: eth0: <UP>"], ids=["fails", "is no JSON"])
+@pytest.mark.parametrize("question", ["address", "-4"])
+def test_what_can_not_be_read_is_not_taken_for_nothing(tmp_path: Path, question: str, printed: str | None) -> None:
+    xen = FakeXen(plain_server(tmp_path))
+    xen.spoilt_ip = {question: printed}
+    with pytest.raises(DriverDomainsError, match=rf"'ip -json .*{question}.*reached through is not known"):
+        reasons(xen)
+
+
+@pytest.mark.parametrize("question", ["-6", "get"])
+def test_a_kernel_without_ipv6_or_without_a_route_has_no_answer(tmp_path: Path, question: str) -> None:
+    xen = FakeXen(plain_server(tmp_path))
+    xen.spoilt_ip = {question: None}
+    assert set(reasons(xen)["0000:00:03.0"]) == {"management_route", "default_route"}
+
+
+def test_a_file_system_that_another_one_is_mounted_over_is_in_use_too(tmp_path: Path) -> None:
+    machine = plain_server(tmp_path)
+    machine.pci("0000:00:1f.5", "8086:2926", "010601", driver="ahci")
+    machine.disk("sdb", "8:16", where="pci0000:00/0000:00:1f.5/ata2/host1/target1:0:0/1:0:0:0/block")
+    machine.mount("/srv", "8:16")
+    machine.mount("/srv", "0:33", "tmpfs", "tmpfs")
+    assert reasons(FakeXen(machine))["0000:00:1f.5"] == {"mounted_disk": "holds the mounted file system /srv: sdb -> 0000:00:1f.5"}

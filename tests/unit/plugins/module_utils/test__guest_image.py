@@ -9,6 +9,7 @@ from __future__ import annotations
 import bz2
 import collections
 import contextlib
+import gzip
 import io
 import json
 import lzma
@@ -16,7 +17,6 @@ import os
 import struct
 import tarfile
 import typing as t
-import zlib
 from pathlib import Path
 
 import pytest
@@ -189,6 +189,11 @@ def test_bad_input(changes: dict[str, t.Any], message: str) -> None:
         image(**changes)
 
 
+def test_an_image_is_called_like_its_domain() -> None:
+    """What _domain_definition takes for a name."""
+    assert list(read_images([item(name="a+b_c.d-e")], lambda: "amd64")) == ["a+b_c.d-e"]
+
+
 def test_two_images_with_one_name() -> None:
     with pytest.raises(InvalidInput, match="Item 2 of images has the name 'dd'"):
         read_images([item(), item(suite="bookworm")], lambda: "amd64")
@@ -235,7 +240,7 @@ def test_overlay() -> None:
 # Kernels
 
 
-@pytest.mark.parametrize("pack", [xz, lambda data: zlib.compress(data, wbits=31), lambda data: bz2.compress(data) + b"size"])
+@pytest.mark.parametrize("pack", [xz, gzip.compress, lambda data: bz2.compress(data) + b"size"])
 @pytest.mark.parametrize("setup_sectors", [0, 3, 31])
 def test_kernel_is_unpacked(pack: t.Callable[[bytes], bytes], setup_sectors: int) -> None:
     payload = bzimage_payload(bzimage(pack(ELF), setup_sectors=setup_sectors))
@@ -416,11 +421,29 @@ def test_image_that_is_not_complete_does_not_count(cache: ImageCache) -> None:
     assert cache.manifest(image().key) is None
 
 
-def test_damaged_manifest(cache: ImageCache) -> None:
+@pytest.mark.parametrize("text", ["", "{", "{}", "[]", '{"files": {"kernel": 1}}'])
+def test_an_image_whose_manifest_a_power_cut_damaged_is_built_again(cache: ImageCache, text: str) -> None:
     builder(cache, FakeMmdebstrap()).build(image())
-    Path(cache.path(image()), "manifest.json").write_text("{", encoding="utf-8")
-    with pytest.raises(DriverDomainsError, match=r"manifest.json is damaged.*Remove "):
-        cache.keys()
+    Path(cache.path(image()), "manifest.json").write_text(text, encoding="utf-8")
+    assert cache.keys() == []
+    builder(cache, FakeMmdebstrap()).build(image())
+    assert cache.keys() == [image().key]
+
+
+def test_what_a_killed_build_left_is_removed_by_the_next_one(cache: ImageCache) -> None:
+    left = Path(cache.directory, ".build-killed/root")
+    left.mkdir(parents=True)
+    builder(cache, FakeMmdebstrap()).build(image())
+    assert sorted(os.listdir(cache.directory)) == [".lock", image().key]
+
+
+def test_what_the_host_has_mounted_is_not_removed(cache: ImageCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    left = Path(cache.directory, ".build-killed/root/dev/shm")
+    left.mkdir(parents=True)
+    mounts = f"36 35 0:22 / {left} rw,nosuid - tmpfs tmpfs rw\n"
+    monkeypatch.setattr(_guest_image, "read_text", lambda path: mounts if path == "/proc/self/mountinfo" else None)
+    cache.sweep()
+    assert left.exists()
 
 
 def test_absent(cache: ImageCache) -> None:

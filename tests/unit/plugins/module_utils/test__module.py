@@ -1,0 +1,69 @@
+# Copyright (c) 2026, the xen.driver_domains authors
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Running a module: whatever happens, it tells what was done until then."""
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+
+from ansible_collections.xen.driver_domains.plugins.module_utils import _module
+from ansible_collections.xen.driver_domains.plugins.module_utils._errors import InvalidInput
+from ansible_collections.xen.driver_domains.plugins.module_utils._module import Plan, run_module
+
+
+class End(Exception):
+    """The module exits."""
+
+
+class FakeModule:
+    """AnsibleModule, as far as it is used."""
+
+    check_mode = False
+    _diff = False
+
+    def __init__(self, **_options: t.Any) -> None:
+        self.params: dict[str, t.Any] = {}
+
+    def fail_json(self, **result: t.Any) -> t.NoReturn:
+        raise End({"failed": True, **result})
+
+    def exit_json(self, **result: t.Any) -> t.NoReturn:
+        raise End(result)
+
+    def warn(self, warning: str) -> None:
+        raise AssertionError(warning)
+
+
+def run(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> dict[str, t.Any]:
+    monkeypatch.setattr(_module, "AnsibleModule", FakeModule)
+    with pytest.raises(End) as caught:
+        run_module({}, lambda parameters, check_mode: plan)
+    result: dict[str, t.Any] = caught.value.args[0]
+    return result
+
+
+@pytest.mark.parametrize(
+    "error",
+    [OSError(28, "No space left on device", "/disks/a"), InvalidInput("No space left on device: '/disks/a'")],
+    ids=["system", "own"],
+)
+def test_an_error_in_the_middle_tells_what_was_done(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise error
+
+    plan = Plan()
+    plan.add("one", lambda: None)
+    plan.add("two", fail)
+    result = run(plan, monkeypatch)
+    assert (result["failed"], result["changed"], result["actions"]) == (True, True, ["one"])
+    assert "No space left on device: '/disks/a'" in result["msg"]
+
+
+def test_a_plan_that_is_carried_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = Plan(results={"a": 1, "b": 1}, conclude=lambda: {"b": 2})
+    plan.add("one", lambda: None)
+    assert run(plan, monkeypatch) == {"a": 1, "b": 2, "changed": True, "actions": ["one"]}

@@ -1,0 +1,51 @@
+# Copyright (c) 2026, the xen.driver_domains authors
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The module xl_domain: where it may run."""
+
+from __future__ import annotations
+
+import typing as t
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain_definition import MARKER
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain_plan import Places
+from ansible_collections.xen.driver_domains.plugins.module_utils._errors import NotOnThisHost
+from ansible_collections.xen.driver_domains.plugins.modules import xl_domain
+
+from ..module_utils.fake_host import BLANK
+
+POLICY = {"pci_devices": [], "restart_changed": False, "force": [], "create_timeout": 180, "shutdown_timeout": 90}
+
+
+@pytest.fixture
+def definition(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The definition of a domain, on a host that does not run Xen."""
+    monkeypatch.setattr(xl_domain, "Places", lambda: Places(f"{tmp_path}", f"{tmp_path}/auto", f"{tmp_path}/lib", f"{tmp_path}/sys"))
+    monkeypatch.setattr(xl_domain, "xen_version", lambda: None)
+    monkeypatch.setattr(xl_domain, "require_root", lambda: None)
+    path = tmp_path / "web1.cfg"
+    path.write_text(MARKER)
+    return path
+
+
+def domains(*states: str) -> dict[str, t.Any]:
+    return {**POLICY, "domains": [{**BLANK, "name": f"web{number}", "state": state} for number, state in enumerate(states, 1)]}
+
+
+def test_without_xen_what_is_declared_can_still_be_undone(definition: Path) -> None:
+    plan = xl_domain.prepare(domains("absent", "absent"), False)
+    for action in plan.actions:
+        action.apply()
+    assert plan.conclude is not None
+    assert [domain["state"] for domain in plan.conclude()["domains"]] == ["absent", "absent"]
+    assert not definition.exists()
+
+
+def test_without_xen_nothing_else_can_be_done(definition: Path) -> None:
+    with pytest.raises(NotOnThisHost, match="does not run under Xen"):
+        xl_domain.prepare(domains("absent", "stopped"), False)
+    assert definition.exists()

@@ -1,0 +1,62 @@
+# Copyright (c) 2026, the xen.driver_domains authors
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What roles and playbooks make of the variables of an inventory, or of -e, where every value is a text."""
+
+from __future__ import annotations
+
+import typing as t
+from pathlib import Path
+
+import pytest
+import yaml
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar, trust_as_template
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def value(expressions: dict[str, t.Any], name: str, variables: dict[str, t.Any]) -> t.Any:
+    """Return the value of one of the templates in a file, with these variables."""
+    templates = {key: trust_as_template(text) if isinstance(text, str) else text for key, text in expressions.items()}
+    return Templar(loader=DataLoader(), variables={**templates, **variables}).template(templates[name])
+
+
+@pytest.mark.parametrize(
+    ("memory", "vcpus", "options"),
+    [
+        (0, 0, []),
+        ("0", "0", []),
+        (2048, 2, ["dom0_mem=2048M,max:2048M", "dom0_max_vcpus=2"]),
+        ("2048", "2", ["dom0_mem=2048M,max:2048M", "dom0_max_vcpus=2"]),
+    ],
+)
+def test_options_of_xen(memory: t.Any, vcpus: t.Any, options: list[str]) -> None:
+    expressions = yaml.safe_load((ROOT / "roles/dom0/vars/main.yml").read_text(encoding="utf-8"))
+    variables = {"dom0_memory": memory, "dom0_vcpus": vcpus, "dom0_hypervisor_options": []}
+    assert value(expressions, "__dom0_hypervisor_options", variables) == options
+
+
+@pytest.mark.parametrize(
+    ("variables", "running"),
+    [
+        ({}, []),
+        ({"domu_domains": [{"name": "a"}, {"name": "b", "state": "stopped"}]}, ["a"]),
+        ({"domu_domains": [{"name": "a"}, {"name": "b", "state": "running"}], "domu_state": "stopped"}, ["b"]),
+    ],
+)
+def test_verify_minds_the_state_of_the_role(variables: dict[str, t.Any], running: list[str]) -> None:
+    (play,) = yaml.safe_load((ROOT / "playbooks/verify.yml").read_text(encoding="utf-8"))
+    assert [guest["name"] for guest in value(play["vars"], "verify_guests", variables)] == running
+
+
+@pytest.mark.parametrize(
+    ("alive", "flags", "missing"), [(True, "b", []), (True, "r", []), (False, "c", ["a"]), (True, "p", ["a"]), (True, "bp", ["a"])]
+)
+def test_verify_finds_domains_that_do_not_run(alive: bool, flags: str, missing: list[str]) -> None:
+    (play,) = yaml.safe_load((ROOT / "playbooks/verify.yml").read_text(encoding="utf-8"))
+    (task,) = [task for task in play["tasks"] if task["name"] == "Every domain runs"]
+    found = {"domains": [{"name": "a", "alive": alive, "flags": flags}]}
+    variables = {"domu_domains": [{"name": "a"}], "verify_domains": found}
+    assert value({**play["vars"], **task["vars"]}, "verify_missing", variables) == missing
