@@ -12,6 +12,7 @@ import typing as t
 
 from ._device_tree_device import Board, Device
 from ._device_tree_interrupts import is_gic
+from ._device_tree_registers import windows
 from ._errors import InvalidInput
 from ._module import Plan
 
@@ -32,9 +33,9 @@ def check_devices(board: Board, devices: t.Sequence[Device]) -> None:
         if any(is_gic(part) for part in (*node.subtree(), *node.ancestors())):
             problem = f"{device.path} is, holds or is a part of the interrupt controller of the board"
             raise InvalidInput(problem, rule="the hypervisor drives the GIC")
-        if device.windows:
+        if any(windows(part) for part in node.subtree()):
             raise InvalidInput(
-                f"{device.path} is a PCI host bridge",
+                f"{device.path} is or holds a PCI host bridge",
                 rule="a device tree gives away platform devices; what is on PCI is given away by its PCI address",
             )
         if not device.pages and not device.interrupts:
@@ -58,7 +59,8 @@ def refuse_sharing(plan: Plan, board: Board, devices: t.Sequence[Device]) -> lis
         for node in nodes:
             companions.append(node.path)
             plan.refuse("shared_interrupt", node.path, f"raises interrupt {number}, which would be given away")
-    for device in devices:
-        if device.node is board.tree.console:
-            plan.refuse("console", device.path, "is the console of the firmware and, unless it is told another one, of the hypervisor")
+    console = board.tree.console
+    gone = [*(part.path for device in devices for part in device.node.subtree()), *companions]
+    if console is not None and console.path in gone:
+        plan.refuse("console", console.path, "is the console of the firmware and, unless it is told another one, of the hypervisor")
     return list(dict.fromkeys(companions))

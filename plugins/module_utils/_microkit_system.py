@@ -83,6 +83,16 @@ class System:
     table: str
 
 
+def reached(provider: Node, choices: Choices) -> bool:
+    """Whether a node is among what goes over as a whole: all registers of it, or of the first node above that has some."""
+    spans = [span for _unused, span in choices.windows]
+    for node in (provider, *provider.ancestors()):
+        own = pages(entry.span for entry in registers(node) if entry.span)
+        if own:
+            return not any(hole for span in own for hole in without(span, spans))
+    return False
+
+
 def build_system(board: Board, devices: t.Sequence[Device], choices: Choices) -> System:
     """Work out regions and interrupts and write them down.
 
@@ -261,8 +271,8 @@ def _open(depth: int, element: str, /, **attributes: str) -> str:
 
 
 def _comment(text: str) -> str:
-    # Two hyphens end a comment.
-    return text.replace("--", "- -")[:_PER_LINE]
+    # Two hyphens end a comment in XML, a star and a slash in C.
+    return re.sub(r"-(?=-)|\*(?=/)", r"\g<0> ", text)[:_PER_LINE]
 
 
 def _table(lines: t.Sequence[Line]) -> str:

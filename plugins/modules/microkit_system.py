@@ -184,7 +184,9 @@ interrupts:
       trigger: level
       channel: 0
 missing:
-  description: What the devices refer to in nodes that the virtual machine does not have, as consumer, kind, property and provider.
+  description:
+    - What the devices refer to in nodes that the virtual machine does not have, neither as devices nor within O(regions), as consumer,
+      kind, property and provider.
   returned: success
   type: list
   elements: dict
@@ -205,13 +207,18 @@ import typing as t
 
 from ansible_collections.xen.driver_domains.plugins.module_utils._device_guards import GUARDS, check_devices, refuse_sharing
 from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree_device import Board, Device
-from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree_files import DEVICE_TREE_OPTION, read_device_tree
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree_files import (
+    DEVICE_TREE_OPTION,
+    check_outputs,
+    read_device_tree,
+)
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree_interrupts import INTERRUPTS
 from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree_needs import MISSING, reach
 from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree_registers import Span
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import InvalidInput
 from ansible_collections.xen.driver_domains.plugins.module_utils._files import read_text, write_text
 from ansible_collections.xen.driver_domains.plugins.module_utils._microkit_schema import MAX_ID, VERSIONS, parse_number
-from ansible_collections.xen.driver_domains.plugins.module_utils._microkit_system import Choices, System, build_system
+from ansible_collections.xen.driver_domains.plugins.module_utils._microkit_system import Choices, System, build_system, reached
 from ansible_collections.xen.driver_domains.plugins.module_utils._module import Plan, run_module
 
 ARGUMENTS: dict[str, t.Any] = {
@@ -260,6 +267,8 @@ def prepare(parameters: dict[str, t.Any], check_mode: bool) -> Plan:
     devices = [board.device(board.tree.find(name)) for name in parameters["devices"]]
     check_devices(board, devices)
     choices = _choices(parameters)
+    outputs = [path for path in (parameters["dest"], parameters["interrupt_table"]) if path]
+    check_outputs(outputs, parameters["device_tree"])
     system = build_system(board, devices, choices)
     plan = Plan()
     # Who is in a region that goes over as a whole is meant to go along.
@@ -267,7 +276,7 @@ def prepare(parameters: dict[str, t.Any], check_mode: bool) -> Plan:
     inside = {node.path for node in board.residents.among(windows)} if windows else set()
     refuse_sharing(plan, board, devices)
     plan.refusals = [refusal for refusal in plan.refusals if refusal.guard != "shared_page" or refusal.subject not in inside]
-    plan.results = _results(parameters["dest"], system, devices)
+    plan.results = _results(parameters["dest"], system, devices, choices)
     for path, text in ((parameters["dest"], system.description), (parameters["interrupt_table"], system.table)):
         if path:
             _add_write(plan, path, text)
@@ -285,6 +294,9 @@ def _choices(parameters: dict[str, t.Any]) -> Choices:
     wrong = [channel for channel in parameters["reserved_channels"] if not 0 <= channel <= MAX_ID]
     if wrong:
         raise InvalidInput(f"There is no channel {wrong[0]}", rule=f"channels are numbered from 0 to {MAX_ID}")
+    none = [entry["number"] for entry in parameters["interrupts"] if not 0 <= entry["number"] < INTERRUPTS]
+    if none:
+        raise InvalidInput(f"There is no interrupt {none[0]}", rule=f"a GIC numbers them from 0 to {INTERRUPTS - 1}")
     windows = [
         (entry["name"], Span(_number(entry["address"], "address"), _number(entry["address"], "address") + _number(entry["size"], "size")))
         for entry in parameters["regions"]
@@ -314,7 +326,7 @@ def _number(text: str, name: str) -> int:
     return number
 
 
-def _results(dest: str, system: System, devices: list[Device]) -> dict[str, t.Any]:
+def _results(dest: str, system: System, devices: list[Device], choices: Choices) -> dict[str, t.Any]:
     given = [device.node for device in devices]
     return {
         "dest": dest,
@@ -335,7 +347,7 @@ def _results(dest: str, system: System, devices: list[Device]) -> dict[str, t.An
             {"consumer": need.consumer.path, "kind": need.kind, "property": need.property, "provider": need.provider.path}
             for device in devices
             for need in device.needs
-            if need.provider is not None and reach(need, given) == MISSING
+            if need.provider is not None and reach(need, given) == MISSING and not reached(need.provider, choices)
         ],
     }
 

@@ -102,6 +102,24 @@ def test_memory_that_is_not_one_to_one(host: Host) -> None:
     assert '<memory_region name="guest_ram" size="0x1000" page_size="0x1000" />' in plan.results["description"]
 
 
+def test_any_name_of_an_interrupt_stays_in_its_comment(host: Host) -> None:
+    plan = host.plan("test,rtc", interrupts=[{"number": 5, "trigger": "level", "name": "a---b */ int x; /* --"}])
+    assert "<!-- a- - -b * / int x; /* - - -->" in plan.results["description"]
+    assert plan.results["interrupt_table"].count("*/") == 3
+
+
+def test_every_output_has_a_place_of_its_own(host: Host) -> None:
+    for options in ({"dest": str(host.path / "board.dtb")}, {"interrupt_table": str(host.path / "vmm.system")}):
+        with pytest.raises(InvalidInput, match="would be written over"):
+            host.plan("test,rtc", **options)
+
+
+def test_what_is_in_a_region_is_not_missing(host: Host) -> None:
+    clocks = {"name": "clocks", "address": "0xfe101000", "size": "0x2000"}
+    assert host.plan("serial0", regions=[clocks]).results["missing"] == []
+    assert len(host.plan("serial0", regions=[{**clocks, "size": "0x1000"}]).results["missing"]) == 1
+
+
 def test_what_is_missing(host: Host) -> None:
     assert [entry["provider"] for entry in host.plan("serial0").results["missing"]] == ["/soc/cprman@7e101000"]
 
@@ -120,6 +138,8 @@ def test_what_is_missing(host: Host) -> None:
         (["/soc/many"], {}, "70 interrupts do not fit in the 62 channels"),
         (["test,rtc"], {"regions": [{"name": "all", "address": "0xff800000", "size": "0x200000"}]}, "'all'.*holds the GIC's registers"),
         (["test,rtc"], {"reserved_channels": [62]}, "no channel 62"),
+        (["test,rtc"], {"interrupts": [{"number": 1020, "trigger": "edge", "name": ""}]}, "no interrupt 1020"),
+        (["test,rtc"], {"interrupts": [{"number": -1, "trigger": "edge", "name": ""}]}, "no interrupt -1"),
         (["test,rtc"], {"priority": 300}, "priority 300 is above 254"),
         (["test,rtc"], {"vmm_name": "monitor"}, "Microkit's own"),
     ],
