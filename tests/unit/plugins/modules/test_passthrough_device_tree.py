@@ -311,10 +311,10 @@ def test_lost_interrupts_and_other_views_of_memory(tmp_path: Path) -> None:
 def test_interrupts_keep_their_places(tmp_path: Path) -> None:
     """A driver may ask for its second interrupt, not for it by name."""
     gpio = {"compatible": "test,gpio", "interrupt-controller": True, "#interrupt-cells": 2, "phandle": 10}
-    lines = {"interrupts-extended": [1, 0, 1, 4, 10, 5, 4, 1, 0, 2, 1, 10, 6, 4]}
+    lines = {"interrupts-extended": [1, 0, 1, 4, 10, 5, 4, 1, 0, 3, 1, 10, 6, 4]}
     host = Host(tmp_path, board(gpio=gpio, dev={"reg": [0x7E400000, 4], **lines}))
     tree = host.made("/soc/dev")
-    assert node(tree, "/passthrough/dev@fe400000").cells("interrupts-extended") == [1, 0, 1, 4, 0, 1, 0, 2, 1]
+    assert node(tree, "/passthrough/dev@fe400000").cells("interrupts-extended") == [1, 0, 1, 4, 0, 1, 0, 3, 1]
     linter = Board(read_device_tree(str(host.tree)))
     assert lint_partial(tree, "x", linter) == []
 
