@@ -122,9 +122,11 @@ options:
       - Guards to override, by the name that the error message has in brackets.
       - V(shared_page), V(shared_interrupt) - other devices go along.
       - V(console) - the firmware, or seL4, writes to it.
+      - V(management_route), V(default_route), V(root_disk), V(mounted_disk) - the host that the task runs on needs it. Seen only if
+        O(device_tree) is that host's own, C(/proc/device-tree).
     type: list
     elements: str
-    choices: [shared_page, shared_interrupt, console]
+    choices: [shared_page, shared_interrupt, console, management_route, default_route, root_disk, mounted_disk]
     default: []
 seealso:
   - module: xen.driver_domains.device_tree_info
@@ -205,7 +207,13 @@ actions:
 
 import typing as t
 
-from ansible_collections.xen.driver_domains.plugins.module_utils._device_guards import GUARDS, check_devices, refuse_sharing
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_guards import (
+    GUARDS,
+    all_that_goes,
+    check_devices,
+    refuse_sharing,
+    refuse_what_the_host_needs,
+)
 from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree_device import Board, Device
 from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree_files import (
     DEVICE_TREE_OPTION,
@@ -220,6 +228,7 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._files import r
 from ansible_collections.xen.driver_domains.plugins.module_utils._microkit_schema import MAX_ID, VERSIONS, parse_number
 from ansible_collections.xen.driver_domains.plugins.module_utils._microkit_system import Choices, System, build_system, reached
 from ansible_collections.xen.driver_domains.plugins.module_utils._module import Plan, run_module
+from ansible_collections.xen.driver_domains.plugins.module_utils._runner import Runner
 
 ARGUMENTS: dict[str, t.Any] = {
     "device_tree": DEVICE_TREE_OPTION,
@@ -274,7 +283,8 @@ def prepare(parameters: dict[str, t.Any], check_mode: bool) -> Plan:
     # Who is in a region that goes over as a whole is meant to go along.
     windows = [span for _unused, span in choices.windows]
     inside = {node.path for node in board.residents.among(windows)} if windows else set()
-    refuse_sharing(plan, board, devices)
+    companions = refuse_sharing(plan, board, devices)
+    refuse_what_the_host_needs(plan, parameters["device_tree"], all_that_goes(devices, companions), Runner(timeout=30))
     plan.refusals = [refusal for refusal in plan.refusals if refusal.guard != "shared_page" or refusal.subject not in inside]
     plan.results = _results(parameters["dest"], system, devices, choices)
     for path, text in ((parameters["dest"], system.description), (parameters["interrupt_table"], system.table)):

@@ -76,11 +76,22 @@ options:
       - Guards to override, by the name that the error message has in brackets.
       - V(shared_page), V(shared_interrupt) - other devices go along.
       - V(console) - Xen or the firmware writes to it.
+      - V(management_route), V(default_route), V(root_disk), V(mounted_disk) - the host that the task runs on needs it. Seen only if
+        O(device_tree) is that host's own, C(/proc/device-tree).
       - V(no_iommu) - a device that does DMA reads and writes all of the machine's memory. Of no harm if it does none (UART, GPIO, RTC).
       - V(guest_layout) - its addresses collide with something in the guest.
     type: list
     elements: str
-    choices: [shared_page, shared_interrupt, console, no_iommu, guest_layout]
+    choices:
+      - shared_page
+      - shared_interrupt
+      - console
+      - management_route
+      - default_route
+      - root_disk
+      - mounted_disk
+      - no_iommu
+      - guest_layout
     default: []
 seealso:
   - module: xen.driver_domains.device_tree_info
@@ -180,7 +191,13 @@ import os
 import re
 import typing as t
 
-from ansible_collections.xen.driver_domains.plugins.module_utils._device_guards import GUARDS, check_devices, refuse_sharing
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_guards import (
+    GUARDS,
+    all_that_goes,
+    check_devices,
+    refuse_sharing,
+    refuse_what_the_host_needs,
+)
 from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree_device import Board, Device
 from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree_files import (
     DEVICE_TREE_OPTION,
@@ -193,6 +210,7 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree_fi
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import InvalidInput
 from ansible_collections.xen.driver_domains.plugins.module_utils._files import read_bytes, write_bytes
 from ansible_collections.xen.driver_domains.plugins.module_utils._module import Plan, run_module
+from ansible_collections.xen.driver_domains.plugins.module_utils._runner import Runner
 from ansible_collections.xen.driver_domains.plugins.module_utils._xen_partial_tree import (
     DOM0LESS,
     XL,
@@ -233,6 +251,7 @@ def prepare(parameters: dict[str, t.Any], check_mode: bool) -> Plan:
     check_devices(board, devices)
     plan = Plan()
     companions = refuse_sharing(plan, board, devices)
+    refuse_what_the_host_needs(plan, parameters["device_tree"], all_that_goes(devices, companions), Runner(timeout=30))
     _guard(plan, devices, parameters)
     flavour = parameters["flavour"]
     partial = build_partial(board, requests, flavour)
