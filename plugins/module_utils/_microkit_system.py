@@ -207,6 +207,15 @@ def _check_memory(board: Board, choices: Choices, found: t.Sequence[Region]) -> 
     if banks and not any(bank.contains(ram) for bank in banks):
         have = ", ".join(map(str, banks))
         raise InvalidInput(f"The guest's memory ({ram}) is not memory of the board", rule=f"the board has {have}")
+    reserved = board.tree.root.child("reserved-memory")
+    for node in (child for child in reserved.children if "no-map" in child.properties and child.available) if reserved else ():
+        for entry in registers(node):
+            if entry.span and entry.span.overlaps(ram):
+                raise InvalidInput(
+                    f"The guest's memory ({ram}) overlaps {node.path} ({entry.span})",
+                    rule="what is reserved without being mapped (no-map) is the firmware's",
+                    remedy="Choose another address or size",
+                )
 
 
 def _lines(devices: t.Sequence[Device], choices: Choices) -> list[Line]:

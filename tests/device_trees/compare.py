@@ -88,16 +88,15 @@ def sdfgen(blob: bytes, path: str, work: Path) -> str:
     done = subprocess.run([sys.executable, "-c", SDFGEN, str(source), path[1:]], capture_output=True, text=True, timeout=LIMIT, check=False)
     if done.returncode:
         return f"fails: {_last_line(done.stderr)}"
-    regions = [
-        re.findall(rf'{name}="([^"]*)"', tag) for tag in re.findall("<memory_region[^>]*>", done.stdout) for name in ("phys_addr", "size")
-    ]
-    numbers = [int(found[0], 0) for found in regions if found]
+    # Memory for the guest has no address.
+    regions = [dict(re.findall(r'(\w+)="([^"]*)"', tag)) for tag in re.findall("<memory_region[^>]*>", done.stdout)]
+    ranges = sorted((int(region["phys_addr"], 0), int(region["size"], 0)) for region in regions if "phys_addr" in region)
     lines = [(int(irq), trigger) for irq, trigger in re.findall(r'<irq irq="(\d+)"[^>]*trigger="(\w+)"', done.stdout)]
-    return describe(sorted(zip(numbers[::2], numbers[1::2], strict=True)), lines)
+    return describe(ranges, lines)
 
 
 def lopper(blob: bytes, node: Node, work: Path) -> str:
-    """What Lopper's extract and extract-xen give to the guest."""
+    """What Lopper's extract and extract-xen give to the guest; interrupts without a controller are taken for those of the GIC."""
     source, result = work / "host.dtb", work / "lopper.dts"
     source.write_bytes(blob)
     result.unlink(missing_ok=True)
@@ -125,7 +124,7 @@ def lopper(blob: bytes, node: Node, work: Path) -> str:
     for part in tree.nodes:
         ranges += list(_given(part))
         if "xen,path" in part.properties or "xen,reg" in part.properties:
-            for _unused, cells, _unused in specifiers(tree, part):
+            for _controller, cells, _problem in specifiers(tree, part):
                 lines += [
                     (line + (16 if kind else 32), "edge" if flags & 3 else "level")
                     for kind, line, flags in zip(*[iter(cells)] * 3, strict=False)
