@@ -5,7 +5,7 @@
 """The same devices by this collection, sdfgen and Lopper: the numbers of the table in docs/device_trees.md.
 
 ``make compare-device-trees`` runs it, in an environment with the two. ``VIRT=FILE`` adds the tree of QEMU's virt board, which
-``qemu-system-aarch64 -machine virt,dumpdtb=FILE`` writes.
+``qemu-system-aarch64 -machine virt,acpi=off,dumpdtb=FILE`` writes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree im
 from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree_device import Board
 from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree_files import parse_dtb, read_device_tree, read_source, to_dtb
 from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree_interrupts import specifiers
-from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree_registers import join
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree_registers import join, registers
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import DriverDomainsError
 from ansible_collections.xen.driver_domains.plugins.module_utils._runner import Runner
 from device_trees.debian import directory
@@ -148,12 +148,14 @@ def _last_line(text: str) -> str:
 
 
 def _as_booted(root: Node) -> Node:
-    """Fill in what sdfgen wants of a guest's tree and a boot loader puts there: memory, and an initial ramdisk."""
-    chosen = root.child("chosen") or Node("chosen", root)
-    chosen.set_cells("linux,initrd-start", 0x2D700000)
-    chosen.set_cells("linux,initrd-end", 0x2D701000)
-    for memory in (child for child in root.children if child.text("device_type") == "memory" and not any(child.cells("reg"))):
+    """Fill in what sdfgen wants of a guest's tree and a boot loader puts there: memory, and an initial ramdisk in it."""
+    memory = next(child for child in root.children if child.text("device_type") == "memory")
+    if not any(memory.cells("reg")):
         memory.set_cells("reg", *memory.cells("reg")[:-1], 0x40000000)
+    ramdisk = 0xD700000 + (registers(memory)[0].address or 0)
+    chosen = root.child("chosen") or Node("chosen", root)
+    chosen.set_cells("linux,initrd-start", ramdisk)
+    chosen.set_cells("linux,initrd-end", ramdisk + 0x1000)
     return root
 
 
