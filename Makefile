@@ -119,7 +119,7 @@ format: $(ready) ## rewrite Python files the way lint wants them
 	ruff check --fix
 	ruff format
 
-.PHONY: unit sanity device-trees boards artifact molecule
+.PHONY: unit sanity device-trees compare-device-trees boards artifact molecule
 unit: $(ready) ## unit tests, by ansible-test
 	tests/tools/ansible-test units --python "$$(python -c 'import sys; print("%d.%d" % sys.version_info[:2])')"
 
@@ -129,6 +129,11 @@ sanity: $(ready) ## ansible-test's sanity tests, all of them
 device-trees: $(ready) ## every device tree of Debian's arm64 kernel (downloaded once), and what is known of some boards
 	cd .collections/ansible_collections/xen/driver_domains && \
 	PYTHONPATH=$(CURDIR)/.collections:$(CURDIR)/tests pytest --numprocesses auto --quiet tests/device_trees
+
+compare-device-trees: $(ready) ## the table in docs/device_trees.md: our analysis beside sdfgen and Lopper; VIRT=FILE adds QEMU's board
+	test -d .venv-compare || $(PYTHON) -m venv .venv-compare
+	.venv-compare/bin/pip install --quiet --requirement tests/device_trees/compare_requirements.txt
+	PYTHONPATH=$(CURDIR)/.collections:$(CURDIR)/tests .venv-compare/bin/python -m device_trees.compare $(if $(VIRT),--virt $(VIRT))
 
 # test_inventory.py by name only, until it has been seen to pass.
 BOARD_TESTS ?= tests/boards --ignore=tests/boards/test_inventory.py
@@ -145,4 +150,4 @@ molecule: $(host) ## each scenario of extensions/molecule on the test bed's Xen,
 .PHONY: clean
 clean: ## remove what make made in the checkout; images in the user's cache stay
 	@if [ -e $(ready) ]; then $(stop_all); fi
-	rm -rf .ansible .build .testbed .testbed-* $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis tests/output
+	rm -rf .ansible .build .testbed .testbed-* .venv-compare $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis tests/output

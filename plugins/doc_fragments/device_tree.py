@@ -18,8 +18,6 @@ options:
         for all boards.
     type: path
     default: /proc/device-tree
-requirements:
-  - libfdt for Python (Debian package C(python3-libfdt), or C(pylibfdt) from PyPI) to read or write dtb files
 notes:
   - Usually runs on the controller (C(delegate_to) localhost), where the dtb of the board is at hand.
 """

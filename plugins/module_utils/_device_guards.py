@@ -8,14 +8,20 @@
 
 from __future__ import annotations
 
+import os
 import typing as t
 
 from ._device_tree_device import Board, Device
 from ._device_tree_interrupts import is_gic
+from ._device_tree_registers import windows
 from ._errors import InvalidInput
+from ._guards import Guards
 from ._module import Plan
+from ._runner import Runner
 
-GUARDS = ("shared_page", "shared_interrupt", "console")
+#: What the host would miss, known only where the tree is that of the machine itself.
+HOST_GUARDS = ("management_route", "default_route", "root_disk", "mounted_disk")
+GUARDS = ("shared_page", "shared_interrupt", "console", *HOST_GUARDS)
 
 
 def check_devices(board: Board, devices: t.Sequence[Device]) -> None:
@@ -32,9 +38,9 @@ def check_devices(board: Board, devices: t.Sequence[Device]) -> None:
         if any(is_gic(part) for part in (*node.subtree(), *node.ancestors())):
             problem = f"{device.path} is, holds or is a part of the interrupt controller of the board"
             raise InvalidInput(problem, rule="the hypervisor drives the GIC")
-        if device.windows:
+        if any(windows(part) for part in node.subtree()):
             raise InvalidInput(
-                f"{device.path} is a PCI host bridge",
+                f"{device.path} is or holds a PCI host bridge",
                 rule="a device tree gives away platform devices; what is on PCI is given away by its PCI address",
             )
         if not device.pages and not device.interrupts:
@@ -58,7 +64,37 @@ def refuse_sharing(plan: Plan, board: Board, devices: t.Sequence[Device]) -> lis
         for node in nodes:
             companions.append(node.path)
             plan.refuse("shared_interrupt", node.path, f"raises interrupt {number}, which would be given away")
-    for device in devices:
-        if device.node is board.tree.console:
-            plan.refuse("console", device.path, "is the console of the firmware and, unless it is told another one, of the hypervisor")
+    console = board.tree.console
+    if console is not None and console.path in all_that_goes(devices, companions):
+        plan.refuse("console", console.path, "is the console of the firmware and, unless it is told another one, of the hypervisor")
     return list(dict.fromkeys(companions))
+
+
+def all_that_goes(devices: t.Sequence[Device], companions: t.Sequence[str]) -> set[str]:
+    """Return the paths of the devices with all below them, and of those that go along."""
+    return {part.path for device in devices for part in device.node.subtree()} | set(companions)
+
+
+def refuse_what_the_host_needs(
+    plan: Plan, source: str, paths: t.Collection[str], runner: Runner, sysfs: str = "/sys", procfs: str = "/proc"
+) -> None:
+    """Add refusals for the disks and the network of this host, if the tree in I(source) is its own.
+
+    :param paths: of the nodes that would go, with all that is below them.
+    """
+    base = os.path.realpath(f"{sysfs}/firmware/devicetree/base")
+    if os.path.realpath(source) != base:
+        return
+
+    def nodes_in_path(path: str) -> list[str]:
+        """Return the paths of the nodes that the devices in a path of sysfs were made from, from the top down."""
+        parts = path.split("/")
+        links = [os.path.join("/".join(parts[:end]), "of_node") for end in range(2, len(parts) + 1)]
+        return ["/" + os.path.relpath(os.path.realpath(link), base) for link in links if os.path.islink(link)]
+
+    told = set()
+    for use in Guards([], runner, sysfs, procfs, in_path=nodes_in_path).uses:
+        for path in use.functions:
+            if path in paths and (use.guard, path) not in told:
+                told.add((use.guard, path))
+                plan.refuse(use.guard, path, use.reason)

@@ -143,7 +143,9 @@ class DeviceTree:
         """The device that C(/chosen) names for the firmware's and Xen's console."""
         chosen = self.root.child("chosen")
         target = chosen.text("stdout-path").split(":")[0] if chosen else ""
-        return self.by_path.get(target) or self.aliases.get(target)
+        name, slash, below = target.partition("/")
+        start = self.aliases.get(name)
+        return self.by_path.get(start.path + slash + below if start else target)
 
     def find(self, name: str) -> Node:
         """Return the node with this path, alias, label (C(&) before it is allowed) or compatible, in this order.

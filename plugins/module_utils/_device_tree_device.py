@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from ._device_tree import DeviceTree, Node
 from ._device_tree_interrupts import Interrupt, find_gic, interrupts
-from ._device_tree_needs import Need, clock_rate, closure, needs, reach
+from ._device_tree_needs import Need, clock_rate, closure, needs, reach, references
 from ._device_tree_registers import Register, Residents, Span, dma_windows, pages, registers, windows
 
 
@@ -27,7 +27,7 @@ class Device:
     pages: list[Span]
     interrupts: list[Interrupt]
     needs: list[Need]
-    #: The IOMMU that its DMA goes through.
+    #: The IOMMU that its DMA goes through, or that of what is below it.
     iommu: Node | None
     macs: list[str]
     windows: list[Span]
@@ -77,6 +77,11 @@ class Board:
             windows=windows(node),
         )
 
+    def iommu(self, node: Node) -> Node | None:
+        """Return the IOMMU that a node itself is behind, whatever is below it."""
+        own = (need.provider for need in references(self.tree, node) if need.property == "iommus")
+        return next((provider for provider in own if provider and provider.available), None)
+
     def devices(self) -> list[Device]:
         """Analyse every node that has addresses or interrupts of its own."""
         return [
@@ -107,7 +112,7 @@ class Board:
         """Return a device as a module's return value."""
         tree, node = self.tree, device.node
         lines = self.line_sharers([device])
-        memory = dma_windows(node)
+        memory = dma_windows(tree, node)
         return {
             "path": device.path,
             "aliases": tree.names_of(node, tree.aliases),

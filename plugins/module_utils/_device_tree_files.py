@@ -4,7 +4,7 @@
 
 # PRIVATE to this collection: other collections must not import it.
 
-"""Device trees as files: a flattened one (dtb) by libfdt, the live one of a running kernel, and source text to look at."""
+"""Device trees as files: flattened ones (dtb), the live one of a running kernel, and source text to look at."""
 
 from __future__ import annotations
 
@@ -14,38 +14,24 @@ import tempfile
 import typing as t
 
 from ._device_tree import DeviceTree, Node
-from ._errors import InvalidInput, NotOnThisHost
+from ._errors import InvalidInput
 from ._runner import Runner
 
 #: The module option that names a tree, see the documentation fragment device_tree.
 DEVICE_TREE_OPTION: dict[str, t.Any] = {"type": "path", "default": "/proc/device-tree"}
-_MAGIC = b"\xd0\x0d\xfe\xed"
-_HEADER = 40
-#: Room that a tree under construction has, in bytes; libfdt makes it larger when it must.
-_FIRST_SIZE = 64 * 1024
-
-
-def _libfdt() -> t.Any:
-    """Return the Python binding of libfdt.
-
-    :raises NotOnThisHost: it is not installed where the module runs.
-    """
-    try:
-        import libfdt
-    except ImportError as exc:
-        raise NotOnThisHost(
-            "The Python library libfdt is not installed where this task runs",
-            remedy="Install the Debian package python3-libfdt, or pylibfdt from PyPI, for the Python that Ansible uses there; "
-            "with 'delegate_to: localhost' that is the controller",
-        ) from exc
-    return libfdt
+_MAGIC = 0xD00DFEED
+#: Header, and the entry that ends the empty list of reserved memory (Devicetree Specification 5).
+_HEADER, _RESERVED = 40, 16
+_VERSION, _COMPATIBLE = 17, 16
+_BEGIN_NODE, _END_NODE, _PROPERTY, _NOP, _END = 1, 2, 3, 4, 9
+#: Linux takes no deeper trees either (drivers/of/fdt.c).
+_MAX_DEPTH = 64
 
 
 def read_device_tree(path: str) -> DeviceTree:
     """Read a dtb, or a directory such as C(/proc/device-tree).
 
     :raises InvalidInput: there is no device tree.
-    :raises NotOnThisHost: a dtb, and libfdt is missing.
     """
     if os.path.isdir(path):
         return DeviceTree(_read_directory(path), path)
@@ -63,22 +49,24 @@ def read_device_tree(path: str) -> DeviceTree:
 def parse_dtb(data: bytes, source: str) -> Node:
     """Return the root of a flattened device tree.
 
+    Not by libfdt, whose binding for Python reads beyond the end of a damaged blob and takes the interpreter down with it.
+
     :raises InvalidInput: it is none, or it is damaged.
     """
-    if data[:4] != _MAGIC:
+    if data[:4] != _MAGIC.to_bytes(4, "big"):
         raise InvalidInput(
             f"{source} is not a device tree blob",
             rule="a dtb begins with the bytes d0 0d fe ed",
             remedy="Compile source text with: dtc -I dts -O dtb -o FILE.dtb FILE.dts",
         )
-    if not _header_is_sound(data):
-        raise InvalidInput(f"The device tree blob {source} is damaged: its header does not fit its {len(data)} bytes")
-    libfdt = _libfdt()
     try:
-        return _parse(libfdt, libfdt.FdtRo(data))
-    # Of a name that is no text, the binding makes a SystemError.
-    except (libfdt.FdtException, UnicodeDecodeError, SystemError) as exc:
-        raise InvalidInput(f"The device tree blob {source} is damaged: {exc}") from exc
+        return _parse(data)
+    except (struct.error, ValueError) as exc:
+        raise InvalidInput(
+            f"The device tree blob {source} is damaged: {exc}",
+            rule="a dtb holds all that its header and its nodes announce",
+            remedy="Copy the file again, or compile it again with dtc",
+        ) from exc
 
 
 def read_source(path: str, runner: Runner) -> DeviceTree:
@@ -94,34 +82,67 @@ def read_source(path: str, runner: Runner) -> DeviceTree:
         return DeviceTree(read_device_tree(target).root, path)
 
 
-def _header_is_sound(data: bytes) -> bool:
-    """Whether all parts are where the header says; libfdt trusts it, and would read beyond the end of the file."""
-    if len(data) < _HEADER:
-        return False
-    fields: tuple[int, ...] = struct.unpack(">9I", data[4:_HEADER])
-    size, structure, strings, _unused, version, compatible, _unused, strings_size, structure_size = fields
-    ends = structure + structure_size, strings + strings_size, size
-    return version >= 17 and compatible <= 17 and min(structure, strings) >= _HEADER and max(ends) == size <= len(data)
+def check_outputs(outputs: t.Sequence[str], *sources: str) -> None:
+    """Refuse to write two files in one place, or over what was read.
+
+    :raises InvalidInput: it would happen.
+    """
+    taken = {os.path.realpath(source) for source in sources}
+    for output in outputs:
+        place = os.path.realpath(output)
+        if place in taken:
+            raise InvalidInput(
+                f"{output} would be written over the board's device tree or another output",
+                rule="each file that is written has a place of its own",
+                remedy="Choose another destination",
+            )
+        taken.add(place)
 
 
-def _parse(libfdt: t.Any, fdt: t.Any) -> Node:
-    quiet = (libfdt.NOTFOUND,)
-    offset, depth = 0, 0
-    root = Node("")
-    parents = [root]
-    node = root
+def _parse(data: bytes) -> Node:
+    """Read the blob token by token; what does not fit is a ValueError or a struct.error."""
+    header: tuple[int, ...] = struct.unpack_from(">9I", data, 4)
+    size, start, names_start, _unused, version, compatible, _unused, names_size, length = header
+    if not compatible <= _VERSION <= version:
+        raise ValueError(f"its version is {version}, not {_VERSION}")
+    if not max(start + length, names_start + names_size) <= size <= len(data):
+        raise ValueError(f"its header does not fit its {len(data)} bytes")
+    block, names = data[start : start + length], data[names_start : names_start + names_size]
+    open_nodes: list[Node] = []
+    at = 0
     while True:
-        at = fdt.first_property_offset(offset, quiet)
-        while at >= 0:
-            value = fdt.get_property_by_offset(at)
-            node.properties[value.name] = bytes(value)
-            at = fdt.next_property_offset(at, quiet)
-        offset, depth = fdt.next_node(offset, depth)
-        if depth < 1:
-            return root
-        del parents[depth:]
-        node = Node(fdt.get_name(offset), parents[-1])
-        parents.append(node)
+        (token,) = struct.unpack_from(">I", block, at)
+        at += 4
+        if token == _BEGIN_NODE:
+            name = _string(block, at)
+            at = _aligned(at + len(name) + 1)
+            if len(open_nodes) == _MAX_DEPTH or (open_nodes and (not name or b"/" in name)):
+                raise ValueError(f"a node at offset {at:#x} has no name, or is below {_MAX_DEPTH} others")
+            open_nodes.append(Node(name.decode(), open_nodes[-1]) if open_nodes else Node(""))
+        elif token == _PROPERTY and open_nodes:
+            size, name_at = struct.unpack_from(">2I", block, at)
+            value = block[at + 8 : at + 8 + size]
+            if len(value) < size:
+                raise ValueError(f"a property at offset {at:#x} announces {size} bytes")
+            open_nodes[-1].properties[_string(names, name_at).decode()] = value
+            at = _aligned(at + 8 + size)
+        elif token == _END_NODE and open_nodes:
+            node = open_nodes.pop()
+            if not open_nodes:
+                return node
+        elif token != _NOP:
+            raise ValueError(f"there is {token:#x} at offset {at:#x}")
+
+
+def _string(block: bytes, start: int) -> bytes:
+    end = block.find(b"\0", start)
+    if end < 0:
+        raise ValueError(f"a name at offset {start:#x} has no end")
+    return block[start:end]
+
+
+def _aligned(offset: int) -> int:
+    return (offset + 3) // 4 * 4
 
 
 def _read_directory(path: str) -> Node:
@@ -129,6 +150,9 @@ def _read_directory(path: str) -> Node:
 
     C(name), which the kernel adds to each node, is left out, so that a live tree equals the dtb it came from.
     """
+    # Seen before the rest is read, which is no tree, and may have no end, if somebody names another directory.
+    if not any(os.path.isfile(os.path.join(path, name)) for name in ("compatible", "#address-cells")):
+        raise InvalidInput(f"{path} is not a device tree", rule="its root has the property compatible or #address-cells")
     root = Node("")
     waiting = [(path, root)]
     try:
@@ -142,28 +166,34 @@ def _read_directory(path: str) -> Node:
                         node.properties[entry.name] = handle.read()
     except OSError as exc:
         raise InvalidInput(f"Can not read the device tree in {path}: {exc}", remedy="Run the task as root (become: true)") from exc
-    if "compatible" not in root.properties and "#address-cells" not in root.properties:
-        raise InvalidInput(f"{path} is not a device tree", rule="its root has the property compatible or #address-cells")
     return root
 
 
 def to_dtb(root: Node) -> bytes:
     """Return a tree in its flattened form."""
-    libfdt = _libfdt()
-    fdt = libfdt.FdtSw(_FIRST_SIZE)
-    fdt.finish_reservemap()
+    structure, names = bytearray(), bytearray()
+    places: dict[str, int] = {}
+
+    def write(*numbers: int, data: bytes = b"") -> None:
+        structure.extend(struct.pack(f">{len(numbers)}I", *numbers) + data + bytes(-len(data) % 4))
 
     def add(node: Node) -> None:
-        with fdt.add_node(node.name):
-            for name, value in node.properties.items():
-                fdt.property(name, value)
-            for child in node.children:
-                add(child)
+        write(_BEGIN_NODE, data=node.name.encode() + b"\0")
+        for name, value in node.properties.items():
+            if name not in places:
+                places[name] = len(names)
+                names.extend(name.encode() + b"\0")
+            write(_PROPERTY, len(value), places[name], data=value)
+        for child in node.children:
+            add(child)
+        write(_END_NODE)
 
     add(root)
-    flat = fdt.as_fdt()
-    flat.pack()
-    return bytes(flat.as_bytearray())
+    write(_END)
+    start = _HEADER + _RESERVED
+    end = start + len(structure)
+    header = (_MAGIC, end + len(names), start, end, _HEADER, _VERSION, _COMPATIBLE, 0, len(names), len(structure))
+    return struct.pack(">10I", *header) + bytes(_RESERVED) + structure + names
 
 
 def to_dts(root: Node) -> str:

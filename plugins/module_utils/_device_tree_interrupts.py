@@ -35,11 +35,13 @@ _TRANSPARENT = (
     "fsl,imx8mm-gpc",
     "nvidia,tegra210-ictlr",
     "mediatek,mt6577-sysirq",
+    "allwinner,sun6i-a31-r-intc",
 )
 SPI, PPI = 0, 1
 #: Shared peripheral interrupts begin at 32, private ones at 16. 1020 and above have a meaning of their own (GIC specification).
+INTERRUPTS = 1020
 _FIRST = {SPI: 32, PPI: 16}
-_COUNT = {SPI: 988, PPI: 16}
+_COUNT = {SPI: INTERRUPTS - 32, PPI: 16}
 _KIND = {SPI: "spi", PPI: "ppi"}
 _HOPS = 16
 
@@ -59,6 +61,8 @@ class Interrupt:
     kind: str = ""
     #: edge or level; empty if the tree does not say.
     trigger: str = ""
+    #: A controller on the way that hands it on unchanged.
+    through: str = ""
     problem: str = ""
 
 
@@ -92,24 +96,24 @@ def interrupts(tree: DeviceTree, node: Node) -> list[Interrupt]:
     """
     names = node.strings("interrupt-names")
     found = []
-    for index, (controller, cells, problem) in enumerate(_specifiers(tree, node)):
+    for index, (controller, cells, problem) in enumerate(specifiers(tree, node)):
         name = names[index] if index < len(names) else ""
-        if controller is None:
-            found.append(Interrupt(name, "", tuple(cells), problem=problem))
-        else:
+        if controller is not None:
             found.append(replace(_follow(tree, node, controller, cells), name=name))
+        elif problem:
+            found.append(Interrupt(name, "", tuple(cells), problem=problem))
     # The lines of the GIC that Amlogic's GPIO interrupt controller raises, which it does not list as interrupts.
     gic = find_gic(tree) if "amlogic,channel-interrupts" in node.properties else None
     if gic is not None:
         found += [
-            Interrupt(f"channel{index}", gic.path, (SPI, line, 1), _FIRST[SPI] + line, _KIND[SPI], "edge")
+            _decode(Interrupt(f"channel{index}", gic.path, (SPI, line, 1)))
             for index, line in enumerate(node.cells("amlogic,channel-interrupts"))
         ]
     return found
 
 
-def _specifiers(tree: DeviceTree, node: Node) -> t.Iterator[tuple[Node | None, list[int], str]]:
-    """Yield (controller, its cells, what is wrong) for each interrupt."""
+def specifiers(tree: DeviceTree, node: Node) -> t.Iterator[tuple[Node | None, list[int], str]]:
+    """Yield (controller, its cells, what is wrong) for each interrupt; neither controller nor problem: its place is empty."""
     extended = "interrupts-extended" in node.properties
     if not extended and "interrupts" not in node.properties:
         return
@@ -120,6 +124,7 @@ def _specifiers(tree: DeviceTree, node: Node) -> t.Iterator[tuple[Node | None, l
         if extended:
             phandle, at = cells[at], at + 1
             if not phandle:
+                yield None, [], ""
                 continue
             parent, problem = tree.by_phandle.get(phandle), f"interrupts-extended refers to phandle {phandle:#x}, which no node has"
         if parent is None:
@@ -135,29 +140,42 @@ def _specifiers(tree: DeviceTree, node: Node) -> t.Iterator[tuple[Node | None, l
 
 def _follow(tree: DeviceTree, node: Node, controller: Node, cells: list[int]) -> Interrupt:
     # A nexus looks at the unit address too: that of the device in the first, then what the map says.
-    address = node.cells("reg")
+    address: list[int] | None = None
+    through = ""
     for _unused in range(_HOPS):
-        here = Interrupt("", controller.path, tuple(cells))
+        here = Interrupt("", controller.path, tuple(cells), through=through)
+        above = interrupt_parent(tree, controller)
         if is_gic(controller):
+            if above is not None and above is not controller and is_gic(above):
+                return replace(here, problem=f"it goes to {controller.path}, which is not the GIC of the processors")
             return _decode(here)
         if "interrupt-controller" not in controller.properties and "interrupt-map" in controller.properties:
+            if address is None:
+                address = _unit_address(node, controller)
             target = _look_up(tree, controller, address, cells)
-            if target is None:
-                return replace(here, problem=f"the interrupt-map of {controller.path} has no entry for it")
+            if isinstance(target, str):
+                return replace(here, problem=target)
             controller, address, cells = target
         elif any(name in _TRANSPARENT for name in controller.compatible):
-            above = interrupt_parent(tree, controller)
             if above is None:
                 return replace(here, problem=f"{controller.path} has no interrupt parent")
-            controller = above
+            controller, through = above, controller.path
         else:
             return replace(here, problem=f"it goes to {controller.path} ({(controller.compatible or ['?'])[0]}), not to the GIC")
     return Interrupt("", controller.path, tuple(cells), problem="its interrupt parents form a circle")
 
 
-def _look_up(tree: DeviceTree, nexus: Node, address: list[int], cells: list[int]) -> tuple[Node, list[int], list[int]] | None:
-    width = nexus.number("#address-cells", 0)
-    own = (address + [0] * width)[:width] + cells
+def _unit_address(node: Node, nexus: Node) -> list[int]:
+    """Return a device's address in the cells of a nexus, which are those of the first node above that tells them."""
+    width = next((bus.address_cells for bus in (nexus, *nexus.ancestors()) if "#address-cells" in bus.properties), nexus.address_cells)
+    # More cells than the map has match no entry of it.
+    width = min(width, len(nexus.cells("interrupt-map")))
+    return (node.cells("reg") + [0] * width)[:width]
+
+
+def _look_up(tree: DeviceTree, nexus: Node, address: list[int], cells: list[int]) -> tuple[Node, list[int], list[int]] | str:
+    """Return where the map of a nexus sends an interrupt (controller, address, cells), or why nowhere."""
+    own = address + cells
     mask = nexus.cells("interrupt-map-mask") or [0xFFFFFFFF] * len(own)
     table, at = nexus.cells("interrupt-map"), 0
     while at + len(own) < len(table):
@@ -165,15 +183,15 @@ def _look_up(tree: DeviceTree, nexus: Node, address: list[int], cells: list[int]
         at += len(own)
         parent = tree.by_phandle.get(table[at])
         if parent is None:
-            return None
+            return f"the interrupt-map of {nexus.path} refers to phandle {table[at]:#x}, which no node has"
         address_width, cell_width = parent.number("#address-cells", 0), parent.number("#interrupt-cells", 0)
         target = table[at + 1 : at + 1 + address_width + cell_width]
         at += 1 + address_width + cell_width
         if len(target) < address_width + cell_width:
-            return None
-        if all(left & bits == right & bits for left, right, bits in zip(own, entry, mask)):
+            return f"the interrupt-map of {nexus.path} ends within an entry"
+        if parent.available and all(left & bits == right & bits for left, right, bits in zip(own, entry, mask)):
             return parent, target[:address_width], target[address_width:]
-    return None
+    return f"the interrupt-map of {nexus.path} has no entry for it"
 
 
 def _decode(interrupt: Interrupt) -> Interrupt:

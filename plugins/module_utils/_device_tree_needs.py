@@ -27,6 +27,8 @@ class _Rule:
     names: str = ""
     #: Only the first cell is a phandle; what follows has a meaning that only the driver knows.
     first: bool = False
+    #: Entries of four cells (identifiers of the bus, phandle, what they are there, how many); it concerns what is on the bus.
+    mapping: bool = False
 
 
 _RULES = (
@@ -42,8 +44,10 @@ _RULES = (
     _Rule(r"interconnects", "interconnect", "#interconnect-cells", "interconnect-names"),
     _Rule(r"hwlocks", "hwlock", "#hwlock-cells"),
     _Rule(r"iommus", "iommu", "#iommu-cells"),
+    _Rule(r"iommu-map", "iommu", mapping=True),
     _Rule(r"sound-dai", "sound", "#sound-dai-cells"),
     _Rule(r"thermal-sensors", "thermal sensor", "#thermal-sensor-cells"),
+    _Rule(r"msi-map", "msi", mapping=True),
     _Rule(r"msi-parent", "msi", "#msi-cells"),
     _Rule(r"nvmem-cells", "nvmem", "#nvmem-cell-cells", "nvmem-cell-names"),
     _Rule(r"(?!.*\bnr-gpios|.*\bngpios|gpio$)(?:.*-)?gpios?", "gpio", "#gpio-cells"),
@@ -86,7 +90,8 @@ def references(tree: DeviceTree, node: Node) -> list[Need]:
     found: list[Need] = []
     for name in node.properties:
         match = _ANY_RULE.fullmatch(name)
-        if match and match.lastgroup:
+        # A hog is a setting of the GPIO controller that it is in: the numbers of its lines, not a reference.
+        if match and match.lastgroup and not (name == "gpios" and "gpio-hog" in node.properties):
             found += _read(tree, node, name, _RULES[int(match.lastgroup[1:])])
     return found
 
@@ -94,6 +99,11 @@ def references(tree: DeviceTree, node: Node) -> list[Need]:
 def _read(tree: DeviceTree, node: Node, name: str, rule: _Rule) -> t.Iterator[Need]:
     cells, at, index = node.cells(name), 0, 0
     labels = node.strings(rule.names) if rule.names else []
+    if rule.mapping:
+        for index, phandle in enumerate(cells[1::4]):
+            provider = tree.by_phandle.get(phandle)
+            yield Need(rule.kind, name, index, "", node, provider, problem="" if provider else _nobody(name, phandle))
+        return
     while at < len(cells):
         phandle, at = cells[at], at + 1
         label = labels[index] if index < len(labels) else ""
@@ -102,14 +112,20 @@ def _read(tree: DeviceTree, node: Node, name: str, rule: _Rule) -> t.Iterator[Ne
         else:
             provider = tree.by_phandle.get(phandle)
             if provider is None:
-                yield Need(rule.kind, name, index, label, node, None, problem=f"{name} refers to phandle {phandle:#x}, which no node has")
+                yield Need(rule.kind, name, index, label, node, None, problem=_nobody(name, phandle))
                 return
             count = provider.number(rule.cells) if rule.cells else 0
-            yield Need(rule.kind, name, index, label, node, provider, tuple(cells[at : at + count]))
+            args = tuple(cells[at : at + count])
+            short = f"{name} has {len(args)} cells for {provider.path}, which takes {count}" if len(args) < count else ""
+            yield Need(rule.kind, name, index, label, node, provider, args, problem=short)
             at += count
         if rule.first:
             return
         index += 1
+
+
+def _nobody(name: str, phandle: int) -> str:
+    return f"{name} refers to phandle {phandle:#x}, which no node has"
 
 
 def needs(tree: DeviceTree, device: Node) -> list[Need]:

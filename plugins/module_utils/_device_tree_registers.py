@@ -13,6 +13,7 @@ import typing as t
 from dataclasses import dataclass
 
 from ._device_tree import DeviceTree, Node
+from ._device_tree_needs import references
 
 PAGE = 0x1000
 #: Addresses are 64 bit numbers.
@@ -79,7 +80,7 @@ def registers(node: Node) -> list[Register]:
         return [Register(0, "", 0, 0, None, f"reg has {len(node.properties['reg'])} bytes, which is no multiple of {4 * step}")]
     found = []
     for index, at in enumerate(range(0, len(cells), step)):
-        bus_address, size = _join(cells[at : at + width]), _join(cells[at + width : at + step])
+        bus_address, size = join(cells[at : at + width]), join(cells[at + width : at + step])
         address, problem = _translate(bus, bus_address, size) if size_width and not _is_pci(bus) else (None, "")
         found.append(Register(index, names[index] if index < len(names) else "", bus_address, size, address, problem))
     return found
@@ -97,13 +98,13 @@ def windows(node: Node) -> list[Span]:
     return spans
 
 
-def dma_windows(node: Node) -> list[tuple[int, int, int]] | None:
+def dma_windows(tree: DeviceTree, node: Node) -> list[tuple[int, int, int]] | None:
     """Return how a device sees memory, as (its address, the processor's address, size), or None if it can not be told.
 
-    Empty: as the processor does.
+    Empty: all of it, as the processor does. A window at the same address is told, too: it can be smaller than memory.
     """
     found: list[tuple[int, int, int]] = []
-    for bus in node.ancestors():
+    for bus in _dma_buses(tree, node):
         if bus.properties.get("dma-ranges"):
             entries = _ranges(bus, "dma-ranges") if not _is_pci(bus) else []
             if not entries:
@@ -111,14 +112,29 @@ def dma_windows(node: Node) -> list[tuple[int, int, int]] | None:
             if not found:
                 found = entries
                 continue
-            composed = []
-            for address, middle, size in found:
-                above = next((entry for entry in entries if entry[0] <= middle < entry[0] + entry[2]), None)
-                if above is None:
-                    return None
-                composed.append((address, middle - above[0] + above[1], min(size, above[0] + above[2] - middle)))
-            found = composed
-    return [] if all(address == memory for address, memory, _unused in found) else found
+            found = [
+                (address + first - middle, first - above + memory, last - first)
+                for address, middle, size in found
+                for above, memory, length in entries
+                for first, last in [(max(middle, above), min(middle + size, above + length))]
+                if first < last
+            ]
+            if not found:
+                return None
+    return found
+
+
+def _dma_buses(tree: DeviceTree, node: Node) -> t.Iterator[Node]:
+    """Yield the buses between a device and memory: those above it, unless C(interconnects) names another way (dma-mem)."""
+    current: Node | None = node
+    seen: set[int] = set()
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        ways = references(tree, current) if "interconnects" in current.properties else []
+        named = (need.provider for need in ways if (need.property, need.name) == ("interconnects", "dma-mem"))
+        current = next(named, None) or current.parent
+        if current is not None:
+            yield current
 
 
 def _translate(bus: Node, address: int, size: int) -> tuple[int | None, str]:
@@ -128,14 +144,16 @@ def _translate(bus: Node, address: int, size: int) -> tuple[int | None, str]:
         if bus.properties["ranges"]:
             if _is_pci(bus):
                 return None, ""
-            for child, parent, length in _ranges(bus):
+            entries = _ranges(bus)
+            for child, parent, length in entries:
                 if child <= address < child + length:
                     if address + size > child + length:
                         return None, f"{address:#x}-{address + size - 1:#x} crosses the end of a window of {bus.path}"
                     address += parent - child
                     break
             else:
-                return None, f"{address:#x} is in no window of {bus.path}"
+                unread = "" if entries else f", whose ranges can not be read ({len(bus.properties['ranges'])} bytes)"
+                return None, f"{address:#x} is in no window of {bus.path}{unread}"
         bus = bus.parent
     if address + size > LIMIT:
         return None, f"{address:#x} with {size:#x} bytes goes beyond 64 bits"
@@ -152,7 +170,7 @@ def _ranges(bus: Node, name: str = "ranges") -> list[tuple[int, int, int]]:
         return []
     skip = 1 if _is_pci(bus) and width == 3 else 0
     return [
-        (_join(cells[at + skip : at + width]), _join(cells[at + width : at + width + above]), _join(cells[at + width + above : at + step]))
+        (join(cells[at + skip : at + width]), join(cells[at + width : at + width + above]), join(cells[at + width + above : at + step]))
         for at in range(0, len(cells), step)
     ]
 
@@ -161,7 +179,8 @@ def _is_pci(node: Node) -> bool:
     return node.text("device_type") in ("pci", "pciex")
 
 
-def _join(cells: t.Sequence[int]) -> int:
+def join(cells: t.Sequence[int]) -> int:
+    """Return the number that these 32 bit cells make together."""
     number = 0
     for cell in cells:
         number = number << 32 | cell

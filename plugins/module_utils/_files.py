@@ -43,7 +43,7 @@ def write_bytes(path: str, content: bytes, mode: int = 0o644) -> None:
 
     :raises DriverDomainsError: it can not be written.
     """
-    directory = os.path.dirname(path)
+    directory = os.path.dirname(path) or "."
     temporary = ""
     try:
         os.makedirs(directory, mode=0o755, exist_ok=True)

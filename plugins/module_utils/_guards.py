@@ -47,7 +47,7 @@ _ESTABLISHED, _LISTEN = "01", "0A"
 _OPENVSWITCH = "ovs-system"
 
 
-class _Use(t.NamedTuple):
+class Use(t.NamedTuple):
     """Something that the host needs, and the PCI functions on the way to it: the device and the bridges above it."""
 
     guard: str
@@ -76,17 +76,20 @@ class Guards:
         sysfs: str = "/sys",
         procfs: str = "/proc",
         environment: t.Mapping[str, str] | None = None,
+        in_path: t.Callable[[str], list[str]] = functions_in_path,
     ) -> None:
+        """I(in_path) names the devices in a path of sysfs; it is how devices that are not on PCI can be looked at, too."""
         self._devices = devices
         self._runner = runner
         self._sysfs = os.path.realpath(sysfs)
         self._procfs = procfs
         self._environment = os.environ if environment is None else environment
+        self._in_path = in_path
 
     def check(self, device: PciDevice, subject: str = "", taking: t.Sequence[PciDevice] = ()) -> list[Refusal]:
         """Return what speaks against taking I(device) together with I(taking); I(subject) is what the refusals call it."""
         gone = {str(device.bdf), *device.virtual_functions}
-        reasons = [(use.guard, use.reason) for use in self._uses if gone & set(use.functions)]
+        reasons = [(use.guard, use.reason) for use in self.uses if gone & set(use.functions)]
         if device.boot_vga:
             reasons.append(("boot_vga", "is the graphics card that the firmware and the console use"))
         if device.bridge:
@@ -115,10 +118,11 @@ class Guards:
         return [other for other in behind if other.driver and not other.pciback and not other.bridge]
 
     @cached_property
-    def _uses(self) -> list[_Use]:
+    def uses(self) -> list[Use]:
+        """What this host needs to live and to be reached, with the devices on the way to it."""
         return [*self._management(), *self._default_routes(), *self._disks()]
 
-    def _management(self) -> t.Iterator[_Use]:
+    def _management(self) -> t.Iterator[Use]:
         """SSH connections into this host: the interfaces that have their local addresses, and those that their answers leave by."""
         for local, peer in self._ssh_connections():
             owners = [link["ifname"] for link in self._links if any(a.get("local") == local for a in link.get("addr_info", ()))]
@@ -185,7 +189,7 @@ class Guards:
                 sockets.append(_Socket(_address(local), int(local_port, 16), _address(peer), int(peer_port, 16), fields[3], fields[9]))
         return sockets
 
-    def _default_routes(self) -> t.Iterator[_Use]:
+    def _default_routes(self) -> t.Iterator[Use]:
         """Default routes of all routing tables."""
         # A kernel without IPv6 has no answer for that.
         question = ("route", "show", "table", "all", "default")
@@ -194,9 +198,9 @@ class Guards:
         for interface in dict.fromkeys(hop["dev"] for hop in hops if "dev" in hop):
             yield from self._network_uses("default_route", "carries the default route: ", interface)
 
-    def _network_uses(self, guard: str, reason: str, interface: str) -> t.Iterator[_Use]:
+    def _network_uses(self, guard: str, reason: str, interface: str) -> t.Iterator[Use]:
         def functions(name: str) -> list[list[str]]:
-            return [functions_in_path(os.path.realpath(f"{self._sysfs}/class/net/{name}"))]
+            return [self._in_path(os.path.realpath(f"{self._sysfs}/class/net/{name}"))]
 
         return _uses(guard, reason, interface, functions, self._interfaces_below)
 
@@ -218,7 +222,7 @@ class Guards:
         masters = [os.path.basename(os.path.realpath(f"{self._sysfs}/class/net/{end}/master")) for end in ends]
         return [master for master in masters if master in others]
 
-    def _disks(self) -> t.Iterator[_Use]:
+    def _disks(self) -> t.Iterator[Use]:
         """The disks of mounted file systems, those of the system above all, and of swap space."""
         needs = [("root_disk", f"holds {path}: ", device) for path in _SYSTEM_MOUNTS for device in self._mounts.get(path, ())]
         for line in (read_text(f"{self._procfs}/swaps") or "").splitlines()[1:]:
@@ -271,13 +275,13 @@ class Guards:
 
     def _functions_of_disk(self, name: str) -> list[list[str]]:
         path = os.path.realpath(f"{self._sysfs}/class/block/{name}")
-        functions = [functions_in_path(path)]
+        functions = [self._in_path(path)]
         # NVMe with multipath: the disk is virtual, its subsystem links to the controllers.
         subsystem = re.match(r".*/nvme-subsys\d+(?=/)", path)
         if subsystem:
             for controller in list_directory(subsystem.group()):
                 if re.fullmatch(r"nvme\d+", controller):
-                    functions.append(functions_in_path(os.path.realpath(f"{subsystem.group()}/{controller}")))
+                    functions.append(self._in_path(os.path.realpath(f"{subsystem.group()}/{controller}")))
         return functions
 
     def _disks_below(self, name: str) -> list[str]:
@@ -297,7 +301,7 @@ def _uses(
     top: str,
     functions: t.Callable[[str], list[list[str]]],
     below: t.Callable[[str], list[str]],
-) -> t.Iterator[_Use]:
+) -> t.Iterator[Use]:
     """Walk from I(top) down to the PCI devices, and say the way."""
     waiting: list[tuple[str, ...]] = [(top,)]
     seen = {top}
@@ -305,7 +309,7 @@ def _uses(
         chain = waiting.pop(0)
         ways = [way for way in functions(chain[-1]) if way]
         for way in ways:
-            yield _Use(guard, reason + " -> ".join([*chain, way[-1]]), tuple(way))
+            yield Use(guard, reason + " -> ".join([*chain, way[-1]]), tuple(way))
         if not ways:
             lower = [name for name in below(chain[-1]) if name not in seen]
             seen.update(lower)

@@ -12,10 +12,11 @@ import typing as t
 
 from ._device_tree import DeviceTree, Node
 from ._device_tree_device import Board
-from ._device_tree_interrupts import interrupts
+from ._device_tree_interrupts import interrupts, specifiers
 from ._device_tree_needs import references
-from ._device_tree_registers import PAGE, Span, pages, without
+from ._device_tree_registers import PAGE, Span, join, pages, without
 from ._findings import WARNING, Finding
+from ._xen_partial_tree import DOM0LESS, XL, handed_on
 
 _GIC_FOR_XL = 65000
 
@@ -30,6 +31,12 @@ class _Partial:
         self.tree, self.source, self.board = tree, source, board
         self.dom0less = any(name.startswith("xen,") for node in tree.nodes for name in node.properties)
         self.mapped: list[tuple[Node, Span]] = []
+        self.gic = next((node for node in tree.root.children if "interrupt-controller" in node.properties), None)
+        if not self.dom0less:
+            # Only xl's own tree for the guest has it.
+            self.gic = Node("gic")
+            self.gic.set_cells("#interrupt-cells", 3)
+            tree.by_phandle.setdefault(_GIC_FOR_XL, self.gic)
 
     def _say(self, node: Node, rule: str, problem: str, fix: str, severity: str = "error") -> Finding:
         return Finding(f"{self.source}:{node.path}", rule, problem, fix, severity)
@@ -61,7 +68,7 @@ class _Partial:
                 yield self._say(node, "not-assigned", "the guest sees the device, and Xen gives it nothing of it", fix)
 
     def _controller(self) -> t.Iterator[Finding]:
-        gic = next((node for node in self.tree.root.children if "interrupt-controller" in node.properties), None)
+        gic = self.gic
         if self.dom0less:
             if gic is None or not gic.phandle:
                 fix = "gic: gic { #interrupt-cells = <3>; interrupt-controller; };"
@@ -116,9 +123,9 @@ class _Partial:
             return
         given = []
         for at in range(0, len(cells), step):
-            machine = _join(cells[at : at + width])
-            size = _join(cells[at + width : at + width + size_width])
-            guest = _join(cells[at + width + size_width : at + step])
+            machine = join(cells[at : at + width])
+            size = join(cells[at + width : at + width + size_width])
+            guest = join(cells[at + width + size_width : at + step])
             span = Span(machine, machine + size)
             given.append(span)
             if machine % PAGE or size % PAGE or guest % PAGE or not size:
@@ -154,13 +161,12 @@ class _Partial:
         surplus = [part for span in given for part in without(span, device.pages)]
         for part in surplus:
             yield self._say(node, "surplus-map", f"xen,reg gives {part}, where {path} has no registers", "Remove it", WARNING)
-        if device.iommu is None and not force:
+        iommu = self.board.iommu(host)
+        if iommu is None and not force:
             fix = "xen,force-assign-without-iommu; if it does no DMA, or the guest's memory is direct-map"
             yield self._say(node, "no-iommu", f"{path} has no IOMMU: Xen does not assign it", fix)
-        if device.iommu is not None and force:
-            yield self._say(
-                node, "needless-force", f"{path} is behind {device.iommu.path}", "Remove xen,force-assign-without-iommu", WARNING
-            )
+        if iommu is not None and force:
+            yield self._say(node, "needless-force", f"{path} is behind {iommu.path}", "Remove xen,force-assign-without-iommu", WARNING)
         sharers = [other for other in self.board.page_sharers([device]) if not self._is_given(other)]
         for other in sharers:
             fix = f"xen,passthrough on {other.path} in the host's tree, too, so that dom0 leaves it alone"
@@ -178,19 +184,20 @@ class _Partial:
             parent = node.parent or self.tree.root
             width, size_width = parent.address_cells, parent.size_cells
             cells, step = node.cells("xen,reg"), 2 * width + size_width
-            for at in range(0, len(cells) - step + 1, step):
-                machine = _join(cells[at : at + width])
-                yield node, Span(machine, machine + _join(cells[at + width : at + width + size_width]))
+            for at in range(0, len(cells) - step + 1, step) if step else ():
+                machine = join(cells[at : at + width])
+                yield node, Span(machine, machine + join(cells[at + width : at + width + size_width]))
 
     def _is_given(self, host: Node) -> bool:
         return any(node.text("xen,path") == host.path for node in self.tree.nodes)
 
     def _interrupts(self, node: Node, host: Node) -> t.Iterator[Finding]:
-        cells = node.cells("interrupts")
-        here = {(kind, line): flags & 0xF for kind, line, flags in zip(cells[::3], cells[1::3], cells[2::3])}
-        # Those of Amlogic's GPIO controller are in a property that Xen does not look at.
-        passed_on = "amlogic,channel-interrupts" not in host.properties
-        lines = [line for line in interrupts(self.board.tree, host) if line.number is not None and line.kind == "spi" and passed_on]
+        here: dict[tuple[int, int], int] = {}
+        for controller, cells, _unused in specifiers(self.tree, node):
+            if controller in (None, self.gic):
+                here.update({(kind, line): flags & 0xF for kind, line, flags in zip(cells[::3], cells[1::3], cells[2::3])})
+        flavour = DOM0LESS if self.dom0less else XL
+        lines = [line for line in interrupts(self.board.tree, host) if handed_on(host, line, flavour)]
         there = {(0, (line.number or 0) - 32): line.specifier[2] & 0xF for line in lines}
         for key, flags in there.items():
             wanted = f"interrupts = <0 {key[1]} {flags}>;"
@@ -206,10 +213,3 @@ class _Partial:
 
 def _edge(flags: int) -> bool:
     return flags in (1, 2)
-
-
-def _join(cells: t.Sequence[int]) -> int:
-    number = 0
-    for cell in cells:
-        number = number << 32 | cell
-    return number

@@ -77,7 +77,7 @@ class _Comparison:
             return
         given = irq.attributes.get("trigger", "level")
         wanted = {trigger for _unused, trigger in raising if trigger}
-        if wanted and given not in wanted:
+        if wanted and given not in wanted and "trigger" not in irq.macros:
             names = ", ".join(node.path for node, _unused in raising)
             default = "" if "trigger" in irq.attributes else ", which is the default,"
             trigger = sorted(wanted)[0]

@@ -20,6 +20,7 @@ from ._findings import WARNING, Finding
 _KEYS = ("device_tree", "dtdev", "iomem", "irqs")
 _ASSIGNMENT = re.compile(r"^[ \t]*([A-Za-z_]\w*)[ \t]*=[ \t]*", re.MULTILINE)
 _RANGE = re.compile(r"(?:0[xX])?([0-9a-fA-F]+),(?:0[xX])?([0-9a-fA-F]+)(?:@(?:0[xX])?([0-9a-fA-F]+))?")
+_DECIMAL = re.compile(r"[0-9]{1,10}")
 _FIRST_SPI = 32
 
 
@@ -40,7 +41,8 @@ class _Config:
                 self.lines[name] = line
                 try:
                     self.values[name] = _read(text[match.end() :])
-                except (ValueError, SyntaxError):
+                # All that ast.literal_eval is documented to raise.
+                except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
                     self.unread.append((line, name))
 
     def _say(self, key: str, rule: str, problem: str, fix: str, severity: str = "error") -> Finding:
@@ -67,7 +69,7 @@ class _Config:
                 yield self._say("dtdev", "unknown-path", f"the board has no node {path!r}", "The path of the device in the board's tree")
             else:
                 devices.append(node)
-                if self.board.device(node).iommu is None:
+                if self.board.iommu(node) is None:
                     fix = f"Remove {path!r} from dtdev; without IOMMU only a device that does no DMA can be given away by xl"
                     yield self._say("dtdev", "no-iommu", f"{path} has no IOMMU: xl refuses the guest", fix)
         for entry in self._list("iomem"):
@@ -101,9 +103,9 @@ class _Config:
             yield self._say("iomem", "unknown-range", f"no device of the board has registers at {entry!r} ({span})", hint)
 
     def _missing(self, owners: list[Node], spans: list[Span]) -> t.Iterator[Finding]:
-        irqs = [int(entry) for entry in self._list("irqs") if str(entry).isdigit()]
+        irqs = [int(entry) for entry in self._list("irqs") if _DECIMAL.fullmatch(str(entry))]
         for entry in self._list("irqs"):
-            if not str(entry).isdigit():
+            if not _DECIMAL.fullmatch(str(entry)):
                 yield self._say("irqs", "syntax", f"{entry!r} is not a number", "Decimal numbers of the GIC")
         raised: dict[int, str] = {}
         for node in owners:

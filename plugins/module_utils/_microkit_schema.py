@@ -89,7 +89,13 @@ _NUMBERS = {"size", "page_size", "phys_addr", "vaddr", "priority", "budget", "pe
 #: Read by the tool without its own number format: anything but decimal digits makes it panic.
 _DECIMAL = {("irq", "irq"), ("irq", "id"), ("vcpu", "id"), ("end", "id")}
 _BOOLEAN = {"passive", "cached", "pp", "notify", "smc", "fpu"}
+#: Values that the tool knows (sdf.rs); only the last one exists on AArch64.
+_BOOT_INFO = ("x86_vbe", "x86_mbmmap", "x86_acpi_rsdp", "x86_framebuffer", "x86_tsc_freq", "fdt")
 _UNQUOTED = re.compile(r"(\s[A-Za-z_]+\s*=\s*)([A-Za-z_]\w*)(?=[\s/>])")
+#: Put before a macro when it is quoted: a character that XML allows and that has no meaning (private use).
+_MACRO = "\ue000"
+#: Far more than a description has, and few enough to follow.
+_MAX_DEPTH = 64
 
 
 @dataclass
@@ -101,6 +107,12 @@ class Element:
     line: int
     parent: Element | None = None
     children: list[Element] = field(default_factory=list)
+    #: Names of attributes whose value is a macro: there, but not known here.
+    macros: set[str] = field(default_factory=set)
+
+    def has(self, name: str) -> bool:
+        """Whether the attribute is there, known or not."""
+        return name in self.attributes or name in self.macros
 
     def all(self, name: str) -> t.Iterator[Element]:
         """Yield the elements of that name below this one, at any depth."""
@@ -120,11 +132,12 @@ class Element:
 
 
 def parse_number(text: str) -> int | None:
-    """Read a number as the tool does: decimal or 0x, with underscores anywhere."""
+    """Read a number as the tool does: decimal or 0x, with underscores anywhere, of 64 bits."""
     digits = text.replace("_", "")
-    if re.fullmatch(r"0x[0-9a-fA-F]+|[0-9]+", digits) is None:
+    if re.fullmatch(r"0x[0-9a-fA-F]{1,99}|[0-9]{1,99}", digits) is None:
         return None
-    return int(digits, 16) if digits.startswith("0x") else int(digits)
+    number = int(digits, 16) if digits.startswith("0x") else int(digits)
+    return number if number < 1 << 64 else None
 
 
 def read_system(text: str, source: str) -> tuple[Element, list[Finding]]:
@@ -138,12 +151,13 @@ def read_system(text: str, source: str) -> tuple[Element, list[Finding]]:
         line = text.count("\n", 0, match.start(2)) + 1
         fix = f'{match[1].strip()}"0x..." with the number, or run the file through cpp first'
         findings.append(Finding(f"{source}:{line}", "unquoted-value", f"{match[2]} is a macro, not a value", fix, WARNING))
-        return f'{match[1]}"{match[2]}"'
+        return f'{match[1]}"{_MACRO}{match[2]}"'
 
     quoted = _UNQUOTED.sub(quote, text)
-    macros = {match[2] for match in _UNQUOTED.finditer(text)}
     try:
         root = _parse(quoted, source, findings)
+    except UnicodeEncodeError as exc:
+        raise InvalidInput(f"{source} is not a system description: it is not UTF-8", rule="it is XML with the root element system") from exc
     except expat.ExpatError as exc:
         if exc.code != expat.errors.codes[expat.errors.XML_ERROR_JUNK_AFTER_DOC_ELEMENT]:
             raise InvalidInput(f"{source} is not a system description: {exc}", rule="it is XML with the root element system") from exc
@@ -153,10 +167,6 @@ def read_system(text: str, source: str) -> tuple[Element, list[Finding]]:
         except expat.ExpatError as second:
             raise InvalidInput(f"{source} is not a system description: {second}", rule="it is XML with the root element system") from second
         findings.append(Finding(f"{source}:1", "root", "there is no element system around it", "<system> ... </system>"))
-    for element in root.all("map"):
-        # A macro stands for a number that is not known here.
-        for name in [name for name, value in element.attributes.items() if value in macros]:
-            element.attributes[name] = ""
     return root, findings
 
 
@@ -166,7 +176,10 @@ def _parse(text: str, source: str, findings: list[Finding]) -> Element:
     current: list[Element] = []
 
     def start(name: str, attributes: dict[str, str]) -> None:
-        element = Element(name, attributes, parser.CurrentLineNumber, current[-1] if current else None)
+        if len(current) == _MAX_DEPTH:
+            raise InvalidInput(f"{source}:{parser.CurrentLineNumber}: {name} is below {_MAX_DEPTH} other elements")
+        known = {key: value for key, value in attributes.items() if not value.startswith(_MACRO)}
+        element = Element(name, known, parser.CurrentLineNumber, current[-1] if current else None, macros=set(attributes) - set(known))
         (current[-1].children if current else root).append(element)
         current.append(element)
 
@@ -185,6 +198,7 @@ def _parse(text: str, source: str, findings: list[Finding]) -> Element:
 def check_system(root: Element, source: str, version: str) -> list[Finding]:
     """Return what breaks a rule of the schema of this version, on AArch64."""
     checker = _Checker(source, version)
+    checker.maps = list(root.all("map"))
     checker.element(root)
     if root.name == "system":
         checker.whole(root)
@@ -196,13 +210,17 @@ def regions(root: Element) -> dict[str, Element]:
     return {element.attributes.get("name", ""): element for element in root.all("memory_region")}
 
 
-def region_page_size(region: Element, version: str) -> int:
-    """Return the page size that a region gets if it does not name one: the largest that fits, since 2.0.0."""
+def region_page_size(region: Element, maps: t.Iterable[Element], version: str) -> int:
+    """Return the page size of a region: its own, or the largest with which it and its maps are aligned, since 2.0.0."""
     own = region.number("page_size")
-    if own:
+    if own is not None:
         return own
-    parts = [region.number("size", 0) or 0, region.number("phys_addr", 0) or 0]
-    large = _key(version) >= _key("2.0.0") and parts[0] > 0 and all(part % LARGE_PAGE == 0 for part in parts)
+    places = [
+        region.number("phys_addr", 0),
+        *(part.number("vaddr") for part in maps if part.attributes.get("mr") == region.attributes.get("name")),
+    ]
+    parts = [region.number("size") or SMALL_PAGE, *(SMALL_PAGE if place is None else place for place in places)]
+    large = _key(version) >= _key("2.0.0") and all(part % LARGE_PAGE == 0 for part in parts)
     return LARGE_PAGE if large else SMALL_PAGE
 
 
@@ -216,6 +234,7 @@ class _Checker:
     def __init__(self, source: str, version: str) -> None:
         self.source, self.version = source, version
         self.findings: list[Finding] = []
+        self.maps: list[Element] = []
 
     def say(self, element: Element, rule: str, problem: str, fix: str, severity: str = "error") -> None:
         self.findings.append(Finding(f"{self.source}:{element.line}", rule, problem, fix, severity))
@@ -257,11 +276,11 @@ class _Checker:
         known = dict(_ATTRIBUTES.get(element.name, {}))
         if element.name == "protection_domain" and element.parent is not None and element.parent.name == "protection_domain":
             known.update(id="", setvar_id="2.1.0")
-            if "id" not in element.attributes:
+            if not element.has("id"):
                 self.say(element, "required", "a protection_domain in another one needs an id", 'id="0"')
         if element.name == "map" and element.parent is not None and element.parent.name == "virtual_machine":
             known = {name: version for name, version in known.items() if not name.startswith("setvar")}
-        for name, value in element.attributes.items():
+        for name, value in [*element.attributes.items(), *((name, None) for name in element.macros)]:
             removed = _REMOVED.get((element.name, name), "")
             if name not in known:
                 self.say(element, "attribute", f"{element.name} has no attribute {name}", f"Remove {name}{_instead(element.name, name)}")
@@ -279,20 +298,20 @@ class _Checker:
                     f"{name} of {element.name} exists since {known[name]}",
                     f"Remove {name}, or use Microkit {known[name]}",
                 )
-            else:
+            elif value is not None:
                 self._value(element, name, value)
         for name in _REQUIRED.get(element.name, ()):
-            if name not in element.attributes:
+            if not element.has(name):
                 self.say(element, "required", f"{element.name} has no {name}", f'{name}="..."')
 
     def _value(self, element: Element, name: str, value: str) -> None:
         if (element.name, name) in _DECIMAL:
-            if not re.fullmatch(r"[0-9]+", value):
-                number = parse_number(value)
+            number = parse_number(value)
+            if not re.fullmatch(r"[0-9]+", value) or number is None:
                 fix = f'{name}="{number}"' if number is not None else f"{name} in decimal digits"
                 self.say(element, "decimal", f'{name}="{value}" is not decimal, on which the tool panics', fix)
-        elif name in _NUMBERS and value and parse_number(value) is None:
-            self.say(element, "number", f'{name}="{value}" is not a number', "Decimal digits or 0x..., underscores allowed")
+        elif (name in _NUMBERS or name == "id") and parse_number(value) is None:
+            self.say(element, "number", f'{name}="{value}" is not a number', "Decimal digits or 0x..., underscores allowed, 64 bits")
         elif name in _BOOLEAN and value not in ("true", "false"):
             self.say(element, "boolean", f'{name}="{value}"', f'{name}="true" or {name}="false"')
         if name == "id" and (parse_number(value) or 0) > MAX_ID:
@@ -308,14 +327,17 @@ class _Checker:
             self.say(element, "budget", f"the budget ({budget}) is larger than the period ({period})", f'period="{budget}" or more')
 
     def _memory_region(self, element: Element) -> None:
-        page = region_page_size(element, self.version)
+        page = region_page_size(element, self.maps, self.version)
         if page not in (SMALL_PAGE, LARGE_PAGE):
             self.say(element, "page-size", f"there are no pages of {page:#x}", 'page_size="0x1000" or page_size="0x200000"')
             page = SMALL_PAGE
-        prefilled = "prefill_path" in element.attributes or "prefill_bootinfo" in element.attributes
-        if {"prefill_path", "prefill_bootinfo"} <= set(element.attributes):
+        prefilled = element.has("prefill_path") or element.has("prefill_bootinfo")
+        if element.has("prefill_path") and element.has("prefill_bootinfo"):
             self.say(element, "prefill", "both prefill_path and prefill_bootinfo", "One of them")
-        if "size" not in element.attributes:
+        information = element.attributes.get("prefill_bootinfo", "fdt")
+        if information not in _BOOT_INFO:
+            self.say(element, "prefill", f'prefill_bootinfo="{information}"', f"One of {', '.join(_BOOT_INFO)}")
+        if not element.has("size"):
             if not (prefilled and self.since("2.2.0")):
                 self.say(element, "required", "memory_region has no size", 'size="0x1000"')
         else:
@@ -345,21 +367,12 @@ class _Checker:
         machines = element.own("virtual_machine")
         if len(machines) > 1:
             self.say(machines[1], "one-vm", "a protection_domain has one virtual_machine", "A VMM for each virtual machine")
-        symbols = [
-            (child, value)
-            for child in element.children
-            if child.name != "protection_domain"
-            for part in (child, *child.children)
-            for name, value in part.attributes.items()
-            if name.startswith("setvar_") or (part.name == "setvar" and name == "symbol")
-        ]
-        self._unique(symbols, "symbol", "setvar on symbol", "A symbol for each")
         children = element.own("protection_domain")
-        self._unique([(child, child.attributes.get("id", "")) for child in children], "id", "id of a child", "An id for each child")
-        vcpus = {vcpu.attributes.get("id") for machine in machines for vcpu in machine.own("vcpu")}
+        self._unique([(child, _plain(child, "id")) for child in children], "id", "id of a child", "An id for each child")
+        vcpus = {_plain(vcpu, "id") for machine in machines for vcpu in machine.own("vcpu")}
         for child in children:
-            if child.attributes.get("id") in vcpus:
-                self.say(child, "id", f"the id {child.attributes['id']} is that of a vcpu, too", "Another id")
+            if _plain(child, "id") and _plain(child, "id") in vcpus:
+                self.say(child, "id", f"the id {_plain(child, 'id')} is that of a vcpu, too", "Another id")
 
     def _virtual_machine(self, element: Element) -> None:
         self._schedule(element)
@@ -368,7 +381,7 @@ class _Checker:
             self.say(element, "vcpu", "a virtual_machine without a vcpu", '<vcpu id="0" />')
         elif len(vcpus) > 1 and not self.since("2.0.0"):
             self.say(vcpus[1], "vcpu", "several vcpus exist since 2.0.0", "One vcpu, or use Microkit 2.0.0")
-        self._unique([(vcpu, vcpu.attributes.get("id", "")) for vcpu in vcpus], "id", "id of a vcpu", "An id for each vcpu")
+        self._unique([(vcpu, _plain(vcpu, "id")) for vcpu in vcpus], "id", "id of a vcpu", "An id for each vcpu")
 
     def _map(self, element: Element) -> None:
         perms = element.attributes.get("perms", "rw")
@@ -400,14 +413,15 @@ class _Checker:
             self._unique(
                 [(part, part.attributes.get("name", "")) for part in root.all(name)], "name", f"name of a {name}", "A name for each"
             )
-        irqs = [(part, part.attributes.get("irq", "")) for part in root.all("irq")]
+        irqs = [(part, _plain(part, "irq")) for part in root.all("irq")]
         self._unique(irqs, "irq", "irq", "A line goes to one protection domain, once")
+        self._schedules(root, domains)
         self._channels(root, {part.attributes.get("name", ""): part for part in domains})
         found = regions(root)
         for space in (*domains, *root.all("virtual_machine")):
             self._maps(space, found)
         for setvar in root.all("setvar"):
-            if setvar.attributes.get("region_paddr", "") not in found:
+            if not setvar.macros and setvar.attributes.get("region_paddr", "") not in found:
                 self.say(
                     setvar, "region", f"there is no memory_region {setvar.attributes.get('region_paddr')!r}", "A name of a memory_region"
                 )
@@ -426,16 +440,20 @@ class _Checker:
 
     def _channels(self, root: Element, domains: t.Mapping[str, Element]) -> None:
         ends: dict[str, list[tuple[Element, str]]] = {
-            name: [(irq, irq.attributes.get("id", "")) for irq in domain.own("irq")] for name, domain in domains.items()
+            name: [(irq, _plain(irq, "id")) for irq in domain.own("irq")] for name, domain in domains.items()
         }
+        symbols = {name: _symbols(domain) for name, domain in domains.items()}
         for end in root.all("end"):
             name = end.attributes.get("pd", "")
             if name in ends:
-                ends[name].append((end, end.attributes.get("id", "")))
-            else:
+                ends[name].append((end, _plain(end, "id")))
+                symbols[name].append((end, end.attributes.get("setvar_id", "")))
+            elif "pd" not in end.macros:
                 self.say(end, "domain", f"there is no protection_domain {name!r}", "A name of a protection_domain")
         for values in ends.values():
             self._unique(values, "id", "channel id", "Channels and interrupts of a protection domain share the ids 0 to 61")
+        for values in symbols.values():
+            self._unique(values, "symbol", "setvar on symbol", "A symbol for each")
         for channel in root.all("channel"):
             pair = channel.own("end")
             for end, other in zip(pair, reversed(pair)):
@@ -445,15 +463,29 @@ class _Checker:
                         end, "channel-priority", "a protected procedure must be one of a domain of higher priority", "Raise the other one"
                     )
 
+    def _schedules(self, root: Element, domains: t.Sequence[Element]) -> None:
+        schedules = root.own("domains")
+        if len(schedules) > 1:
+            self.say(schedules[1], "domains", "the element domains is there twice", "One element domains")
+        declared = {part.attributes.get("name", "") for schedule in schedules for part in schedule.own("domain")}
+        for part in domains if self.since("2.3.0") else ():
+            name = part.attributes.get("domain")
+            if schedules and name not in declared and "domain" not in part.macros:
+                self.say(part, "domains", f"the domain {name!r} is not one of {sorted(declared)}", 'domain="..." with a name from domains')
+            elif not schedules and part.has("domain"):
+                self.say(part, "domains", "a domain without an element domains", "Remove domain, or declare the domains")
+
     def _maps(self, space: Element, found: t.Mapping[str, Element]) -> None:
         taken: list[tuple[Span, str]] = []
         for part in space.own("map"):
             name = part.attributes.get("mr", "")
             region = found.get(name)
+            if region is None and "mr" in part.macros:
+                continue
             if region is None:
                 self.say(part, "region", f"there is no memory_region {name!r}", "A name of a memory_region")
                 continue
-            address, size, page = part.number("vaddr"), region.number("size", 0) or 0, region_page_size(region, self.version)
+            address, size, page = part.number("vaddr"), region.number("size", 0) or 0, region_page_size(region, self.maps, self.version)
             if address is None or page not in (SMALL_PAGE, LARGE_PAGE):
                 continue
             if address % page:
@@ -489,6 +521,23 @@ class _Checker:
                         "Split them, so that each page is in one",
                     )
             taken.append((span, name))
+
+
+def _plain(element: Element, name: str) -> str:
+    """Return a number as text that equals that of the same number, however it is written."""
+    number = element.number(name)
+    return element.attributes.get(name, "") if number is None else str(number)
+
+
+def _symbols(domain: Element) -> list[tuple[Element, str]]:
+    """Return the symbols of a domain's program that its elements set."""
+    parts = [part for child in domain.children for part in (child, *(child.children if child.name == "virtual_machine" else ()))]
+    return [
+        (part, value)
+        for part in parts
+        for name, value in part.attributes.items()
+        if name.startswith("setvar_") or (part.name == "setvar" and name == "symbol")
+    ]
 
 
 def _priority(domain: Element) -> int:

@@ -83,6 +83,16 @@ class System:
     table: str
 
 
+def reached(provider: Node, choices: Choices) -> bool:
+    """Whether a node is among what goes over as a whole: all registers of it, or of the first node above that has some."""
+    spans = [span for _unused, span in choices.windows]
+    for node in (provider, *provider.ancestors()):
+        own = pages(entry.span for entry in registers(node) if entry.span)
+        if own:
+            return not any(hole for span in own for hole in without(span, spans))
+    return False
+
+
 def build_system(board: Board, devices: t.Sequence[Device], choices: Choices) -> System:
     """Work out regions and interrupts and write them down.
 
@@ -197,6 +207,15 @@ def _check_memory(board: Board, choices: Choices, found: t.Sequence[Region]) -> 
     if banks and not any(bank.contains(ram) for bank in banks):
         have = ", ".join(map(str, banks))
         raise InvalidInput(f"The guest's memory ({ram}) is not memory of the board", rule=f"the board has {have}")
+    reserved = board.tree.root.child("reserved-memory")
+    for node in (child for child in reserved.children if "no-map" in child.properties and child.available) if reserved else ():
+        for entry in registers(node):
+            if entry.span and entry.span.overlaps(ram):
+                raise InvalidInput(
+                    f"The guest's memory ({ram}) overlaps {node.path} ({entry.span})",
+                    rule="what is reserved without being mapped (no-map) is the firmware's",
+                    remedy="Choose another address or size",
+                )
 
 
 def _lines(devices: t.Sequence[Device], choices: Choices) -> list[Line]:
@@ -261,8 +280,8 @@ def _open(depth: int, element: str, /, **attributes: str) -> str:
 
 
 def _comment(text: str) -> str:
-    # Two hyphens end a comment.
-    return text.replace("--", "- -")[:_PER_LINE]
+    # Two hyphens end a comment in XML, a star and a slash in C.
+    return re.sub(r"-(?=-)|\*(?=/)", r"\g<0> ", text)[:_PER_LINE]
 
 
 def _table(lines: t.Sequence[Line]) -> str:

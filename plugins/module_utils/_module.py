@@ -133,5 +133,6 @@ def run_module(
 
 
 def _lines(text: str) -> str:
-    """Ansible's diff needs text that ends in a newline, or is empty."""
+    """Ansible's diff needs text that ends in a newline, or is empty; and it stops at what is not Unicode, such as an old file can hold."""
+    text = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     return text if not text or text.endswith("\n") else text + "\n"

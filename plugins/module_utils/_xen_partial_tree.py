@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from ._device_tree import Node
 from ._device_tree_device import Board, Device
 from ._device_tree_interrupts import SPI, Interrupt, interrupts
-from ._device_tree_needs import COPIED, GIVEN, Need, clock_rate, is_virtual, reach, references
+from ._device_tree_needs import COPIED, GIVEN, MISSING, Need, clock_rate, is_virtual, references
 from ._device_tree_registers import Span, dma_windows, pages, registers, without
 from ._errors import InvalidInput
 
@@ -34,7 +34,11 @@ _GUEST_LAYOUT = (
     ("the guest's virtual UART", Span(0x22000000, 0x22001000)),
     ("the guest's grant table and XenStore pages", Span(0x38000000, 0x3A000000)),
 )
-_GUEST_RAM = 0x40000000
+_GUEST_RAM = (Span(0x40000000, 0x100000000), Span(0x200000000, 0x10000000000))
+#: Of a shared interrupt a GIC, and so Linux, knows the rising edge and the high level only.
+_FLAGS = {"edge": 1, "level": 4}
+#: Stands in C(interrupts-extended) for an interrupt that there is not, so that the others keep their places.
+_EMPTY = [0]
 
 #: Written anew, or of no meaning to a guest.
 _REPLACED = {
@@ -52,6 +56,8 @@ _REPLACED = {
     "interrupt-map-mask",
     "iommu-map",
     "iommu-map-mask",
+    "msi-map",
+    "msi-map-mask",
     "status",
     "assigned-clock-rates",
     "xen,passthrough",
@@ -94,11 +100,27 @@ class Partial:
     #: Pages that are mapped into the guest, each once.
     mapped: list[Span] = field(default_factory=list)
     irqs: list[int] = field(default_factory=list)
+    #: Paths of the host's nodes that are behind an IOMMU themselves.
+    protected: list[str] = field(default_factory=list)
+
+
+def handed_on(node: Node, line: Interrupt, flavour: str) -> bool:
+    """Whether Xen gives an interrupt to the guest: one of the GIC that is not private to a processor.
+
+    For dom0less it looks for them in the host's tree by itself: only in the usual properties, and only those that go to the GIC
+    directly (xen/arch/arm/device.c). For xl they are listed in C(irqs).
+    """
+    if line.number is None or line.kind != "spi" or "amlogic,channel-interrupts" in node.properties:
+        return False
+    return flavour == XL or not line.through
 
 
 def layout_conflicts(device: Device, memory: int) -> list[str]:
     """Return what of the guest's own is where the device would be; I(memory) is the guest's, in MiB."""
-    layout = [*_GUEST_LAYOUT, ("the guest's memory", Span(_GUEST_RAM, _GUEST_RAM + (memory << 20)))]
+    layout, left = list(_GUEST_LAYOUT), memory << 20
+    for bank in _GUEST_RAM:
+        layout.append(("the guest's memory", Span(bank.start, bank.start + min(left, bank.size))))
+        left -= min(left, bank.size)
     return [f"{span} is where {what} is" for span in device.pages for what, taken in layout if span.overlaps(taken)]
 
 
@@ -114,10 +136,11 @@ class _Builder:
     def __init__(self, board: Board, requests: t.Sequence[Request], flavour: str) -> None:
         self.board, self.tree, self.flavour, self.requests = board, board.tree, flavour, requests
         self.given = [request.device.node for request in requests]
-        self.copied = {id(part) for node in self.given for part in node.subtree()}
+        self.copied = {id(part) for request in requests for part in _visible(request.device.node, request)}
         self.phandles: dict[int, int] = {}
         self.copies: dict[int, Node] = {}
         self.clocks: dict[int, int] = {}
+        self.buses: dict[tuple[tuple[int, int, int], ...], Node] = {}
         # Above the one of the interrupt controller in a tree for dom0less; far below it in one for xl.
         self.next_phandle = 2
         self.unknown_clocks: list[str] = []
@@ -170,16 +193,15 @@ class _Builder:
 
     def _bus_of(self, node: Node) -> Node:
         """Return the bus for a device: one with the same view of memory as the one it sits on."""
-        memory = dma_windows(node)
+        memory = tuple(dma_windows(self.tree, node) or ())
         if not memory:
             return self.passthrough
-        name = f"bus-{memory[0][0]:x}"
-        bus = self.passthrough.child(name)
-        if bus is None:
-            bus = Node(name, self.passthrough)
+        if memory not in self.buses:
+            bus = Node(_unique_name(f"bus-{memory[0][0]:x}", self.passthrough), self.passthrough)
             self._bus_properties(bus)
             bus.set_wide("dma-ranges", *(number for window in memory for number in window))
-        return bus
+            self.buses[memory] = bus
+        return self.buses[memory]
 
     def _aliases(self, root: Node) -> None:
         names = {name: self.copies[id(node)] for name, node in self.tree.aliases.items() if id(node) in self.copies}
@@ -215,9 +237,8 @@ class _Builder:
             self._keep(node, copy, "compatible")
         if parent.address_cells == parent.size_cells == 2 and (found or lines):
             self._xen(node, copy, [entry.span for entry in found if entry.span], lines)
-        for child in node.children:
-            if child.available and child not in request.leave_out:
-                self._copy(child, copy, request)
+        for child in _children(node, request):
+            self._copy(child, copy, request)
         return copy
 
     @staticmethod
@@ -229,10 +250,12 @@ class _Builder:
         mapped = [part for span in pages(spans) for part in without(span, self.result.mapped)]
         self.result.mapped += mapped
         self.result.irqs += [line.number for line in lines if line.number is not None]
+        protected = self.board.iommu(node) is not None
+        self.result.protected += [node.path] if protected else []
         if self.flavour == DOM0LESS:
             copy.set_wide("xen,reg", *(number for span in mapped for number in (span.start, span.size, span.start)))
             copy.set_strings("xen,path", node.path)
-            if self.board.device(node).iommu is None:
+            if not protected:
                 copy.properties["xen,force-assign-without-iommu"] = b""
 
     def _interrupts(self, node: Node, copy: Node) -> list[Interrupt]:
@@ -243,13 +266,16 @@ class _Builder:
         lines = []
         for line in found:
             controller = inside.get(line.controller)
-            if line.number is not None and line.kind == "spi" and "amlogic,channel-interrupts" not in node.properties:
+            if line.number is not None and handed_on(node, line, self.flavour):
                 lines.append(line)
-                kept.append((line.name, [self.gic_phandle, SPI, line.number - 32, line.specifier[2] & 0xF or 4]))
+                kept.append((line.name, [self.gic_phandle, SPI, line.number - 32, _FLAGS[line.trigger or "level"]]))
             elif controller is not None and id(controller) in self.copied:
                 kept.append((line.name, [self._phandle(controller), *line.specifier]))
             else:
                 self.result.lost.append((node, line))
+                kept.append((line.name, _EMPTY))
+        while kept and kept[-1][1] is _EMPTY:
+            kept.pop()
         if kept and all(cells[0] == self.gic_phandle for _unused, cells in kept):
             copy.set_cells("interrupt-parent", self.gic_phandle)
             copy.set_cells("interrupts", *(cell for _unused, cells in kept for cell in cells[1:]))
@@ -264,11 +290,12 @@ class _Builder:
         by_property: dict[str, list[Need]] = {}
         for need in references(self.tree, node):
             by_property.setdefault(need.property, []).append(need)
-        # What Xen does for the guest.
-        by_property.pop("iommus", None)
+        # What Xen does for the guest, and what is written anew.
+        for name in ("iommus", "iommu-map", "msi-map"):
+            by_property.pop(name, None)
         dropped = {"iommus", *by_property}
         for name, found in by_property.items():
-            reached = [GIVEN if id(need.provider) in self.copied or _is_empty(need) else reach(need, self.given) for need in found]
+            reached = [self._reach(need) for need in found]
             if name == "clocks":
                 copy.set_cells(name, *(cell for need, how in zip(found, reached) for cell in self._clock(need, how, request)))
             elif all(how == GIVEN for how in reached):
@@ -279,6 +306,11 @@ class _Builder:
                 dropped.add(_NAMES.get(name, ""))
         return dropped
 
+    def _reach(self, need: Need) -> str:
+        if id(need.provider) in self.copied or _is_empty(need):
+            return GIVEN
+        return COPIED if need.provider is not None and is_virtual(need.provider) else MISSING
+
     def _reference(self, need: Need) -> list[int]:
         return [self._phandle(need.provider), *need.args] if need.provider else [0]
 
@@ -286,9 +318,9 @@ class _Builder:
         if _is_empty(need) or (how == GIVEN and need.provider is not None and not is_virtual(need.provider)):
             return self._reference(need)
         rate = request.clock_rates.get(need.name) or request.clock_rates.get(str(need.index))
-        if not rate and need.provider is not None:
-            rate = clock_rate(self.tree, need.provider)
         if not rate:
+            rate = clock_rate(self.tree, need.provider) if need.provider is not None else 0
+        if not 0 < rate < 1 << 32:
             name = f"{need.name!r} (place {need.index})" if need.name else f"at place {need.index}"
             self.unknown_clocks.append(f"clock {name} of {need.consumer.path}, from {need.provider.path if need.provider else 'nowhere'}")
             return []
@@ -313,6 +345,18 @@ class _Builder:
         return self.next_phandle - 1
 
 
+def _children(node: Node, request: Request) -> list[Node]:
+    """Return the children that the guest is to see."""
+    return [child for child in node.children if child.available and child not in request.leave_out]
+
+
+def _visible(node: Node, request: Request) -> t.Iterator[Node]:
+    """Yield a node and all below it that the guest is to see."""
+    yield node
+    for child in _children(node, request):
+        yield from _visible(child, request)
+
+
 def _is_empty(need: Need) -> bool:
     """Whether it only keeps the place of an optional entry."""
     return need.provider is None and not need.problem
@@ -320,7 +364,10 @@ def _is_empty(need: Need) -> bool:
 
 def _unit_name(node: Node, address: int | None, parent: Node) -> str:
     """Return the name with the address that the node has in the guest, different from those of its brothers."""
-    name = node.name if address is None else f"{node.name.split('@')[0]}@{address:x}"
+    return _unique_name(node.name if address is None else f"{node.name.split('@')[0]}@{address:x}", parent)
+
+
+def _unique_name(name: str, parent: Node) -> str:
     number, unique = 1, name
     while parent.child(unique) is not None:
         number += 1

@@ -136,7 +136,7 @@ devices:
       returned: always
     dma_windows:
       description:
-        - Where it sees which memory, if not where the processor does. Null if the tree does not tell.
+        - The windows through which it sees memory; empty if it sees all, where the processor does. Null if the tree does not tell.
       type: list
       elements: dict
       returned: always

@@ -154,6 +154,7 @@ def _text(path: str) -> str:
 def _partial(path: str) -> DeviceTree:
     if not path.endswith(".dts"):
         return read_device_tree(path)
+    _text(path)
     return read_source(path, Runner(timeout=30))
 
 

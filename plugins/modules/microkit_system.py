@@ -122,9 +122,11 @@ options:
       - Guards to override, by the name that the error message has in brackets.
       - V(shared_page), V(shared_interrupt) - other devices go along.
       - V(console) - the firmware, or seL4, writes to it.
+      - V(management_route), V(default_route), V(root_disk), V(mounted_disk) - the host that the task runs on needs it. Seen only if
+        O(device_tree) is that host's own, C(/proc/device-tree).
     type: list
     elements: str
-    choices: [shared_page, shared_interrupt, console]
+    choices: [shared_page, shared_interrupt, console, management_route, default_route, root_disk, mounted_disk]
     default: []
 seealso:
   - module: xen.driver_domains.device_tree_info
@@ -184,7 +186,9 @@ interrupts:
       trigger: level
       channel: 0
 missing:
-  description: What the devices refer to in nodes that the virtual machine does not have, as consumer, kind, property and provider.
+  description:
+    - What the devices refer to in nodes that the virtual machine does not have, neither as devices nor within O(regions), as consumer,
+      kind, property and provider.
   returned: success
   type: list
   elements: dict
@@ -203,16 +207,28 @@ actions:
 
 import typing as t
 
-from ansible_collections.xen.driver_domains.plugins.module_utils._device_guards import GUARDS, check_devices, refuse_sharing
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_guards import (
+    GUARDS,
+    all_that_goes,
+    check_devices,
+    refuse_sharing,
+    refuse_what_the_host_needs,
+)
 from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree_device import Board, Device
-from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree_files import DEVICE_TREE_OPTION, read_device_tree
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree_files import (
+    DEVICE_TREE_OPTION,
+    check_outputs,
+    read_device_tree,
+)
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree_interrupts import INTERRUPTS
 from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree_needs import MISSING, reach
 from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree_registers import Span
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import InvalidInput
 from ansible_collections.xen.driver_domains.plugins.module_utils._files import read_text, write_text
 from ansible_collections.xen.driver_domains.plugins.module_utils._microkit_schema import MAX_ID, VERSIONS, parse_number
-from ansible_collections.xen.driver_domains.plugins.module_utils._microkit_system import Choices, System, build_system
+from ansible_collections.xen.driver_domains.plugins.module_utils._microkit_system import Choices, System, build_system, reached
 from ansible_collections.xen.driver_domains.plugins.module_utils._module import Plan, run_module
+from ansible_collections.xen.driver_domains.plugins.module_utils._runner import Runner
 
 ARGUMENTS: dict[str, t.Any] = {
     "device_tree": DEVICE_TREE_OPTION,
@@ -260,14 +276,17 @@ def prepare(parameters: dict[str, t.Any], check_mode: bool) -> Plan:
     devices = [board.device(board.tree.find(name)) for name in parameters["devices"]]
     check_devices(board, devices)
     choices = _choices(parameters)
+    outputs = [path for path in (parameters["dest"], parameters["interrupt_table"]) if path]
+    check_outputs(outputs, parameters["device_tree"])
     system = build_system(board, devices, choices)
     plan = Plan()
     # Who is in a region that goes over as a whole is meant to go along.
     windows = [span for _unused, span in choices.windows]
     inside = {node.path for node in board.residents.among(windows)} if windows else set()
-    refuse_sharing(plan, board, devices)
+    companions = refuse_sharing(plan, board, devices)
+    refuse_what_the_host_needs(plan, parameters["device_tree"], all_that_goes(devices, companions), Runner(timeout=30))
     plan.refusals = [refusal for refusal in plan.refusals if refusal.guard != "shared_page" or refusal.subject not in inside]
-    plan.results = _results(parameters["dest"], system, devices)
+    plan.results = _results(parameters["dest"], system, devices, choices)
     for path, text in ((parameters["dest"], system.description), (parameters["interrupt_table"], system.table)):
         if path:
             _add_write(plan, path, text)
@@ -285,6 +304,9 @@ def _choices(parameters: dict[str, t.Any]) -> Choices:
     wrong = [channel for channel in parameters["reserved_channels"] if not 0 <= channel <= MAX_ID]
     if wrong:
         raise InvalidInput(f"There is no channel {wrong[0]}", rule=f"channels are numbered from 0 to {MAX_ID}")
+    none = [entry["number"] for entry in parameters["interrupts"] if not 0 <= entry["number"] < INTERRUPTS]
+    if none:
+        raise InvalidInput(f"There is no interrupt {none[0]}", rule=f"a GIC numbers them from 0 to {INTERRUPTS - 1}")
     windows = [
         (entry["name"], Span(_number(entry["address"], "address"), _number(entry["address"], "address") + _number(entry["size"], "size")))
         for entry in parameters["regions"]
@@ -314,7 +336,7 @@ def _number(text: str, name: str) -> int:
     return number
 
 
-def _results(dest: str, system: System, devices: list[Device]) -> dict[str, t.Any]:
+def _results(dest: str, system: System, devices: list[Device], choices: Choices) -> dict[str, t.Any]:
     given = [device.node for device in devices]
     return {
         "dest": dest,
@@ -335,7 +357,7 @@ def _results(dest: str, system: System, devices: list[Device]) -> dict[str, t.An
             {"consumer": need.consumer.path, "kind": need.kind, "property": need.property, "provider": need.provider.path}
             for device in devices
             for need in device.needs
-            if need.provider is not None and reach(need, given) == MISSING
+            if need.provider is not None and reach(need, given) == MISSING and not reached(need.provider, choices)
         ],
     }
 

@@ -76,11 +76,22 @@ options:
       - Guards to override, by the name that the error message has in brackets.
       - V(shared_page), V(shared_interrupt) - other devices go along.
       - V(console) - Xen or the firmware writes to it.
+      - V(management_route), V(default_route), V(root_disk), V(mounted_disk) - the host that the task runs on needs it. Seen only if
+        O(device_tree) is that host's own, C(/proc/device-tree).
       - V(no_iommu) - a device that does DMA reads and writes all of the machine's memory. Of no harm if it does none (UART, GPIO, RTC).
       - V(guest_layout) - its addresses collide with something in the guest.
     type: list
     elements: str
-    choices: [shared_page, shared_interrupt, console, no_iommu, guest_layout]
+    choices:
+      - shared_page
+      - shared_interrupt
+      - console
+      - management_route
+      - default_route
+      - root_disk
+      - mounted_disk
+      - no_iommu
+      - guest_layout
     default: []
 seealso:
   - module: xen.driver_domains.device_tree_info
@@ -177,12 +188,20 @@ actions:
 """
 
 import os
+import re
 import typing as t
 
-from ansible_collections.xen.driver_domains.plugins.module_utils._device_guards import GUARDS, check_devices, refuse_sharing
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_guards import (
+    GUARDS,
+    all_that_goes,
+    check_devices,
+    refuse_sharing,
+    refuse_what_the_host_needs,
+)
 from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree_device import Board, Device
 from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree_files import (
     DEVICE_TREE_OPTION,
+    check_outputs,
     parse_dtb,
     read_device_tree,
     to_dtb,
@@ -191,6 +210,7 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree_fi
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import InvalidInput
 from ansible_collections.xen.driver_domains.plugins.module_utils._files import read_bytes, write_bytes
 from ansible_collections.xen.driver_domains.plugins.module_utils._module import Plan, run_module
+from ansible_collections.xen.driver_domains.plugins.module_utils._runner import Runner
 from ansible_collections.xen.driver_domains.plugins.module_utils._xen_partial_tree import (
     DOM0LESS,
     XL,
@@ -225,11 +245,13 @@ ARGUMENTS: dict[str, t.Any] = {
 def prepare(parameters: dict[str, t.Any], check_mode: bool) -> Plan:
     """Work out the tree and compare it with the file."""
     board = Board(read_device_tree(parameters["device_tree"]))
+    check_outputs([parameters["dest"]], parameters["device_tree"])
     requests = [_request(board, entry) for entry in parameters["devices"]]
     devices = [request.device for request in requests]
     check_devices(board, devices)
     plan = Plan()
     companions = refuse_sharing(plan, board, devices)
+    refuse_what_the_host_needs(plan, parameters["device_tree"], all_that_goes(devices, companions), Runner(timeout=30))
     _guard(plan, devices, parameters)
     flavour = parameters["flavour"]
     partial = build_partial(board, requests, flavour)
@@ -257,7 +279,7 @@ def prepare(parameters: dict[str, t.Any], check_mode: bool) -> Plan:
             **({"DOMU_DIRECT_MAP": 1} if parameters["direct_map"] else {}),
         }
     else:
-        plan.results["xl_config"] = _xl_config(devices, partial, parameters["dest"])
+        plan.results["xl_config"] = _xl_config(partial, parameters["dest"])
     current = read_bytes(parameters["dest"])
     if current != content:
         before = _source_of(current, parameters["dest"])
@@ -278,7 +300,7 @@ def _request(board: Board, entry: dict[str, t.Any]) -> Request:
         raise InvalidInput(f"{entry['mac']!r} is not a MAC address", rule="six hexadecimal bytes with colons between them")
     rates = {}
     for name, rate in entry["clock_rates"].items():
-        if isinstance(rate, bool) or not str(rate).isdigit() or not 0 < int(rate) < 1 << 32:
+        if isinstance(rate, bool) or not re.fullmatch("[0-9]{1,10}", str(rate)) or not 0 < int(rate) < 1 << 32:
             raise InvalidInput(f"{rate!r} is not the rate of the clock {name!r}", rule="a whole number of Hz, below 4294967296")
         rates[str(name)] = int(rate)
     device = board.device(board.tree.find(entry["node"]))
@@ -310,15 +332,16 @@ def _warnings(partial: Partial) -> list[str]:
         found.append(f"The guest can not reach what {consumer} refers to, which stays as the firmware left it: {', '.join(needs)}")
     for node, line in partial.lost:
         reason = line.problem or "Xen hands on only shared peripheral interrupts that the host's tree lists as interrupts of the device"
+        if line.through:
+            reason = f"it goes through {line.through}, and Xen hands on only what goes to the GIC directly"
         found.append(f"The guest does not get an interrupt of {node.path}: {reason}")
     return found
 
 
-def _xl_config(devices: list[Device], partial: Partial, dest: str) -> dict[str, t.Any]:
+def _xl_config(partial: Partial, dest: str) -> dict[str, t.Any]:
     config: dict[str, t.Any] = {"device_tree": dest}
-    behind_iommu = [device.path for device in devices if device.iommu is not None]
-    if behind_iommu:
-        config["dtdev"] = behind_iommu
+    if partial.protected:
+        config["dtdev"] = partial.protected
     config["iomem"] = [f"{span.start >> 12:#x},{span.size >> 12:#x}" for span in partial.mapped]
     config["irqs"] = partial.irqs
     return config

@@ -6,20 +6,27 @@
 
 from __future__ import annotations
 
-import builtins
+import os
 import re
 import typing as t
 from pathlib import Path
 
+import libfdt
 import pytest
 
-from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree import Node
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree import DeviceTree, Node
 from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree_device import Board
-from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree_files import parse_dtb, read_device_tree, to_dtb, to_dts
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree_files import (
+    check_outputs,
+    parse_dtb,
+    read_device_tree,
+    to_dtb,
+    to_dts,
+)
 from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree_interrupts import find_gic, interrupts
 from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree_needs import clock_rate, closure, needs, reach
 from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree_registers import Span, dma_windows, pages, registers, without
-from ansible_collections.xen.driver_domains.plugins.module_utils._errors import InvalidInput, NotOnThisHost
+from ansible_collections.xen.driver_domains.plugins.module_utils._errors import InvalidInput
 
 from .fake_device_tree import GIC, board, build, tree
 
@@ -87,18 +94,69 @@ def test_what_can_not_be_read(tmp_path: Path) -> None:
         read_device_tree(str(tmp_path))
 
 
-def test_without_libfdt(monkeypatch: pytest.MonkeyPatch) -> None:
-    original = builtins.__import__
-
-    def missing(name: str, *args: t.Any, **options: t.Any) -> t.Any:
-        if name == "libfdt":
-            raise ImportError(name)
-        return original(name, *args, **options)
-
+def test_a_damaged_dtb_is_refused_or_read() -> None:
+    """Whatever one word of it becomes: no other exception, and no crash."""
     data = to_dtb(build(board()))
-    monkeypatch.setattr(builtins, "__import__", missing)
-    with pytest.raises(NotOnThisHost, match="python3-libfdt, or pylibfdt"):
-        parse_dtb(data, "board.dtb")
+    refused, refusals = 0, set()
+    for at in range(4, len(data) - 3, 4):
+        for word in (0, 1, 2, 9, 0x7FFFFFFF, 0xFFFFFFF0, 0xFFFFFFFF):
+            try:
+                root = parse_dtb(data[:at] + word.to_bytes(4, "big") + data[at + 4 :], "board.dtb")
+                tree_of = Board(DeviceTree(root))
+                assert all(tree_of.report(device) for device in tree_of.devices())
+            except InvalidInput as exc:
+                refused += 1
+                refusals.add((exc.problem.partition(" damaged")[0], bool(exc.rule), bool(exc.remedy)))
+    assert refused > 1000 and refusals == {("The device tree blob board.dtb is", True, True)}
+
+
+def test_libfdt_agrees() -> None:
+    root = build({**board(), "a": {"b": {"empty": b"", "odd": b"12345"}}})
+    theirs = libfdt.FdtRo(to_dtb(root))
+    for node in root.subtree():
+        offset = theirs.path_offset(node.path)
+        assert {name: bytes(theirs.getprop(offset, name)) for name in node.properties} == node.properties
+    written = libfdt.FdtSw(4096)
+    written.finish_reservemap()
+    with written.add_node(""):
+        written.property_u32("#address-cells", 2)
+        with written.add_node("dev@1"):
+            written.property("text", b"abcde\0")
+    # As a boot loader leaves it: with room to grow.
+    assert same(parse_dtb(bytes(written.as_fdt().as_bytearray()), "x"), build({"#address-cells": 2, "dev@1": {"text": "abcde"}}))
+
+
+def test_a_tree_that_is_too_deep_is_refused() -> None:
+    content: dict[str, t.Any] = {"compatible": "test"}
+    for _unused in range(63):
+        content = {"x": content}
+    assert parse_dtb(to_dtb(build(content)), "x").children
+    with pytest.raises(InvalidInput, match="below 64 others"):
+        parse_dtb(to_dtb(build({"x": content})), "x")
+
+
+def test_a_directory_that_is_no_tree_is_not_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "endless")
+    with pytest.raises(InvalidInput, match="is not a device tree"):
+        read_device_tree(str(tmp_path))
+
+
+def test_outputs_have_places_of_their_own(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    check_outputs([str(tmp_path / "a"), str(tmp_path / "b")], str(tmp_path / "c"))
+    for outputs in (["a", "link"], ["c"]):
+        with pytest.raises(InvalidInput, match="would be written over"):
+            check_outputs([str(tmp_path / name) for name in outputs], str(tmp_path / "c"))
+
+
+@pytest.mark.parametrize("value", ["console:115200n8", "/soc/serial@7e215000:115200n8", "bus/serial@7e215000:9600", "bus/serial@7e215000"])
+def test_the_console(value: str) -> None:
+    content = board()
+    content["aliases"]["bus"] = "/soc"
+    console = tree({**content, "chosen": {"stdout-path": value}}).console
+    assert console is not None and console.path == "/soc/serial@7e215000"
+    assert tree({**content, "chosen": {"stdout-path": "none:9600"}}).console is None
+    assert tree({**content, "chosen": {}}).console is None
 
 
 @pytest.mark.parametrize("name", ["/soc/serial@7e201000", "serial0", "uart0", "&uart0", "arm,pl011"])
@@ -200,10 +258,15 @@ def test_who_else_is_in_the_page_and_on_the_line() -> None:
     assert rtc.pages == [Span(0xFE300000, 0xFE302000)]
 
 
+def windows_of(content: t.Any, path: str) -> list[tuple[int, int, int]] | None:
+    found = tree(content)
+    return dma_windows(found, found.find(path))
+
+
 def test_dma_windows() -> None:
     content = board()
     content["soc"]["dma-ranges"] = [0xC0000000, 0, 0, 0x40000000]
-    assert dma_windows(tree(content).find("serial0")) == [(0xC0000000, 0, 0x40000000)]
+    assert windows_of(content, "serial0") == [(0xC0000000, 0, 0x40000000)]
     content["soc"]["bus"] = {
         "#address-cells": 1,
         "#size-cells": 1,
@@ -211,10 +274,63 @@ def test_dma_windows() -> None:
         "dma-ranges": [0, 0xC1000000, 0x80000000],
         "dev": {},
     }
-    assert dma_windows(tree(content).find("/soc/bus/dev")) == [(0, 0x1000000, 0x3F000000)]
+    assert windows_of(content, "/soc/bus/dev") == [(0, 0x1000000, 0x3F000000)]
     content["soc"]["bus"]["dma-ranges"] = [0, 0, 0x10]
-    assert dma_windows(tree(content).find("/soc/bus/dev")) is None
-    assert dma_windows(tree(board()).find("serial0")) == []
+    assert windows_of(content, "/soc/bus/dev") is None
+    assert windows_of(board(), "serial0") == []
+
+
+def test_a_dma_window_at_the_same_address_can_still_be_smaller_than_memory() -> None:
+    content = board()
+    content["soc"]["dma-ranges"] = [0, 0, 0, 0x40000000]
+    assert windows_of(content, "serial0") == [(0, 0, 0x40000000)]
+
+
+def test_a_dma_window_over_several_above() -> None:
+    content = board(bus={"#address-cells": 1, "#size-cells": 1, "dma-ranges": [0, 0x1000, 0x2000], "dev": {}})
+    content["soc"]["dma-ranges"] = [0x1000, 0, 0x80000000, 0x1000, 0x2000, 0, 0x90000000, 0x8000]
+    assert windows_of(content, "/soc/bus/dev") == [(0, 0x80000000, 0x1000), (0x1000, 0x90000000, 0x1000)]
+
+
+def test_dma_by_way_of_an_interconnect() -> None:
+    """As on Allwinner's boards: memory is reached through another node than the one above."""
+    mbus = {"#interconnect-cells": 1, "#address-cells": 1, "#size-cells": 1, "dma-ranges": [0, 0x40000000, 0x10000000], "phandle": 70}
+    content = board(mbus=mbus, dev={"interconnects": [70, 5], "interconnect-names": "dma-mem"})
+    assert windows_of(content, "/soc/dev") == [(0, 0x40000000, 0x10000000)]
+    content["soc"]["mbus"].update({"interconnects": [70, 5], "interconnect-names": "dma-mem"})
+    assert windows_of(content, "/soc/dev") is None, "a circle ends"
+
+
+@pytest.mark.parametrize(
+    ("bus", "reg", "address", "problem"),
+    [
+        ({"ranges": True}, [0x7E400000, 4], 0xFE400000, ""),
+        ({}, [0x7E400000, 4], None, ""),
+        ({"ranges": [1, 2]}, [0x7E400000, 4], None, "ranges can not be read .8 bytes"),
+        ({"#address-cells": 0, "ranges": [0x7E400000, 0x10]}, [4], 0xFE400000, ""),
+        ({"#address-cells": 3, "ranges": [1, 0, 0, 0x7E400000, 0x10]}, [1, 0, 8, 4], 0xFE400008, ""),
+        ({"#address-cells": 2, "#size-cells": 2, "ranges": True}, [0, 0x7E400000, 0, 4], 0xFE400000, ""),
+        ({"#address-cells": 0xFFFFFFFF, "ranges": True}, [0x7E400000, 4], None, "no multiple of"),
+        ({"#address-cells": 0, "#size-cells": 0, "ranges": True}, [4], None, "no multiple of 0"),
+    ],
+)
+def test_odd_buses(bus: dict[str, t.Any], reg: list[int], address: int | None, problem: str) -> None:
+    found = tree(board(bus={"#address-cells": 1, "#size-cells": 1, **bus, "dev": {"reg": reg}}))
+    (entry,) = registers(found.by_path["/soc/bus/dev"])
+    assert entry.address == address
+    assert re.search(problem, entry.problem) if problem else not entry.problem
+
+
+def test_addresses_of_64_bits() -> None:
+    content = board()
+    content["#size-cells"] = 2
+    content["far@f000000000"] = {"reg": [0xF0, 0x10, 1, 0]}
+    content["end"] = {"reg": [0xFFFFFFFF, 0xFFFFF000, 0, 0x1000]}
+    content["beyond"] = {"reg": [0xFFFFFFFF, 0xFFFFF000, 0, 0x1001]}
+    found = Board(tree(content))
+    assert found.device(found.tree.find("/far@f000000000")).pages == [Span(0xF000000000, 0xF100001000)]
+    assert found.device(found.tree.find("/end")).pages == [Span((1 << 64) - 0x1000, 1 << 64)]
+    assert "beyond 64 bits" in found.device(found.tree.find("/beyond")).problems[0]
 
 
 # --- interrupts -----------------------------------------------------------------------------------------------------
@@ -232,6 +348,20 @@ CONTROLLERS: dict[str, t.Any] = {
         "lost@9": {"reg": 9, "interrupts": [6]},
         "gpio@a": {"reg": 10, "interrupts": [3]},
     },
+    "second": {
+        "compatible": "arm,gic-400",
+        "interrupt-controller": True,
+        "#interrupt-cells": 3,
+        "interrupt-parent": GIC,
+        "interrupts": [0, 7, 4],
+        "phandle": 13,
+    },
+    "broken": {"#interrupt-cells": 1, "#address-cells": 0, "interrupt-map": [1, 99], "phandle": 14},
+    "sysirq": {"compatible": "mediatek,mt6577-sysirq", "interrupt-controller": True, "#interrupt-cells": 3, "phandle": 15},
+    "huge": {"#interrupt-cells": 1, "#address-cells": 0xFFFFFFFF, "interrupt-map": [1, GIC, 0, 6, 1], "phandle": 16},
+    # Its addresses are those of the root, of two cells. The first entry leads to a controller that is not enabled.
+    "inheriting": {"#interrupt-cells": 1, "interrupt-map": [0, 0, 1, 18, 9, 0, 0, 1, GIC, 0, 6, 1], "phandle": 17},
+    "off": {"interrupt-controller": True, "#interrupt-cells": 1, "status": "disabled", "phandle": 18},
 }
 LINES: list[t.Any] = [
     ({"interrupts": [0, 157, 4, 0, 158, 4], "interrupt-names": ["a", "b"]}, [(189, "level", "spi", ""), (190, "level", "spi", "")]),
@@ -252,6 +382,14 @@ LINES: list[t.Any] = [
         [(33, "edge", "spi", ""), (None, "", "", "goes to /gpio"), (176, "edge", "spi", "")],
     ),
     ({"interrupts-extended": [77, 0, 1, 1]}, [(None, "", "", "phandle 0x4d, which no node has")]),
+    ({"interrupts": [0, 5, 8], "interrupt-parent": 15}, [(37, "level", "spi", "")]),
+    ({"interrupts": [0, 1, 4], "interrupt-parent": 13}, [(None, "", "", "/second, which is not the GIC of the processors")]),
+    ({"interrupts": [1], "interrupt-parent": 14}, [(None, "", "", "interrupt-map of /broken refers to phandle 0x63")]),
+    ({"interrupts": [2], "interrupt-parent": 14}, [(None, "", "", "interrupt-map of /broken refers to phandle 0x63")]),
+    ({"interrupts": [1], "interrupt-parent": 16}, [(None, "", "", "interrupt-map of /huge has no entry")]),
+    ({"interrupts": [1], "interrupt-parent": 17}, [(38, "edge", "spi", "")]),
+    ({"interrupts-extended": [0, GIC, 0, 6, 1]}, [(38, "edge", "spi", "")]),
+    ({"amlogic,channel-interrupts": [64, 0xFFFFFFFF]}, [(96, "edge", "spi", ""), (None, "", "", "there is no SPI 4294967295")]),
     ({"amlogic,channel-interrupts": [64, 71]}, [(96, "edge", "spi", ""), (103, "edge", "spi", "")]),
 ]
 
@@ -273,6 +411,17 @@ def test_interrupt_names_and_nexus_children() -> None:
     assert [line.number for line in interrupts(found, found.by_path["/nexus/dev@8"])] == [176]
     assert "no entry" in interrupts(found, found.by_path["/nexus/lost@9"])[0].problem
     assert "goes to /gpio" in interrupts(found, found.by_path["/nexus/gpio@a"])[0].problem
+
+
+def test_an_empty_place_keeps_the_names_in_order() -> None:
+    found = tree(board(dev={"interrupts-extended": [GIC, 0, 1, 4, 0, GIC, 0, 2, 4], "interrupt-names": ["a", "b", "c"]}))
+    assert [(line.name, line.number) for line in interrupts(found, found.by_path["/soc/dev"])] == [("a", 33), ("c", 34)]
+
+
+def test_a_controller_in_between_is_named() -> None:
+    found = tree({**board(dev={"interrupts": [0, 5, 8], "interrupt-parent": 15}), **CONTROLLERS})
+    (line,) = interrupts(found, found.by_path["/soc/dev"])
+    assert (line.through, line.controller) == ("/sysirq", "/interrupt-controller@ff841000")
 
 
 def test_a_circle_of_controllers_ends() -> None:
@@ -336,6 +485,25 @@ def test_needs_and_what_a_guest_reaches() -> None:
     assert closure(found, device) == ["/osc", "/soc/cprman@7e101000", "/soc/gpio", "/soc/gpio/group", "/soc/half", "/soc/vcc"]
     assert clock_rate(found, found.by_path["/soc/half"]) == 12000000
     assert clock_rate(found, found.by_path["/soc/cprman@7e101000"]) == 0
+
+
+def test_references_that_are_none_or_too_short() -> None:
+    gpio = {"#gpio-cells": 2, "phandle": 33, "hog": {"gpio-hog": True, "gpios": [4, 0]}}
+    found = tree(board(gpio=gpio, dev={"enable-gpios": [33, 4], "clocks": [77, 1]}))
+    assert needs(found, found.by_path["/soc/gpio"]) == []
+    assert [need.problem for need in needs(found, found.by_path["/soc/dev"])] == [
+        "enable-gpios has 1 cells for /soc/gpio, which takes 2",
+        "clocks refers to phandle 0x4d, which no node has",
+    ]
+
+
+def test_the_iommu_of_a_bus() -> None:
+    smmu = {"compatible": "arm,smmu-v3", "#iommu-cells": 1, "phandle": 40}
+    found = Board(tree(board(smmu=smmu, pcie={"device_type": "pci", "iommu-map": [0, 40, 0, 0x10000], "msi-map": [0, 99, 0, 0x10000]})))
+    node = found.tree.find("/soc/pcie")
+    report = found.report(found.device(node))
+    assert (report["iommu"], found.iommu(node)) == ("/soc/smmu", None)
+    assert report["problems"] == ["/soc/pcie: msi-map refers to phandle 0x63, which no node has"]
 
 
 def test_a_report_is_complete() -> None:

@@ -6,13 +6,23 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 import typing as t
 
 import pytest
 
+from ansible_collections.xen.driver_domains.plugins.module_utils import _microkit_schema
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import InvalidInput
 from ansible_collections.xen.driver_domains.plugins.module_utils._findings import ERROR
-from ansible_collections.xen.driver_domains.plugins.module_utils._microkit_schema import VERSIONS, check_system, parse_number, read_system
+from ansible_collections.xen.driver_domains.plugins.module_utils._microkit_schema import (
+    VERSIONS,
+    check_system,
+    parse_number,
+    read_system,
+    region_page_size,
+    regions,
+)
 
 REGION = '<memory_region name="ram" size="0x400000" page_size="0x200000" phys_addr="0x20000000" />'
 DEVICE = '<memory_region name="dev" size="0x1_000" phys_addr="0xfe201000" />'
@@ -133,6 +143,42 @@ BROKEN: list[tuple[str, str]] = [
     ("channel-priority", system(channel('pd="VMM" id="1" pp="true"', 'pd="peer" id="1"'))),
     ("domain", system(channel('pd="VMM" id="1"', 'pd="nobody" id="1"'))),
     ("prefill", system(regions=region('prefill_path="x" prefill_bootinfo="fdt"'))),
+    ("prefill", system(regions=region('prefill_bootinfo="acpi"'))),
+    ("page-size", system(regions=region('size="0x1000" page_size="0"'))),
+    ("number", system(regions=region('size=""'))),
+    ("number", system(regions=region('size="0x1000" phys_addr="0x10000000000000000"'))),
+    ("number", system(inside=child("first"))),
+    ("decimal", system(inside='<irq irq="99999999999999999999999" id="1" />')),
+    ("duplicate-irq", system(inside=IRQ + '<irq irq="0153" id="2" />')),
+    ("duplicate-id", system(inside=child("3") + child("0x3", "kid2"))),
+    ("duplicate-symbol", system(channel('pd="VMM" id="1" setvar_id="ram_vaddr"', 'pd="peer" id="1"'))),
+    ("duplicate-symbol", system(inside=child("3").replace('id="3"', 'id="3" setvar_id="ram_vaddr"'))),
+    ("domains", system(domain="x")),
+    ("domains", system('<domains><domain name="x" /></domains>')),
+    ("domains", system('<domains><domain name="x" /></domains>', domain="y")),
+    ("domains", system('<domains><domain name="x" /></domains>' * 2, domain="x")),
+]
+
+#: What is just within the rules.
+RIGHT = [
+    system(inside='<irq irq="0" id="61" />'),
+    system(machine=machine('<vcpu id="61" />')),
+    system(inside=child("61")),
+    system(inside=child("0x3") + child("4", "kid2")),
+    system(priority="254", budget="1000", period="1000", stack_size="0x1000"),
+    system(stack_size="0x1000000", passive="false"),
+    system(*(f'<protection_domain name="p{number}">{IMAGE}</protection_domain>' for number in range(62))),
+    system(regions=region('size="0x1000" phys_addr="0xfe202000"'), inside='<map mr="more" vaddr="0xfe202000" perms="x" />'),
+    system(regions=region('size="0x1000"'), inside='<map mr="more" vaddr="0xfffffff000" perms="r" />'),
+    system(regions=region('size="0x20_0000" page_size="2097152"'), inside='<map mr="more" vaddr="0x0" cached="true" />'),
+    system(regions=region('prefill_bootinfo="fdt"'), inside='<map mr="more" vaddr="0x1000" />'),
+    system(inside='<irq irq="9" id="1" trigger="level" />' + IRQ.replace('id="1"', 'id="2"')),
+    # Ids and symbols are those of one domain.
+    system(channel('pd="VMM" id="1" setvar_id="x"', 'pd="peer" id="1" setvar_id="x" notify="true"')),
+    system(channel('pd="VMM" id="1" pp="false"', 'pd="peer" id="1" pp="true"'), priority="1"),
+    system(inside='<setvar symbol="dev_paddr" region_paddr="dev" />'),
+    # A macro can be anything, and is not told from the same word in quotes.
+    system(regions=region("size=RAM_SIZE phys_addr=RAM"), inside='<map mr="more" vaddr=RAM perms="r" /><irq irq=UART id=ram />'),
 ]
 
 
@@ -146,10 +192,26 @@ def test_what_is_right_in_every_version(version: str) -> None:
     assert check(system(inside=IRQ + child("5")), version) == []
 
 
+@pytest.mark.parametrize("text", RIGHT, ids=[str(index) for index in range(len(RIGHT))])
+def test_what_is_just_right(text: str) -> None:
+    assert [finding for finding in check(text) if finding.severity == ERROR] == []
+
+
+def test_no_rule_is_without_an_example() -> None:
+    source = inspect.getsource(_microkit_schema)
+    rules = set(re.findall(r'self\.say\(\s*[\w\[\]]+,\s*"([\w-]+)"', source)) | {"text"}
+    rules |= {f"duplicate-{kind}" for kind in re.findall(r'self\._unique\((?:[^()]|\([^()]*\))*?,\s*"(\w+)",', source)}
+    assert len(rules) > 30
+    assert rules - {rule for rule, _unused in BROKEN} == {"unused"}, "a warning, see below"
+
+
 def test_what_is_right_in_the_newest() -> None:
     full = system(
-        channel('pd="VMM" id="2" notify="false" setvar_id="peer_id"', 'pd="peer" id="61" pp="true"'),
+        channel('pd="VMM" id="2" notify="false" setvar_id="peer_id"', 'pd="peer" id="61" pp="true"').replace(
+            'priority="0"', 'priority="0" domain="x"'
+        ),
         "<domains><domain name='x' /></domains>",
+        domain="x",
         regions=region('prefill_path="file"'),
         inside='<irq irq="9" id="0" setvar_id="nine" /><map mr="more" vaddr="0x1000" perms="r" setvar_prefill_size="n" />'
         '<setvar symbol="p" region_paddr="dev" />',
@@ -200,10 +262,18 @@ def test_pages_by_default() -> None:
     """Two mebibytes aligned to two mebibytes have small pages up to 1.4.1, and a large one since."""
     text = system(
         regions=REGION + DEVICE + '<memory_region name="big" size="0x200000" phys_addr="0xff600000" />',
-        inside='<map mr="big" vaddr="0xff601000" />',
+        inside='<map mr="big" vaddr="0xff600000" /><setvar symbol="x" region_paddr="big" />',
     )
-    assert check(text, "1.4.1") == []
-    assert [finding.rule for finding in check(text, "2.0.0")] == ["map-alignment"]
+
+    def page(text: str, version: str) -> int:
+        root, _unused = read_system(text, "x")
+        return region_page_size(regions(root)["big"], root.all("map"), version)
+
+    assert (page(text, "1.4.1"), page(text, "2.0.0")) == (0x1000, 0x200000)
+    # The tool looks at the places of the maps, too.
+    elsewhere = text.replace('vaddr="0xff600000"', 'vaddr="0xff601000"')
+    assert page(elsewhere, "2.0.0") == 0x1000
+    assert check(elsewhere, "2.0.0") == []
 
 
 def test_unused_regions_and_macros_are_warnings() -> None:
@@ -214,10 +284,26 @@ def test_unused_regions_and_macros_are_warnings() -> None:
 def test_what_is_no_xml() -> None:
     with pytest.raises(InvalidInput, match="is not a system description"):
         read_system("<system>", "vmm.system")
+    with pytest.raises(InvalidInput, match="it is not UTF-8"):
+        read_system(b"<system>\xe4</system>".decode("utf-8", "surrogateescape"), "vmm.system")
+    with pytest.raises(InvalidInput, match="below 64 other elements"):
+        read_system("<protection_domain>" * 3000, "vmm.system")
 
 
 @pytest.mark.parametrize(
-    ("text", "number"), [("0x1_000", 4096), ("10", 10), ("1_0", 10), ("0X10", None), ("-1", None), ("", None), ("0x", None), ("ram", None)]
+    ("text", "number"),
+    [
+        ("0x1_000", 4096),
+        ("10", 10),
+        ("1_0", 10),
+        ("0X10", None),
+        ("-1", None),
+        ("", None),
+        ("0x", None),
+        ("ram", None),
+        ("9" * 5000, None),
+        (str(1 << 64), None),
+    ],
 )
 def test_numbers(text: str, number: int | None) -> None:
     assert parse_number(text) == number

@@ -6,8 +6,6 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 import typing as t
 from pathlib import Path
 
@@ -266,16 +264,14 @@ def test_the_image_holds_the_script(tmp_path: Path) -> None:
     assert _uboot_script.text_of(b"#!/bin/sh\n") == ""
 
 
-@pytest.mark.skipif(not shutil.which("mkimage"), reason="u-boot-tools is not installed")
+#: What mkimage of u-boot-tools 2023.01 made with -A arm64 -T script -C none -a ADDRESS -e ADDRESS -n 'Xen boot script', at the time 0.
+MADE_BY_MKIMAGE = bytes.fromhex(
+    "270519565834875a000000000000001340200000402000003db55e6f0516060058656e20626f6f74207363726970740000000000000000000000000000000000"
+    "0000000b000000006563686f2068656c6c6f0a"
+)
+
+
 def test_the_image_is_what_mkimage_makes(tmp_path: Path) -> None:
-    _board, script, load_map = make(tmp_path)
-    (tmp_path / "source").write_text(script, encoding="ascii")
-    address = hex(load_map["boot script"].address)
-    command = ["mkimage", "-A", "arm64", "-T", "script", "-C", "none", "-a", address, "-e", address, "-n", "Xen boot script"]
-    subprocess.run(
-        [*command, "-d", str(tmp_path / "source"), str(tmp_path / "boot.scr")],
-        env={"PATH": "/usr/bin:/bin", "SOURCE_DATE_EPOCH": "0"},
-        check=True,
-        capture_output=True,
-    )
-    assert _uboot_script.image(script, load_map) == (tmp_path / "boot.scr").read_bytes()
+    _board, _script, load_map = make(tmp_path)
+    assert load_map["boot script"].address == 0x40200000
+    assert _uboot_script.image("echo hello\n", load_map) == MADE_BY_MKIMAGE

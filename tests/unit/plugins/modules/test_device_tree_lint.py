@@ -6,14 +6,14 @@
 
 from __future__ import annotations
 
-import shutil
 import typing as t
 from pathlib import Path
 
 import pytest
 
 from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree_files import to_dtb
-from ansible_collections.xen.driver_domains.plugins.module_utils._errors import DriverDomainsError, InvalidInput
+from ansible_collections.xen.driver_domains.plugins.module_utils._errors import DriverDomainsError, InvalidInput, NotOnThisHost
+from ansible_collections.xen.driver_domains.plugins.module_utils._runner import Result, Runner
 from ansible_collections.xen.driver_domains.plugins.modules import device_tree_lint, microkit_system, passthrough_device_tree
 
 from ..module_utils.fake_device_tree import Tree, board, build
@@ -212,11 +212,58 @@ def test_partial(host: Host, rules: list[str], content: bytes) -> None:
     assert [rule for rule in found if not (rule == "surplus-map" and "surplus-map" not in rules)] == rules
 
 
-@pytest.mark.skipif(not shutil.which("dtc"), reason="source text is read by dtc, which is not installed")
-def test_source_text(host: Host) -> None:
+class FakeDtc(Runner):
+    """Takes the place of dtc: what it would make of the source is known."""
+
+    def run(self, argv: t.Sequence[str], **options: t.Any) -> Result:
+        assert argv[0] == "dtc" and Path(argv[-1]).read_text().startswith("/dts-v1/")
+        Path(argv[argv.index("-o") + 1]).write_bytes(partial(device={"xen,path": "/no"}))
+        return Result(tuple(argv), 0, "", "")
+
+
+def test_source_text(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     path = host.path / "guest.dts"
-    path.write_text('/dts-v1/; / { passthrough { compatible = "simple-bus"; rtc { xen,path = "/no"; xen,reg; }; }; };')
-    assert "unknown-path" in {finding["rule"] for finding in host.lint(partial=str(path))}
+    path.write_text("/dts-v1/; / { };")
+    monkeypatch.setattr(device_tree_lint, "Runner", FakeDtc)
+    findings = host.lint(partial=str(path))
+    assert [(finding["rule"], finding["place"]) for finding in findings] == [("unknown-path", f"{path}:/passthrough/rtc@fe300fc0")]
+    monkeypatch.setattr(device_tree_lint, "Runner", lambda timeout: Runner(path=str(host.path)))
+    monkeypatch.setenv("PATH", str(host.path))
+    with pytest.raises(NotOnThisHost, match="'dtc' is not installed.*device-tree-compiler"):
+        host.lint(partial=str(path))
+    with pytest.raises(InvalidInput, match="no file"):
+        host.lint(partial=str(host.path / "none.dts"))
+
+
+def test_interrupts_of_a_tree_for_xl(host: Host) -> None:
+    """Its interrupt controller is not in it, and one in between has cells of another meaning."""
+    gpio = {"interrupt-controller": True, "#interrupt-cells": 2, "phandle": 9}
+    device: Tree = {"xen,reg": None, "xen,path": None, "xen,force-assign-without-iommu": None, "interrupt-parent": 65000}
+    content = partial(root={"gic": None}, device=device, passthrough={"gpio": gpio})
+    assert host.rules("partial", content) == []
+
+
+@pytest.mark.parametrize(
+    ("interrupts", "rules"),
+    [
+        ({"interrupts-extended": [1, 0, 2, 1, 9, 5, 4]}, []),
+        ({"interrupts-extended": [9, 2, 1, 9, 0, 2]}, ["missing-interrupt"]),
+        ({"interrupts": [5, 4, 6, 4], "interrupt-parent": 9}, ["missing-interrupt"]),
+    ],
+)
+def test_interrupts_of_several_controllers(host: Host, interrupts: Tree, rules: list[str]) -> None:
+    gpio = {"interrupt-controller": True, "#interrupt-cells": 2, "phandle": 9}
+    device = {"interrupts": None, "interrupt-parent": None, **interrupts}
+    assert host.rules("partial", partial(device=device, passthrough={"gpio": gpio})) == rules
+
+
+def test_a_bus_without_addresses(host: Host) -> None:
+    mdio = {"#address-cells": 0, "#size-cells": 0, "phy": {"compatible": "test,phy"}}
+    assert host.rules("partial", partial(device={"mdio": mdio})) == []
+
+
+def test_a_macro_as_a_trigger(host: Host) -> None:
+    assert host.rules("system", system(RTC, RTC_MAP, '<irq irq="34" id="0" trigger=RTC_TRIGGER />')) == ["unquoted-value"]
 
 
 # --- xl.cfg ---------------------------------------------------------------------------------------------------------
@@ -239,6 +286,10 @@ CONFIGS = [
     (["unknown-interrupt", "vuart-interrupt"], NIC_CONFIG.replace("189", "189, 32")),
     (["missing-interrupt"], 'device_tree = "x.dtb"\niomem = [ "0xfe300,2" ]\n'),
     (["shared-page"], NIC_CONFIG.replace('"0xfe580,2"', '"0xfe580,2", "0xfe300,1"')),
+    (["syntax", "missing-interrupt"], NIC_CONFIG.replace("189", '"\u00b2"')),
+    (["syntax", "missing-interrupt"], NIC_CONFIG.replace("189", '"' + "9" * 5000 + '"')),
+    (["syntax", "missing-interrupt"], NIC_CONFIG.replace("189", "{[]: 1}")),
+    (["syntax", "missing-interrupt"], NIC_CONFIG.replace("[ 189 ]", "[" * 5000 + "]" * 5000)),
 ]
 
 

@@ -27,7 +27,10 @@ class Host:
         big = {"reg": [0x7E3FF000, 0x402000], "interrupts": [0, 10, 4]}
         many = {"reg": [0x7E900000, 4], "interrupts": [cell for line in range(200, 270) for cell in (0, line, 4)]}
         self.path = path
-        (path / "board.dtb").write_bytes(to_dtb(build(board(big=big, many=many))))
+        firmware = {"reg": [0, 0x10000000, 0x1000], "no-map": True}
+        pool = {"reg": [0, 0x20000000, 0x1000], "reusable": True}
+        reserved = {"#address-cells": 2, "#size-cells": 1, "ranges": True, "firmware": firmware, "pool": pool}
+        (path / "board.dtb").write_bytes(to_dtb(build({**board(big=big, many=many), "reserved-memory": reserved})))
 
     def plan(self, *devices: str, force: t.Sequence[str] = ALL, **options: t.Any) -> Plan:
         parameters = {name: argument.get("default") for name, argument in microkit_system.ARGUMENTS.items()}
@@ -102,6 +105,30 @@ def test_memory_that_is_not_one_to_one(host: Host) -> None:
     assert '<memory_region name="guest_ram" size="0x1000" page_size="0x1000" />' in plan.results["description"]
 
 
+def test_any_name_of_an_interrupt_stays_in_its_comment(host: Host) -> None:
+    plan = host.plan("test,rtc", interrupts=[{"number": 5, "trigger": "level", "name": "a---b */ int x; /* --"}])
+    assert "<!-- a- - -b * / int x; /* - - -->" in plan.results["description"]
+    assert plan.results["interrupt_table"].count("*/") == 3
+
+
+def test_every_output_has_a_place_of_its_own(host: Host) -> None:
+    for options in ({"dest": str(host.path / "board.dtb")}, {"interrupt_table": str(host.path / "vmm.system")}):
+        with pytest.raises(InvalidInput, match="would be written over"):
+            host.plan("test,rtc", **options)
+
+
+def test_the_diff_of_a_file_that_is_no_text(host: Host) -> None:
+    (host.path / "vmm.system").write_bytes(b"gr\xfcn")
+    (diff,) = host.plan("test,rtc").diffs
+    assert diff["before"].encode("utf-8") == "gr\ufffdn\n".encode()
+
+
+def test_what_is_in_a_region_is_not_missing(host: Host) -> None:
+    clocks = {"name": "clocks", "address": "0xfe101000", "size": "0x2000"}
+    assert host.plan("serial0", regions=[clocks]).results["missing"] == []
+    assert len(host.plan("serial0", regions=[{**clocks, "size": "0x1000"}]).results["missing"]) == 1
+
+
 def test_what_is_missing(host: Host) -> None:
     assert [entry["provider"] for entry in host.plan("serial0").results["missing"]] == ["/soc/cprman@7e101000"]
 
@@ -112,6 +139,7 @@ def test_what_is_missing(host: Host) -> None:
         ([], {}, "devices is empty"),
         (["arm,gic-400"], {}, "the interrupt controller of the board"),
         (["test,rtc"], {"memory_address": "0x3f000000", "memory_size": "0x2000000"}, "is not memory of the board"),
+        (["test,rtc"], {"memory_address": "0x0f000000", "memory_size": "0x2000000"}, "overlaps /reserved-memory/firmware"),
         (["test,rtc"], {"memory_address": "0xfe000000", "memory_size": "0x400000", "one_to_one": False}, "overlaps 'rtc_fe300000'"),
         (["test,rtc"], {"memory_address": "0x20000010"}, "not made of whole pages"),
         (["test,rtc"], {"memory_size": "256M"}, "'256M' is not a number for memory_size"),
@@ -120,6 +148,8 @@ def test_what_is_missing(host: Host) -> None:
         (["/soc/many"], {}, "70 interrupts do not fit in the 62 channels"),
         (["test,rtc"], {"regions": [{"name": "all", "address": "0xff800000", "size": "0x200000"}]}, "'all'.*holds the GIC's registers"),
         (["test,rtc"], {"reserved_channels": [62]}, "no channel 62"),
+        (["test,rtc"], {"interrupts": [{"number": 1020, "trigger": "edge", "name": ""}]}, "no interrupt 1020"),
+        (["test,rtc"], {"interrupts": [{"number": -1, "trigger": "edge", "name": ""}]}, "no interrupt -1"),
         (["test,rtc"], {"priority": 300}, "priority 300 is above 254"),
         (["test,rtc"], {"vmm_name": "monitor"}, "Microkit's own"),
     ],

@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree import DeviceTree, Node
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree_device import Board
 from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree_files import read_device_tree, to_dtb
-from ansible_collections.xen.driver_domains.plugins.module_utils._errors import InvalidInput, Refused
+from ansible_collections.xen.driver_domains.plugins.module_utils._errors import DriverDomainsError, InvalidInput, Refused
+from ansible_collections.xen.driver_domains.plugins.module_utils._lint_partial import lint_partial
 from ansible_collections.xen.driver_domains.plugins.module_utils._module import Plan
 from ansible_collections.xen.driver_domains.plugins.modules import passthrough_device_tree
 
@@ -89,8 +91,13 @@ def host(tmp_path: Path) -> Host:
         "ranges": [0] * 3 + [0x7E620000, 0, 0x1000],
     }
     low = {"reg": [0, 0x03001000, 0x1000]}
+    high = {"reg": [2, 0x40000000, 0x100000]}
     i2c = {"#address-cells": 1, "#size-cells": 0, "reg": [0x7E630000, 0x20], "chip@50": {"reg": 0x50}}
-    content = {**board(ethernet__7e580000=nic, smmu__7e600000=smmu, pcie__7e610000=pcie, i2c__7e630000=i2c), "low@3001000": low}
+    content = {
+        **board(ethernet__7e580000=nic, smmu__7e600000=smmu, pcie__7e610000=pcie, i2c__7e630000=i2c),
+        "low@3001000": low,
+        "high@240000000": high,
+    }
     content["aliases"]["ethernet0"] = "/soc/ethernet@7e580000"
     return Host(tmp_path, content)
 
@@ -147,7 +154,9 @@ def test_a_device_with_everything(host: Host) -> None:
 
 def test_what_is_left_out(host: Host) -> None:
     tree = host.made({"node": "ethernet0", "leave_out": ["mdio/phy@1"]})
-    assert node(tree, "/passthrough/ethernet@fe580000/mdio").children == []
+    nic = node(tree, "/passthrough/ethernet@fe580000")
+    assert node(tree, nic.path + "/mdio").children == []
+    assert "phy-handle" not in nic.properties, "it would refer to nothing"
     with pytest.raises(InvalidInput, match="no node '/soc/ethernet@7e580000/phy'"):
         host.plan({"node": "ethernet0", "leave_out": ["phy"]})
 
@@ -185,6 +194,7 @@ def test_the_xl_flavour(host: Host) -> None:
         ("test,rtc", {}, "no_iommu", "no IOMMU"),
         ("/low@3001000", {}, "guest_layout", "0x3001000-0x3001fff is where the guest's interrupt controller is"),
         ("test,rtc", {"memory": 3100}, "guest_layout", "is where the guest's memory is"),
+        ("/high@240000000", {"memory": 4097}, "guest_layout", "0x240000000-0x2400fffff is where the guest's memory is"),
     ],
 )
 def test_guards(host: Host, device: t.Any, options: dict[str, t.Any], guard: str, message: str) -> None:
@@ -192,6 +202,13 @@ def test_guards(host: Host, device: t.Any, options: dict[str, t.Any], guard: str
         host.plan(device, force=[name for name in ALL if name != guard], **options)
     assert {refusal["guard"] for refusal in caught.value.details["refusals"]} == {guard}
     assert not host.dest.exists()
+
+
+def test_memory_above_three_gibibytes_begins_at_eight(host: Host) -> None:
+    """What lies between the two banks, and behind the end of the second, is free."""
+    assert host.plan("/high@240000000", memory=4096, force=["no_iommu"]).actions
+    with pytest.raises(Refused, match="guest_layout"):
+        host.plan("/high@240000000", memory=8192, force=["no_iommu"])
 
 
 def test_the_layout_is_the_boards_with_a_direct_map(host: Host) -> None:
@@ -209,6 +226,9 @@ def test_the_layout_is_the_boards_with_a_direct_map(host: Host) -> None:
         ([{"node": "ethernet0", "mac": "dc:a6"}], "'dc:a6' is not a MAC address"),
         (["arm,gic-400"], "the interrupt controller of the board.*hypervisor drives"),
         (["/soc/pcie@7e610000"], "PCI host bridge"),
+        (["/soc"], "/soc is or holds a PCI host bridge"),
+        ([{"node": "serial0", "clock_rates": {"uartclk": "\u00b2"}}], "is not the rate"),
+        ([{"node": "serial0", "clock_rates": {"uartclk": 1 << 32}}], "is not the rate"),
         (["/osc"], "no registers and no interrupts"),
         (["/soc/i2c@7e630000/chip@50"], "give away the controller of that bus"),
         (["test,rtc", "/soc/rtc@7e300000"], "given away twice"),
@@ -217,6 +237,38 @@ def test_the_layout_is_the_boards_with_a_direct_map(host: Host) -> None:
 def test_bad_input(host: Host, devices: list[t.Any], message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
         host.plan(*devices)
+
+
+def test_the_boards_tree_is_not_written_over(host: Host) -> None:
+    with pytest.raises(InvalidInput, match="written over the board's device tree"):
+        host.plan("test,rtc", dest=str(host.tree))
+
+
+def test_what_can_not_be_written(host: Host) -> None:
+    with pytest.raises(DriverDomainsError, match="Can not read .*Is a directory"):
+        host.plan("test,rtc", dest=str(host.tree.parent))
+    (action,) = host.plan("test,rtc", dest=str(host.tree / "x.dtb")).actions
+    with pytest.raises(DriverDomainsError, match="Can not write .*board.dtb"):
+        action.apply()
+
+
+def test_a_relative_destination(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(host.tree.parent)
+    (action,) = host.plan("test,rtc", dest="here.dtb").actions
+    action.apply()
+    assert not host.plan("test,rtc", dest="here.dtb").actions
+
+
+@pytest.mark.parametrize(
+    ("chosen", "device"),
+    [("/soc/wrapper/serial@7e400000", "/soc/wrapper"), ("/soc/wrapper/serial@7e400000", "/soc/beside"), ("/soc/wrapper", "/soc/wrapper")],
+)
+def test_the_console_below_a_device_or_beside_it(tmp_path: Path, chosen: str, device: str) -> None:
+    serial = {"reg": [0x7E400000, 0x10]}
+    wrapper = {"#address-cells": 1, "#size-cells": 1, "ranges": True, "reg": [0x7E401000, 4], "serial@7e400000": serial}
+    content = {**board(wrapper=wrapper, beside={"reg": [0x7E400800, 4]}), "chosen": {"stdout-path": chosen}}
+    with pytest.raises(Refused, match="is the console"):
+        Host(tmp_path, content).plan(device, force=[name for name in ALL if name != "console"])
 
 
 def test_a_file_that_is_no_device_tree_is_replaced(host: Host) -> None:
@@ -254,3 +306,64 @@ def test_lost_interrupts_and_other_views_of_memory(tmp_path: Path) -> None:
     key_node = node(tree, "/passthrough/bus-c0000000/key@fe500000")
     controller, *cells = key_node.cells("interrupts-extended")
     assert (tree.by_phandle[controller].path, cells) == ("/passthrough/bus-c0000000/gpio@fe400000", [5, 4])
+
+
+def test_interrupts_keep_their_places(tmp_path: Path) -> None:
+    """A driver may ask for its second interrupt, not for it by name."""
+    gpio = {"compatible": "test,gpio", "interrupt-controller": True, "#interrupt-cells": 2, "phandle": 10}
+    lines = {"interrupts-extended": [1, 0, 1, 4, 10, 5, 4, 1, 0, 3, 1, 10, 6, 4]}
+    host = Host(tmp_path, board(gpio=gpio, dev={"reg": [0x7E400000, 4], **lines}))
+    tree = host.made("/soc/dev")
+    assert node(tree, "/passthrough/dev@fe400000").cells("interrupts-extended") == [1, 0, 1, 4, 0, 1, 0, 3, 1]
+    linter = Board(read_device_tree(str(host.tree)))
+    assert lint_partial(tree, "x", linter) == []
+
+
+@pytest.mark.parametrize(("flags", "wanted"), [(1, 1), (2, 1), (4, 4), (8, 4), (0, 4)])
+def test_triggers_are_those_that_a_gic_takes(tmp_path: Path, flags: int, wanted: int) -> None:
+    tree = Host(tmp_path, board(dev={"reg": [0x7E400000, 4], "interrupts": [0, 2, flags]})).made("/soc/dev")
+    assert node(tree, "/passthrough/dev@fe400000").cells("interrupts") == [0, 2, wanted]
+
+
+def test_what_goes_through_another_controller(tmp_path: Path) -> None:
+    """Xen's dom0less code looks at the host's tree itself, and takes what goes to the GIC directly. xl is told the number."""
+    sysirq = {"compatible": "mediatek,mt6577-sysirq", "interrupt-controller": True, "#interrupt-cells": 3, "phandle": 15}
+    content = board(sysirq=sysirq, dev={"reg": [0x7E400000, 4], "interrupts": [0, 5, 8], "interrupt-parent": 15})
+    host = Host(tmp_path, content)
+    assert any("it goes through /soc/sysirq" in warning for warning in host.plan("/soc/dev").warnings)
+    tree = host.made("/soc/dev")
+    assert "interrupts" not in node(tree, "/passthrough/dev@fe400000").properties
+    assert lint_partial(tree, "x", Board(read_device_tree(str(host.tree)))) == []
+    assert host.plan("/soc/dev", flavour="xl").results["xl_config"]["irqs"] == [37]
+
+
+def test_the_iommu_is_that_of_the_node(tmp_path: Path) -> None:
+    """Xen assigns node by node, and stops at one that has neither an IOMMU nor the flag."""
+    smmu = {"compatible": "arm,smmu-v3", "reg": [0x7E600000, 0x1000], "#iommu-cells": 1, "phandle": 60}
+    core = {"reg": [0x7E402000, 0x1000], "iommus": [60, 1]}
+    glue = {"reg": [0x7E401000, 0x1000], "#address-cells": 1, "#size-cells": 1, "ranges": True, "core@7e402000": core}
+    host = Host(tmp_path, board(smmu=smmu, glue=glue))
+    tree = host.made("/soc/glue")
+    flag = "xen,force-assign-without-iommu"
+    assert flag in node(tree, "/passthrough/glue@fe401000").properties
+    assert flag not in node(tree, "/passthrough/glue@fe401000/core@fe402000").properties
+    assert lint_partial(tree, "x", Board(read_device_tree(str(host.tree)))) == []
+    assert host.plan("/soc/glue", flavour="xl").results["xl_config"]["dtdev"] == ["/soc/glue/core@7e402000"]
+
+
+def test_different_views_of_memory_are_different_buses(tmp_path: Path) -> None:
+    def bus(at: int, size: int) -> Tree:
+        dev = {f"dev@{at:x}": {"reg": [at, 4]}}
+        return {"#address-cells": 1, "#size-cells": 1, "ranges": True, "dma-ranges": [0, 0, size], **dev}
+
+    host = Host(tmp_path, board(a=bus(0x7E400000, 0x40000000), b=bus(0x7E500000, 0x80000000), c=bus(0x7E600000, 0x40000000)))
+    tree = host.made("/soc/a/dev@7e400000", "/soc/b/dev@7e500000", "/soc/c/dev@7e600000")
+    found = {part.path: [child.name for child in part.children] for part in tree.nodes if "dma-ranges" in part.properties}
+    assert found == {"/passthrough/bus-0": ["dev@fe400000", "dev@fe600000"], "/passthrough/bus-0-2": ["dev@fe500000"]}
+    assert node(tree, "/passthrough/bus-0-2").cells("dma-ranges") == [0, 0, 0, 0, 0, 0x80000000]
+
+
+def test_a_clock_that_is_too_fast_for_its_property(tmp_path: Path) -> None:
+    fast = {"compatible": "fixed-factor-clock", "#clock-cells": 0, "clocks": 2, "clock-mult": 1000, "clock-div": 1, "phandle": 30}
+    with pytest.raises(InvalidInput, match="rate of a clock is not known.*from /soc/fast"):
+        Host(tmp_path, board(fast=fast, dev={"reg": [0x7E400000, 4], "clocks": [30]})).plan("/soc/dev")
