@@ -4,15 +4,18 @@
 
 # PRIVATE to this collection: other collections must not import it.
 
-"""Read a flattened device tree, as far as a board's boot files need it (Devicetree Specification, chapter 5)."""
+"""Read a flattened device tree with the standard library alone (Devicetree Specification, chapter 5).
+
+Who serves a board's files need not have libfdt, by which _device_tree_files reads and writes trees.
+"""
 
 from __future__ import annotations
 
 import re
 import struct
 import typing as t
-from dataclasses import dataclass, field
 
+from ._device_tree import Node
 from ._errors import InvalidInput
 
 MAGIC = 0xD00DFEED
@@ -23,53 +26,26 @@ _DMA_NAMES = re.compile(r"(ethernet|usb|mmc|mmcnr|sdhci|pcie?|sata|ufs|nvme|dma|
 _DMA_COMPATIBLE = re.compile(r"virtio,mmio|genet|xhci|ehci|ohci|dwc2|sdhci|ahci|-pcie|pci-host|,gem|vc4|v3d")
 
 
-@dataclass
-class Node:
-    """One node; I(path) is its full path."""
+def find(root: Node, path: str) -> Node | None:
+    """Return the node with a full path, or None."""
+    node: Node | None = root
+    for name in path.split("/")[1:] if path != "/" else ():
+        node = node.child(name) if node else None
+    return node
 
-    path: str
-    parent: Node | None = None
-    properties: dict[str, bytes] = field(default_factory=dict)
-    children: list[Node] = field(default_factory=list)
 
-    @property
-    def name(self) -> str:
-        """The last part of the path."""
-        return self.path.rpartition("/")[2]
+def can_dma(node: Node) -> bool:
+    """Tell whether a device reads and writes memory by itself, as far as its node tells."""
+    return (
+        bool(_DMA_NAMES.match(node.name))
+        or bool({"dma-coherent", "dmas"} & set(node.properties))
+        or any(_DMA_COMPATIBLE.search(name) for name in node.compatible)
+    )
 
-    def walk(self) -> t.Iterator[Node]:
-        """This node and all below it."""
-        yield self
-        for child in self.children:
-            yield from child.walk()
 
-    def find(self, path: str) -> Node | None:
-        """Return the node with a full path, or None."""
-        return next((node for node in self.walk() if node.path == path), None)
-
-    def text(self, name: str) -> str | None:
-        """Return a property that is a text."""
-        value = self.properties.get(name)
-        return None if value is None else value.rstrip(b"\0").decode("utf-8", "replace")
-
-    def cells(self, name: str) -> list[int]:
-        """Return a property that is a list of 32-bit numbers; an absent one is empty."""
-        value = self.properties.get(name, b"")
-        return [number for (number,) in struct.iter_unpack(">I", value[: len(value) // 4 * 4])]
-
-    @property
-    def can_dma(self) -> bool:
-        """Whether the device reads and writes memory by itself, as far as its node tells."""
-        return (
-            bool(_DMA_NAMES.match(self.name))
-            or bool({"dma-coherent", "dmas"} & set(self.properties))
-            or bool(_DMA_COMPATIBLE.search(self.text("compatible") or ""))
-        )
-
-    @property
-    def behind_iommu(self) -> bool:
-        """Whether an IOMMU stands between the device and the memory."""
-        return "iommus" in self.properties
+def behind_iommu(node: Node) -> bool:
+    """Tell whether an IOMMU stands between a device and the memory."""
+    return "iommus" in node.properties
 
 
 def parse(blob: bytes, name: str = "the device tree") -> Node:
@@ -96,10 +72,7 @@ def _parse(blob: bytes, offset: int, strings: int) -> Node:
             end = blob.index(b"\0", offset)
             name = blob[offset:end].decode()
             offset = (end + 4) & ~3
-            child = Node(f"{node.path.rstrip('/')}/{name}" if node else "/", node)
-            if node:
-                node.children.append(child)
-            node = child
+            node = Node(name, node)
             root = root or node
         elif token == _END_NODE:
             node = t.cast(Node, node).parent
@@ -117,15 +90,13 @@ def _parse(blob: bytes, offset: int, strings: int) -> Node:
 
 def ram_banks(root: Node) -> list[tuple[int, int]]:
     """Return start and size in bytes of the memory that the tree names; firmware fills it in on some boards, so it may be none."""
-    address_cells, size_cells = (root.cells(f"#{what}-cells") or [default] for what, default in (("address", 2), ("size", 1)))
+    width = root.address_cells + root.size_cells
     banks = []
     for node in root.children:
         if node.text("device_type") == "memory":
             cells = node.cells("reg")
-            width = address_cells[0] + size_cells[0]
             for index in range(0, len(cells) - width + 1, width):
-                start = number(cells[index : index + address_cells[0]])
-                size = number(cells[index + address_cells[0] : index + width])
+                start, size = number(cells[index : index + root.address_cells]), number(cells[index + root.address_cells : index + width])
                 if size:
                     banks.append((start, size))
     return banks

@@ -16,6 +16,7 @@ import zlib
 from dataclasses import dataclass
 
 from . import _board_dtb
+from ._device_tree import Node
 from ._errors import InvalidInput
 from ._files import list_directory
 
@@ -128,7 +129,7 @@ class Files:
             )
         return len(content)
 
-    def device_tree(self, name: str, option: str) -> _board_dtb.Node:
+    def device_tree(self, name: str, option: str) -> Node:
         """Return the root of a device tree blob.
 
         :raises InvalidInput: it is something else.

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import struct
 import typing as t
 from pathlib import Path
 
@@ -22,7 +23,17 @@ from .fake_board import MIB, cells, domu, dtb, kernel, partial
 
 RTC = {"passthrough_dtb": "rtc.dtb", "passthrough_paths": ["/pl031@9010000"]}
 STATIC = {"static_memory": [{"start": "0xb0000000", "size": "0x8000000"}], "memory": None}
+SHARED = {"id": "shm", "guest_address": "0x6000000", "size": "0x1000"}
+#: A Xen with all that Debian's lacks.
+FULL_XEN = fake_board.xen(
+    "CONFIG_ARM_64",
+    *(f"CONFIG_{name}" for name in ("STATIC_MEMORY", "STATIC_SHM", "STATIC_EVTCHN", "LLC_COLORING", "XSM_FLASK")),
+)
 NIC = "/virtio_mmio@a000000"
+
+
+def with_clock(tree: dict[str, t.Any]) -> dict[str, t.Any]:
+    return {**tree, "passthrough": {**tree["passthrough"], "clock": {"compatible": "fixed-clock"}}}
 
 
 def check(directory: Path, packed_ramdisks: bool = True, files: t.Mapping[str, bytes] | None = None, **changes: t.Any) -> Plan:
@@ -56,6 +67,17 @@ WRONG: dict[str, tuple[dict[str, t.Any], str]] = {
     "static memory": ({"domus": [domu("a", **STATIC)]}, "built without CONFIG_STATIC_MEMORY .for static_memory of a"),
     "null scheduler": ({"xen_cmdline": "sched=null"}, "CONFIG_SCHED_NULL .for scheduler null .sched= in xen_cmdline"),
     "cpupools": ({"cpupools": [{"cpus": ["cpu@1"], "scheduler": "null"}]}, "CONFIG_BOOT_TIME_CPUPOOLS .for cpupools., CONFIG_SCHED_NULL"),
+    "overlay": ({"overlays": ["extra.txt"]}, r"overlays\[0\]: .* is of an unknown kind, not a device tree blob"),
+    "damaged gzip": ({"files": {"rd.cpio.gz": b"\x1f\x8bnonsense"}}, "dom0.ramdisk: .* not a cpio archive"),
+    "heap": ({"static_heap": STATIC["static_memory"]}, "CONFIG_STATIC_MEMORY .for static_heap"),
+    "policy": ({"files": {"xen": fake_board.xen("CONFIG_ARM_64")}, "xen_policy": "extra.txt"}, "CONFIG_XSM_FLASK .for xen_policy"),
+    "shared memory": ({"domus": [domu("a", shared_memory=SHARED)]}, "CONFIG_STATIC_SHM .for shared_memory of a"),
+    "event channels": (
+        {"files": {"xen": fake_board.xen("CONFIG_ARM_64")}, "domus": [domu("a", static_event_channels="1 /x 2")]},
+        "CONFIG_STATIC_EVTCHN .for static_event_channels of a",
+    ),
+    "colours of Xen": ({"xen_colors": "0-3"}, "CONFIG_LLC_COLORING .for cache colours"),
+    "colours of dom0": ({"dom0": {"kernel": "Image", "colors": "0-3"}}, "CONFIG_LLC_COLORING .for cache colours"),
     "colours": ({"domus": [domu("a", colors="0-3")]}, "CONFIG_LLC_COLORING .for colors of a"),
     "no such CPU": ({"xen": "xen-static", "cpupools": [{"cpus": ["cpu@7"]}]}, "no CPU /cpus/cpu@7.*It has: cpu@0, cpu@1"),
     "no such node": (
@@ -157,6 +179,24 @@ RIGHT: dict[str, dict[str, t.Any]] = {
         "files": {"nic.dtb": dtb(partial(NIC))},
         "domus": [domu("a", passthrough_dtb="nic.dtb", passthrough_paths=[NIC], **STATIC)],
     },
+    "Xen that can do the rest": {
+        "files": {"xen": FULL_XEN},
+        "memory_end": "0xB0000000",
+        "static_heap": [{"start": "0xb8000000", "size": "0x1000"}],
+        "xen_policy": "extra.txt",
+        "xen_colors": "0",
+        "dom0": {"kernel": "Image", "memory": 512, "colors": "1"},
+        "domus": [domu("a", shared_memory=SHARED, static_event_channels="1 /x 2")],
+    },
+    "overlay": {"overlays": ["overlay.dtbo"]},
+    "nodes that are not assigned": {
+        "files": {"rtc.dtb": dtb(partial(**{"xen,path": False}))},
+        "domus": [domu("a", **RTC)],
+    },
+    "nodes without registers": {
+        "files": {"rtc.dtb": dtb(with_clock(partial()))},
+        "domus": [domu("a", **RTC)],
+    },
     "just enough RAM": {"xen_cmdline": "xsm=dummy", "domus": [domu(f"d{number}", memory=62) for number in range(24)]},
 }
 
@@ -213,3 +253,11 @@ def test_device_tree() -> None:
 def test_damaged_device_trees(cut: int) -> None:
     with pytest.raises(InvalidInput, match="can not be read as a device tree blob"):
         _board_dtb.parse(dtb(fake_board.VIRT)[:cut])
+
+
+def test_a_device_tree_with_garbage_in_it() -> None:
+    blob = bytearray(dtb(fake_board.VIRT))
+    (structure,) = struct.unpack_from(">I", blob, 8)
+    blob[structure : structure + 4] = b"\0\0\0\7"
+    with pytest.raises(InvalidInput, match="unknown token 0x7"):
+        _board_dtb.parse(bytes(blob))

@@ -157,6 +157,14 @@ def test_a_hotplug_script_that_fails(host: Host) -> None:
         host.vifs(WEB)
 
 
+def test_a_domain_that_goes_away_meanwhile(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    host.vif_state = "2"
+    read = host.store.read_text
+    monkeypatch.setattr(host.store, "read_text", lambda path: None if path.endswith("/name") else read(path))
+    with pytest.raises(DriverDomainsError, match=f"Domain web went away while its vif {MAC} was waited for"):
+        host.vifs(WEB)
+
+
 def test_it_is_never_connected(host: Host) -> None:
     host.vif_state = "2"
     with pytest.raises(TimedOut, match="was not connected within 1 s: vif 0 at net-dd: frontend state 2.*xsm=silo"):
