@@ -130,9 +130,8 @@ device-trees: $(ready) ## every device tree of Debian's arm64 kernel (downloaded
 	cd .collections/ansible_collections/xen/driver_domains && \
 	PYTHONPATH=$(CURDIR)/.collections:$(CURDIR)/tests pytest --numprocesses auto --quiet tests/device_trees
 
-# test_inventory.py by name only, until it has been seen to pass.
-BOARD_TESTS ?= tests/boards --ignore=tests/boards/test_inventory.py
-boards: $(ready) ## emulated Arm boards, from U-Boot to the domains that Xen starts; BOARD_TESTS=tests/boards for all
+BOARD_TESTS ?= tests/boards
+boards: $(ready) ## emulated Arm boards, from U-Boot to the domains that Xen starts; BOARD_TESTS=FILE for some
 	python -m pytest $(BOARD_TESTS)
 
 artifact: $(host) ## build the tarball and use it, installed, from outside the checkout, on the test bed's Xen
