@@ -173,6 +173,8 @@ def booted(inventory: Path, board_parts: Parts, dom0: dict[str, str], key: Path,
         while not ssh.answers():
             assert time.monotonic() < end, board.console.text[-3000:]
             time.sleep(1)
+        # SSH answers before XenStore is there.
+        ssh.run("systemctl is-system-running --wait", timeout=300)
         try:
             yield board, ssh
         finally:
