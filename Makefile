@@ -135,9 +135,8 @@ compare-device-trees: $(ready) ## the table in docs/device_trees.md: our analysi
 	.venv-compare/bin/pip install --quiet --requirement tests/device_trees/compare_requirements.txt
 	PYTHONPATH=$(CURDIR)/.collections:$(CURDIR)/tests .venv-compare/bin/python -m device_trees.compare $(if $(VIRT),--virt $(VIRT))
 
-# test_inventory.py by name only, until it has been seen to pass.
-BOARD_TESTS ?= tests/boards --ignore=tests/boards/test_inventory.py
-boards: $(ready) ## emulated Arm boards, from U-Boot to the domains that Xen starts; BOARD_TESTS=tests/boards for all
+BOARD_TESTS ?= tests/boards
+boards: $(ready) ## emulated Arm boards, from U-Boot to the domains that Xen starts; BOARD_TESTS=FILE for some
 	python -m pytest $(BOARD_TESTS)
 
 artifact: $(host) ## build the tarball and use it, installed, from outside the checkout, on the test bed's Xen

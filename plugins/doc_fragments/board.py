@@ -61,7 +61,7 @@ options:
     type: list
     elements: dict
     default: []
-    suboptions:
+    suboptions: &region
       start:
         description: Start address, in whole pages of 4 KiB.
         type: str
@@ -152,15 +152,7 @@ options:
         type: list
         elements: dict
         default: []
-        suboptions:
-          start:
-            description: Start address, in whole pages of 4 KiB.
-            type: str
-            required: true
-          size:
-            description: Size in bytes, in whole pages of 4 KiB.
-            type: str
-            required: true
+        suboptions: *region
       direct_map:
         description: Whether its memory has the same addresses in the domain. Only with O(domus[].static_memory), and then the default.
         type: bool

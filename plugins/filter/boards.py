@@ -41,6 +41,12 @@ def board_with_images(board: Board, images: t.Mapping[str, Board], kernel: str) 
                 raise AnsibleFilterError(f"Domain {domu['name']!r}: its image was not built")
             image = images[domu["name"]]
             found = {"kernel": image["kernel"], "ramdisk": image["ramdisk"], "cmdline": "console=ttyAMA0 boot=xendd", **found}
+            minimal = domu["image"].get("profile", "minimal") == "minimal"
+            if minimal and "boot=xendd" not in found["cmdline"].split():
+                raise AnsibleFilterError(
+                    f"Domain {domu['name']!r}: its cmdline lacks boot=xendd: it has no root file system but its ramdisk. "
+                    "Let it begin with console=ttyAMA0 boot=xendd."
+                )
         if kernel:
             found.setdefault("kernel", kernel)
         return found

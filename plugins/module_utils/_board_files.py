@@ -15,7 +15,8 @@ import struct
 import zlib
 from dataclasses import dataclass
 
-from . import _board_dtb
+from ._device_tree import Node
+from ._device_tree_files import parse_dtb
 from ._errors import InvalidInput
 from ._files import list_directory
 
@@ -128,7 +129,7 @@ class Files:
             )
         return len(content)
 
-    def device_tree(self, name: str, option: str) -> _board_dtb.Node:
+    def device_tree(self, name: str, option: str) -> Node:
         """Return the root of a device tree blob.
 
         :raises InvalidInput: it is something else.
@@ -140,7 +141,7 @@ class Files:
                 rule="a blob starts with the bytes d00dfeed",
                 remedy="Make it with dtc -I dts -O dtb",
             )
-        return _board_dtb.parse(content, f"{option}: {self.directory}/{name}")
+        return parse_dtb(content, f"{option}: {self.directory}/{name}")
 
     def text(self, name: str, option: str) -> str:
         """Return the content of an ASCII text.

@@ -28,6 +28,12 @@ _FDT = b"\xd0\x0d\xfe\xed"
 _ZBOOT = b"zimg"
 
 
+UNDER_XEN = (
+    "The device tree is the one that Xen made for dom0. It lacks what Xen itself uses and what was given to other domains, and tells the "
+    "memory of dom0, not of the board. Where the board's own is needed, take the boot loader's, or boot Linux without Xen"
+)
+
+
 @dataclass(frozen=True)
 class File:
     """A file of the board."""
@@ -49,6 +55,11 @@ class Payload:
     kernel: File
     ramdisk: File | None
     device_tree: File
+
+
+def under_xen(root: str = "/") -> bool:
+    """Tell whether the kernel runs in a domain of Xen (docs/misc/arm/device-tree/guest.txt)."""
+    return b"xen,xen\0" in (read_bytes(os.path.join(root, "proc/device-tree/hypervisor/compatible")) or b"")
 
 
 def find_payload(runner: Runner, root: str = "/", release: str = "") -> Payload:

@@ -11,9 +11,10 @@ from __future__ import annotations
 import typing as t
 
 from ._board import MIB, PAGE, Board, DomU
-from ._board_dtb import Node, number, ram_banks
 from ._board_files import Files, Kernel, xen_configuration
 from ._board_layout import LoadMap
+from ._board_tree import behind_iommu, can_dma, find, number, ram_banks
+from ._device_tree import Node
 from ._errors import InvalidInput
 from ._module import Plan
 
@@ -50,7 +51,7 @@ def check_files(board: Board, files: Files, plan: Plan, *, packed_ramdisks: bool
         _check_guest_memory(domu, kernel, ramdisk)
     for pool in board.cpupools:
         for cpu in pool.cpus:
-            if not host.find(f"/cpus/{cpu}"):
+            if not find(host, f"/cpus/{cpu}"):
                 raise InvalidInput(
                     f"cpupools: {board.device_tree} has no CPU /cpus/{cpu}", remedy=f"It has: {_children(host, '/cpus', 'cpu@')}"
                 )
@@ -165,15 +166,15 @@ def _listed(needs: t.Mapping[str, t.Sequence[str]]) -> str:
 
 def _check_passthrough(board: Board, domu: DomU, host: Node, files: Files, plan: Plan, generated: bool) -> None:
     for path in domu.passthrough_paths:
-        node = host.find(path)
+        node = find(host, path)
         if node is None:
             raise InvalidInput(
                 f"{domu.name}: {board.device_tree} has no node {path}",
                 remedy=f"Look at it with dtc -I dtb -O dts; similar ones: {_similar(host, path)}",
             )
         _check_console(board, domu, host, node)
-        for device in node.walk():
-            if device.can_dma and not device.behind_iommu and domu.boot and not domu.direct_map:
+        for device in node.subtree():
+            if can_dma(device) and not behind_iommu(device) and domu.boot and not domu.direct_map:
                 plan.refuse(
                     "dma_without_iommu",
                     f"{domu.name}: {device.path}",
@@ -201,12 +202,11 @@ def _check_passthrough(board: Board, domu: DomU, host: Node, files: Files, plan:
 def _check_console(board: Board, domu: DomU, host: Node, node: Node) -> None:
     words = dict(word.partition("=")[::2] for word in board.xen_cmdline.split())
     console = words.get("dtuart", "")
-    aliases = host.find("/aliases")
-    chosen = host.find("/chosen")
+    chosen, aliases = find(host, "/chosen"), find(host, "/aliases")
     if not console and chosen:
-        console = (chosen.text("stdout-path") or "").partition(":")[0]
+        console = chosen.text("stdout-path")
     console = console.partition(":")[0]
-    path = console if console.startswith("/") else (aliases.text(console) or "" if aliases else "")
+    path = console if console.startswith("/") or not aliases else aliases.text(console)
     if path == node.path:
         raise InvalidInput(
             f"{domu.name}: {path} is Xen's own console",
@@ -217,18 +217,18 @@ def _check_console(board: Board, domu: DomU, host: Node, node: Node) -> None:
 
 def _partial_nodes(domu: DomU, files: Files) -> tuple[Node, list[Node]]:
     tree = files.device_tree(domu.passthrough_dtb, f"{domu.name}: passthrough_dtb")
-    passthrough = tree.find("/passthrough")
+    passthrough = find(tree, "/passthrough")
     if passthrough is None:
         raise InvalidInput(
             f"{domu.name}: {domu.passthrough_dtb} has no node /passthrough",
             rule="Xen copies what is below /passthrough into the domain's device tree",
             remedy="Is it a whole device tree? A partial one has /gic and /passthrough, with the devices below the latter",
         )
-    return passthrough, [node for node in passthrough.walk() if node is not passthrough]
+    return passthrough, [node for node in passthrough.subtree() if node is not passthrough]
 
 
 def _assigned(domu: DomU, files: Files) -> list[str]:
-    return [node.text("xen,path") or "" for node in _partial_nodes(domu, files)[1] if "xen,path" in node.properties]
+    return [node.text("xen,path") for node in _partial_nodes(domu, files)[1] if "xen,path" in node.properties]
 
 
 def _check_partial_tree(domu: DomU, host: Node, files: Files) -> None:
@@ -239,27 +239,25 @@ def _check_partial_tree(domu: DomU, host: Node, files: Files) -> None:
         if "xen,reg" not in node.properties and "xen,path" not in node.properties:
             continue
         parent = node.parent or passthrough
-        address_cells, size_cells = (parent.cells(f"#{what}-cells") or [default] for what, default in (("address", 2), ("size", 1)))
-        cells = node.cells("xen,reg")
-        width = 2 * address_cells[0] + size_cells[0]
+        cells, behind_start, behind_size = node.cells("xen,reg"), parent.address_cells, parent.address_cells + parent.size_cells
+        width = behind_size + parent.address_cells
         for index in range(0, len(cells), width):
-            start = number(cells[index : index + address_cells[0]])
-            size = number(cells[index + address_cells[0] : index + address_cells[0] + size_cells[0]])
-            guest = number(cells[index + address_cells[0] + size_cells[0] : index + width])
+            entry = cells[index : index + width]
+            start, size, guest = number(entry[:behind_start]), number(entry[behind_start:behind_size]), number(entry[behind_size:])
             if len(cells) % width or not size or (start | size | guest) % PAGE:
                 raise InvalidInput(
                     f"{where}: xen,reg of {node.path} is not <physical address, size, guest address> in whole pages",
-                    rule=f"#address-cells {address_cells[0]} and #size-cells {size_cells[0]} of {parent.path}; multiples of 0x1000",
+                    rule=f"#address-cells {parent.address_cells} and #size-cells {parent.size_cells} of {parent.path}; multiples of 0x1000",
                     remedy="Round the start down and the end up to 4 KiB",
                 )
         path = node.text("xen,path")
-        if path is None:
+        if not path:
             if "xen,force-assign-without-iommu" not in node.properties:
                 raise InvalidInput(
                     f"{where}: {node.path} has xen,reg without xen,path", remedy="Add xen,path = the node in the board's tree"
                 )
             continue
-        device = host.find(path)
+        device = find(host, path)
         if device is None:
             raise InvalidInput(f"{where}: xen,path of {node.path} names {path}, which the board's device tree does not have")
         if not any(path == allowed or path.startswith(allowed + "/") for allowed in domu.passthrough_paths):
@@ -268,7 +266,7 @@ def _check_partial_tree(domu: DomU, host: Node, files: Files) -> None:
                 rule="Xen refuses to assign what is not marked with xen,passthrough",
                 remedy=f"Add {path} to passthrough_paths",
             )
-        if not device.behind_iommu and "xen,force-assign-without-iommu" not in node.properties:
+        if not behind_iommu(device) and "xen,force-assign-without-iommu" not in node.properties:
             raise InvalidInput(
                 f"{where}: {node.path} lacks xen,force-assign-without-iommu",
                 rule=f"no IOMMU stands before {path}, and without that property Xen refuses to assign such a device",
@@ -278,9 +276,9 @@ def _check_partial_tree(domu: DomU, host: Node, files: Files) -> None:
 
 def _similar(host: Node, path: str) -> str:
     base = path.rpartition("/")[2].partition("@")[0]
-    return ", ".join([node.path for node in host.walk() if node.name.partition("@")[0] == base][:5]) or "none"
+    return ", ".join([node.path for node in host.subtree() if node.name.partition("@")[0] == base][:5]) or "none"
 
 
 def _children(host: Node, path: str, prefix: str) -> str:
-    node = host.find(path)
+    node = find(host, path)
     return ", ".join(child.name for child in (node.children if node else []) if child.name.startswith(prefix))

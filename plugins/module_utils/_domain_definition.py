@@ -25,7 +25,14 @@ PV_CMDLINE_LIMIT = 1023
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}")
 _MAC = re.compile(r"(?:[0-9a-f]{2}:){5}[0-9a-f]{2}")
 _PCI_OPTIONS = ("permissive", "msitranslate", "power_mgmt", "rdm_policy")
-_VIF_ORDER = ("mac", "bridge", "backend", "type", "model", "script", "ip", "vifname", "rate", "mtu", "trusted")
+#: The options of a vif, common to all modules that take one, in the order in which they are written.
+VIF_OPTIONS: dict[str, t.Any] = {
+    **{name: {"type": "str"} for name in ("mac", "bridge", "backend")},
+    "type": {"type": "str", "choices": ["vif", "ioemu"]},
+    **{name: {"type": "str"} for name in ("model", "script", "ip", "vifname", "rate")},
+    "mtu": {"type": "int"},
+    "trusted": {"type": "bool"},
+}
 _DISK_ORDER = ("format", "vdev", "access", "backend", "backendtype", "script")
 #: Settings that have a parameter of their own, so that C(options) may not set them a second time.
 _TYPED = frozenset({"name", "type", "memory", "maxmem", "vcpus", "kernel", "ramdisk", "cmdline", "root", "extra", "driver_domain"}) | {
@@ -210,7 +217,7 @@ def vif_settings(domain: str, vifs: t.Sequence[t.Mapping[str, t.Any]]) -> list[d
                 remedy="For example 00:16:3e:00:00:11; without one a stable address is derived from the domain's name",
             )
         full = {**vif, "mac": mac}
-        settings.append({key: full[key] for key in _VIF_ORDER if full.get(key) is not None})
+        settings.append({key: full[key] for key in VIF_OPTIONS if full.get(key) is not None})
     return settings
 
 

@@ -18,9 +18,10 @@ import zlib
 from dataclasses import dataclass
 
 from ._board import CAPABILITIES, Board, DomU
-from ._board_dtb import Node
 from ._board_files import Files
 from ._board_layout import DEVICE_TREE, SCRIPT, XEN, LoadMap, Slot, lay_out
+from ._board_tree import find
+from ._device_tree import Node
 from ._errors import InvalidInput
 
 #: Text, texts, numbers, or nothing.
@@ -169,7 +170,7 @@ def edits(board: Board, host: Node, load_map: LoadMap) -> list[Edit]:
         Property("/chosen", "#size-cells", [2]),
         Property("/chosen", "xen,xen-bootargs", board.xen_cmdline),
     ]
-    if host.find("/chosen") is None:
+    if find(host, "/chosen") is None:
         found.insert(0, NewNode("/", "chosen"))
     if board.static_heap:
         found.append(Property("/chosen", "xen,static-heap", [cell for r in board.static_heap for cell in _cells(r.start) + _cells(r.size)]))
@@ -186,6 +187,13 @@ def edits(board: Board, host: Node, load_map: LoadMap) -> list[Edit]:
     found += _module("/chosen", "xsm-policy", load_map.find("XSM policy"), ("xen,xsm-policy", "xen,multiboot-module", "multiboot,module"))
     for domu in board.domus:
         found += [Property(path, "xen,passthrough") for path in domu.passthrough_paths]
+    for edit in found:
+        if isinstance(edit, Property) and isinstance(edit.value, list) and len(edit.value) > _CELLS_MAX:
+            raise InvalidInput(
+                f"{edit.subject} would have {len(edit.value)} numbers",
+                rule=f"U-Boot's shell takes {_CELLS_MAX} of them in one command; a region of memory has 4, a CPU 1",
+                remedy="List fewer regions, or CPUs",
+            )
     return found
 
 
@@ -206,8 +214,6 @@ def _domu(domu: DomU, load_map: LoadMap, pools: t.Sequence[int]) -> list[Edit]:
         found.append(Property(path, "xen,enhanced", domu.enhanced))
     if domu.static_memory:
         cells = [cell for region in domu.static_memory for cell in _cells(region.start) + _cells(region.size)]
-        if len(cells) > _CELLS_MAX:
-            raise InvalidInput(f"{domu.name}: static_memory has {len(domu.static_memory)} regions", rule="U-Boot's shell takes 2 at most")
         found.append(Property(path, "xen,static-mem", cells))
         if domu.direct_map:
             found.append(Property(path, "direct-map"))
@@ -254,13 +260,13 @@ def _cpupools(board: Board, host: Node, found: list[Edit]) -> list[int]:
     """Add the pools' nodes and return the numbers by which domains refer to them."""
     if not board.cpupools:
         return []
-    following = 1 + max([0] + [node.cells("phandle")[0] for node in host.walk() if "phandle" in node.properties])
+    following = 1 + max([0] + [node.cells("phandle")[0] for node in host.subtree() if "phandle" in node.properties])
     numbers = []
     for index, pool in enumerate(board.cpupools):
         cpus = []
         for cpu in pool.cpus:
             path = f"/cpus/{cpu}"
-            known = t.cast(Node, host.find(path)).cells("phandle")
+            known = t.cast(Node, find(host, path)).cells("phandle")
             if not known:
                 known, following = [following], following + 1
                 found.append(Property(path, "phandle", known))

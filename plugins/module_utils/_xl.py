@@ -54,9 +54,9 @@ class Xl:
         self._runner = runner or Runner()
         self._executable = executable
 
-    def _run(self, *arguments: str, timeout: float | None = None) -> str:
+    def _run(self, *arguments: str, timeout: float | None = None, remedy: str = "") -> str:
         try:
-            return self._runner.run([self._executable, *arguments], timeout=timeout).stdout
+            return self._runner.run([self._executable, *arguments], timeout=timeout, remedy=remedy).stdout
         except TimedOut as exc:
             raise TimedOut(exc.problem, remedy=XENSTORED_REMEDY, **exc.details) from exc
 
@@ -115,7 +115,12 @@ class Xl:
 
     def network_attach(self, domain: str, vif: str) -> None:
         """Add a network interface, given in the syntax of xl-network-configuration(5)."""
-        self._run("network-attach", domain, *vif.split(","))
+        self._run(
+            "network-attach",
+            domain,
+            *vif.split(","),
+            remedy="Is the backend domain ready? Its kernel needs xen-netback, and 'xl devd' has to run in it; see its console",
+        )
 
     def network_detach(self, domain: str, devid: int) -> None:
         """Remove a network interface by its device number."""

@@ -13,6 +13,7 @@ description:
   - Finds the files of the kernel that runs on an Arm board and the device tree that its boot loader handed over, and checks that they
     belong together, so that they can be the payload of a driver domain or a driver VM. The role
     P(xen.driver_domains.board_payload#role) brings them to the controller.
+  - Under Xen the device tree is the one that Xen made for dom0, and there is a warning.
   - Needs root, since Linux shows the device tree as one file to root alone.
 author:
   - The xen.driver_domains authors (@xen-driver-domains)
@@ -73,7 +74,7 @@ device_tree:
 import typing as t
 from dataclasses import asdict
 
-from ansible_collections.xen.driver_domains.plugins.module_utils._board_payload import find_payload
+from ansible_collections.xen.driver_domains.plugins.module_utils._board_payload import UNDER_XEN, find_payload, under_xen
 from ansible_collections.xen.driver_domains.plugins.module_utils._module import Plan, run_module
 from ansible_collections.xen.driver_domains.plugins.module_utils._runner import Runner
 
@@ -81,7 +82,7 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._runner import 
 def prepare(parameters: dict[str, t.Any], check_mode: bool) -> Plan:
     """Look for the files."""
     found = asdict(find_payload(Runner(timeout=parameters["timeout"])))
-    return Plan(results={"kernel_release": found.pop("release"), **found})
+    return Plan(results={"kernel_release": found.pop("release"), **found}, warnings=[UNDER_XEN] if under_xen() else [])
 
 
 def main() -> None:

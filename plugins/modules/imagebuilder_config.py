@@ -102,34 +102,18 @@ domids:
   type: dict
   sample: {dom0: 0, net-dd: 1}
 load_map:
-  description: What is loaded where.
+  description: What is loaded where, as RV(xen.driver_domains.uboot_script#module:load_map).
   returned: success
   type: list
   elements: dict
   sample: [{what: Xen, file: xen, address: "0x42e00000", size: 1015816, end: "0x43000000"}]
-  contains:
-    what:
-      description: What the file is for.
-      type: str
-    file:
-      description: The file, relative to O(directory).
-      type: str
-    address:
-      description: Where it is loaded.
-      type: str
-    size:
-      description: Size of the file in bytes.
-      type: int
-    end:
-      description: End of the memory that it takes.
-      type: str
 memory_left:
   description: Bytes between the last file and O(memory_end).
   returned: success
   type: int
   sample: 2055208960
 script_address:
-  description: Where to load the boot script itself; C(source) with that address runs it.
+  description: Where to load the boot script itself, as RV(xen.driver_domains.uboot_script#module:script_address).
   returned: success
   type: str
   sample: "0x40200000"

@@ -327,7 +327,7 @@ pending_restart:
 
 import typing as t
 
-from ansible_collections.xen.driver_domains.plugins.module_utils._domain_definition import definitions
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain_definition import VIF_OPTIONS, definitions
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain_plan import DomainPlanner, Places, Policy
 from ansible_collections.xen.driver_domains.plugins.module_utils._module import Plan, run_module
 from ansible_collections.xen.driver_domains.plugins.module_utils._pci import PciHost
@@ -369,19 +369,7 @@ ARGUMENTS = {
             "vifs": {
                 "type": "list",
                 "elements": "dict",
-                "options": {
-                    "mac": {"type": "str"},
-                    "bridge": {"type": "str"},
-                    "backend": {"type": "str"},
-                    "type": {"type": "str", "choices": ["vif", "ioemu"]},
-                    "model": {"type": "str"},
-                    "script": {"type": "str"},
-                    "ip": {"type": "str"},
-                    "vifname": {"type": "str"},
-                    "rate": {"type": "str"},
-                    "mtu": {"type": "int"},
-                    "trusted": {"type": "bool"},
-                },
+                "options": VIF_OPTIONS,
             },
             "disks": {
                 "type": "list",

@@ -100,6 +100,7 @@ actions:
 
 import typing as t
 
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain_definition import VIF_OPTIONS
 from ansible_collections.xen.driver_domains.plugins.module_utils._module import Plan, run_module
 from ansible_collections.xen.driver_domains.plugins.module_utils._vif_plan import VifPlanner, wanted_vifs
 from ansible_collections.xen.driver_domains.plugins.module_utils._xenstore import XenStore
@@ -118,10 +119,7 @@ def main() -> None:
     vif: dict[str, t.Any] = {
         "domain": {"type": "str", "required": True},
         "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-        **{name: {"type": "str"} for name in ("mac", "backend", "bridge", "model", "script", "ip", "vifname", "rate")},
-        "type": {"type": "str", "choices": ["vif", "ioemu"]},
-        "mtu": {"type": "int"},
-        "trusted": {"type": "bool"},
+        **VIF_OPTIONS,
     }
     run_module(
         {

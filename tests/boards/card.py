@@ -2,16 +2,18 @@
 # GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""An SD card for an emulated Raspberry Pi 4, and the device tree that fits the emulation."""
+"""An SD card for an emulated Raspberry Pi 4, what is on it, and the device tree that fits the emulation."""
 
 from __future__ import annotations
 
 import os
 import re
+import shutil
 import struct
 import subprocess
 from pathlib import Path
 
+from . import guests
 from .parts import Parts
 
 _SIZE = 256 << 20
@@ -21,6 +23,29 @@ _MISSING = (
     r"pcie@|ethernet@7d58|hdmi|interrupt-controller@7ef00100|v3d|gpu|vc4|hvs|pixelvalve|txp|dsi|csi|vec|rng@|clock@7ef00000"
     r"|avs-monitor|watchdog|i2c@7ef0"
 )
+
+
+#: Options of uboot_script for a board that has the files of L(write_files).
+OPTIONS = {
+    "load_command": "sd",
+    "memory_start": "0x0",
+    "memory_end": "0x20000000",
+    "ram": 2048,
+    "device_tree": "pi4.dtb",
+    "xen": "xen",
+    "xen_cmdline": "console=dtuart dtuart=/soc/serial@7e215040 bootscrub=0 xsm=dummy",
+    "dom0": {"kernel": "vmlinuz", "ramdisk": "dom0.cpio.gz", "memory": 512, "cmdline": "console=hvc0 earlycon=xenboot clk_ignore_unused"},
+}
+
+
+def write_files(parts: Parts, directory: Path, dom0: str, domu: str) -> None:
+    """Write device tree, Xen and kernel, and ramdisks in which dom0 and a domain run these scripts."""
+    directory.mkdir()
+    emulated_tree(parts, directory / "pi4.dtb")
+    shutil.copy(parts.xen, directory / "xen")
+    shutil.copy(parts.kernel, directory / "vmlinuz")
+    for name, init in (("dom0", dom0), ("domu", domu)):
+        (directory / f"{name}.cpio.gz").write_bytes(guests.ramdisk(parts.busybox, init))
 
 
 def emulated_tree(parts: Parts, target: Path) -> None:
@@ -49,7 +74,8 @@ def _nodes(parts: Parts, tree: Path) -> list[str]:
 
 
 def write_card(parts: Parts, source: Path, target: Path) -> None:
-    """Write a card with one FAT partition that holds a directory's files."""
+    """Write a card with one FAT partition that holds a directory's files; the firmware's device tree lies beside it."""
+    shutil.copy(source / "pi4.dtb", target.with_suffix(".dtb"))
     beyond_chs = b"\xfe\xff\xff"
     entry = struct.pack("<B3sB3sII", 0x80, beyond_chs, 0x0C, beyond_chs, _START // 512, (_SIZE - _START) // 512)
     with target.open("wb") as card:

@@ -6,11 +6,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,12 +30,22 @@ ROOT = Path(__file__).resolve().parents[2]
 RTC = Path(__file__).with_name("pl031.dts")
 IMAGES = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "xen-driver-domains" / "images"
 NETWORK = "10.9.0"
+#: The domains that Xen starts.
+NAMES = ["net-dd", "guest"]
 #: The initramfs of an image of profile debian has drivers for PV disks alone.
 VIRTIO = """\
 #!/bin/sh
 [ "$1" = prereqs ] && exit 0
 . /usr/share/initramfs-tools/hook-functions
 manual_add_modules virtio_blk virtio_net virtio_mmio virtio_pci ext4
+"""
+#: The network card is dom0's own, so nothing that is for frontends configures it.
+DHCP = """\
+[Match]
+Name=eth0
+
+[Network]
+DHCP=ipv4
 """
 
 
@@ -66,7 +78,10 @@ def dom0(key: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "size": "3G",
         "packages": [f"xen-utils-{XEN_VERSION}", "python3-minimal", "busybox"],
         "authorized_keys": [key.with_suffix(".pub").read_text()],
-        "files": [{"path": "/etc/initramfs-tools/hooks/virtio", "content": VIRTIO, "mode": "0755"}],
+        "files": [
+            {"path": "/etc/initramfs-tools/hooks/virtio", "content": VIRTIO, "mode": "0755"},
+            {"path": "/etc/systemd/network/eth0.network", "content": DHCP},
+        ],
     }
     variables = {
         "ansible_connection": "local",
@@ -113,7 +128,7 @@ def inventory(tmp_path: Path, board_parts: Parts, virt_tree: Path, dom0: dict[st
             "kernel": dom0["kernel"],
             "ramdisk": dom0["ramdisk"],
             "memory": 768,
-            "cmdline": "console=hvc0 root=/dev/vda rw net.ifnames=0 xendd.address=eth0,dhcp systemd.show_status=0",
+            "cmdline": "console=hvc0 root=/dev/vda rw net.ifnames=0 systemd.show_status=0",
         },
         "imagebuilder_domus": [
             {
@@ -158,22 +173,78 @@ def booted(inventory: Path, board_parts: Parts, dom0: dict[str, str], key: Path,
         while not ssh.answers():
             assert time.monotonic() < end, board.console.text[-3000:]
             time.sleep(1)
+        # SSH answers before XenStore is there.
+        ssh.run("systemctl is-system-running --wait", timeout=300)
         try:
             yield board, ssh
         finally:
             ssh.disconnect()
 
 
-def test_from_inventory_to_running_system(booted: tuple[machine.Machine, Ssh], inventory: Path) -> None:
+def run_module(inventory: Path, name: str, *flags: str, **options: Any) -> dict[str, Any]:
+    """Run a module of the collection on the board and return its result, with what Ansible C(printed), the diff among it."""
+    with tempfile.TemporaryDirectory() as tree:
+        command = ["ansible", "virt1", "-i", str(inventory), "-m", f"xen.driver_domains.{name}", "-a", json.dumps(options), *flags]
+        finished = subprocess.run([*command, "--tree", tree], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+        assert finished.returncode == 0, finished.stdout + finished.stderr
+        return {**json.loads((Path(tree) / "virt1").read_text()), "printed": finished.stdout}
+
+
+def test_from_inventory_to_running_system(
+    booted: tuple[machine.Machine, Ssh], inventory: Path, dom0: dict[str, str], tmp_path: Path
+) -> None:
     board, ssh = booted
     # Its driver is bound, and dom0 has no such device.
     board.console.wait_all(60, r"DOM1: .*rtc-pl031 9010000.rtc: registered as rtc0")
     assert ssh.check("ls /sys/class/rtc") == ""
+    assert findings(inventory, NAMES) == ["not_initialised"] * 2
     running = ROOT / "playbooks/board_running.yml"
     playbook(running, inventory, 600)
     assert re.search(r"net-dd\s+1 .*\n.*guest\s+2 ", ssh.check("xl list"))
     assert "changed=0" in playbook(running, inventory, 600)
-    # From dom0 through the driver domain's bridge to the guest; neither is at the other's end of a vif.
+    reach_guest(ssh)
+    assert findings(inventory, ["guest", "net-dd", "third"]) == ["wrong_order", "wrong_order", "domain_missing"]
+    vif_goes_and_comes(ssh, inventory)
+    bring_payload(ssh, inventory, dom0, tmp_path)
+    assert "changed=0" in playbook(ROOT / "playbooks/board.yml", inventory, 300)
+
+
+def findings(inventory: Path, names: list[str]) -> list[str]:
+    """What is said of the board when it was to start domains of these names."""
+    return [finding["name"] for finding in run_module(inventory, "dom0less_domain_info", names=names)["findings"]]
+
+
+def reach_guest(ssh: Ssh) -> None:
+    """Ping from dom0 through the driver domain's bridge to the guest; neither is at the other's end of a vif."""
     ssh.check(f"ip address add {NETWORK}.3/24 dev eth1 && ip link set eth1 up")
     ssh.check(f"ping -c 3 -W 10 {NETWORK}.2", timeout=120)
-    assert "changed=0" in playbook(ROOT / "playbooks/board.yml", inventory, 300)
+
+
+def vif_goes_and_comes(ssh: Ssh, inventory: Path) -> None:
+    vif = {"domain": "Domain-0", "backend": "net-dd", "bridge": "xenbr0"}
+    absent = {"vifs": [{**vif, "state": "absent"}]}
+    predicted = run_module(inventory, "xl_vif", "--check", "--diff", **absent)
+    assert predicted["changed"] and "bridge=xenbr0,backend=net-dd" in predicted["printed"]
+    assert "eth1" in ssh.check("ls /sys/class/net"), "check mode writes nothing"
+    assert run_module(inventory, "xl_vif", **absent)["actions"] == predicted["actions"]
+    assert "eth1" not in ssh.check("ls /sys/class/net")
+    assert not run_module(inventory, "xl_vif", **absent)["changed"]
+    again = run_module(inventory, "xl_vif", vifs=[vif])
+    assert again["changed"] and again["vifs"][0]["connected"]
+    reach_guest(ssh)
+
+
+def bring_payload(ssh: Ssh, inventory: Path, dom0: dict[str, str], tmp_path: Path) -> None:
+    """Kernel, ramdisk and device tree of the board's dom0; the loader had the ramdisk from elsewhere."""
+    play = tmp_path / "payload.yml"
+    release = ssh.check("uname -r").strip()
+    ramdisk = {"ansible.builtin.copy": {"src": dom0["ramdisk"], "dest": f"/boot/initrd.img-{release}", "mode": "0600"}}
+    role = {"role": "xen.driver_domains.board_payload", "board_payload_directory": str(tmp_path / "payload")}
+    play.write_text(yaml.safe_dump([{"hosts": "boards", "gather_facts": False, "pre_tasks": [ramdisk], "roles": [role]}]))
+    playbook(play, inventory, 300)
+    payload = tmp_path / "payload/virt1"
+    assert sorted(path.name for path in payload.iterdir()) == ["board.dtb", "kernel", "payload.json", "ramdisk"]
+    assert all((payload / name).read_bytes() == Path(dom0[name]).read_bytes() for name in ("kernel", "ramdisk"))
+    told = json.loads((payload / "payload.json").read_text())
+    assert told["kernel_release"] == release and all(told[part]["checked"] for part in ("kernel", "ramdisk", "device_tree"))
+    assert "changed=0" in playbook(play, inventory, 300)

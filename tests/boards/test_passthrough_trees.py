@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -122,12 +121,7 @@ exec setsid cttyhack sh
 
 def test_uart_of_the_raspberry_pi(board_parts: Parts, tmp_path: Path, run_module: Run) -> None:
     files = tmp_path / "card"
-    files.mkdir()
-    card.emulated_tree(board_parts, files / "pi4.dtb")
-    for source, name in ((board_parts.xen, "xen"), (board_parts.kernel, "vmlinuz")):
-        shutil.copy(source, files / name)
-    for name, init in (("dom0.cpio.gz", DOM0), ("domu.cpio.gz", UART_OWNER)):
-        (files / name).write_bytes(guests.ramdisk(board_parts.busybox, init))
+    card.write_files(board_parts, files, DOM0, UART_OWNER)
     made = run_module(
         "passthrough_device_tree",
         device_tree=str(files / "pi4.dtb"),
@@ -140,18 +134,10 @@ def test_uart_of_the_raspberry_pi(board_parts: Parts, tmp_path: Path, run_module
     run_module(
         "uboot_script",
         directory=str(files),
-        load_command="sd",
-        memory_start="0x0",
-        memory_end="0x20000000",
-        ram=2048,
-        device_tree="pi4.dtb",
-        xen="xen",
-        xen_cmdline="console=dtuart dtuart=/soc/serial@7e215040 bootscrub=0 xsm=dummy",
-        dom0={"kernel": "vmlinuz", "ramdisk": "dom0.cpio.gz", "memory": 512, "cmdline": "console=hvc0 earlycon=xenboot clk_ignore_unused"},
+        **card.OPTIONS,
         domus=[{**guest, "passthrough_dtb": "uart0.dtb", "passthrough_paths": made["passthrough_paths"]}],
     )
     image = tmp_path / "sd.img"
-    shutil.copy(files / "pi4.dtb", image.with_suffix(".dtb"))
     card.write_card(board_parts, files, image)
     with machine.raspi4b(board_parts, image, log=tmp_path / "serial") as board:
         uart, auxiliary = board.consoles

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,24 +22,12 @@ OWNER = guests.INIT.replace("exec setsid", "read -r line\ngrep uart-pl011 /proc/
 
 def test_a_domain_owns_the_uart(board_parts: Parts, tmp_path: Path, run_module: Callable[..., dict[str, Any]]) -> None:
     files = tmp_path / "card"
-    files.mkdir()
-    card.emulated_tree(board_parts, files / "pi4.dtb")
-    shutil.copy(board_parts.xen, files / "xen")
-    shutil.copy(board_parts.kernel, files / "vmlinuz")
-    (files / "dom0.cpio.gz").write_bytes(guests.ramdisk(board_parts.busybox, guests.INIT))
-    (files / "domu.cpio.gz").write_bytes(guests.ramdisk(board_parts.busybox, OWNER))
+    card.write_files(board_parts, files, guests.INIT, OWNER)
     (files / "uart0.dtb").write_bytes(board_parts.run("usr/bin/dtc", "-q", "-I", "dts", "-O", "dtb", UART))
     made = run_module(
         "uboot_script",
         directory=str(files),
-        load_command="sd",
-        memory_start="0x0",
-        memory_end="0x20000000",
-        ram=2048,
-        device_tree="pi4.dtb",
-        xen="xen",
-        xen_cmdline="console=dtuart dtuart=/soc/serial@7e215040 bootscrub=0 xsm=dummy",
-        dom0={"kernel": "vmlinuz", "ramdisk": "dom0.cpio.gz", "memory": 512, "cmdline": "console=hvc0 earlycon=xenboot clk_ignore_unused"},
+        **card.OPTIONS,
         domus=[
             {
                 "name": "uart-dd",
@@ -56,7 +43,6 @@ def test_a_domain_owns_the_uart(board_parts: Parts, tmp_path: Path, run_module: 
     )
     assert made["domids"] == {"dom0": 0, "uart-dd": 1}
     image = tmp_path / "sd.img"
-    shutil.copy(files / "pi4.dtb", image.with_suffix(".dtb"))
     card.write_card(board_parts, files, image)
     with machine.raspi4b(board_parts, image, log=tmp_path / "serial") as board:
         uart, auxiliary = board.consoles

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import typing as t
+
 import pytest
 from ansible.errors import AnsibleFilterError
 
@@ -17,7 +19,7 @@ BOARD = {
     "memory_start": "0x0",
     "dom0": {"kernel": "/boot/vmlinuz", "ramdisk": "/rd", "memory": 512},
     "domus": [
-        {"name": "net-dd", "image": {"backends": ["vif"]}, "passthrough_dtb": "/rtc.dtb"},
+        {"name": "net-dd", "image": {"backends": ["vif"]}, "passthrough_dtb": "/rtc.dtb", "cmdline": "boot=xendd xendd.backend=1"},
         {"name": "web", "ramdisk": "/rd"},
         {"name": "later", "boot": False},
     ],
@@ -40,7 +42,7 @@ def test_from_paths_to_stored_names() -> None:
             "name": "net-dd",
             "kernel": "/i/1/kernel",
             "ramdisk": "/i/1/ramdisk",
-            "cmdline": "console=ttyAMA0 boot=xendd",
+            "cmdline": "boot=xendd xendd.backend=1",
             "passthrough_dtb": "/rtc.dtb",
         },
         {"name": "web", "kernel": "/boot/vmlinuz", "ramdisk": "/rd"},
@@ -58,6 +60,25 @@ def test_from_paths_to_stored_names() -> None:
 def test_true_dom0less() -> None:
     board = {**BOARD, "dom0": None, "domus": []}
     assert FILTERS["board_with_files"](board, {path: path for path in FILTERS["board_sources"](board)})["dom0"] is None
+
+
+@pytest.mark.parametrize(
+    ("domu", "wrong"),
+    [
+        ({"image": {}, "cmdline": "console=ttyAMA0"}, True),
+        ({"image": {"profile": "minimal"}, "cmdline": "boot=xendd2"}, True),
+        ({"image": {}}, False),
+        ({"image": {}, "cmdline": "quiet boot=xendd"}, False),
+        ({"image": {"profile": "debian"}, "cmdline": "root=/dev/xvda"}, False),
+    ],
+)
+def test_a_ramdisk_is_told_to_stay(domu: dict[str, t.Any], wrong: bool) -> None:
+    board = {**BOARD, "domus": [{"name": "net-dd", **domu}]}
+    if wrong:
+        with pytest.raises(AnsibleFilterError, match="'net-dd': its cmdline lacks boot=xendd"):
+            FILTERS["board_with_images"](board, IMAGES, "")
+    else:
+        assert FILTERS["board_with_images"](board, IMAGES, "")["domus"][0]["ramdisk"] == "/i/1/ramdisk"
 
 
 def test_an_image_that_was_not_built() -> None:

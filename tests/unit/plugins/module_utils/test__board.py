@@ -70,6 +70,10 @@ WRONG: dict[str, tuple[dict[str, t.Any], str]] = {
     "CPU's name": ({"cpupools": [{"cpus": ["/cpus/cpu@1"]}]}, "is not the name of a CPU's node"),
     "colours": ({"xen_colors": "red"}, "'red' are not cache colours"),
     "affinity": ({"domus": [domu("a", vcpu_affinity={"1": "0"})]}, "vcpu_affinity 1: '0'"),
+    "shared memory's name": (
+        {"domus": [domu("a", shared_memory={"id": "x y", "guest_address": "0x1000", "size": "0x1000"})]},
+        "shared_memory.id 'x y' is not usable",
+    ),
     "shared memory": ({"domus": [domu("a", shared_memory={"id": "x", "guest_address": "1", "size": "0x1000"})]}, "not made of whole pages"),
 }
 

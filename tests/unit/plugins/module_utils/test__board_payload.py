@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.xen.driver_domains.plugins.module_utils._board_payload import find_payload
+from ansible_collections.xen.driver_domains.plugins.module_utils._board_payload import find_payload, under_xen
 from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree_files import to_dtb
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import CommandFailed, DriverDomainsError, NotOnThisHost
 from ansible_collections.xen.driver_domains.plugins.module_utils._runner import Result, Runner
@@ -95,3 +95,10 @@ def test_what_does_not(root: Path, path: str, content: bytes | None, listing: t.
         (root / path).write_bytes(content)
     with pytest.raises(DriverDomainsError, match=message):
         find_payload(FakeRunner(listing), str(root), RELEASE)
+
+
+def test_what_xen_made_is_not_the_boards_own(root: Path) -> None:
+    assert not under_xen(str(root))
+    (root / "proc/device-tree/hypervisor").mkdir()
+    (root / "proc/device-tree/hypervisor/compatible").write_bytes(b"xen,xen-4.20\0xen,xen\0")
+    assert under_xen(str(root))

@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.xen.driver_domains.plugins.module_utils import _board_dtb, _board_rules, _uboot_script
+from ansible_collections.xen.driver_domains.plugins.module_utils import _board_rules, _uboot_script
 from ansible_collections.xen.driver_domains.plugins.module_utils._board import Board
 from ansible_collections.xen.driver_domains.plugins.module_utils._board_files import Files, xen_configuration
+from ansible_collections.xen.driver_domains.plugins.module_utils._board_tree import ram_banks
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree_files import parse_dtb
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import InvalidInput
 from ansible_collections.xen.driver_domains.plugins.module_utils._module import Plan
 
@@ -22,7 +24,17 @@ from .fake_board import MIB, cells, domu, dtb, kernel, partial
 
 RTC = {"passthrough_dtb": "rtc.dtb", "passthrough_paths": ["/pl031@9010000"]}
 STATIC = {"static_memory": [{"start": "0xb0000000", "size": "0x8000000"}], "memory": None}
+SHARED = {"id": "shm", "guest_address": "0x6000000", "size": "0x1000"}
+#: A Xen with all that Debian's lacks.
+FULL_XEN = fake_board.xen(
+    "CONFIG_ARM_64",
+    *(f"CONFIG_{name}" for name in ("STATIC_MEMORY", "STATIC_SHM", "STATIC_EVTCHN", "LLC_COLORING", "XSM_FLASK")),
+)
 NIC = "/virtio_mmio@a000000"
+
+
+def with_clock(tree: dict[str, t.Any]) -> dict[str, t.Any]:
+    return {**tree, "passthrough": {**tree["passthrough"], "clock": {"compatible": "fixed-clock"}}}
 
 
 def check(directory: Path, packed_ramdisks: bool = True, files: t.Mapping[str, bytes] | None = None, **changes: t.Any) -> Plan:
@@ -51,11 +63,22 @@ WRONG: dict[str, tuple[dict[str, t.Any], str]] = {
     "gzip of something": ({"domus": [domu("a", ramdisk="Image.gz")]}, "not a cpio archive"),
     "zstd for ImageBuilder": ({"packed_ramdisks": False, "domus": [domu("a", ramdisk="rd.zst")]}, "is packed with zstd, not a cpio"),
     "source as device tree": ({"files": {"virt.dtb": b"/dts-v1/;"}}, "not a device tree blob.*dtc -I dts"),
-    "damaged device tree": ({"files": {"virt.dtb": dtb(fake_board.VIRT)[:200]}}, "can not be read as a device tree blob: it is cut off"),
+    "damaged device tree": ({"files": {"virt.dtb": dtb(fake_board.VIRT)[:200]}}, "virt.dtb is damaged: its header does not fit"),
     "extra commands": ({"extra_commands_file": "rd.zst"}, "extra_commands_file: .* is not ASCII text"),
     "static memory": ({"domus": [domu("a", **STATIC)]}, "built without CONFIG_STATIC_MEMORY .for static_memory of a"),
     "null scheduler": ({"xen_cmdline": "sched=null"}, "CONFIG_SCHED_NULL .for scheduler null .sched= in xen_cmdline"),
     "cpupools": ({"cpupools": [{"cpus": ["cpu@1"], "scheduler": "null"}]}, "CONFIG_BOOT_TIME_CPUPOOLS .for cpupools., CONFIG_SCHED_NULL"),
+    "overlay": ({"overlays": ["extra.txt"]}, r"overlays\[0\]: .* is of an unknown kind, not a device tree blob"),
+    "damaged gzip": ({"files": {"rd.cpio.gz": b"\x1f\x8bnonsense"}}, "dom0.ramdisk: .* not a cpio archive"),
+    "heap": ({"static_heap": STATIC["static_memory"]}, "CONFIG_STATIC_MEMORY .for static_heap"),
+    "policy": ({"files": {"xen": fake_board.xen("CONFIG_ARM_64")}, "xen_policy": "extra.txt"}, "CONFIG_XSM_FLASK .for xen_policy"),
+    "shared memory": ({"domus": [domu("a", shared_memory=SHARED)]}, "CONFIG_STATIC_SHM .for shared_memory of a"),
+    "event channels": (
+        {"files": {"xen": fake_board.xen("CONFIG_ARM_64")}, "domus": [domu("a", static_event_channels="1 /x 2")]},
+        "CONFIG_STATIC_EVTCHN .for static_event_channels of a",
+    ),
+    "colours of Xen": ({"xen_colors": "0-3"}, "CONFIG_LLC_COLORING .for cache colours"),
+    "colours of dom0": ({"dom0": {"kernel": "Image", "colors": "0-3"}}, "CONFIG_LLC_COLORING .for cache colours"),
     "colours": ({"domus": [domu("a", colors="0-3")]}, "CONFIG_LLC_COLORING .for colors of a"),
     "no such CPU": ({"xen": "xen-static", "cpupools": [{"cpus": ["cpu@7"]}]}, "no CPU /cpus/cpu@7.*It has: cpu@0, cpu@1"),
     "no such node": (
@@ -157,6 +180,24 @@ RIGHT: dict[str, dict[str, t.Any]] = {
         "files": {"nic.dtb": dtb(partial(NIC))},
         "domus": [domu("a", passthrough_dtb="nic.dtb", passthrough_paths=[NIC], **STATIC)],
     },
+    "Xen that can do the rest": {
+        "files": {"xen": FULL_XEN},
+        "memory_end": "0xB0000000",
+        "static_heap": [{"start": "0xb8000000", "size": "0x1000"}],
+        "xen_policy": "extra.txt",
+        "xen_colors": "0",
+        "dom0": {"kernel": "Image", "memory": 512, "colors": "1"},
+        "domus": [domu("a", shared_memory=SHARED, static_event_channels="1 /x 2")],
+    },
+    "overlay": {"overlays": ["overlay.dtbo"]},
+    "nodes that are not assigned": {
+        "files": {"rtc.dtb": dtb(partial(**{"xen,path": False}))},
+        "domus": [domu("a", **RTC)],
+    },
+    "nodes without registers": {
+        "files": {"rtc.dtb": dtb(with_clock(partial()))},
+        "domus": [domu("a", **RTC)],
+    },
     "just enough RAM": {"xen_cmdline": "xsm=dummy", "domus": [domu(f"d{number}", memory=62) for number in range(24)]},
 }
 
@@ -203,13 +244,7 @@ def test_build_options() -> None:
 
 
 def test_device_tree() -> None:
-    root = _board_dtb.parse(dtb(fake_board.VIRT))
+    root = parse_dtb(dtb(fake_board.VIRT), "virt.dtb")
     assert [node.path for node in root.children][:2] == ["/memory@40000000", "/cpus"]
-    assert _board_dtb.ram_banks(root) == [(0x40000000, 2048 * MIB)]
-    assert _board_dtb.ram_banks(_board_dtb.parse(dtb({"memory": {"device_type": "memory", "reg": cells(0, 0, 0)}}))) == []
-
-
-@pytest.mark.parametrize("cut", [0, 4, 39, 56, 100])
-def test_damaged_device_trees(cut: int) -> None:
-    with pytest.raises(InvalidInput, match="can not be read as a device tree blob"):
-        _board_dtb.parse(dtb(fake_board.VIRT)[:cut])
+    assert ram_banks(root) == [(0x40000000, 2048 * MIB)]
+    assert ram_banks(parse_dtb(dtb({"memory": {"device_type": "memory", "reg": cells(0, 0, 0)}}), "no.dtb")) == []

@@ -245,6 +245,28 @@ def test_it_stops_at_a_node_that_is_not_there(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "changes",
     [
+        {"static_heap": [{"start": f"0x{index}0000000", "size": "0x100000"} for index in "abc"]},
+        {"domus": [domu("a", memory=None, static_memory=[{"start": f"0x{index}0000000", "size": "0x100000"} for index in "abc"])]},
+    ],
+)
+def test_more_numbers_than_a_command_takes(tmp_path: Path, changes: dict[str, t.Any]) -> None:
+    with pytest.raises(InvalidInput, match="would have 12 numbers.*List fewer regions"):
+        make(tmp_path, **changes)
+
+
+def test_a_tree_without_chosen(tmp_path: Path) -> None:
+    fake_board.files(tmp_path)
+    (tmp_path / "virt.dtb").write_bytes(dtb({key: value for key, value in fake_board.VIRT.items() if key != "chosen"}))
+    _board, script, _load_map = make(tmp_path)
+    machine = uboot(tmp_path)
+    del machine.tree["chosen"]
+    assert machine.run(script), machine.printed
+    assert machine.tree["chosen"]["xen,xen-bootargs"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
         {"boot_command": "bootm"},
         {"dom0": {"kernel": "Image", "rootfs": "rd.cpio"}},
         {"domus": [domu("a", rootfs="rd.cpio")]},

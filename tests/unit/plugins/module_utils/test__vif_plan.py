@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain_definition import default_mac
-from ansible_collections.xen.driver_domains.plugins.module_utils._errors import DriverDomainsError, InvalidInput, TimedOut
+from ansible_collections.xen.driver_domains.plugins.module_utils._errors import CommandFailed, DriverDomainsError, InvalidInput, TimedOut
 from ansible_collections.xen.driver_domains.plugins.module_utils._module import Plan
+from ansible_collections.xen.driver_domains.plugins.module_utils._runner import Result, Runner
 from ansible_collections.xen.driver_domains.plugins.module_utils._vif_plan import VifPlanner, wanted_vifs
+from ansible_collections.xen.driver_domains.plugins.module_utils._xl import Xl
 
 from .fake_host import FakeHost
 
@@ -157,7 +159,24 @@ def test_a_hotplug_script_that_fails(host: Host) -> None:
         host.vifs(WEB)
 
 
+def test_a_domain_that_goes_away_meanwhile(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    host.vif_state = "2"
+    read = host.store.read_text
+    monkeypatch.setattr(host.store, "read_text", lambda path: None if path.endswith("/name") else read(path))
+    with pytest.raises(DriverDomainsError, match=f"Domain web went away while its vif {MAC} was waited for"):
+        host.vifs(WEB)
+
+
 def test_it_is_never_connected(host: Host) -> None:
     host.vif_state = "2"
     with pytest.raises(TimedOut, match="was not connected within 1 s: vif 0 at net-dd: frontend state 2.*xsm=silo"):
         host.vifs(WEB)
+
+
+def test_an_attach_that_fails_tells_what_to_look_at() -> None:
+    class Failing(Runner):
+        def run(self, argv: t.Sequence[str], **options: t.Any) -> Result:
+            raise CommandFailed(f"{' '.join(argv)} failed", remedy=options["remedy"])
+
+    with pytest.raises(CommandFailed, match="network-attach web mac=x bridge=y failed.*'xl devd' has to run in it"):
+        Xl(Failing()).network_attach("web", "mac=x,bridge=y")

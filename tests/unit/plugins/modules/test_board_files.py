@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from ansible.module_utils.testing import patch_module_args
 
+from ansible_collections.xen.driver_domains.plugins.module_utils import _board_store
+from ansible_collections.xen.driver_domains.plugins.module_utils._errors import DriverDomainsError
 from ansible_collections.xen.driver_domains.plugins.modules import board_files, board_switch
 
 
@@ -66,6 +68,33 @@ def test_a_file_that_is_not_there(capsys: pytest.CaptureFixture[str], tmp_path: 
     result = run(capsys, tmp_path / "board", kernel=tmp_path / "none")
     assert f"Can not read {tmp_path}/none" in result["msg"]
     assert not (tmp_path / "board").exists()
+
+
+def test_a_directory_that_can_not_be_written(capsys: pytest.CaptureFixture[str], tmp_path: Path, source: Path) -> None:
+    (tmp_path / "files").write_text("in the way")
+    assert f"Can not copy {source} to {tmp_path}/files/" in run(capsys, tmp_path, kernel=source)["msg"]
+
+
+def test_a_switch_that_was_cut_off_between_its_steps(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The board boots the old script until the last step, and the next run finishes it without losing the way back."""
+    for name, content in (("boot.scr", b"\x27old"), ("boot-previous.scr", b"\x27older"), ("boot-new.scr", b"\x27new")):
+        (tmp_path / name).write_bytes(content)
+    write, written = _board_store.write_bytes, []
+
+    def cut_off(path: str, content: bytes) -> None:
+        if written:
+            raise DriverDomainsError("the connection is gone")
+        written.append(path)
+        write(path, content)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(_board_store, "write_bytes", cut_off)
+        assert "the connection is gone" in switch(capsys, tmp_path, "new")["msg"]
+    assert (tmp_path / "boot.scr").read_bytes() == b"\x27old"
+    assert switch(capsys, tmp_path, "new")["changed"]
+    assert [(tmp_path / f"boot{name}.scr").read_bytes() for name in ("", "-previous")] == [b"\x27new", b"\x27old"]
 
 
 def switch(capsys: pytest.CaptureFixture[str], directory: Path, state: str, check: bool = False) -> dict[str, t.Any]:
