@@ -28,7 +28,7 @@ ROUNDS = 5
 WAYS = {
     "task": "(a) xenstore_key, one task",
     "task, no change": "    the same again, no change",
-    "module": "    of that, the module's run in dom0",
+    "module": "    the module's part of it, in dom0",
     "module, no change": "    the same again, no change",
     "loop": "(b) loop of command: xenstore-write",
     "xenstore-write": "(c) one xenstore-write, many pairs",
