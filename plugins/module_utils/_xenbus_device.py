@@ -21,7 +21,8 @@ from dataclasses import dataclass, field
 from ._errors import DriverDomainsError, InvalidInput, Refused, TimedOut
 from ._module import Plan
 from ._xenstore import Permission, XenStore
-from ._xenstore_tree import Nodes, apply_inside, below, compare, join
+from ._xenstore_tree import Change, Nodes, apply_inside, below, compare, join
+from ._xenstore_wire import check_seconds
 
 #: enum xenbus_state (xen/include/public/io/xenbus.h).
 STATES = ("unknown", "initialising", "init_wait", "initialised", "connected", "closing", "closed", "reconfiguring", "reconfigured")
@@ -139,6 +140,7 @@ class Planner:
         return plan
 
     def _check(self, devices: t.Sequence[Device]) -> None:
+        check_seconds(self._timeout)
         running = set(self._store.directory("/local/domain"))
         seen = set()
         for device in devices:
@@ -163,36 +165,59 @@ class Planner:
     def _plan_device(self, plan: Plan, device: Device) -> bool:
         """Add to the plan what is to be removed or changed; tell whether the device is to be created."""
         there = [side for side in device.sides if self._store.read_text(side) is not None]
+        self._refuse_elsewhere(device)
         if not device.present:
             if there:
                 self._plan_removal(plan, device, "remove")
             return False
         if not there:
             return True
-        states = [state or "" for state in self._states(device).values()]
         changes = compare(self._store, device.nodes(None))
-        differing = [path for change in changes for path in (*change.writes, *change.regrants)]
         link = {*device.sides, *(join(side, key) for side in device.sides for key in _OWN_KEYS)}
         broken = any(path in link for change in changes for path in change.writes)
-        if broken or _ENDING.intersection(states):
+        if broken or _ENDING.intersection(filter(None, self._states(device).values())):
             self._plan_removal(plan, device, "replace")
             return True
-        if differing and _BUSY.intersection(states):
-            raise Refused(
-                f"The device {device} is in use ({self._describe(device)}), and would have to change: {', '.join(differing)}",
-                "A device that drivers have in use is never disturbed",
-                "Remove it first (state: absent), or leave it as it is",
-            )
-        if differing:
+        if any(changes):
+            self._refuse_in_use(device, changes)
             before, after = zip(*(change.diff(self._store) for change in changes if change))
             plan.add(
                 f"change {device}",
-                lambda: self._store.transaction(lambda inside: apply_inside(inside, device.nodes(None))),
+                lambda: self._store.transaction(lambda inside: self._change(inside, device)),
                 subject=str(device),
                 before="".join(before),
                 after="".join(after),
             )
         return False
+
+    def _refuse_elsewhere(self, device: Device) -> None:
+        """A frontend that has another backend than the named one: to touch it would leave that one without its other half."""
+        if device.front not in device.sides:
+            return
+        other = self._store.read_text(join(device.front, "backend")) or ""
+        # The guest can write there what it likes.
+        match = re.fullmatch(rf"/local/domain/([0-9]{{1,5}})/backend/{device.kind}/{device.frontend_id}/{device.devid}", other)
+        if match and other != device.back and self._store.read_text(join(other, "frontend")) == device.front:
+            raise Refused(
+                f"The device {device} has its backend in domain {match.group(1)}: {other}",
+                "A device stays with its backend as long as it is there",
+                f'Remove it there first (backend: "{match.group(1)}", state: absent), or name that backend',
+            )
+
+    def _refuse_in_use(self, device: Device, changes: t.Sequence[Change]) -> None:
+        if _BUSY.intersection(filter(None, self._states(device).values())):
+            differing = [path for change in changes for path in (*change.writes, *change.regrants)]
+            raise Refused(
+                f"The device {device} is in use ({self._describe(device)}), and would have to change: {', '.join(differing)}",
+                "A device that drivers have in use is never disturbed",
+                "Remove it first (state: absent), or leave it as it is",
+            )
+
+    def _change(self, store: XenStore, device: Device) -> None:
+        # Drivers may have come since it was planned; those that come from now on spoil the transaction.
+        wanted = device.nodes(None)
+        self._refuse_in_use(device, compare(store, wanted))
+        apply_inside(store, wanted)
 
     def _plan_removal(self, plan: Plan, device: Device, verb: str) -> None:
         before = "".join(f"{path} = {value}\n" for side in device.sides for path, value in self._store.tree(side).items())

@@ -22,6 +22,7 @@ from ._errors import DriverDomainsError, InvalidInput, TimedOut
 from ._xenstore_wire import (
     DIRECTORY,
     DIRECTORY_PART,
+    DOMID_MAX,
     GET_DOMAIN_PATH,
     GET_PERMS,
     IS_DOMAIN_INTRODUCED,
@@ -39,6 +40,7 @@ from ._xenstore_wire import (
     Request,
     XenStoreError,
     ascii_text,
+    check_seconds,
     garbled,
     raw,
     refusal,
@@ -69,7 +71,7 @@ class Permission(t.NamedTuple):
         :raises InvalidInput: it has another form.
         """
         match = _PERMISSION.fullmatch(text)
-        if not match or int(match.group(2)) > 0xFFFF:
+        if not match or int(match.group(2)) > DOMID_MAX:
             raise InvalidInput(f"{text!r} is not a XenStore permission", "It is n, r, w or b followed by a domain number, for example r5")
         return cls(match.group(1), int(match.group(2)))
 
@@ -224,8 +226,11 @@ class XenStore(Connection):
         return self.domids_of([domain])[domain]
 
     def domids_of(self, domains: t.Iterable[str]) -> dict[str, int | None]:
-        """Return the numbers of many domains as L(domid_of) does; names are looked up at once, and only if there are any."""
-        found: dict[str, int | None] = {domain: int(domain) if domain.isascii() and domain.isdecimal() else None for domain in domains}
+        """Return the numbers of many domains as L(domid_of) does; names are looked up at once, and only if there are any.
+
+        :raises InvalidInput: a number is none that a domain can have.
+        """
+        found = {domain: _domain_number(domain) for domain in domains}
         if None in found.values():
             # The lowest number comes last.
             numbers = {name: domid for domid, name in reversed(list(self.domains().items()))}
@@ -260,17 +265,21 @@ class XenStore(Connection):
             raise garbled(f"the transaction number {transid!r}")
         self._transaction = int(transid)
         try:
-            result = body(self)
+            result = self._body_or_abort(body)
+            # Refused or not, it ends the transaction.
             self._one(Request(TRANSACTION_END, "", b"T\0"))
             return result
-        except BaseException as exc:
-            # A refused commit has ended the transaction; so has a closed connection.
-            if self._descriptor >= 0 and not (isinstance(exc, XenStoreError) and exc.errno_name == "EAGAIN"):
+        finally:
+            self._transaction = 0
+
+    def _body_or_abort(self, body: t.Callable[[XenStore], T]) -> T:
+        try:
+            return body(self)
+        except BaseException:
+            if self._descriptor >= 0:
                 with contextlib.suppress(DriverDomainsError):
                     self._one(Request(TRANSACTION_END, "", b"F\0"))
             raise
-        finally:
-            self._transaction = 0
 
     # Watches
 
@@ -295,6 +304,7 @@ class XenStore(Connection):
         :param timeout: seconds.
         :raises TimedOut: it did not become true in time; C(details["values"]) are the last values.
         """
+        check_seconds(timeout)
         if self._transaction:
             raise InvalidInput("wait_for can not be used in a transaction", "A transaction never sees the changes of others")
         deadline = time.monotonic() + timeout
@@ -374,6 +384,15 @@ class XenStore(Connection):
             # The last piece has one zero byte more than its names need.
             if listing == b"\0" or listing.endswith(b"\0\0"):
                 return listing[:-1]
+
+
+def _domain_number(domain: str) -> int | None:
+    """Return the number that is written there, or None for a name."""
+    if not (domain.isascii() and domain.isdecimal()):
+        return None
+    if len(domain) > 5 or int(domain) > DOMID_MAX:
+        raise InvalidInput(f"{domain} is not a domain number", f"It is from 0 to {DOMID_MAX}")
+    return int(domain)
 
 
 def _permissions(path: str, reply: bytes) -> list[Permission]:

@@ -17,6 +17,7 @@ from ._errors import InvalidInput
 from ._module import Plan
 from ._xenstore import Permission, XenStore
 from ._xenstore_tree import Nodes, below, join, plan_nodes
+from ._xenstore_wire import check_seconds
 
 #: The name, in a tree, of the value of the inner node itself. No node can have it.
 OWN_VALUE = "."
@@ -31,21 +32,36 @@ def plan_keys(store: XenStore, keys: t.Sequence[dict[str, t.Any]], waits: t.Sequ
     domains = {name for item in [*keys, *waits] for name in _domains(item)}
     domids = store.domids_of(domains)
     wanted = [nodes for item in keys for nodes in _nodes(item, domids)]
-    expected = {_path(item, domids): item for item in waits}
+    expected = [(node_path(item, domids), item) for item in waits]
     plan = plan_nodes(store, wanted)
     if expected:
-        for path in expected:
+        for path, _item in expected:
             store.check(path)
+        check_seconds(wait_timeout)
         plan.conclude = lambda: {"waited": _wait(store, expected, wait_timeout)}
     return plan
 
 
-def _wait(store: XenStore, expected: t.Mapping[str, dict[str, t.Any]], timeout: float) -> list[dict[str, str | None]]:
-    def reached(values: t.Mapping[str, str | None]) -> bool:
-        return all(_as_expected(item, values[path]) for path, item in expected.items())
+def node_path(item: t.Mapping[str, t.Any], domids: t.Mapping[str, int | None]) -> str:
+    """Return the whole path of an item that has C(path) and perhaps C(domain).
 
-    values = store.wait_for(list(expected), reached, timeout)
-    return [{"path": path, "value": value} for path, value in values.items()]
+    :raises InvalidInput: the domain does not run, or the path does not need one.
+    """
+    path: str = item["path"]
+    if item["domain"] is None:
+        return path
+    if path.startswith("/"):
+        raise InvalidInput(f"The path {path!r} is absolute, and the domain {item['domain']} is given, too", remedy="Leave out one of them")
+    home = f"/local/domain/{_domid(item['domain'], domids)}"
+    return join(home, path) if path else home
+
+
+def _wait(store: XenStore, expected: t.Sequence[tuple[str, dict[str, t.Any]]], timeout: float) -> list[dict[str, str | None]]:
+    def reached(values: t.Mapping[str, str | None]) -> bool:
+        return all(_as_expected(item, values[path]) for path, item in expected)
+
+    values = store.wait_for([path for path, _item in expected], reached, timeout)
+    return [{"path": path, "value": values[path]} for path, _item in expected]
 
 
 def _as_expected(item: t.Mapping[str, t.Any], value: str | None) -> bool:
@@ -60,16 +76,6 @@ def _domains(item: t.Mapping[str, t.Any]) -> list[str]:
     return [str(name) for name in named if name is not None]
 
 
-def _path(item: t.Mapping[str, t.Any], domids: t.Mapping[str, int | None]) -> str:
-    path: str = item["path"]
-    if item["domain"] is None:
-        return path
-    if path.startswith("/"):
-        raise InvalidInput(f"The path {path!r} is absolute, and the domain {item['domain']} is given, too", remedy="Leave out one of them")
-    home = f"/local/domain/{_domid(item['domain'], domids)}"
-    return f"{home}/{path}" if path else home
-
-
 def _domid(domain: str, domids: t.Mapping[str, int | None]) -> int:
     domid = domids[str(domain)]
     if domid is None:
@@ -82,8 +88,8 @@ def _nodes(item: dict[str, t.Any], domids: t.Mapping[str, int | None]) -> list[N
         if item["domain"] is not None and domids[item["domain"]] is None:
             # Its nodes have gone with it.
             return []
-        return [Nodes(_path(item, domids), {})]
-    path = _path(item, domids)
+        return [Nodes(node_path(item, domids), {})]
+    path = node_path(item, domids)
     names: dict[str, bytes | None] = {}
     own = item["value"]
     if item["tree"] is not None:
@@ -133,11 +139,14 @@ def _permissions(path: str, wanted: t.Mapping[str, t.Any] | None, domids: t.Mapp
     if wanted is None:
         return ()
     owner = Permission(wanted["others"], _domid(wanted["owner"], domids))
-    named = []
+    named: dict[int, Permission] = {}
     for domain, access in (wanted["domains"] or {}).items():
         if access not in ("n", "r", "w", "b"):
             raise InvalidInput(
                 f"{access!r} for domain {domain} at {path} is not a right", "It is n (none), r (read), w (write) or b (both)"
             )
-        named.append(Permission(access, _domid(domain, domids)))
-    return (owner, *named)
+        domid = _domid(domain, domids)
+        if domid in named:
+            raise InvalidInput(f"The domain {domid} gets rights at {path} twice, once as {domain!r}", remedy="Name it once")
+        named[domid] = Permission(access, domid)
+    return (owner, *named.values())

@@ -50,6 +50,9 @@ _VERBS = {
     DIRECTORY_PART: "list",
 }
 
+DOMID_MAX = 0xFFFF
+_SECONDS_MAX = 1e6
+
 _HEADER = struct.Struct("=4I")  # type, req_id, tx_id, length of the payload
 _PAYLOAD_MAX = 4096
 #: The Linux device takes header and payload together in a buffer of that size.
@@ -120,6 +123,7 @@ class Connection:
     """A connection to xenstored that carries requests; what they mean is told by its heir L(_xenstore.XenStore)."""
 
     def __init__(self, path: str = "", timeout: float = 10.0) -> None:
+        check_seconds(timeout)
         self.path = path or next((p for p in DEFAULT_PATHS if os.path.exists(p)), "")
         self.timeout = timeout
         self._events: collections.deque[WatchEvent] = collections.deque()
@@ -178,8 +182,8 @@ class Connection:
 
     @staticmethod
     def _domain_request(kind: int, domid: int) -> Request:
-        if not 0 <= domid <= 0xFFFF:
-            raise InvalidInput(f"{domid} is not a domain number", "It is from 0 to 65535")
+        if not 0 <= domid <= DOMID_MAX:
+            raise InvalidInput(f"{domid} is not a domain number", f"It is from 0 to {DOMID_MAX}")
         return Request(kind, str(domid), b"%d\0" % domid)
 
     def _one(self, request: Request) -> bytes:
@@ -361,6 +365,15 @@ def ascii_text(path: str, reply: bytes) -> str:
         return (reply[:-1] if reply.endswith(b"\0") else reply).decode("ascii")
     except UnicodeDecodeError as exc:
         raise garbled("a text", path) from exc
+
+
+def check_seconds(value: float) -> None:
+    """See that something can be waited for so long: poll() takes neither "for ever" nor what is not a number.
+
+    :raises InvalidInput: it can not.
+    """
+    if not 0 <= value <= _SECONDS_MAX:
+        raise InvalidInput(f"{value} is not a time to wait", f"It has 0 to {_SECONDS_MAX:.0f} seconds")
 
 
 def text(value: bytes) -> str:

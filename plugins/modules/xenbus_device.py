@@ -14,6 +14,7 @@ description:
   - The backend may be in dom0 or in a driver domain. Both directories and all devices of the task appear in one transaction.
   - Each directory belongs to its domain, the other domain may read it, and nobody else may do anything with it, as with libxl's devices.
   - A device that drivers have in use is never disturbed. One that is closed, or has only one side, is replaced.
+  - A device that has its backend in another domain is refused. Remove it there first.
   - Backend directories of the same type whose frontend's domain is gone are removed, too.
   - Meant for types that C(xl) does not know; network interfaces and disks are the business of M(xen.driver_domains.xl_domain).
 author:

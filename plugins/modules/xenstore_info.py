@@ -111,6 +111,7 @@ import typing as t
 
 from ansible_collections.xen.driver_domains.plugins.module_utils._module import Plan, run_module
 from ansible_collections.xen.driver_domains.plugins.module_utils._xenstore import XenStore
+from ansible_collections.xen.driver_domains.plugins.module_utils._xenstore_key import node_path
 
 ARGUMENTS = {
     "paths": {
@@ -131,9 +132,8 @@ ARGUMENTS = {
 def read_nodes(store: XenStore, items: list[dict[str, t.Any]]) -> list[dict[str, t.Any]]:
     """Read what the items (as in the option C(paths)) ask for."""
     domids = store.domids_of({item["domain"] for item in items} - {None})
-    homes = {domain: f"/local/domain/{domid}/" for domain, domid in domids.items() if domid is not None}
-    paths = [homes[item["domain"]] + item["path"] if item["domain"] in homes else item["path"] for item in items]
-    found = [item["domain"] is None or item["domain"] in homes for item in items]
+    found = [item["domain"] is None or domids[item["domain"]] is not None for item in items]
+    paths = [node_path(item, domids) if here else item["path"] for item, here in zip(items, found)]
 
     singles = store.read_texts(path for path, item, here in zip(paths, items, found) if here and not item["recursive"])
     trees: list[dict[str, str]] = []

@@ -35,6 +35,8 @@ def play(**variables: object) -> float:
 def main() -> None:
     """Measure and print."""
     idle = play(bench_count=0, bench_way="none")
+    # What only the first call costs.
+    play(bench_count=1, bench_way="list", bench_state="absent")
     print(f"an empty play takes {idle:.1f} s, which is taken off below\n")
     print(f"{'domains':>8} {'one call':>10} {'again, no change':>18} {'loop of calls':>15} {'loop / one call':>17}")
     for count in COUNTS:

@@ -321,6 +321,19 @@ class TestTransactions:
             assert [name for name, _argument in fake.requests].count("transaction_start") < 20
             assert fake.writes == []
 
+    def test_a_conflict_inside_ends_it_too(self, fake: FakeXenstored, store: XenStore) -> None:
+        """Such as a listing that changes while it is fetched: the transaction is still open then."""
+        conflicts = iter([XenStoreError("changed", errno_name="EAGAIN")])
+
+        def body(store: XenStore) -> None:
+            store.write("/tool/n", "1")
+            for conflict in conflicts:
+                raise conflict
+
+        store.transaction(body)
+        assert [argument for name, argument in fake.requests if name == "transaction_end"] == ["F", "T"]
+        assert fake.writes == [("write", "/tool/n", "1")]
+
     def test_no_nesting(self, fake: FakeXenstored, store: XenStore) -> None:
         with pytest.raises(XenStoreError, match="EBUSY"):
             store.transaction(lambda s: s.transaction(lambda s: s.write("/tool/n", "1")))

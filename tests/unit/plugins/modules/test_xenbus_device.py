@@ -14,6 +14,7 @@ import pytest
 from ansible.module_utils.testing import patch_module_args
 
 from ansible_collections.xen.driver_domains.plugins.module_utils import _xenbus_device, _xenstore_wire
+from ansible_collections.xen.driver_domains.plugins.module_utils._xenstore import XenStore
 from ansible_collections.xen.driver_domains.plugins.modules import xenbus_device
 from ansible_collections.xen.driver_domains.tests.unit.plugins.module_utils.fake_xenstored import FakeXenstored
 
@@ -123,6 +124,43 @@ def test_a_device_in_use_is_not_disturbed(run: Run, fake: FakeXenstored) -> None
     assert (result["changed"], fake.writes) == (False, [])
 
 
+def test_drivers_that_come_in_between(run: Run, fake: FakeXenstored, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A device that nobody used when it was looked at, and that is connected when it is to be changed."""
+    run({**DEVICE, "wait_for": "none"})
+    fake.writes.clear()
+    transaction = XenStore.transaction
+
+    def connect_first(store: XenStore, body: t.Callable[[XenStore], object]) -> object:
+        for side in (FRONT, BACK):
+            fake.set(f"{side}/state", "4")
+        return transaction(store, body)
+
+    monkeypatch.setattr(XenStore, "transaction", connect_first)
+    result = run({**DEVICE, "backend_keys": {"a/b": 2}})
+    assert f"would have to change: {BACK}/a/b" in result["msg"]
+    assert (result["changed"], fake.writes) == (False, [])
+
+
+@pytest.mark.parametrize("state", ["present", "absent"])
+def test_a_device_with_another_backend_is_not_disturbed(run: Run, fake: FakeXenstored, state: str) -> None:
+    with Drivers(fake, Drivers.CONNECT):
+        run(DEVICE)
+    fake.writes.clear()
+    result = run({**DEVICE, "backend": "0", "state": state})
+    assert f"has its backend in domain 6: {BACK}" in result["msg"]
+    assert 'backend: "6", state: absent' in result["msg"]
+    assert (result["changed"], fake.writes) == (False, [])
+
+
+@pytest.mark.parametrize("named", ["/local/domain/6/backend/mydev/7/0", "/local/domain/3/backend/mydev/7/0", "../x", "", "/" * 3000])
+def test_a_guest_that_lies_about_its_backend(run: Run, fake: FakeXenstored, named: str) -> None:
+    run({**DEVICE, "backend": "0", "wait_for": "none"})
+    fake.set(f"{FRONT}/backend", named)
+    result = run({**ABSENT, "backend": "0"})
+    assert result["actions"] == ["remove mydev 0 of web1 at 0"]
+    assert FRONT not in fake.tree
+
+
 def test_keys_of_an_unused_device_change(run: Run, fake: FakeXenstored) -> None:
     run({**DEVICE, "wait_for": "none"})
     fake.writes.clear()
@@ -229,12 +267,22 @@ def test_leftovers_of_domains_that_are_gone(run: Run, fake: FakeXenstored) -> No
         ({**DEVICE, "frontend_keys": {"a": True}}, "Put it in quotes"),
         ({**DEVICE, "frontend_keys": {"a b": "1"}}, "is not a XenStore path"),
         ({**DEVICE, "devid": 9}, "listed twice"),
+        ({**DEVICE, "frontend": "65536"}, "65536 is not a domain number"),
+        ({**DEVICE, "frontend": "9" * 5000}, "is not a domain number"),
     ],
 )
 def test_bad_input_changes_nothing(run: Run, fake: FakeXenstored, device: dict[str, t.Any], message: str) -> None:
     result = run({**DEVICE, "devid": 9}, device)
     assert message in result["msg"]
     assert fake.writes == []
+
+
+@pytest.mark.parametrize("option", ["timeout", "wait_timeout"])
+@pytest.mark.parametrize("value", ["nan", "inf", -1])
+def test_times_that_are_none(run: Run, fake: FakeXenstored, option: str, value: object) -> None:
+    result = run(DEVICE, **{option: value})
+    assert "is not a time to wait" in result["msg"]
+    assert (result["changed"], fake.writes) == (False, [])
 
 
 def test_the_end_of_xenstored(run: Run, fake: FakeXenstored) -> None:

@@ -38,6 +38,7 @@ CASES: dict[str, tuple[dict[str, t.Any], dict[str, t.Any]]] = {
         node("/local/domain/6/data/driver-domain/status", "ready"),
     ),
     "by number": ({"path": "name", "domain": "6"}, node("/local/domain/6/name", "net-dd")),
+    "home": ({"path": "", "domain": "net-dd"}, node("/local/domain/6", "")),
     "missing": ({"path": "/none", "recursive": True, "permissions": True}, node("/none", None)),
     "missing, alone": ({"path": "/none", "permissions": True}, node("/none", None)),
     "no such domain": ({"path": "name", "domain": "web9", "recursive": True}, node("name", None)),
@@ -89,6 +90,7 @@ def test_domains_are_looked_up_only_when_needed(monkeypatch: pytest.MonkeyPatch,
     [
         ({"path": "/a b"}, "'/a b' is not a XenStore path"),
         ({"path": "name"}, "'name' is relative"),
+        ({"path": "/tool", "domain": "6"}, "is absolute, and the domain 6 is given"),
         ({"path": "/denied"}, "did not read /denied: EACCES"),
     ],
 )

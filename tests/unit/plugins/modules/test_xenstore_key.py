@@ -101,6 +101,19 @@ def test_waits_for_all(run: Run, fake: FakeXenstored) -> None:
     assert sum(request == ("read", "/local/domain/6/data/status") for request in fake.requests) < 8
 
 
+def test_waits_for_every_item_even_of_one_node(run: Run) -> None:
+    wait = {"path": "/tool/old", "value": "2"}
+    result = run(wait_for=[wait, {"path": "/tool/old"}], wait_timeout=0.1)
+    assert "/tool/old = '1'" in result["msg"]
+
+
+@pytest.mark.parametrize("option", ["timeout", "wait_timeout"])
+def test_a_wait_without_end(run: Run, fake: FakeXenstored, option: str) -> None:
+    result = run(keys=[{"path": "/tool/new", "value": 1}], wait_for=[{"path": "/none"}], **{option: "nan"})
+    assert "nan is not a time to wait" in result["msg"]
+    assert fake.writes == []
+
+
 def test_a_wait_that_runs_out(run: Run, fake: FakeXenstored) -> None:
     result = run(keys=[{"path": "/tool/new", "value": 1}], wait_for=[{"path": "/none"}], wait_timeout=0.1)
     assert result["failed"]
@@ -122,6 +135,8 @@ def test_a_wait_that_runs_out(run: Run, fake: FakeXenstored) -> None:
         ({"path": "a", "domain": "nobody"}, "no running domain 'nobody'"),
         ({"path": "/a", "permissions": {"owner": "nobody"}}, "no running domain 'nobody'"),
         ({"path": "/a", "permissions": {"owner": "0", "domains": {"web1": "x"}}}, "'x' for domain web1"),
+        ({"path": "/a", "permissions": {"owner": "0", "domains": {"web1": "r", "7": "b"}}}, "domain 7 gets rights at /a twice"),
+        ({"path": "/a", "permissions": {"owner": "99999"}}, "99999 is not a domain number"),
         ({"path": "a"}, "is relative"),
         ({"path": "/a", "value": "x" * 4096}, "4096 bytes"),
     ],

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What it costs to write XenStore keys without Ansible; runs in dom0: baselines.py COUNTS ROUNDS. Prints one JSON object a line."""
+"""What it costs to write XenStore keys, in dom0: in_dom0.py COUNTS ROUNDS. Prints one JSON object a line."""
 
 from __future__ import annotations
 
@@ -12,15 +12,46 @@ import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "pyxs"))
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "libraries.zip"))
 import pyxs
+from ansible.module_utils.testing import patch_module_args
+
+from ansible_collections.xen.driver_domains.plugins.modules import xenstore_key
 
 TOP = "/tool/bench-rest"
 SOCKET = "/run/xenstored/socket"
 WRITE = 11
+
+
+def run_module(keys: dict[str, str]) -> bool:
+    """Run the module as Ansible does, in a process of its own; tell whether it changed something."""
+    tree = {path.rpartition("/")[2]: value for path, value in keys.items()}
+    with tempfile.TemporaryFile() as output:
+        child = os.fork()
+        if child == 0:
+            os.dup2(output.fileno(), 1)
+            with patch_module_args({"keys": [{"path": TOP, "tree": tree}]}):
+                xenstore_key.main()
+        if os.waitpid(child, 0)[1]:
+            sys.exit("the module failed")
+        output.seek(0)
+        return json.load(output)["changed"]
+
+
+def by_module(keys: dict[str, str]) -> None:
+    """All of them in one task."""
+    if not run_module(keys):
+        sys.exit("the module did not write")
+
+
+def by_module_again(keys: dict[str, str]) -> None:
+    """The same task when nothing is to be done."""
+    if run_module(keys):
+        sys.exit("the module wrote what was there")
 
 
 def one_process(keys: dict[str, str]) -> None:
@@ -48,15 +79,22 @@ def floor(keys: dict[str, str]) -> None:
 
 def main() -> None:
     """Measure all ways alternately, so that each sees the same machine."""
-    ways: dict[str, Callable[[dict[str, str]], None]] = {"xenstore-write": one_process, "pyxs": by_pyxs, "floor": floor}
+    ways: dict[str, Callable[[dict[str, str]], None]] = {
+        "module": by_module,
+        "module, no change": by_module_again,
+        "xenstore-write": one_process,
+        "pyxs": by_pyxs,
+        "floor": floor,
+    }
     for _round in range(int(sys.argv[2])):
         for count in json.loads(sys.argv[1]):
             for way, write in ways.items():
-                subprocess.run(["xenstore-rm", TOP], check=False, capture_output=True)
+                if write is not by_module_again:
+                    subprocess.run(["xenstore-rm", TOP], check=False, capture_output=True)
                 keys = {f"{TOP}/key-{number}": f"value {number}" for number in range(count)}
                 started = time.monotonic()
                 write(keys)
-                print(json.dumps({"way": way, "count": count, "seconds": time.monotonic() - started}))
+                print(json.dumps({"way": way, "count": count, "seconds": time.monotonic() - started}), flush=True)
     subprocess.run(["xenstore-rm", TOP], check=False, capture_output=True)
 
 
