@@ -73,9 +73,9 @@ def _nodes(parts: Parts, tree: Path) -> list[str]:
     return [name for name in found if name.startswith("/") and len(name) > 1]
 
 
-def write_card(parts: Parts, source: Path, target: Path) -> None:
-    """Write a card with one FAT partition that holds a directory's files; the firmware's device tree lies beside it."""
-    shutil.copy(source / "pi4.dtb", target.with_suffix(".dtb"))
+def write_card(parts: Parts, source: Path, device_tree: Path, target: Path) -> None:
+    """Write a card with one FAT partition that holds a directory's files; the firmware's device tree is put beside it."""
+    shutil.copy(device_tree, target.with_suffix(".dtb"))
     beyond_chs = b"\xfe\xff\xff"
     entry = struct.pack("<B3sB3sII", 0x80, beyond_chs, 0x0C, beyond_chs, _START // 512, (_SIZE - _START) // 512)
     with target.open("wb") as card:

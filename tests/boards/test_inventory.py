@@ -11,7 +11,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -25,8 +24,8 @@ from testbed.ssh import Ssh
 
 from . import machine
 from .parts import XEN_VERSION, Parts
+from .playbooks import LOCAL, ROOT, playbook, write_inventory
 
-ROOT = Path(__file__).resolve().parents[2]
 RTC = Path(__file__).with_name("pl031.dts")
 IMAGES = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "xen-driver-domains" / "images"
 NETWORK = "10.9.0"
@@ -47,15 +46,6 @@ Name=eth0
 [Network]
 DHCP=ipv4
 """
-
-
-def playbook(name: Path, inventory: Path, timeout: float, **variables: Any) -> str:
-    """Run a playbook; it must succeed."""
-    extra = [part for key, value in variables.items() for part in ("-e", f"{key}={value}")]
-    command = ["ansible-playbook", "-i", str(inventory), *extra, str(name)]
-    finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=timeout, check=False)
-    assert finished.returncode == 0, finished.stdout + finished.stderr
-    return finished.stdout
 
 
 @pytest.fixture(scope="session")
@@ -84,8 +74,7 @@ def dom0(key: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         ],
     }
     variables = {
-        "ansible_connection": "local",
-        "ansible_python_interpreter": sys.executable,
+        **LOCAL,
         "guest_image_suite": "trixie",
         "guest_image_architecture": "arm64",
         "guest_image_xen_version": XEN_VERSION,
@@ -147,10 +136,7 @@ def inventory(tmp_path: Path, board_parts: Parts, virt_tree: Path, dom0: dict[st
         ],
         "guest_image_dir": str(IMAGES),
     }
-    server = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
-    path = tmp_path / "inventory.yml"
-    path.write_text(yaml.safe_dump({"boards": {"hosts": {"virt1": board}}, "ungrouped": {"hosts": {"localhost": server}}}))
-    return path
+    return write_inventory(tmp_path / "inventory.yml", "virt1", board)
 
 
 @pytest.fixture

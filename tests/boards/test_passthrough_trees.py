@@ -138,7 +138,7 @@ def test_uart_of_the_raspberry_pi(board_parts: Parts, tmp_path: Path, run_module
         domus=[{**guest, "passthrough_dtb": "uart0.dtb", "passthrough_paths": made["passthrough_paths"]}],
     )
     image = tmp_path / "sd.img"
-    card.write_card(board_parts, files, image)
+    card.write_card(board_parts, files, files / "pi4.dtb", image)
     with machine.raspi4b(board_parts, image, log=tmp_path / "serial") as board:
         uart, auxiliary = board.consoles
         uart.wait("this domain owns the UART", 400)

@@ -2,50 +2,48 @@
 # GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The Raspberry Pi 4, with Debian's own device tree: U-Boot from an SD card, dom0, and a domain that owns the UART."""
+"""The example for the Raspberry Pi 4, with Debian's own device tree: U-Boot from an SD card, dom0, and a domain that owns the UART."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+
+import yaml
 
 from . import card, guests, machine
 from .parts import Parts
+from .playbooks import ROOT, playbook, write_inventory
 
-UART = Path(__file__).resolve().parents[2] / "examples/raspberry-pi-4/uart0.dts"
-#: All that share registers and interrupt with uart0, so that dom0 gets none of them.
-PATHS = [f"/soc/serial@7e201{offset}" for offset in ("000", "400", "600", "800", "a00")]
-#: The emulated port sends at once: only what comes in raises interrupts.
+EXAMPLE = ROOT / "examples/raspberry-pi-4"
 OWNER = guests.INIT.replace("exec setsid", "read -r line\ngrep uart-pl011 /proc/interrupts\nexec setsid")
 
 
-def test_a_domain_owns_the_uart(board_parts: Parts, tmp_path: Path, run_module: Callable[..., dict[str, Any]]) -> None:
-    files = tmp_path / "card"
+def test_from_the_example_to_a_domain_that_owns_the_uart(board_parts: Parts, tmp_path: Path) -> None:
+    """The example's board, with the files of the tests, and of its domains the one that owns a device."""
+    files, directory = tmp_path / "files", tmp_path / "card"
     card.write_files(board_parts, files, guests.INIT, OWNER)
-    (files / "uart0.dtb").write_bytes(board_parts.run("usr/bin/dtc", "-q", "-I", "dts", "-O", "dtb", UART))
-    made = run_module(
-        "uboot_script",
-        directory=str(files),
-        **card.OPTIONS,
-        domus=[
-            {
-                "name": "uart-dd",
-                "kernel": "vmlinuz",
-                "ramdisk": "domu.cpio.gz",
-                "memory": 256,
-                "passthrough_dtb": "uart0.dtb",
-                "passthrough_paths": PATHS,
-                # The UART itself is its console.
-                "vpl011": False,
-            }
-        ],
-    )
-    assert made["domids"] == {"dom0": 0, "uart-dd": 1}
+    (files / "uart0.dtb").write_bytes(board_parts.run("usr/bin/dtc", "-q", "-I", "dts", "-O", "dtb", EXAMPLE / "uart0.dts"))
+    board = yaml.safe_load((EXAMPLE / "inventory.yml").read_text())["boards"]["hosts"]["pi4"]
+    owner = next(domain for domain in board["imagebuilder_domus"] if domain["name"] == "net-dd")
+    own_files = {"ramdisk": str(files / "domu.cpio.gz"), "passthrough_dtb": str(files / "uart0.dtb"), "cmdline": "console=ttyAMA0"}
+    board |= {
+        "imagebuilder_dir": str(directory),
+        "imagebuilder_load_command": "sd",
+        "imagebuilder_ram": 2048,
+        "imagebuilder_xen": str(files / "xen"),
+        "imagebuilder_kernel": str(files / "vmlinuz"),
+        "imagebuilder_device_tree": str(files / "pi4.dtb"),
+        "imagebuilder_dom0": {"ramdisk": str(files / "dom0.cpio.gz"), "memory": 512},
+        # The UART itself is its console, not one that Xen emulates.
+        "imagebuilder_domus": [{key: value for key, value in owner.items() if key != "image"} | own_files | {"vpl011": False}],
+    }
+    inventory = write_inventory(tmp_path / "inventory.yml", "pi4", board)
+    playbook(ROOT / "playbooks/board.yml", inventory, 300)
+    assert "changed=0" in playbook(ROOT / "playbooks/board.yml", inventory, 300)
     image = tmp_path / "sd.img"
-    card.write_card(board_parts, files, image)
-    with machine.raspi4b(board_parts, image, log=tmp_path / "serial") as board:
-        uart, auxiliary = board.consoles
+    card.write_card(board_parts, directory, files / "pi4.dtb", image)
+    with machine.raspi4b(board_parts, image, log=tmp_path / "serial") as pi:
+        uart, auxiliary = pi.consoles
         auxiliary.wait("Xen version 4", 120)
         uart.wait(r"^guest: console=ttyAMA0", 300)
         uart.send("hello\n")
