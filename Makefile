@@ -86,7 +86,7 @@ testbed-down: $(ready) ## stop the test bed
 # --- tests ----------------------------------------------------------------------------------------------------------
 .PHONY: test
 test: $(ready) ## everything below: lint, unit, sanity, device-trees, boards, artifact, molecule
-	@$(if $(XEN_INVENTORY),,trap '$(stop_all)' EXIT;) tests/tools/stages lint unit sanity device-trees boards artifact molecule
+	@$(if $(XEN_INVENTORY),,trap '$(stop_all)' EXIT;) tests/tools/stages lint unit sanity 'boards&' device-trees artifact molecule
 
 .PHONY: lint lint-ruff lint-yaml lint-types lint-shell lint-docs lint-changelog lint-ansible
 lint: lint-ruff lint-yaml lint-types lint-shell lint-changelog lint-docs lint-ansible ## all linters

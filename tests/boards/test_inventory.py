@@ -27,7 +27,8 @@ from .parts import XEN_VERSION, Parts
 from .playbooks import LOCAL, ROOT, playbook, write_inventory
 
 RTC = Path(__file__).with_name("pl031.dts")
-IMAGES = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "xen-driver-domains" / "images"
+#: Not where others build: a cache builds one image at a time.
+IMAGES = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "xen-driver-domains" / "board-images"
 NETWORK = "10.9.0"
 #: The domains that Xen starts.
 NAMES = ["net-dd", "guest"]
