@@ -74,8 +74,13 @@ def _nodes(parts: Parts, tree: Path) -> list[str]:
 
 
 def write_card(parts: Parts, source: Path, device_tree: Path, target: Path) -> None:
-    """Write a card with one FAT partition that holds a directory's files; the firmware's device tree is put beside it."""
+    """Write a card with a directory's files; the firmware's device tree is put beside it."""
     shutil.copy(device_tree, target.with_suffix(".dtb"))
+    write_disk(parts, source, target)
+
+
+def write_disk(parts: Parts, source: Path, target: Path) -> None:
+    """Write a disk with one FAT partition that holds a directory's files."""
     beyond_chs = b"\xfe\xff\xff"
     entry = struct.pack("<B3sB3sII", 0x80, beyond_chs, 0x0C, beyond_chs, _START // 512, (_SIZE - _START) // 512)
     with target.open("wb") as card:

@@ -21,6 +21,12 @@ PROMPT = r"^(=>|U-Boot>) $"
 #: Where a script is loaded to; the board's memory begins below.
 SCRIPT_ADDRESS = {"virt": 0x40200000, "raspi4b": 0x2400000}
 MEMORY_MIB = 2048
+#: How a disk hangs on the virt machine, by the name that U-Boot's load command has for it.
+DISKS = {
+    "virtio": ["-device", "virtio-blk-device,drive=disk0"],
+    "scsi": ["-device", "ahci,id=ahci", "-device", "ide-hd,drive=disk0,bus=ahci.0"],
+    "usb": ["-device", "qemu-xhci", "-device", "usb-storage,drive=disk0"],
+}
 
 
 @dataclass
@@ -61,13 +67,15 @@ def virt_tree(parts: Parts, target: Path) -> None:
 
 
 @contextlib.contextmanager
-def virt(parts: Parts, tftp: Path, *, disk: Path | None = None, ssh_port: int | None = None, log: Path | None = None) -> Iterator[Machine]:
+def virt(
+    parts: Parts, tftp: Path, *, disk: Path | None = None, bus: str = "virtio", ssh_port: int | None = None, log: Path | None = None
+) -> Iterator[Machine]:
     """Run QEMU's virt machine with U-Boot, a network card behind which a directory is served by TFTP, and perhaps a disk."""
     forward = f",hostfwd=tcp:127.0.0.1:{ssh_port}-:22" if ssh_port else ""
     args = [*virt_args(), "-bios", str(parts.u_boot("qemu_arm64"))]
     args += ["-netdev", f"user,id=net0,tftp={tftp}{forward}", "-device", "virtio-net-device,netdev=net0,mac=52:54:00:aa:00:01"]
     if disk:
-        args += ["-drive", f"file={disk},if=none,id=disk0,format=raw,cache=unsafe", "-device", "virtio-blk-device,drive=disk0"]
+        args += ["-drive", f"file={disk},if=none,id=disk0,format=raw,cache=unsafe", *DISKS[bus]]
     with _running(parts, args, 1, log) as machine:
         yield machine
 

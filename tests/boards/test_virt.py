@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from . import guests, machine
+from . import card, guests, machine
 from .parts import Parts
 
 BOARD = {
@@ -71,6 +71,26 @@ def test_domains_start_in_the_order_listed(board_parts: Parts, tftp: Path, run_m
             match = board.console.wait(r"^\(XEN\) (?:DOM(\d+): )?here is (guest\d+)\n", 60)
             seen[match[2]] = int(match[1] or 1)
     assert seen == made["domids"]
+
+
+@pytest.mark.parametrize(
+    ("bus", "at_the_prompt", "boot_command"),
+    [("scsi", "scsi scan; load scsi 0:1", "booti"), ("usb", "usb start; load usb 0:1", "bootefi")],
+)
+def test_files_come_from_a_disk(
+    board_parts: Parts, tftp: Path, tmp_path: Path, run_module: Run, bus: str, at_the_prompt: str, boot_command: str
+) -> None:
+    """Nothing is served by TFTP, and Xen is started in both ways."""
+    (tftp / "guest").write_bytes(guests.tiny_kernel("here is the guest"))
+    domus = [{"name": "guest", "kernel": "guest", "memory": 16}]
+    run_module("uboot_script", directory=str(tftp), **BOARD, domus=domus, load_command=bus, boot_command=boot_command)
+    card.write_disk(board_parts, tftp, tmp_path / "disk.img")
+    (tmp_path / "empty").mkdir()
+    with machine.virt(board_parts, tmp_path / "empty", disk=tmp_path / "disk.img", bus=bus) as board:
+        board.uboot_prompt()
+        address = f"{machine.SCRIPT_ADDRESS['virt']:#x}"
+        board.console.send(f"{at_the_prompt} {address} boot.scr; source {address}\n")
+        board.console.wait(r"^\(XEN\) here is the guest\n", 90)
 
 
 def test_a_script_stops_where_it_fails(board_parts: Parts, tftp: Path, run_module: Run) -> None:
