@@ -47,6 +47,7 @@ GIBIBYTE = 1 << 30
 SPACE = {"ramdisk": 1 * GIBIBYTE, "disk": 2 * GIBIBYTE}
 #: What each program belongs to in Debian.
 PROGRAMS = {
+    "arch-test": "arch-test",
     "mmdebstrap": "mmdebstrap",
     "zstd": "zstd",
     "mke2fs": "e2fsprogs",
@@ -346,14 +347,18 @@ class Builder:
             wanted += ["mke2fs", "debugfs", "dumpe2fs", *([] if self.is_root else ["fakeroot"])]
         if not self.is_root:
             wanted.append("newuidmap")
+        foreign = sorted({image.architecture for image in images}.difference(NATIVE.get(os.uname().machine, ())))
+        if foreign:
+            # mmdebstrap insists on it.
+            wanted.append("arch-test")
         missing = [name for name in wanted if not self.which(name)]
         if missing:
             packages = " ".join(sorted({PROGRAMS[name] for name in missing}))
             raise NotOnThisHost(
                 f"To build images, this machine lacks {', '.join(missing)}", remedy=f"apt-get install {packages}", missing=missing
             )
-        for architecture in sorted({image.architecture for image in images}):
-            self._check_architecture(architecture)
+        for architecture in foreign:
+            self._check_emulator(architecture)
         for place in sorted({_existing_parent(self.cache.directory), self._scratch()}):
             free, need = shutil.disk_usage(place).free, max(SPACE[image.format] for image in images)
             if free < need:
@@ -363,17 +368,14 @@ class Builder:
                     remedy="Make room there, or choose another cache_dir",
                 )
 
-    def _check_architecture(self, architecture: str) -> None:
-        machine = os.uname().machine
-        if architecture in NATIVE.get(machine, ()):
-            return
+    def _check_emulator(self, architecture: str) -> None:
         interpreter = INTERPRETERS.get(architecture, "")
         state = read_text(f"{self.procfs}/sys/fs/binfmt_misc/{interpreter}") if interpreter else None
         if not (state or "").startswith("enabled"):
             raise NotOnThisHost(
-                f"This machine ({machine}) can not run programs for {architecture}",
+                f"This machine ({os.uname().machine}) can not run programs for {architecture}",
                 rule="packages of another architecture are configured by running their programs in an emulator",
-                remedy="apt-get install qemu-user-static binfmt-support, or build the images on a machine of that architecture",
+                remedy="apt-get install qemu-user-static binfmt-support arch-test, or build the images on a machine of that architecture",
             )
 
     def build(self, image: Image) -> None:

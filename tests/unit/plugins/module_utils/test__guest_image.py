@@ -371,6 +371,14 @@ def test_root_builds_in_a_mount_namespace_of_its_own(cache: ImageCache, uid: int
     assert (command[:2] == ["unshare", "--mount"]) is separate
 
 
+def test_mmdebstrap_wants_arch_test_for_another_architecture(cache: ImageCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "uname", lambda: os.uname_result(("Linux", "", "", "", "x86_64")))
+    poor = builder(cache, FakeMmdebstrap(), which=lambda name: None if name == "arch-test" else name)
+    poor.check([image()])
+    with pytest.raises(NotOnThisHost, match="lacks arch-test.*apt-get install arch-test"):
+        poor.check([image(architecture="arm64")])
+
+
 @pytest.mark.parametrize(
     ("machine", "architecture", "interpreter", "missing"),
     [
