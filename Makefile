@@ -86,7 +86,8 @@ testbed-down: $(ready) ## stop the test bed
 # --- tests ----------------------------------------------------------------------------------------------------------
 .PHONY: test
 test: $(ready) ## everything below: lint, unit, sanity, device-trees, boards, artifact, molecule
-	@$(if $(XEN_INVENTORY),,trap '$(stop_all)' EXIT;) tests/tools/stages lint unit sanity 'boards&' device-trees artifact molecule
+	@$(if $(XEN_INVENTORY),,trap '$(stop_all)' EXIT;) \
+	tests/tools/stages lint unit sanity 'boards molecule-own&' device-trees artifact molecule-shared
 
 .PHONY: lint lint-ruff lint-yaml lint-types lint-shell lint-docs lint-changelog lint-ansible
 lint: lint-ruff lint-yaml lint-types lint-shell lint-changelog lint-docs lint-ansible ## all linters
@@ -119,7 +120,7 @@ format: $(ready) ## rewrite Python files the way lint wants them
 	ruff check --fix
 	ruff format
 
-.PHONY: unit sanity device-trees compare-device-trees boards artifact molecule
+.PHONY: unit sanity device-trees compare-device-trees boards artifact molecule molecule-own molecule-shared
 unit: $(ready) ## unit tests, by ansible-test
 	tests/tools/ansible-test units --python "$$(python -c 'import sys; print("%d.%d" % sys.version_info[:2])')"
 
@@ -144,6 +145,13 @@ artifact: $(host) ## build the tarball and use it, installed, from outside the c
 
 molecule: $(host) ## each scenario of extensions/molecule on the test bed's Xen, from a fresh dom0
 	tests/tools/molecule $(SCENARIOS)
+
+# Its two halves, for `make test`, which has what starts machines of its own run beside the rest.
+molecule-own: $(ready)
+	tests/tools/molecule --own
+
+molecule-shared: $(host)
+	tests/tools/molecule --shared
 
 # --- cleaning -------------------------------------------------------------------------------------------------------
 .PHONY: clean
