@@ -501,8 +501,8 @@ class Builder:
         )
         # mke2fs takes over the time of the last status change, which no one can set: the only thing that differs.
         listing = self.runner.run(["dumpe2fs", "-h", disk], timeout=60).stdout
-        count = int(re.search(r"^Inode count:\s+(\d+)", listing, re.M)[1])  # type: ignore[index]
-        free = int(re.search(r"^Free inodes:\s+(\d+)", listing, re.M)[1])  # type: ignore[index]
+        numbers = dict(re.findall(r"^(Inode count|Free inodes):\s+(\d+)", listing, re.M))
+        count, free = int(numbers["Inode count"]), int(numbers["Free inodes"])
         fields = ("ctime", "atime", "crtime", "mtime_extra", "ctime_extra", "atime_extra", "crtime_extra")
         commands = "".join(
             f"set_inode_field <{number}> {field} {0 if field.endswith('_extra') else '@' + str(EPOCH)}\n"
