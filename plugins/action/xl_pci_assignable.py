@@ -2,7 +2,7 @@
 # GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The controller's part of xl_pci_assignable: with O(confirm_timeout), confirm over a fresh connection what was taken."""
+"""The controller's part of xl_pci_assignable: with `confirm_timeout`, confirm over a fresh connection what was taken."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ options:
       - The devices, each with a name of its own and what it is known by.
       - Exactly one device of the host must fit each entry, unless it has O(devices[].match_all=true); otherwise the task fails and
         lists the candidates.
-      - Two entries can not be the same device.
+      - Two entries cannot be the same device.
     type: list
     elements: dict
     suboptions:
@@ -76,7 +76,7 @@ options:
       - V(mounted_disk) the device holds another file system that is mounted.
       - V(boot_vga) the device is the graphics card of the firmware and the console.
       - V(bridge) the device is a bridge, and everything below it goes with it.
-      - V(siblings) the device is a conventional PCI one, and the IOMMU can not tell it from others behind the same bridge that this
+      - V(siblings) the device is a conventional PCI one, and the IOMMU cannot tell it from others behind the same bridge that this
         host uses.
       - V(virtual_functions) the device has SR-IOV virtual functions, which vanish with it.
       - V(in_use) a running domain has the device, or a virtual function of it.

@@ -23,14 +23,14 @@ def board_names(domus: t.Sequence[Board]) -> list[str]:
 
 
 def board_images(domus: t.Sequence[Board]) -> list[Board]:
-    """Return the option C(guest_image_images) of the role guest_image, for the domains whose image is to be built."""
+    """Return the option `guest_image_images` of the role guest_image, for the domains whose image is to be built."""
     return [{"name": domu["name"], **domu["image"]} for domu in domus if domu.get("image") is not None]
 
 
 def board_with_images(board: Board, images: t.Mapping[str, Board], kernel: str) -> Board:
     """Return the board with kernels and ramdisks of the images that were built.
 
-    :param images: the fact C(guest_image_result).
+    :param images: the fact `guest_image_result`.
     :param kernel: the kernel of domains that have neither one of their own nor an image.
     """
 
@@ -65,7 +65,7 @@ def board_sources(board: Board) -> dict[str, str]:
 def board_with_files(board: Board, files: t.Mapping[str, str]) -> Board:
     """Return the board with other names of its files.
 
-    :param files: what module board_files returns for L(board_sources).
+    :param files: what module board_files returns for `board_sources`.
     """
 
     def renamed(options: Board, names: t.Sequence[str]) -> Board:

@@ -12,7 +12,7 @@ import typing as t
 
 from ansible.errors import AnsibleFilterError
 
-#: Key that a domain of our profiles sets below its XenStore home when it serves, and where it says why it can not.
+#: Key that a domain of our profiles sets below its XenStore home when it serves, and where it says why it cannot.
 READY = {"key": "data/driver-domain/status", "value": "ready", "error_key": "data/driver-domain/error"}
 
 #: What a domain has when the inventory says nothing: argument_specs document these defaults, but do not set them inside lists.
@@ -55,7 +55,7 @@ def domain_definitions(
     state: str = "running",
     disk_dir: str = "/var/lib/xen-driver-domains/disks",
 ) -> list[dict[str, t.Any]]:
-    """Return the parameter C(domains) of the module xl_domain for domains of the inventory's model.
+    """Return the parameter `domains` of the module xl_domain for domains of the inventory's model.
 
     :raises AnsibleFilterError: a bridge port names a device that is not there or has no MAC address, or the name of a bridge or an
         address is malformed.
@@ -119,7 +119,7 @@ def _definition(
     for bridge in domain.get("bridges") or []:
         if not _BRIDGE.fullmatch(bridge["name"]):
             raise AnsibleFilterError(
-                f"Domain {domain['name']}: {bridge['name']!r} can not be the name of a bridge. It has 1 to 15 letters, digits and '_.-', "
+                f"Domain {domain['name']}: {bridge['name']!r} cannot be the name of a bridge. It has 1 to 15 letters, digits and '_.-', "
                 "the first a letter or digit."
             )
         ports = [_mac_of(domain["name"], bridge["name"], port, devices) for port in bridge.get("ports") or []]

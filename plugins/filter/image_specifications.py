@@ -18,7 +18,7 @@ def image_specifications(
     xen_version: str,
     architecture: str,
 ) -> list[dict[str, t.Any]]:
-    """Return the parameter C(images) of the module guest_image, without what all images have in common.
+    """Return the parameter `images` of the module guest_image, without what all images have in common.
 
     :param profiles: what an image of each profile is made of.
     :param backends: what an image needs beside that to run backends, and their kernel modules by kind.
@@ -29,7 +29,7 @@ def image_specifications(
 
 
 def image_paths(images: t.Sequence[dict[str, t.Any]], directory: str) -> dict[str, dict[str, str]]:
-    """Return key and paths of each image by its name, for images that are below I(directory).
+    """Return key and paths of each image by its name, for images that are below `directory`.
 
     :param images: what the module guest_image returns.
     """

@@ -18,13 +18,13 @@ import typing as t
 from dataclasses import dataclass
 from functools import partial
 
-from . import _hide_list
 from ._errors import DriverDomainsError, InvalidInput, NotOnThisHost
 from ._files import list_directory, read_text, remove, write_text
-from ._module import Plan
-from ._pci import PCIBACK_MODULE, PciDevice
+from ._pci import hide_list as _hide_list
+from ._pci.host import PCIBACK_MODULE, PciDevice
+from ._plan import Plan
 from ._runner import Runner
-from ._xl import xen_version
+from ._xen.xl import xen_version
 
 #: Sorts behind Debian's own /etc/default/grub.d/xen.cfg.
 GRUB_FILE = "/etc/default/grub.d/zz-xen-driver-domains.cfg"
@@ -72,7 +72,7 @@ class BootOptions:
         for bdf in self.hide:
             if not _BDF.fullmatch(bdf):
                 raise InvalidInput(
-                    f"{bdf!r} can not be hidden at boot",
+                    f"{bdf!r} cannot be hidden at boot",
                     rule="a full BDF in lower case such as 0000:03:00.0; one bad item makes the kernel ignore the whole list",
                 )
         for module in self.load_after_pciback:
@@ -118,7 +118,7 @@ class BootOptions:
 
 
 def hidden_by_others(root: str = "") -> tuple[tuple[str, ...], list[str]]:
-    """Return what others hide at boot, in files for GRUB and modprobe, and warnings about lists that can not be read.
+    """Return what others hide at boot, in files for GRUB and modprobe, and warnings about lists that cannot be read.
 
     :param root: directory that stands for / (tests).
     """
@@ -141,7 +141,7 @@ def hidden_by_others(root: str = "") -> tuple[tuple[str, ...], list[str]]:
         try:
             items.update(_hide_list.parse(text))
         except InvalidInput as exc:
-            warnings.append(f"Somebody else's list is not kept, as the kernel can not read it either. {exc}")
+            warnings.append(f"Somebody else's list is not kept, as the kernel cannot read it either. {exc}")
     return tuple(sorted(items)), warnings
 
 
@@ -160,7 +160,7 @@ def outdated_hides(options: BootOptions, kernel_line: str, devices: t.Sequence[P
 
 
 def too_late_drivers(devices: t.Iterable[PciDevice], modules: str, sysfs: str = "/sys") -> list[PciDevice]:
-    """Return the devices whose drivers are built into the kernel while pciback is a module: they can not be hidden at boot.
+    """Return the devices whose drivers are built into the kernel while pciback is a module: they cannot be hidden at boot.
 
     :param modules: directory of the running kernel's modules.
     """
@@ -172,7 +172,7 @@ def too_late_drivers(devices: t.Iterable[PciDevice], modules: str, sysfs: str = 
 
 
 def plan_boot(options: BootOptions | None, runner: Runner, root: str = "") -> Plan:
-    """Return the changes to the host's boot files; I(options) None means that nothing of ours shall remain.
+    """Return the changes to the host's boot files; `options` None means that nothing of ours shall remain.
 
     :param root: directory that stands for / (tests).
     :raises NotOnThisHost: the host does not boot through GRUB.
@@ -227,7 +227,7 @@ def _initramfs_is_older(root: str) -> bool:
 def reboot_reasons(options: BootOptions, hypervisor_line: str, kernel_line: str, sysfs: str = "/sys") -> list[str]:
     """Tell what of the options the running system does not have yet.
 
-    :param hypervisor_line: the running Xen's command line (C(xl info), xen_commandline).
+    :param hypervisor_line: the running Xen's command line (`xl info`, xen_commandline).
     :param kernel_line: /proc/cmdline.
     """
     if xen_version(sysfs) is None:

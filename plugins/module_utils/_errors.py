@@ -14,7 +14,7 @@ import typing as t
 class DriverDomainsError(Exception):
     """Something a user can act on: what is wrong, which rule it breaks, what to do about it.
 
-    Modules turn it into C(fail_json); I(details) become return values beside C(msg).
+    Modules turn it into `fail_json`; `details` become return values beside `msg`.
     """
 
     def __init__(self, problem: str, rule: str = "", remedy: str = "", **details: t.Any) -> None:
@@ -26,7 +26,7 @@ class DriverDomainsError(Exception):
 
 
 class InvalidInput(DriverDomainsError):
-    """A value that the user gave can not be used; nothing was changed."""
+    """A value that the user gave cannot be used; nothing was changed."""
 
 
 class Refused(DriverDomainsError):

@@ -18,7 +18,7 @@ from ._errors import DriverDomainsError
 def read_bytes(path: str) -> bytes | None:
     """Return the content of a file, or None when there is none.
 
-    :raises DriverDomainsError: the file is there but can not be read.
+    :raises DriverDomainsError: the file is there but cannot be read.
     """
     try:
         with open(path, "rb") as handle:
@@ -26,13 +26,13 @@ def read_bytes(path: str) -> bytes | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as exc:
-        raise DriverDomainsError(f"Can not read {path}: {exc.strerror}", remedy="Run the task as root (become: true)") from exc
+        raise DriverDomainsError(f"Cannot read {path}: {exc.strerror}", remedy="Run the task as root (become: true)") from exc
 
 
 def read_text(path: str) -> str | None:
     """Return the text of a file, or None when there is none.
 
-    :raises DriverDomainsError: the file is there but can not be read.
+    :raises DriverDomainsError: the file is there but cannot be read.
     """
     content = read_bytes(path)
     return None if content is None else content.decode("utf-8", "surrogateescape")
@@ -41,7 +41,7 @@ def read_text(path: str) -> str | None:
 def write_bytes(path: str, content: bytes, mode: int = 0o644) -> None:
     """Write a file atomically (temporary file beside it, fsync, rename), making its directories.
 
-    :raises DriverDomainsError: it can not be written.
+    :raises DriverDomainsError: it cannot be written.
     """
     directory = os.path.dirname(path) or "."
     temporary = ""
@@ -57,11 +57,11 @@ def write_bytes(path: str, content: bytes, mode: int = 0o644) -> None:
     except OSError as exc:
         if temporary and os.path.exists(temporary):
             os.unlink(temporary)
-        raise DriverDomainsError(f"Can not write {path}: {exc.strerror}", remedy="Run the task as root (become: true)") from exc
+        raise DriverDomainsError(f"Cannot write {path}: {exc.strerror}", remedy="Run the task as root (become: true)") from exc
 
 
 def write_text(path: str, text: str, mode: int = 0o644) -> None:
-    """Write a text atomically, as L(write_bytes) does."""
+    """Write a text atomically, as `write_bytes` does."""
     write_bytes(path, text.encode("utf-8", "surrogateescape"), mode)
 
 
@@ -72,7 +72,7 @@ def remove(path: str) -> None:
     except FileNotFoundError:
         pass
     except OSError as exc:
-        raise DriverDomainsError(f"Can not remove {path}: {exc.strerror}", remedy="Run the task as root (become: true)") from exc
+        raise DriverDomainsError(f"Cannot remove {path}: {exc.strerror}", remedy="Run the task as root (become: true)") from exc
 
 
 def list_directory(path: str) -> list[str]:

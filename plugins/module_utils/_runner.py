@@ -32,7 +32,7 @@ class Result:
 class Runner:
     """Runs commands with a time limit in seconds; the seam that unit tests replace.
 
-    A toolstack command whose xenstored has died hangs for ever, hence the limit on every call.
+    A toolstack command whose xenstored has died hangs forever, hence the limit on every call.
     """
 
     def __init__(self, timeout: float = 60.0, path: str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin") -> None:
@@ -48,10 +48,10 @@ class Runner:
         remedy: str = "",
         environment: t.Mapping[str, str] | None = None,
     ) -> Result:
-        """Run I(argv) and return its result.
+        """Run `argv` and return its result.
 
-        :raises CommandFailed: the exit code is not 0 and I(check) is set; details hold cmd, rc, stdout, stderr.
-        :raises TimedOut: no end within I(timeout) seconds; the command and its children are killed.
+        :raises CommandFailed: the exit code is not 0 and `check` is set; details hold cmd, rc, stdout, stderr.
+        :raises TimedOut: no end within `timeout` seconds; the command and its children are killed.
         :raises NotOnThisHost: the program is not installed.
         """
         limit = self.timeout if timeout is None else timeout
@@ -95,6 +95,6 @@ class Runner:
 def _kill_group(process: subprocess.Popen[bytes]) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    # A process in uninterruptible sleep (a dead xenstored) can not be reaped: do not wait for it for ever.
+    # A process in uninterruptible sleep (a dead xenstored) cannot be reaped: do not wait for it forever.
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.communicate(timeout=2)

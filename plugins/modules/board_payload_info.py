@@ -55,7 +55,7 @@ compatible:
 kernel:
   description: >-
     Path, size, C(sha256) of the kernel, and C(checked), whether its content was seen to be of that version. What packs itself with zstd
-    can not be looked into.
+    cannot be looked into.
   returned: success
   type: dict
   sample: {"path": "/boot/vmlinuz-6.12.107+deb13-arm64", "size": 36700160, "sha256": "9f86d0...", "checked": true}
@@ -74,12 +74,13 @@ device_tree:
 import typing as t
 from dataclasses import asdict
 
-from ansible_collections.xen.driver_domains.plugins.module_utils._board_payload import UNDER_XEN, find_payload, under_xen
-from ansible_collections.xen.driver_domains.plugins.module_utils._module import Plan, run_module
+from ansible_collections.xen.driver_domains.plugins.module_utils._board.payload import UNDER_XEN, find_payload, under_xen
+from ansible_collections.xen.driver_domains.plugins.module_utils._module import run_module
+from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Plan
 from ansible_collections.xen.driver_domains.plugins.module_utils._runner import Runner
 
 
-def prepare(parameters: dict[str, t.Any], check_mode: bool) -> Plan:
+def prepare(parameters: dict[str, t.Any]) -> Plan:
     """Look for the files."""
     found = asdict(find_payload(Runner(timeout=parameters["timeout"])))
     return Plan(results={"kernel_release": found.pop("release"), **found}, warnings=[UNDER_XEN] if under_xen() else [])

@@ -13,7 +13,7 @@ description:
   - Reads a device tree and tells for each device where its registers are in the processor's address space, which pages that makes and who
     else is in them, which interrupts of the GIC it raises and who else raises them, whether an IOMMU is in front of it, and what it
     needs from other devices.
-  - What can not be resolved is listed in RV(devices[].problems) instead of being left out in silence.
+  - What cannot be resolved is listed in RV(devices[].problems) instead of being left out in silence.
 author:
   - The xen.driver_domains authors (@xen-driver-domains)
 extends_documentation_fragment:
@@ -148,7 +148,7 @@ devices:
     needs:
       description:
         - What it refers to, with kind, property, name, consumer, provider, arguments and, of clocks, the rate in Hz if the tree tells it.
-        - C(reach) is V(missing) for what a guest with this device alone can not reach, V(copied) for what is only a description, such as
+        - C(reach) is V(missing) for what a guest with this device alone cannot reach, V(copied) for what is only a description, such as
           a clock of fixed rate, V(given) for a part of the device.
       type: list
       elements: dict
@@ -197,14 +197,15 @@ devices:
 
 import typing as t
 
-from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree_device import Board
-from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree_files import DEVICE_TREE_OPTION, read_device_tree
-from ansible_collections.xen.driver_domains.plugins.module_utils._module import Plan, run_module
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.analysis import Board
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.dtb import DEVICE_TREE_OPTION, read_device_tree
+from ansible_collections.xen.driver_domains.plugins.module_utils._module import run_module
+from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Plan
 
 ARGUMENTS = {"device_tree": DEVICE_TREE_OPTION, "nodes": {"type": "list", "elements": "str"}}
 
 
-def prepare(parameters: dict[str, t.Any], check_mode: bool) -> Plan:
+def prepare(parameters: dict[str, t.Any]) -> Plan:
     """Read the tree."""
     tree = read_device_tree(parameters["device_tree"])
     board = Board(tree)

@@ -102,17 +102,18 @@ findings:
 
 import typing as t
 
-from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree import DeviceTree
-from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree_device import Board
-from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree_files import DEVICE_TREE_OPTION, read_device_tree, read_source
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.analysis import Board
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.dtb import DEVICE_TREE_OPTION, read_device_tree, read_source
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.findings import ERROR, WARNING, Finding
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.lint_xen_partial import lint_partial
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.lint_xl_config import lint_xl_config
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.tree import DeviceTree
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import DriverDomainsError, InvalidInput
 from ansible_collections.xen.driver_domains.plugins.module_utils._files import read_text
-from ansible_collections.xen.driver_domains.plugins.module_utils._findings import ERROR, WARNING, Finding
-from ansible_collections.xen.driver_domains.plugins.module_utils._lint_partial import lint_partial
-from ansible_collections.xen.driver_domains.plugins.module_utils._lint_system import lint_system
-from ansible_collections.xen.driver_domains.plugins.module_utils._lint_xl_config import lint_xl_config
-from ansible_collections.xen.driver_domains.plugins.module_utils._microkit_schema import VERSIONS
-from ansible_collections.xen.driver_domains.plugins.module_utils._module import Plan, run_module
+from ansible_collections.xen.driver_domains.plugins.module_utils._microkit.lint import lint_system
+from ansible_collections.xen.driver_domains.plugins.module_utils._microkit.schema import VERSIONS
+from ansible_collections.xen.driver_domains.plugins.module_utils._module import run_module
+from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Plan
 from ansible_collections.xen.driver_domains.plugins.module_utils._runner import Runner
 
 _FATAL = {"never": (), ERROR: (ERROR,), WARNING: (ERROR, WARNING)}
@@ -126,7 +127,7 @@ ARGUMENTS: dict[str, t.Any] = {
 }
 
 
-def prepare(parameters: dict[str, t.Any], check_mode: bool) -> Plan:
+def prepare(parameters: dict[str, t.Any]) -> Plan:
     """Read the files and compare them."""
     board = Board(read_device_tree(parameters["device_tree"]))
     findings: list[Finding] = []

@@ -123,11 +123,12 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._dom0_boot impo
 )
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import InvalidInput
 from ansible_collections.xen.driver_domains.plugins.module_utils._files import read_text
-from ansible_collections.xen.driver_domains.plugins.module_utils._guards import GUARDS, Guards
-from ansible_collections.xen.driver_domains.plugins.module_utils._module import Plan, run_module
-from ansible_collections.xen.driver_domains.plugins.module_utils._pci import PciDevice, PciHost
+from ansible_collections.xen.driver_domains.plugins.module_utils._module import run_module
+from ansible_collections.xen.driver_domains.plugins.module_utils._pci.guards import GUARDS, Guards
+from ansible_collections.xen.driver_domains.plugins.module_utils._pci.host import PciDevice, PciHost
+from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Plan
 from ansible_collections.xen.driver_domains.plugins.module_utils._runner import Runner
-from ansible_collections.xen.driver_domains.plugins.module_utils._xl import Xl, require_root, xen_version
+from ansible_collections.xen.driver_domains.plugins.module_utils._xen.xl import Xl, require_root, xen_version
 
 ARGUMENTS = {
     "hypervisor_options": {"type": "list", "elements": "str", "default": []},
@@ -139,7 +140,7 @@ ARGUMENTS = {
 }
 
 
-def prepare(parameters: dict[str, t.Any], check_mode: bool) -> Plan:
+def prepare(parameters: dict[str, t.Any]) -> Plan:
     """Read the host and plan."""
     require_root()
     if parameters["state"] == "absent":
@@ -185,7 +186,7 @@ def check_hidden(plan: Plan, options: BootOptions, devices: list[PciDevice]) -> 
         plan.refusals += guards.check(device, taking=to_take)
     for device in too_late_drivers(to_take, f"/lib/modules/{os.uname().release}"):
         plan.warnings.append(
-            f"{device.bdf} can not be hidden at boot: its driver {device.driver} is built into the kernel, and xen-pciback is a module"
+            f"{device.bdf} cannot be hidden at boot: its driver {device.driver} is built into the kernel, and xen-pciback is a module"
         )
 
 

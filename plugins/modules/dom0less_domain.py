@@ -48,14 +48,15 @@ actions:
 
 import typing as t
 
-from ansible_collections.xen.driver_domains.plugins.module_utils._dom0less import Dom0less
-from ansible_collections.xen.driver_domains.plugins.module_utils._module import Plan, run_module
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.dom0less import Dom0less
+from ansible_collections.xen.driver_domains.plugins.module_utils._module import run_module
+from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Plan
 from ansible_collections.xen.driver_domains.plugins.module_utils._runner import Runner
-from ansible_collections.xen.driver_domains.plugins.module_utils._xenstore import XenStore
-from ansible_collections.xen.driver_domains.plugins.module_utils._xl import Xl, require_dom0
+from ansible_collections.xen.driver_domains.plugins.module_utils._xen.xl import Xl, require_dom0
+from ansible_collections.xen.driver_domains.plugins.module_utils._xenstore.client import XenStore
 
 
-def prepare(parameters: dict[str, t.Any], check_mode: bool) -> Plan:
+def prepare(parameters: dict[str, t.Any]) -> Plan:
     """Look which domains are there and plan their names."""
     version = require_dom0()
     runner = Runner()

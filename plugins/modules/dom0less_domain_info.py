@@ -11,7 +11,7 @@ version_added: 0.1.0
 short_description: Look over a board after its boot
 description:
   - Tells which domains Xen started, and what is not as it should be - devices that could not be assigned, domains that are missing, in
-    another order or without a name, a security mode in which domains can not serve each other, console and memory settings.
+    another order or without a name, a security mode in which domains cannot serve each other, console and memory settings.
 author:
   - The xen.driver_domains authors (@xen-driver-domains)
 extends_documentation_fragment:
@@ -69,13 +69,14 @@ domains:
 import typing as t
 from dataclasses import asdict
 
-from ansible_collections.xen.driver_domains.plugins.module_utils._dom0less import findings
-from ansible_collections.xen.driver_domains.plugins.module_utils._module import Plan, run_module
-from ansible_collections.xen.driver_domains.plugins.module_utils._xenstore import XenStore
-from ansible_collections.xen.driver_domains.plugins.module_utils._xl import Xl, require_dom0
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.dom0less import findings
+from ansible_collections.xen.driver_domains.plugins.module_utils._module import run_module
+from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Plan
+from ansible_collections.xen.driver_domains.plugins.module_utils._xen.xl import Xl, require_dom0
+from ansible_collections.xen.driver_domains.plugins.module_utils._xenstore.client import XenStore
 
 
-def prepare(parameters: dict[str, t.Any], check_mode: bool) -> Plan:
+def prepare(parameters: dict[str, t.Any]) -> Plan:
     """Read what Xen and XenStore say."""
     require_dom0()
     xl = Xl()

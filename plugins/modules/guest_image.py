@@ -191,18 +191,19 @@ log:
 
 import typing as t
 
-from ansible_collections.xen.driver_domains.plugins.module_utils._guest_image import (
+from ansible_collections.xen.driver_domains.plugins.module_utils._guest_image.plan import (
     Builder,
     ImageCache,
     dpkg_architecture,
     plan_images,
     read_images,
 )
-from ansible_collections.xen.driver_domains.plugins.module_utils._module import Plan, run_module
+from ansible_collections.xen.driver_domains.plugins.module_utils._module import run_module
+from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Plan
 from ansible_collections.xen.driver_domains.plugins.module_utils._runner import Runner
 
 
-def prepare(parameters: dict[str, t.Any], check_mode: bool) -> Plan:
+def prepare(parameters: dict[str, t.Any]) -> Plan:
     """Read the cache and plan what it lacks."""
     runner = Runner()
     cache = ImageCache(parameters["cache_dir"])

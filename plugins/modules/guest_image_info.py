@@ -57,12 +57,13 @@ image_keys:
 
 import typing as t
 
-from ansible_collections.xen.driver_domains.plugins.module_utils._guest_image import ImageCache, read_host
-from ansible_collections.xen.driver_domains.plugins.module_utils._module import Plan, run_module
-from ansible_collections.xen.driver_domains.plugins.module_utils._xl import xen_version
+from ansible_collections.xen.driver_domains.plugins.module_utils._guest_image.plan import ImageCache, read_host
+from ansible_collections.xen.driver_domains.plugins.module_utils._module import run_module
+from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Plan
+from ansible_collections.xen.driver_domains.plugins.module_utils._xen.xl import xen_version
 
 
-def prepare(parameters: dict[str, t.Any], check_mode: bool) -> Plan:
+def prepare(parameters: dict[str, t.Any]) -> Plan:
     """Read the host."""
     return Plan(results=read_host(ImageCache(parameters["cache_dir"]), xen_version()))
 

@@ -127,13 +127,15 @@ actions:
 import os
 import typing as t
 
-from ansible_collections.xen.driver_domains.plugins.module_utils import _board_rules, _imagebuilder
-from ansible_collections.xen.driver_domains.plugins.module_utils._board import ARGUMENT_SPEC, Board
-from ansible_collections.xen.driver_domains.plugins.module_utils._board_files import Files
-from ansible_collections.xen.driver_domains.plugins.module_utils._board_layout import lay_out
+from ansible_collections.xen.driver_domains.plugins.module_utils._board import checks as _board_rules
+from ansible_collections.xen.driver_domains.plugins.module_utils._board import imagebuilder as _imagebuilder
+from ansible_collections.xen.driver_domains.plugins.module_utils._board.boot_files import Files
+from ansible_collections.xen.driver_domains.plugins.module_utils._board.configuration import ARGUMENT_SPEC, Board
+from ansible_collections.xen.driver_domains.plugins.module_utils._board.load_map import lay_out
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import InvalidInput
 from ansible_collections.xen.driver_domains.plugins.module_utils._files import read_text, write_text
-from ansible_collections.xen.driver_domains.plugins.module_utils._module import Plan, run_module
+from ansible_collections.xen.driver_domains.plugins.module_utils._module import run_module
+from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Plan
 
 OPTIONS: dict[str, t.Any] = {
     "path": {"type": "path", "required": True},
@@ -151,7 +153,7 @@ OPTIONS: dict[str, t.Any] = {
 }
 
 
-def prepare(parameters: dict[str, t.Any], check_mode: bool) -> Plan:
+def prepare(parameters: dict[str, t.Any]) -> Plan:
     """Read the board's files and plan the configuration."""
     board = Board.from_parameters(parameters)
     generated = bool(parameters["passthrough_dts_repo"] or parameters["lopper_path"])

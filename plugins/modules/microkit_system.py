@@ -207,27 +207,28 @@ actions:
 
 import typing as t
 
-from ansible_collections.xen.driver_domains.plugins.module_utils._device_guards import (
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.analysis import Board, Device
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.dtb import (
+    DEVICE_TREE_OPTION,
+    check_outputs,
+    read_device_tree,
+)
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.guards import (
     GUARDS,
     all_that_goes,
     check_devices,
     refuse_sharing,
     refuse_what_the_host_needs,
 )
-from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree_device import Board, Device
-from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree_files import (
-    DEVICE_TREE_OPTION,
-    check_outputs,
-    read_device_tree,
-)
-from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree_interrupts import INTERRUPTS
-from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree_needs import MISSING, reach
-from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree_registers import Span
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.interrupts import INTERRUPTS
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.needs import MISSING, reach
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.registers import Span
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import InvalidInput
 from ansible_collections.xen.driver_domains.plugins.module_utils._files import read_text, write_text
-from ansible_collections.xen.driver_domains.plugins.module_utils._microkit_schema import MAX_ID, VERSIONS, parse_number
-from ansible_collections.xen.driver_domains.plugins.module_utils._microkit_system import Choices, System, build_system, reached
-from ansible_collections.xen.driver_domains.plugins.module_utils._module import Plan, run_module
+from ansible_collections.xen.driver_domains.plugins.module_utils._microkit.schema import MAX_ID, VERSIONS, parse_number
+from ansible_collections.xen.driver_domains.plugins.module_utils._microkit.system import Choices, System, build_system, reached
+from ansible_collections.xen.driver_domains.plugins.module_utils._module import run_module
+from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Plan
 from ansible_collections.xen.driver_domains.plugins.module_utils._runner import Runner
 
 ARGUMENTS: dict[str, t.Any] = {
@@ -270,7 +271,7 @@ ARGUMENTS: dict[str, t.Any] = {
 }
 
 
-def prepare(parameters: dict[str, t.Any], check_mode: bool) -> Plan:
+def prepare(parameters: dict[str, t.Any]) -> Plan:
     """Work out the description and compare it with the file."""
     board = Board(read_device_tree(parameters["device_tree"]))
     devices = [board.device(board.tree.find(name)) for name in parameters["devices"]]

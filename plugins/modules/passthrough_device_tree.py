@@ -13,8 +13,8 @@ description:
   - Writes the partial device tree that Xen wants beside a guest which owns devices of the board, made from the board's own device tree, and
     returns what else goes with it, the nodes of the host's tree to mark, options of ImageBuilder and the settings of an C(xl.cfg).
   - Registers are translated to the processor's addresses and mapped at the same address, in whole pages. Interrupts are those of the GIC.
-    Clocks become clocks of fixed rate. What the guest can not reach (resets, power domains, pins and so on) is left out, and said.
-  - Refuses devices that can not be given away alone, because others are in the same page or on the same interrupt line; the console; and
+    Clocks become clocks of fixed rate. What the guest cannot reach (resets, power domains, pins and so on) is left out, and said.
+  - Refuses devices that cannot be given away alone, because others are in the same page or on the same interrupt line; the console; and
     devices without an IOMMU. O(force) names what to do nevertheless. Devices that are forced to go along are marked in the host's tree,
     too, so that dom0 does not touch them.
 author:
@@ -153,7 +153,7 @@ xl_config:
   type: dict
   sample: {"device_tree": "/etc/xen/net-dd.dtb", "dtdev": ["/soc/ethernet@10000"], "iomem": ["0x10,0x1"], "irqs": [112]}
 missing:
-  description: What the devices refer to and the guest can not reach. It stays as the firmware or dom0 left it.
+  description: What the devices refer to and the guest cannot reach. It stays as the firmware or dom0 left it.
   returned: success
   type: list
   elements: dict
@@ -191,15 +191,8 @@ import os
 import re
 import typing as t
 
-from ansible_collections.xen.driver_domains.plugins.module_utils._device_guards import (
-    GUARDS,
-    all_that_goes,
-    check_devices,
-    refuse_sharing,
-    refuse_what_the_host_needs,
-)
-from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree_device import Board, Device
-from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree_files import (
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.analysis import Board, Device
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.dtb import (
     DEVICE_TREE_OPTION,
     check_outputs,
     parse_dtb,
@@ -207,11 +200,14 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree_fi
     to_dtb,
     to_dts,
 )
-from ansible_collections.xen.driver_domains.plugins.module_utils._errors import InvalidInput
-from ansible_collections.xen.driver_domains.plugins.module_utils._files import read_bytes, write_bytes
-from ansible_collections.xen.driver_domains.plugins.module_utils._module import Plan, run_module
-from ansible_collections.xen.driver_domains.plugins.module_utils._runner import Runner
-from ansible_collections.xen.driver_domains.plugins.module_utils._xen_partial_tree import (
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.guards import (
+    GUARDS,
+    all_that_goes,
+    check_devices,
+    refuse_sharing,
+    refuse_what_the_host_needs,
+)
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.xen_partial import (
     DOM0LESS,
     XL,
     Partial,
@@ -219,6 +215,11 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._xen_partial_tr
     build_partial,
     layout_conflicts,
 )
+from ansible_collections.xen.driver_domains.plugins.module_utils._errors import InvalidInput
+from ansible_collections.xen.driver_domains.plugins.module_utils._files import read_bytes, write_bytes
+from ansible_collections.xen.driver_domains.plugins.module_utils._module import run_module
+from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Plan
+from ansible_collections.xen.driver_domains.plugins.module_utils._runner import Runner
 
 FORCE = [*GUARDS, "no_iommu", "guest_layout"]
 ARGUMENTS: dict[str, t.Any] = {
@@ -242,7 +243,7 @@ ARGUMENTS: dict[str, t.Any] = {
 }
 
 
-def prepare(parameters: dict[str, t.Any], check_mode: bool) -> Plan:
+def prepare(parameters: dict[str, t.Any]) -> Plan:
     """Work out the tree and compare it with the file."""
     board = Board(read_device_tree(parameters["device_tree"]))
     check_outputs([parameters["dest"]], parameters["device_tree"])
@@ -329,7 +330,7 @@ def _warnings(partial: Partial) -> list[str]:
         provider = need.provider.path if need.provider else "a node that does not exist"
         consumers.setdefault(need.consumer.path, []).append(f"{need.kind} ({need.property}: {provider})")
     for consumer, needs in consumers.items():
-        found.append(f"The guest can not reach what {consumer} refers to, which stays as the firmware left it: {', '.join(needs)}")
+        found.append(f"The guest cannot reach what {consumer} refers to, which stays as the firmware left it: {', '.join(needs)}")
     for node, line in partial.lost:
         reason = line.problem or "Xen hands on only shared peripheral interrupts that the host's tree lists as interrupts of the device"
         if line.through:

@@ -106,14 +106,16 @@ actions:
 import os
 import typing as t
 
-from ansible_collections.xen.driver_domains.plugins.module_utils import _board_rules, _uboot_script
-from ansible_collections.xen.driver_domains.plugins.module_utils._board import ARGUMENT_SPEC, Board
-from ansible_collections.xen.driver_domains.plugins.module_utils._board_files import Files
+from ansible_collections.xen.driver_domains.plugins.module_utils._board import checks as _board_rules
+from ansible_collections.xen.driver_domains.plugins.module_utils._board import uboot_script as _uboot_script
+from ansible_collections.xen.driver_domains.plugins.module_utils._board.boot_files import Files
+from ansible_collections.xen.driver_domains.plugins.module_utils._board.configuration import ARGUMENT_SPEC, Board
 from ansible_collections.xen.driver_domains.plugins.module_utils._files import read_bytes, write_bytes
-from ansible_collections.xen.driver_domains.plugins.module_utils._module import Plan, run_module
+from ansible_collections.xen.driver_domains.plugins.module_utils._module import run_module
+from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Plan
 
 
-def prepare(parameters: dict[str, t.Any], check_mode: bool) -> Plan:
+def prepare(parameters: dict[str, t.Any]) -> Plan:
     """Read the board's files and plan the script."""
     board = Board.from_parameters(parameters)
     _uboot_script.check_supported(board)

@@ -158,9 +158,10 @@ actions:
 
 import typing as t
 
-from ansible_collections.xen.driver_domains.plugins.module_utils._module import Plan, run_module
-from ansible_collections.xen.driver_domains.plugins.module_utils._xenbus_device import Planner, devices_from
-from ansible_collections.xen.driver_domains.plugins.module_utils._xenstore import XenStore
+from ansible_collections.xen.driver_domains.plugins.module_utils._module import run_module
+from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Plan
+from ansible_collections.xen.driver_domains.plugins.module_utils._xenstore.client import XenStore
+from ansible_collections.xen.driver_domains.plugins.module_utils._xenstore.xenbus import Planner, devices_from
 
 ARGUMENTS = {
     "devices": {
@@ -184,7 +185,7 @@ ARGUMENTS = {
 }
 
 
-def prepare(parameters: dict[str, t.Any], check_mode: bool) -> Plan:
+def prepare(parameters: dict[str, t.Any]) -> Plan:
     """Read and plan."""
     store = XenStore(timeout=parameters["timeout"])
     return Planner(store, parameters["force"], parameters["wait_timeout"]).plan(devices_from(store, parameters["devices"]))

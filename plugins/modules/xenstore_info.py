@@ -109,9 +109,10 @@ nodes:
 import base64
 import typing as t
 
-from ansible_collections.xen.driver_domains.plugins.module_utils._module import Plan, run_module
-from ansible_collections.xen.driver_domains.plugins.module_utils._xenstore import XenStore
-from ansible_collections.xen.driver_domains.plugins.module_utils._xenstore_key import node_path
+from ansible_collections.xen.driver_domains.plugins.module_utils._module import run_module
+from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Plan
+from ansible_collections.xen.driver_domains.plugins.module_utils._xenstore.client import XenStore
+from ansible_collections.xen.driver_domains.plugins.module_utils._xenstore.keys import node_path
 
 ARGUMENTS = {
     "paths": {
@@ -130,7 +131,7 @@ ARGUMENTS = {
 
 
 def read_nodes(store: XenStore, items: list[dict[str, t.Any]]) -> list[dict[str, t.Any]]:
-    """Read what the items (as in the option C(paths)) ask for."""
+    """Read what the items (as in the option `paths`) ask for."""
     domids = store.domids_of({item["domain"] for item in items} - {None})
     found = [item["domain"] is None or domids[item["domain"]] is not None for item in items]
     paths = [node_path(item, domids) if here else item["path"] for item, here in zip(items, found)]
@@ -164,7 +165,7 @@ def read_nodes(store: XenStore, items: list[dict[str, t.Any]]) -> list[dict[str,
     return nodes
 
 
-def prepare(parameters: dict[str, t.Any], check_mode: bool) -> Plan:
+def prepare(parameters: dict[str, t.Any]) -> Plan:
     """Read; there is nothing to change."""
     with XenStore(timeout=parameters["timeout"]) as store:
         return Plan(results={"nodes": read_nodes(store, parameters["paths"])})

@@ -158,9 +158,10 @@ actions:
 
 import typing as t
 
-from ansible_collections.xen.driver_domains.plugins.module_utils._module import Plan, run_module
-from ansible_collections.xen.driver_domains.plugins.module_utils._xenstore import XenStore
-from ansible_collections.xen.driver_domains.plugins.module_utils._xenstore_key import plan_keys
+from ansible_collections.xen.driver_domains.plugins.module_utils._module import run_module
+from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Plan
+from ansible_collections.xen.driver_domains.plugins.module_utils._xenstore.client import XenStore
+from ansible_collections.xen.driver_domains.plugins.module_utils._xenstore.keys import plan_keys
 
 _NODE = {"path": {"type": "str", "required": True}, "domain": {"type": "str"}}
 _STATE = {"type": "str", "choices": ["present", "absent"], "default": "present"}
@@ -191,7 +192,7 @@ ARGUMENTS = {
 }
 
 
-def prepare(parameters: dict[str, t.Any], check_mode: bool) -> Plan:
+def prepare(parameters: dict[str, t.Any]) -> Plan:
     """Read and plan."""
     store = XenStore(timeout=parameters["timeout"])
     return plan_keys(store, parameters["keys"], parameters["wait_for"], parameters["wait_timeout"])

@@ -51,7 +51,7 @@ options:
         type: bool
         default: false
       type:
-        description: Kind of guest. An x86 V(pvh) domain can not own PCI devices.
+        description: Kind of guest. An x86 V(pvh) domain cannot own PCI devices.
         type: str
         choices: [pv, pvh, hvm]
         default: pv
@@ -59,7 +59,7 @@ options:
         description: Memory in MiB. Required unless O(domains[].state=absent).
         type: int
       maxmem:
-        description: Memory in MiB that the domain may grow to. A domain with PCI devices can not grow.
+        description: Memory in MiB that the domain may grow to. A domain with PCI devices cannot grow.
         type: int
       vcpus:
         description: Number of virtual CPUs.
@@ -327,14 +327,15 @@ pending_restart:
 
 import typing as t
 
-from ansible_collections.xen.driver_domains.plugins.module_utils._domain_definition import VIF_OPTIONS, definitions
-from ansible_collections.xen.driver_domains.plugins.module_utils._domain_plan import DomainPlanner, Places, Policy
-from ansible_collections.xen.driver_domains.plugins.module_utils._module import Plan, run_module
-from ansible_collections.xen.driver_domains.plugins.module_utils._pci import PciHost
-from ansible_collections.xen.driver_domains.plugins.module_utils._pci_match import choose, parse_requests
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.definition import VIF_OPTIONS, definitions
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.plan import DomainPlanner, Places, Policy
+from ansible_collections.xen.driver_domains.plugins.module_utils._module import run_module
+from ansible_collections.xen.driver_domains.plugins.module_utils._pci.host import PciHost
+from ansible_collections.xen.driver_domains.plugins.module_utils._pci.match import choose, parse_requests
+from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Plan
 from ansible_collections.xen.driver_domains.plugins.module_utils._runner import Runner
-from ansible_collections.xen.driver_domains.plugins.module_utils._xenstore import XenStore
-from ansible_collections.xen.driver_domains.plugins.module_utils._xl import Xl, require_dom0, require_root, xen_version
+from ansible_collections.xen.driver_domains.plugins.module_utils._xen.xl import Xl, require_dom0, require_root, xen_version
+from ansible_collections.xen.driver_domains.plugins.module_utils._xenstore.client import XenStore
 
 ACTIONS = ["destroy", "restart", "rename-restart", "preserve", "coredump-destroy", "coredump-restart", "soft-reset"]
 
@@ -418,7 +419,7 @@ ARGUMENTS = {
 }
 
 
-def prepare(parameters: dict[str, t.Any], check_mode: bool) -> Plan:
+def prepare(parameters: dict[str, t.Any]) -> Plan:
     """Read the host and plan."""
     # What nobody runs can be undone without Xen, too.
     under_xen = xen_version() is not None or any(domain["state"] != "absent" for domain in parameters["domains"])
@@ -434,7 +435,6 @@ def prepare(parameters: dict[str, t.Any], check_mode: bool) -> Plan:
         force=tuple(parameters["force"]),
         create_timeout=parameters["create_timeout"],
         shutdown_timeout=parameters["shutdown_timeout"],
-        check_mode=check_mode,
         under_xen=under_xen,
     )
     runner = Runner()

@@ -64,13 +64,14 @@ domains:
 
 import typing as t
 
-from ansible_collections.xen.driver_domains.plugins.module_utils._domain_status import vif_status
-from ansible_collections.xen.driver_domains.plugins.module_utils._module import Plan, run_module
-from ansible_collections.xen.driver_domains.plugins.module_utils._xenstore import XenStore
-from ansible_collections.xen.driver_domains.plugins.module_utils._xl import Xl, require_dom0
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.status import vif_status
+from ansible_collections.xen.driver_domains.plugins.module_utils._module import run_module
+from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Plan
+from ansible_collections.xen.driver_domains.plugins.module_utils._xen.xl import Xl, require_dom0
+from ansible_collections.xen.driver_domains.plugins.module_utils._xenstore.client import XenStore
 
 
-def prepare(parameters: dict[str, t.Any], check_mode: bool) -> Plan:
+def prepare(parameters: dict[str, t.Any]) -> Plan:
     """Read the host."""
     require_dom0()
     store = XenStore()

@@ -67,11 +67,12 @@ info:
 import typing as t
 
 from ansible_collections.xen.driver_domains.plugins.module_utils._files import read_text
-from ansible_collections.xen.driver_domains.plugins.module_utils._module import Plan, run_module
-from ansible_collections.xen.driver_domains.plugins.module_utils._xl import Xl, has_iommu, require_root, xen_version
+from ansible_collections.xen.driver_domains.plugins.module_utils._module import run_module
+from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Plan
+from ansible_collections.xen.driver_domains.plugins.module_utils._xen.xl import Xl, has_iommu, require_root, xen_version
 
 
-def prepare(parameters: dict[str, t.Any], check_mode: bool) -> Plan:
+def prepare(parameters: dict[str, t.Any]) -> Plan:
     """Read the host."""
     version = xen_version()
     dom0 = version is not None and "control_d" in (read_text("/proc/xen/capabilities") or "control_d")

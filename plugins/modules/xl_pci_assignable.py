@@ -44,7 +44,7 @@ options:
   confirm_timeout:
     description:
       - With a number of seconds, devices that are taken with O(state=present) are taken on probation. Afterwards the task connects
-        anew and confirms. If that does not come within this time, because the host can not be reached any more, the host gives the
+        anew and confirms. If that does not come within this time, because the host cannot be reached any more, the host gives the
         devices back to their drivers by itself, and the task fails.
       - The host needs systemd. A reboot ends the probation.
       - V(0) takes devices for good, and confirms those that are on probation.
@@ -175,16 +175,17 @@ undo:
 
 import typing as t
 
-from ansible_collections.xen.driver_domains.plugins.module_utils._assignable import Pool
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import InvalidInput
-from ansible_collections.xen.driver_domains.plugins.module_utils._guards import GUARDS, Guards
-from ansible_collections.xen.driver_domains.plugins.module_utils._module import Plan, run_module
-from ansible_collections.xen.driver_domains.plugins.module_utils._pci import PciHost
-from ansible_collections.xen.driver_domains.plugins.module_utils._pci_match import DEVICES_OPTION, parse_requests
+from ansible_collections.xen.driver_domains.plugins.module_utils._module import run_module
+from ansible_collections.xen.driver_domains.plugins.module_utils._pci.assignable import Pool
+from ansible_collections.xen.driver_domains.plugins.module_utils._pci.confirm_timer import SafetyNet
+from ansible_collections.xen.driver_domains.plugins.module_utils._pci.guards import GUARDS, Guards
+from ansible_collections.xen.driver_domains.plugins.module_utils._pci.host import PciHost
+from ansible_collections.xen.driver_domains.plugins.module_utils._pci.match import DEVICES_OPTION, parse_requests
+from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Plan
 from ansible_collections.xen.driver_domains.plugins.module_utils._runner import Runner
-from ansible_collections.xen.driver_domains.plugins.module_utils._safety_net import SafetyNet
-from ansible_collections.xen.driver_domains.plugins.module_utils._xenstore import XenStore
-from ansible_collections.xen.driver_domains.plugins.module_utils._xl import NAMES_SINCE, Xl, require_dom0, require_root, xen_version
+from ansible_collections.xen.driver_domains.plugins.module_utils._xen.xl import NAMES_SINCE, Xl, require_dom0, require_root, xen_version
+from ansible_collections.xen.driver_domains.plugins.module_utils._xenstore.client import XenStore
 
 ARGUMENTS = {
     "devices": dict(DEVICES_OPTION, required=True),
@@ -195,14 +196,14 @@ ARGUMENTS = {
 }
 
 
-def prepare(parameters: dict[str, t.Any], check_mode: bool) -> Plan:
+def prepare(parameters: dict[str, t.Any]) -> Plan:
     """Read the host and plan."""
     requests = parse_requests(parameters["devices"])
     if parameters["confirm_timeout"] < 0:
         raise InvalidInput(f"confirm_timeout is {parameters['confirm_timeout']}", "it is a number of seconds, or 0")
     require_root()
     version = xen_version()
-    if version or (parameters["state"] == "present" and not check_mode):
+    if version:
         version = require_dom0()
     runner = Runner(timeout=parameters["timeout"])
     pool = Pool(
@@ -214,7 +215,11 @@ def prepare(parameters: dict[str, t.Any], check_mode: bool) -> Plan:
         under_xen=version is not None,
         names=version is None or version >= NAMES_SINCE,
     )
-    return pool.plan(parameters["state"], requests, parameters["confirm_timeout"])
+    plan = pool.plan(parameters["state"], requests, parameters["confirm_timeout"])
+    if version is None and parameters["state"] == "present":
+        remedy = "Apply the role xen.driver_domains.dom0 first, and reboot"
+        plan.refuse("", "this host", "does not run under Xen", passing=True, remedy=remedy)
+    return plan
 
 
 def main() -> None:

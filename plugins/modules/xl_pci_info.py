@@ -202,19 +202,20 @@ devices:
 import typing as t
 
 from ansible_collections.xen.driver_domains.plugins.module_utils._files import list_directory
-from ansible_collections.xen.driver_domains.plugins.module_utils._guards import Guards
-from ansible_collections.xen.driver_domains.plugins.module_utils._module import Plan, run_module
-from ansible_collections.xen.driver_domains.plugins.module_utils._pci import PciHost, with_kernel_modules
-from ansible_collections.xen.driver_domains.plugins.module_utils._pci_match import DEVICES_OPTION, choose, parse_requests
-from ansible_collections.xen.driver_domains.plugins.module_utils._pci_sharing import shared_interrupts, shared_pages
+from ansible_collections.xen.driver_domains.plugins.module_utils._module import run_module
+from ansible_collections.xen.driver_domains.plugins.module_utils._pci.guards import Guards
+from ansible_collections.xen.driver_domains.plugins.module_utils._pci.host import PciHost, with_kernel_modules
+from ansible_collections.xen.driver_domains.plugins.module_utils._pci.match import DEVICES_OPTION, choose, parse_requests
+from ansible_collections.xen.driver_domains.plugins.module_utils._pci.sharing import shared_interrupts, shared_pages
+from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Plan
 from ansible_collections.xen.driver_domains.plugins.module_utils._runner import Runner
-from ansible_collections.xen.driver_domains.plugins.module_utils._xenstore import XenStore
-from ansible_collections.xen.driver_domains.plugins.module_utils._xl import Xl, has_iommu, require_dom0, xen_version
+from ansible_collections.xen.driver_domains.plugins.module_utils._xen.xl import Xl, has_iommu, require_dom0, xen_version
+from ansible_collections.xen.driver_domains.plugins.module_utils._xenstore.client import XenStore
 
 ARGUMENTS = {"devices": DEVICES_OPTION, "timeout": {"type": "int", "default": 60}}
 
 
-def prepare(parameters: dict[str, t.Any], check_mode: bool) -> Plan:
+def prepare(parameters: dict[str, t.Any]) -> Plan:
     """Read the host."""
     requests = parse_requests(parameters["devices"] or ())
     runner = Runner(timeout=parameters["timeout"])

@@ -25,7 +25,7 @@ _MISSING = (
 )
 
 
-#: Options of uboot_script for a board that has the files of L(write_files).
+#: Options of uboot_script for a board that has the files of `write_files`.
 OPTIONS = {
     "load_command": "sd",
     "memory_start": "0x0",

@@ -57,7 +57,7 @@ class Console:
     def wait(self, pattern: str, timeout: float) -> re.Match[str]:
         """Return the first match of a regular expression behind the last one.
 
-        :raises ConsoleError: none came within I(timeout) seconds.
+        :raises ConsoleError: none came within `timeout` seconds.
         """
         end = time.monotonic() + timeout
         with self._news:
@@ -74,7 +74,7 @@ class Console:
     def wait_all(self, timeout: float, *patterns: str) -> None:
         """Wait until each of these has come, from the start on and in any order.
 
-        :raises ConsoleError: one did not come within I(timeout) seconds.
+        :raises ConsoleError: one did not come within `timeout` seconds.
         """
         end = time.monotonic() + timeout
         for pattern in patterns:

@@ -51,7 +51,7 @@ class Parts:
         return next((self.arm64 / "usr/lib").glob("linux-image-*/broadcom/bcm2711-rpi-4-b.dtb"))
 
     def u_boot(self, board: str) -> Path:
-        """U-Boot for C(qemu_arm64) or C(rpi_4)."""
+        """U-Boot for `qemu_arm64` or `rpi_4`."""
         root = self.arm64 if board.startswith("rpi") else self.tools.root
         return root / "usr/lib/u-boot" / board / "u-boot.bin"
 

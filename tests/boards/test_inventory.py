@@ -169,7 +169,7 @@ def booted(inventory: Path, board_parts: Parts, dom0: dict[str, str], key: Path,
 
 
 def run_module(inventory: Path, name: str, *flags: str, **options: Any) -> dict[str, Any]:
-    """Run a module of the collection on the board and return its result, with what Ansible C(printed), the diff among it."""
+    """Run a module of the collection on the board and return its result, with what Ansible `printed`, the diff among it."""
     with tempfile.TemporaryDirectory() as tree:
         command = ["ansible", "virt1", "-i", str(inventory), "-m", f"xen.driver_domains.{name}", "-a", json.dumps(options), *flags]
         finished = subprocess.run([*command, "--tree", tree], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)

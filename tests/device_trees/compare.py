@@ -18,11 +18,11 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree import DeviceTree, Node
-from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree_device import Board
-from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree_files import parse_dtb, read_device_tree, read_source, to_dtb
-from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree_interrupts import specifiers
-from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree_registers import join, registers
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.analysis import Board
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.dtb import parse_dtb, read_device_tree, read_source, to_dtb
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.interrupts import specifiers
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.registers import join, registers
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.tree import DeviceTree, Node
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import DriverDomainsError
 from ansible_collections.xen.driver_domains.plugins.module_utils._runner import Runner
 from device_trees.debian import directory
@@ -44,7 +44,7 @@ VIRT = ["arm,pl031", "arm,pl061"]
 #: Seconds for one node with Lopper.
 LIMIT = 120
 
-#: Runs by itself, since sdfgen ends the interpreter when it can not go on.
+#: Runs by itself, since sdfgen ends the interpreter when it cannot go on.
 SDFGEN = """
 import sys
 from sdfgen import DeviceTree, SystemDescription, Vmm

@@ -41,7 +41,7 @@ def _download(into: Path) -> None:
             env={**os.environ, "TMPDIR": str(into)},
         )
     if result.returncode:
-        raise RuntimeError(f"can not download Debian's device trees:\n{log.read_text()[-2000:]}")
+        raise RuntimeError(f"cannot download Debian's device trees:\n{log.read_text()[-2000:]}")
 
 
 @functools.cache

@@ -10,9 +10,9 @@ import struct
 
 import pytest
 
-from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree_device import Board
-from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree_files import read_device_tree
-from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree_registers import PAGE, Span
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.analysis import Board
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.dtb import read_device_tree
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.registers import PAGE, Span
 from device_trees.debian import directory, dtbs
 
 BEGIN_NODE, END_NODE, PROPERTY, END = 1, 2, 3, 9

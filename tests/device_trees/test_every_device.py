@@ -11,16 +11,16 @@ from itertools import pairwise
 
 import pytest
 
-from ansible_collections.xen.driver_domains.plugins.module_utils._device_guards import check_devices
-from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree import DeviceTree
-from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree_device import Board, Device
-from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree_files import parse_dtb, read_device_tree, to_dtb
-from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree_registers import PAGE, Span
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.analysis import Board, Device
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.dtb import parse_dtb, read_device_tree, to_dtb
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.findings import ERROR
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.guards import check_devices
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.lint_xen_partial import lint_partial
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.registers import PAGE, Span
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.tree import DeviceTree
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.xen_partial import DOM0LESS, XL, Request, build_partial
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import InvalidInput
-from ansible_collections.xen.driver_domains.plugins.module_utils._findings import ERROR
-from ansible_collections.xen.driver_domains.plugins.module_utils._lint_partial import lint_partial
-from ansible_collections.xen.driver_domains.plugins.module_utils._microkit_system import Choices, build_system
-from ansible_collections.xen.driver_domains.plugins.module_utils._xen_partial_tree import DOM0LESS, XL, Request, build_partial
+from ansible_collections.xen.driver_domains.plugins.module_utils._microkit.system import Choices, build_system
 from device_trees.debian import directory, dtbs
 
 #: Rates for any clock without a name, by place; those with a name are filled in below.

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree import DeviceTree
-from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree_device import Board
-from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree_files import read_device_tree
-from ansible_collections.xen.driver_domains.plugins.module_utils._lint_system import lint_system
-from ansible_collections.xen.driver_domains.plugins.module_utils._microkit_schema import VERSIONS
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.analysis import Board
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.dtb import read_device_tree
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.tree import DeviceTree
+from ansible_collections.xen.driver_domains.plugins.module_utils._microkit.lint import lint_system
+from ansible_collections.xen.driver_domains.plugins.module_utils._microkit.schema import VERSIONS
 from device_trees.debian import directory
 
 TEXT = Path(__file__).with_name("odroid_c4.system").read_text()

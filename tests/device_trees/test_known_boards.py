@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree_device import Board
-from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree_files import read_device_tree
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.analysis import Board
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.dtb import read_device_tree
 from device_trees.debian import directory
 
 PI4, C4 = "broadcom/bcm2711-rpi-4-b.dtb", "amlogic/meson-sm1-odroid-c4.dtb"

@@ -157,7 +157,7 @@ class Bed:
 
     def _boot(self, machine: Machine, tools: Tools, disk: Disk, port: int | None) -> None:
         with step(f"booting Debian {self.kind.suite} ({self.kind.flavour}) on emulated hardware", machine.serial_log):
-            # Now and then the emulated processors of a booting Xen wait for each other for ever: seen with two of them under TCG.
+            # Now and then the emulated processors of a booting Xen wait for each other forever: seen with two of them under TCG.
             for attempt in range(1, BOOT_ATTEMPTS + 1):
                 machine.add_disk(tools, disk)
                 machine.start(tools, self.kind, port)

@@ -27,7 +27,7 @@ _COMMON = {
     "LogLevel": "ERROR",
     "IdentitiesOnly": "yes",
     "ConnectTimeout": "10",
-    # A connection through the emulated network can go dead without a word: notice it, instead of waiting for ever.
+    # A connection through the emulated network can go dead without a word: notice it, instead of waiting forever.
     "ServerAliveInterval": "10",
     "ServerAliveCountMax": "6",
 }

@@ -20,7 +20,7 @@ import tty
 
 
 def run(domain: str, timeout: float, command: str) -> tuple[int, str]:
-    """Return exit code and output of I(command) in the guest."""
+    """Return exit code and output of `command` in the guest."""
     mark = f"mark-{os.getpid()}-{time.monotonic_ns()}"
     # The shell puts the mark together, so that the echo of what is typed does not look like the answer.
     typed = f'\nM={mark}; echo "<$M>"; {{ {command}\n}} 2>&1; echo "<$M $?>"\n'

@@ -5,7 +5,7 @@
 """Let ansible-test make its virtual environments without a download from a host that may not be reachable.
 
 For each of its environments ansible-test runs a script that installs pip, which it downloads once into the user's cache.
-Python brings the same thing along as C(ensurepip), so a script that calls it is put into the cache where none is.
+Python brings the same thing along as `ensurepip`, so a script that calls it is put into the cache where none is.
 """
 
 from __future__ import annotations

@@ -17,19 +17,13 @@ import signal
 import sys
 import threading
 import time
-import types
 import typing as t
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-# What module_utils wants of Ansible is not needed here.
-for _name in ("ansible", "ansible.module_utils", "ansible.module_utils.basic"):
-    sys.modules[_name] = types.ModuleType(_name)
-sys.modules["ansible.module_utils.basic"].AnsibleModule = object  # type: ignore[attr-defined]
-
 from client._errors import TimedOut  # type: ignore[import-not-found]  # noqa: E402
-from client._xenstore import Permission, XenStore  # type: ignore[import-not-found]  # noqa: E402
-from client._xenstore_tree import Nodes, apply, compare  # type: ignore[import-not-found]  # noqa: E402
-from client._xenstore_wire import XenStoreError  # type: ignore[import-not-found]  # noqa: E402
+from client._xenstore.client import Permission, XenStore  # type: ignore[import-not-found]  # noqa: E402
+from client._xenstore.nodes import Nodes, apply, compare  # type: ignore[import-not-found]  # noqa: E402
+from client._xenstore.wire import XenStoreError  # type: ignore[import-not-found]  # noqa: E402
 
 SOCKET, DEVICE = "/run/xenstored/socket", "/dev/xen/xenbus"
 TOP = "/tool/xendd-stress"
@@ -65,7 +59,7 @@ def stopped() -> t.Iterator[None]:
 
 
 def start_processes(count: int, work: t.Callable[[int], None]) -> t.Callable[[], None]:
-    """Run I(work) in so many processes at once; call what is returned to wait for them, each must end well."""
+    """Run `work` in so many processes at once; call what is returned to wait for them, each must end well."""
     children = []
     for number in range(count):
         child = os.fork()
@@ -247,7 +241,7 @@ def storm(store: XenStore) -> str:
 
 
 def write_on(store: XenStore) -> None:
-    """Write for ever."""
+    """Write forever."""
     while True:
         store.write_many({f"{TOP}/{index}": "1" for index in range(50)})
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The controller's part of xl_pci_assignable: when it confirms, and what it says when it can not."""
+"""The controller's part of xl_pci_assignable: when it confirms, and what it says when it cannot."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class FakeConnection:
 
 
 class Plugin(xl_pci_assignable.ActionModule):
-    """The plugin without all that it inherits; each run of the module answers with the next of I(answers)."""
+    """The plugin without all that it inherits; each run of the module answers with the next of `answers`."""
 
     def __init__(self, arguments: dict[str, t.Any], answers: t.Sequence[t.Any], check_mode: bool = False) -> None:
         self._task = FakeTask(arguments, check_mode)

@@ -122,15 +122,15 @@ def test_a_port_must_be_a_network_card(port: str, problem: str) -> None:
 @pytest.mark.parametrize(
     ("domain", "problem"),
     [
-        ({"bridges": [{"name": "xen br0"}]}, "Domain net-dd: 'xen br0' can not be the name of a bridge"),
-        ({"bridges": [{"name": "xenbr0,52:54:00:aa:00:01"}]}, "can not be the name of a bridge"),
+        ({"bridges": [{"name": "xen br0"}]}, "Domain net-dd: 'xen br0' cannot be the name of a bridge"),
+        ({"bridges": [{"name": "xenbr0,52:54:00:aa:00:01"}]}, "cannot be the name of a bridge"),
         ({"bridges": [{"name": "a-name-that-is-long"}]}, "1 to 15 letters"),
         ({"bridges": [{"name": "br", "address": "10.0.3.9"}]}, "Domain net-dd, br: '10.0.3.9' has no prefix length"),
         ({"bridges": [{"name": "br", "address": "10.0.3.9/24 init=/bin/sh"}]}, "10.0.3.9/24 init=/bin/sh"),
         ({"vifs": [{"address": "10.0.3.9/24", "gateway": "10.0.3.2/24"}]}, "Domain net-dd, eth0: '10.0.3.2/24'"),
     ],
 )
-def test_what_a_kernel_command_line_can_not_carry_is_refused(domain: dict[str, t.Any], problem: str) -> None:
+def test_what_a_kernel_command_line_cannot_carry_is_refused(domain: dict[str, t.Any], problem: str) -> None:
     with pytest.raises(AnsibleFilterError, match=problem):
         definitions({"name": "net-dd", **domain}, "driver_domain")
 

@@ -27,9 +27,8 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._dom0_boot impo
     too_late_drivers,
 )
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import DriverDomainsError, InvalidInput, NotOnThisHost
-
-from .fake_sysfs import plain_server
-from .fake_xen import FakeXen
+from ansible_collections.xen.driver_domains.tests.unit.fakes.sysfs import plain_server
+from ansible_collections.xen.driver_domains.tests.unit.fakes.xen import FakeXen
 
 OPTIONS = BootOptions(
     hypervisor=("dom0_mem=768M,max:768M", "dom0_max_vcpus=1"), hide=("0000:00:06.0", "0000:00:04.0"), load_after_pciback=("igb", "e1000e")
@@ -84,8 +83,7 @@ def grub(tmp_path: Path) -> FakeGrub:
 
 def run(options: BootOptions | None, grub: FakeGrub, root: Path) -> list[str]:
     plan = plan_boot(options, grub, str(root))
-    for action in plan.actions:
-        action.apply()
+    plan.apply()
     return [action.description.replace(str(root), "") for action in plan.actions]
 
 
@@ -194,7 +192,7 @@ def test_what_is_not_in_force_is_not_kept(tmp_path: Path, path: str, text: str) 
     assert hidden_by_others(str(tmp_path)) == ((), [])
 
 
-def test_a_list_of_others_that_the_kernel_can_not_read_is_warned_about(tmp_path: Path) -> None:
+def test_a_list_of_others_that_the_kernel_cannot_read_is_warned_about(tmp_path: Path) -> None:
     theirs = tmp_path / "etc/default/grub"
     theirs.parent.mkdir(parents=True)
     theirs.write_text('GRUB_CMDLINE_LINUX="xen-pciback.hide=(0b::00.1)"\n')

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from ansible.module_utils.testing import patch_module_args
 
-from ansible_collections.xen.driver_domains.plugins.module_utils import _board_store
+from ansible_collections.xen.driver_domains.plugins.module_utils._board import boot_set as _board_store
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import DriverDomainsError
 from ansible_collections.xen.driver_domains.plugins.modules import board_files, board_switch
 
@@ -66,13 +66,13 @@ def test_a_copy_that_was_cut_off_is_made_again(capsys: pytest.CaptureFixture[str
 
 def test_a_file_that_is_not_there(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     result = run(capsys, tmp_path / "board", kernel=tmp_path / "none")
-    assert f"Can not read {tmp_path}/none" in result["msg"]
+    assert f"Cannot read {tmp_path}/none" in result["msg"]
     assert not (tmp_path / "board").exists()
 
 
-def test_a_directory_that_can_not_be_written(capsys: pytest.CaptureFixture[str], tmp_path: Path, source: Path) -> None:
+def test_a_directory_that_cannot_be_written(capsys: pytest.CaptureFixture[str], tmp_path: Path, source: Path) -> None:
     (tmp_path / "files").write_text("in the way")
-    assert f"Can not copy {source} to {tmp_path}/files/" in run(capsys, tmp_path, kernel=source)["msg"]
+    assert f"Cannot copy {source} to {tmp_path}/files/" in run(capsys, tmp_path, kernel=source)["msg"]
 
 
 def test_a_switch_that_was_cut_off_between_its_steps(

@@ -13,8 +13,8 @@ import pytest
 from ansible.module_utils.testing import patch_module_args
 
 from ansible_collections.xen.driver_domains.plugins.modules import imagebuilder_config, uboot_script
-from ansible_collections.xen.driver_domains.tests.unit.plugins.module_utils import fake_board
-from ansible_collections.xen.driver_domains.tests.unit.plugins.module_utils.fake_board import cells, domu, dtb, partial
+from ansible_collections.xen.driver_domains.tests.unit.fakes import board as fake_board
+from ansible_collections.xen.driver_domains.tests.unit.fakes.board import cells, domu, dtb, partial
 
 RTC = {"passthrough_dtb": "rtc.dtb", "passthrough_paths": ["/pl031@9010000"]}
 
@@ -90,7 +90,7 @@ def test_a_device_that_accesses_memory(module: t.Any, capsys: pytest.CaptureFixt
 
 #: What someone does who follows the well-known walk-through for the Raspberry Pi 4, step by step, and what is said of it.
 MISTAKES: dict[str, tuple[dict[str, t.Any], str]] = {
-    "a kernel that was never made": ({"kernel": "Image-domU"}, "dd: kernel: can not read .*Image-domU.*Build it"),
+    "a kernel that was never made": ({"kernel": "Image-domU"}, "dd: kernel: cannot read .*Image-domU.*Build it"),
     "a ramdisk under another name": ({"ramdisk": "domU-ramdisk.cpio"}, "There is domU-ramdisk.cpio.gz beside it: is that meant"),
     "a partial tree that was never made": (
         {"passthrough_dtb": "passthrough-example-part.dtb", "passthrough_paths": ["/pl031@9010000"]},

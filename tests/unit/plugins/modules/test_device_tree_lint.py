@@ -11,12 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree_files import to_dtb
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.dtb import to_dtb
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import DriverDomainsError, InvalidInput, NotOnThisHost
 from ansible_collections.xen.driver_domains.plugins.module_utils._runner import Result, Runner
 from ansible_collections.xen.driver_domains.plugins.modules import device_tree_lint, microkit_system, passthrough_device_tree
-
-from ..module_utils.fake_device_tree import Tree, board, build
+from ansible_collections.xen.driver_domains.tests.unit.fakes.device_tree import Tree, board, build
 
 SMMU = {"compatible": "arm,smmu-v3", "reg": [0x7E600000, 0x1000], "#iommu-cells": 1, "phandle": 60}
 NIC = {"compatible": "test,nic", "reg": [0x7E580000, 0x2000], "interrupts": [0, 157, 4], "iommus": [60, 1]}
@@ -31,7 +30,7 @@ class Host:
 
     def lint(self, **options: t.Any) -> list[dict[str, str]]:
         defaults = {name: argument.get("default") for name, argument in device_tree_lint.ARGUMENTS.items()}
-        plan = device_tree_lint.prepare({**defaults, "device_tree": self.tree, **options}, False)
+        plan = device_tree_lint.prepare({**defaults, "device_tree": self.tree, **options})
         assert not plan.actions
         return t.cast("list[dict[str, str]]", plan.results["findings"])
 
@@ -45,9 +44,8 @@ class Host:
 
     def make(self, module: t.Any, dest: str, **options: t.Any) -> str:
         defaults = {name: argument.get("default") for name, argument in module.ARGUMENTS.items()}
-        plan = module.prepare({**defaults, "device_tree": self.tree, "dest": str(self.path / dest), **options}, False)
-        for action in plan.actions:
-            action.apply()
+        plan = module.prepare({**defaults, "device_tree": self.tree, "dest": str(self.path / dest), **options})
+        plan.apply({refusal.guard for refusal in plan.refusals})
         return str(self.path / dest)
 
 

@@ -13,11 +13,10 @@ import pytest
 
 from ansible_collections.xen.driver_domains.plugins.module_utils._dom0_boot import BootOptions
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import InvalidInput
-from ansible_collections.xen.driver_domains.plugins.module_utils._module import Plan
+from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Plan
 from ansible_collections.xen.driver_domains.plugins.modules import dom0_boot
-
-from ..module_utils.fake_sysfs import plain_server
-from ..module_utils.fake_xen import FakeXen
+from ansible_collections.xen.driver_domains.tests.unit.fakes.sysfs import plain_server
+from ansible_collections.xen.driver_domains.tests.unit.fakes.xen import FakeXen
 
 
 @pytest.fixture

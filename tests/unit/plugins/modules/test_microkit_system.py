@@ -11,13 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree_files import to_dtb
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.dtb import to_dtb
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import InvalidInput, Refused
-from ansible_collections.xen.driver_domains.plugins.module_utils._microkit_schema import VERSIONS, check_system, read_system
-from ansible_collections.xen.driver_domains.plugins.module_utils._module import Plan
+from ansible_collections.xen.driver_domains.plugins.module_utils._microkit.schema import VERSIONS, check_system, read_system
+from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Plan
 from ansible_collections.xen.driver_domains.plugins.modules import microkit_system
-
-from ..module_utils.fake_device_tree import board, build
+from ansible_collections.xen.driver_domains.tests.unit.fakes.device_tree import board, build
 
 ALL = tuple(microkit_system.GUARDS)
 
@@ -37,8 +36,8 @@ class Host:
         parameters.update(
             device_tree=str(self.path / "board.dtb"), devices=list(devices), dest=str(self.path / "vmm.system"), force=list(force)
         )
-        plan = microkit_system.prepare({**parameters, **options}, False)
-        plan.check_refusals(force)
+        plan = microkit_system.prepare({**parameters, **options})
+        plan.apply(force, check_mode=True)
         return plan
 
 
@@ -67,8 +66,7 @@ def test_a_driver_vm(host: Host, version: str) -> None:
         {"number": 153, "trigger": "level", "channel": 0},
         {"number": 34, "trigger": "edge", "channel": 1},
     ]
-    for action in plan.actions:
-        action.apply()
+    plan.apply(ALL)
     text = (host.path / "vmm.system").read_text()
     root, findings = read_system(text, "x")
     assert findings + check_system(root, "x", version) == []

@@ -11,15 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree import DeviceTree, Node
-from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree_device import Board
-from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree_files import read_device_tree, to_dtb
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.analysis import Board
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.dtb import read_device_tree, to_dtb
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.lint_xen_partial import lint_partial
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.tree import DeviceTree, Node
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import DriverDomainsError, InvalidInput, Refused
-from ansible_collections.xen.driver_domains.plugins.module_utils._lint_partial import lint_partial
-from ansible_collections.xen.driver_domains.plugins.module_utils._module import Plan
+from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Plan
 from ansible_collections.xen.driver_domains.plugins.modules import passthrough_device_tree
-
-from ..module_utils.fake_device_tree import Tree, board, build
+from ansible_collections.xen.driver_domains.tests.unit.fakes.device_tree import Tree, board, build
 
 ALL = tuple(passthrough_device_tree.FORCE)
 RATES = {"uartclk": 48000000}
@@ -47,15 +46,13 @@ class Host:
                 "memory": 512,
                 "force": list(force),
                 **options,
-            },
-            False,
+            }
         )
-        plan.check_refusals(force)
+        plan.apply(force, check_mode=True)
         return plan
 
     def made(self, *devices: t.Any, **options: t.Any) -> DeviceTree:
-        for action in self.plan(*devices, **options).actions:
-            action.apply()
+        self.plan(*devices, **options).apply(ALL)
         assert not self.plan(*devices, **options).actions, "a second run has nothing to do"
         return read_device_tree(str(self.dest))
 
@@ -244,11 +241,11 @@ def test_the_boards_tree_is_not_written_over(host: Host) -> None:
         host.plan("test,rtc", dest=str(host.tree))
 
 
-def test_what_can_not_be_written(host: Host) -> None:
-    with pytest.raises(DriverDomainsError, match="Can not read .*Is a directory"):
+def test_what_cannot_be_written(host: Host) -> None:
+    with pytest.raises(DriverDomainsError, match="Cannot read .*Is a directory"):
         host.plan("test,rtc", dest=str(host.tree.parent))
     (action,) = host.plan("test,rtc", dest=str(host.tree / "x.dtb")).actions
-    with pytest.raises(DriverDomainsError, match="Can not write .*board.dtb"):
+    with pytest.raises(DriverDomainsError, match="Cannot write .*board.dtb"):
         action.apply()
 
 

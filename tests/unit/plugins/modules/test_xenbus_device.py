@@ -13,10 +13,11 @@ import typing as t
 import pytest
 from ansible.module_utils.testing import patch_module_args
 
-from ansible_collections.xen.driver_domains.plugins.module_utils import _xenbus_device, _xenstore_wire
-from ansible_collections.xen.driver_domains.plugins.module_utils._xenstore import XenStore
+from ansible_collections.xen.driver_domains.plugins.module_utils._xenstore import wire as _xenstore_wire
+from ansible_collections.xen.driver_domains.plugins.module_utils._xenstore import xenbus as _xenbus_device
+from ansible_collections.xen.driver_domains.plugins.module_utils._xenstore.client import XenStore
 from ansible_collections.xen.driver_domains.plugins.modules import xenbus_device
-from ansible_collections.xen.driver_domains.tests.unit.plugins.module_utils.fake_xenstored import FakeXenstored
+from ansible_collections.xen.driver_domains.tests.unit.fakes.xenstored import FakeXenstored
 
 TREE = {
     "/local/domain/0/name": "Domain-0",
@@ -214,7 +215,7 @@ def test_drivers_that_do_not_close(run: Run, fake: FakeXenstored) -> None:
         {f"{FRONT}": None},
     ],
 )
-def test_what_can_not_work_any_more_is_replaced(run: Run, fake: FakeXenstored, damage: dict[str, str | None]) -> None:
+def test_what_cannot_work_any_more_is_replaced(run: Run, fake: FakeXenstored, damage: dict[str, str | None]) -> None:
     with Drivers(fake, Drivers.CONNECT):
         run(DEVICE)
     for path, value in damage.items():

@@ -11,9 +11,9 @@ import typing as t
 import pytest
 from ansible.module_utils.testing import patch_module_args
 
-from ansible_collections.xen.driver_domains.plugins.module_utils import _xenstore_wire
+from ansible_collections.xen.driver_domains.plugins.module_utils._xenstore import wire as _xenstore_wire
 from ansible_collections.xen.driver_domains.plugins.modules import xenstore_key
-from ansible_collections.xen.driver_domains.tests.unit.plugins.module_utils.fake_xenstored import FakeXenstored
+from ansible_collections.xen.driver_domains.tests.unit.fakes.xenstored import FakeXenstored
 
 TREE = {"/local/domain/0/name": "Domain-0", "/local/domain/6/name": "net-dd", "/local/domain/7/name": "web1", "/tool/old": "1"}
 

@@ -11,12 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.xen.driver_domains.plugins.module_utils._domain_definition import MARKER
-from ansible_collections.xen.driver_domains.plugins.module_utils._domain_plan import Places
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.definition import MARKER
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.plan import Places
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import NotOnThisHost
 from ansible_collections.xen.driver_domains.plugins.modules import xl_domain
-
-from ..module_utils.fake_host import BLANK
+from ansible_collections.xen.driver_domains.tests.unit.fakes.domains import BLANK
 
 POLICY = {"pci_devices": [], "restart_changed": False, "force": [], "create_timeout": 180, "shutdown_timeout": 90}
 
@@ -37,15 +36,12 @@ def domains(*states: str) -> dict[str, t.Any]:
 
 
 def test_without_xen_what_is_declared_can_still_be_undone(definition: Path) -> None:
-    plan = xl_domain.prepare(domains("absent", "absent"), False)
-    for action in plan.actions:
-        action.apply()
-    assert plan.conclude is not None
-    assert [domain["state"] for domain in plan.conclude()["domains"]] == ["absent", "absent"]
+    plan = xl_domain.prepare(domains("absent", "absent"))
+    assert [domain["state"] for domain in plan.apply()["domains"]] == ["absent", "absent"]
     assert not definition.exists()
 
 
 def test_without_xen_nothing_else_can_be_done(definition: Path) -> None:
     with pytest.raises(NotOnThisHost, match="does not run under Xen"):
-        xl_domain.prepare(domains("absent", "stopped"), False)
+        xl_domain.prepare(domains("absent", "stopped"))
     assert definition.exists()

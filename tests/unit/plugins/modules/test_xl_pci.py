@@ -14,13 +14,12 @@ import pytest
 import yaml
 
 from ansible_collections.xen.driver_domains.plugins.doc_fragments.pci_devices import ModuleDocFragment
-from ansible_collections.xen.driver_domains.plugins.module_utils import _xl
-from ansible_collections.xen.driver_domains.plugins.module_utils._errors import DriverDomainsError, InvalidInput, NotOnThisHost
-from ansible_collections.xen.driver_domains.plugins.module_utils._guards import GUARDS
+from ansible_collections.xen.driver_domains.plugins.module_utils._errors import DriverDomainsError, InvalidInput, NotOnThisHost, Refused
+from ansible_collections.xen.driver_domains.plugins.module_utils._pci.guards import GUARDS
+from ansible_collections.xen.driver_domains.plugins.module_utils._xen import xl as _xl
 from ansible_collections.xen.driver_domains.plugins.modules import xl_pci_assignable, xl_pci_info
-
-from ..module_utils.fake_sysfs import plain_server
-from ..module_utils.fake_xen import FakeXen
+from ansible_collections.xen.driver_domains.tests.unit.fakes.sysfs import plain_server
+from ansible_collections.xen.driver_domains.tests.unit.fakes.xen import FakeXen
 
 UPLINK0 = {"name": "uplink0", "match": {"mac": "52:54:00:aa:00:02"}}
 
@@ -62,14 +61,14 @@ def parameters(*devices: dict[str, t.Any], **others: t.Any) -> dict[str, t.Any]:
 def test_assignable_needs_root(monkeypatch: pytest.MonkeyPatch, state: str, check_mode: bool) -> None:
     monkeypatch.setattr(xl_pci_assignable, "require_root", lambda: _xl.require_root(lambda: 1000))
     with pytest.raises(NotOnThisHost, match=r"needs root but runs as uid 1000.*become"):
-        xl_pci_assignable.prepare(parameters(UPLINK0, state=state), check_mode)
+        xl_pci_assignable.prepare(parameters(UPLINK0, state=state))
 
 
 @pytest.mark.parametrize(
     ("devices", "message"),
     [
         ([{"name": "uplink0", "match": {"bdf": "3:0.0"}}], "'3:0.0' is not a PCI address"),
-        ([{"name": "up link", "match": {"bdf": "03:00.0"}}], "'up link' can not be the name"),
+        ([{"name": "up link", "match": {"bdf": "03:00.0"}}], "'up link' cannot be the name"),
         ([{"name": "a", "match": {"mac": "5254"}}], "'5254' is not a MAC address"),
         ([UPLINK0, UPLINK0], "have the same name"),
         ([{"name": "a", "match": {"bdf": "09:00.0"}}], "no device of this host matches"),
@@ -79,7 +78,7 @@ def test_assignable_needs_root(monkeypatch: pytest.MonkeyPatch, state: str, chec
 @pytest.mark.parametrize("module", [xl_pci_assignable, xl_pci_info])
 def test_bad_input_changes_nothing(xen: FakeXen, module: t.Any, devices: list[dict[str, t.Any]], message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
-        module.prepare(parameters(*devices), False)
+        module.prepare(parameters(*devices))
     assert xen.calls == []
 
 
@@ -96,12 +95,13 @@ def test_bad_input_changes_nothing(xen: FakeXen, module: t.Any, devices: list[di
 )
 def test_assignable_on_a_host_without_xen(xen: FakeXen, state: str, check_mode: bool, refused: bool) -> None:
     without_xen(xen)
+    plan = xl_pci_assignable.prepare(parameters(UPLINK0, state=state))
+    assert bool(plan.actions) is (state != "absent")
     if refused:
-        with pytest.raises(NotOnThisHost, match="does not run under Xen"):
-            xl_pci_assignable.prepare(parameters(UPLINK0, state=state), check_mode)
-    else:
-        plan = xl_pci_assignable.prepare(parameters(UPLINK0, state=state), check_mode)
-        assert bool(plan.actions) is (state != "absent")
+        with pytest.raises(Refused, match="does not run under Xen"):
+            plan.apply()
+    elif check_mode:
+        plan.apply(check_mode=True)
         assert bool(plan.warnings) is (state == "present")
     assert xen.calls == []
 
@@ -111,11 +111,11 @@ def test_a_guest_is_no_place_for_it(xen: FakeXen, module: t.Any) -> None:
     (xen.machine.proc / "xen").mkdir()
     (xen.machine.proc / "xen/capabilities").write_text("\n")
     with pytest.raises(DriverDomainsError, match="a guest of Xen, not its control domain"):
-        module.prepare(parameters(UPLINK0), False)
+        module.prepare(parameters(UPLINK0))
 
 
 def test_assignable_plans(xen: FakeXen) -> None:
-    plan = xl_pci_assignable.prepare(parameters(UPLINK0), True)
+    plan = xl_pci_assignable.prepare(parameters(UPLINK0))
     assert [action.description for action in plan.actions] == ["modprobe xen-pciback", "give 0000:00:04.0 to pciback as uplink0"]
 
 
@@ -123,7 +123,7 @@ def test_assignable_plans(xen: FakeXen) -> None:
 def test_info_of_all_devices(xen: FakeXen, under_xen: bool) -> None:
     if not under_xen:
         without_xen(xen)
-    devices = xl_pci_info.prepare({"devices": None, "timeout": 60}, False).results["devices"]
+    devices = xl_pci_info.prepare({"devices": None, "timeout": 60}).results["devices"]
     assert len(devices) == len(os.listdir(xen.machine.sys / "bus/pci/devices"))
     guards = {device["bdf"]: [guard["guard"] for guard in device["guards"]] for device in devices}
     assert guards["0000:00:03.0"] == ["management_route", "default_route"]
@@ -134,20 +134,20 @@ def test_info_of_all_devices(xen: FakeXen, under_xen: bool) -> None:
 def test_info_names_devices_by_request_by_xl_and_by_record(xen: FakeXen) -> None:
     xen.apply("present", [UPLINK0])
     xen.apply("recorded", [{"name": "spare", "match": {"ifname": "eth2"}}])
-    names = {device["bdf"]: device["name"] for device in xl_pci_info.prepare({"devices": None, "timeout": 60}, False).results["devices"]}
+    names = {device["bdf"]: device["name"] for device in xl_pci_info.prepare({"devices": None, "timeout": 60}).results["devices"]}
     assert (names["0000:00:04.0"], names["0000:03:00.0"], names["0000:00:03.0"]) == ("uplink0", "spare", "")
-    (device,) = xl_pci_info.prepare({"devices": [{**UPLINK0, "name": "wan"}], "timeout": 60}, False).results["devices"]
+    (device,) = xl_pci_info.prepare({"devices": [{**UPLINK0, "name": "wan"}], "timeout": 60}).results["devices"]
     assert (device["name"], device["bdf"], device["pciback"], device["kernel_modules"]) == ("wan", "0000:00:04.0", True, ["e1000e"])
 
 
 def test_info_of_no_devices(xen: FakeXen) -> None:
-    assert xl_pci_info.prepare({"devices": [], "timeout": 60}, False).results["devices"] == []
+    assert xl_pci_info.prepare({"devices": [], "timeout": 60}).results["devices"] == []
 
 
 @pytest.mark.parametrize(("virt_caps", "iommu"), [("pv pv_directio", True), ("pv", False)])
 def test_info_tells_whether_xen_has_an_iommu(xen: FakeXen, virt_caps: str, iommu: bool) -> None:
     xen.virt_caps = virt_caps
-    assert xl_pci_info.prepare({"devices": [], "timeout": 60}, False).results["iommu"] is iommu
+    assert xl_pci_info.prepare({"devices": [], "timeout": 60}).results["iommu"] is iommu
 
 
 @pytest.mark.parametrize("iommu", [True, False])
@@ -155,7 +155,7 @@ def test_info_tells_whether_linux_uses_an_iommu(xen: FakeXen, iommu: bool) -> No
     without_xen(xen)
     if iommu:
         (xen.machine.sys / "class/iommu/dmar0").mkdir(parents=True)
-    assert xl_pci_info.prepare({"devices": [], "timeout": 60}, False).results["iommu"] is iommu
+    assert xl_pci_info.prepare({"devices": [], "timeout": 60}).results["iommu"] is iommu
 
 
 def test_info_tells_owner_and_what_is_shared(xen: FakeXen) -> None:
@@ -164,7 +164,7 @@ def test_info_tells_owner_and_what_is_shared(xen: FakeXen) -> None:
     xen.store.running[7] = "net-dd"
     for bdf in ("0000:00:04.0", "0000:00:1d.0"):
         (xen.machine.device(bdf) / "irq").write_text("21\n")
-    (device,) = xl_pci_info.prepare({"devices": [UPLINK0], "timeout": 60}, False).results["devices"]
+    (device,) = xl_pci_info.prepare({"devices": [UPLINK0], "timeout": 60}).results["devices"]
     assert (device["owner_domid"], device["owner"]) == (7, "net-dd")
     assert (device["interrupt_shared_with"], device["page_shared_with"]) == (["0000:00:1d.0"], [])
     assert [guard["guard"] for guard in device["guards"]] == ["in_use"]
@@ -172,7 +172,7 @@ def test_info_tells_owner_and_what_is_shared(xen: FakeXen) -> None:
 
 def test_a_negative_time_limit_is_refused(xen: FakeXen) -> None:
     with pytest.raises(InvalidInput, match="confirm_timeout is -1"):
-        xl_pci_assignable.prepare(parameters(UPLINK0, confirm_timeout=-1), False)
+        xl_pci_assignable.prepare(parameters(UPLINK0, confirm_timeout=-1))
 
 
 def test_the_guards_that_can_be_named_are_those_that_are_documented() -> None:

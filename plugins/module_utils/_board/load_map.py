@@ -1,0 +1,137 @@
+# Copyright (c) 2026, the xen.driver_domains authors
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# PRIVATE to this collection: other collections must not import it.
+
+"""What is loaded where: the load map of a board."""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import dataclass
+
+from .._errors import InvalidInput
+from .boot_files import Files
+from .configuration import ALIGNMENT, MIB, Board, DomU, Region
+
+#: The lowest address that uboot-script-gen uses.
+LOWEST = 12 * MIB
+SCRIPT = "boot script"
+XEN = "Xen"
+DEVICE_TREE = "device tree"
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A file in memory; `room` is what it takes there, in bytes."""
+
+    what: str
+    file: str
+    address: int
+    size: int
+    room: int
+    load_command: str = ""
+
+    @property
+    def region(self) -> Region:
+        """The memory that it takes."""
+        return Region(self.address, self.room)
+
+
+@dataclass(frozen=True)
+class LoadMap:
+    """All files in memory, in the order in which they are loaded."""
+
+    window: Region
+    slots: tuple[Slot, ...]
+
+    @property
+    def left(self) -> int:
+        """Bytes of the window that are free."""
+        return self.window.end - max(slot.region.end for slot in self.slots)
+
+    def __getitem__(self, what: str) -> Slot:
+        return next(slot for slot in self.slots if slot.what == what)
+
+    def find(self, what: str) -> Slot | None:
+        """Return a slot that need not be there."""
+        return next((slot for slot in self.slots if slot.what == what), None)
+
+    @property
+    def loads(self) -> list[Slot]:
+        """The slots whose files are loaded: those that are the first at their address."""
+        first: dict[int, Slot] = {}
+        for slot in self.slots:
+            if slot.file:
+                first.setdefault(slot.address, slot)
+        return list(first.values())
+
+    def text(self) -> str:
+        """Return it as a table."""
+        lines = [f"RAM window {self.window}, {self.window.size // MIB} MiB, {self.left // MIB} MiB left"]
+        for slot in self.slots:
+            lines.append(f"{slot.address:#012x} {slot.room / MIB:6.0f} MiB  {slot.what}{': ' if slot.file else ''}{slot.file}")
+        return "\n".join(lines) + "\n"
+
+    def results(self) -> dict[str, t.Any]:
+        """Return it as a module's return values."""
+        return {
+            "load_map": [
+                {"what": slot.what, "file": slot.file, "address": f"{slot.address:#x}", "size": slot.size, "end": f"{slot.region.end:#x}"}
+                for slot in self.slots
+            ],
+            "memory_left": self.left,
+            "script_address": f"{self[SCRIPT].address:#x}",
+        }
+
+
+def lay_out(board: Board, files: Files, *, domus: t.Sequence[DomU], growth: int = 0, share: bool = False) -> LoadMap:
+    """Return the load map that uboot-script-gen makes, too: each file behind the one before, from 2 MiB behind the window's start.
+
+    :param domus: the domains in the order in which their files are loaded.
+    :param growth: bytes that the device tree is made larger by.
+    :param share: load a file that several domains use once.
+    :raises InvalidInput: the files do not fit into the window.
+    """
+    slots = [Slot(SCRIPT, "", max(board.memory.start + ALIGNMENT, LOWEST), 0, ALIGNMENT)]
+    loaded: dict[tuple[str, str], Slot] = {}
+
+    def add(what: str, name: str, command: str, extra: int = 0) -> None:
+        if not name:
+            return
+        key = (name, command or board.load_command)
+        size = files.size(name, what)
+        if share and not extra and key in loaded:
+            there = loaded[key]
+            shared.append(Slot(what, name, there.address, size, there.room, key[1]))
+            return
+        room = -(-(size + extra) // ALIGNMENT) * ALIGNMENT
+        slots.append(Slot(what, name, slots[-1].region.end, size, room, key[1]))
+        loaded[key] = slots[-1]
+
+    shared: list[Slot] = []
+    if board.dom0:
+        add("dom0 kernel", board.dom0.kernel, board.dom0.load_command)
+        add("dom0 ramdisk", board.dom0.ramdisk, board.dom0.load_command)
+    for domu in domus:
+        for part, name in (("kernel", domu.kernel), ("ramdisk", domu.ramdisk), ("partial device tree", domu.passthrough_dtb)):
+            add(f"{domu.name} {part}", name, domu.load_command)
+    add("XSM policy", board.xen_policy, board.xen_load_command)
+    add(XEN, board.xen, board.xen_load_command)
+    for number, name in enumerate(board.overlays):
+        add(f"overlay {number}", name, board.xen_load_command)
+    add(DEVICE_TREE, board.device_tree, board.xen_load_command, growth)
+    add("bitstream", board.bitstream, board.xen_load_command)
+    end = slots[-1].region.end
+    # uboot-script-gen wants 2 MiB to be left over.
+    if end + ALIGNMENT > board.memory.end:
+        largest = sorted(slots[1:], key=lambda slot: -slot.room)[:3]
+        raise InvalidInput(
+            f"The files need RAM up to {end + ALIGNMENT:#x}, and memory_end is {board.memory.end:#x}: "
+            f"{(end + ALIGNMENT - board.memory.end) / MIB:.0f} MiB are missing",
+            rule="everything is loaded into memory_start..memory_end, each file to a multiple of 2 MiB",
+            remedy="Raise memory_end if the board has more RAM there, or make files smaller; the largest: "
+            + ", ".join(f"{slot.file} ({slot.size / MIB:.1f} MiB)" for slot in largest),
+        )
+    return LoadMap(board.memory, (*slots, *shared))

@@ -1,0 +1,148 @@
+# Copyright (c) 2026, the xen.driver_domains authors
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# PRIVATE to this collection: other collections must not import it.
+
+"""What a running board has booted: kernel, ramdisk and device tree, and whether they belong together."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+import platform
+import typing as t
+import zlib
+from dataclasses import dataclass
+
+from .._errors import CommandFailed, DriverDomainsError, InvalidInput, NotOnThisHost
+from .._files import read_bytes
+from .._runner import Runner
+
+_KERNELS = ("vmlinuz-{0}", "Image-{0}", "vmlinux-{0}", "kernel-{0}")
+_RAMDISKS = ("initrd.img-{0}", "initramfs-{0}.img", "initrd-{0}", "uInitrd-{0}")
+_GZIP = b"\x1f\x8b"
+_FDT = b"\xd0\x0d\xfe\xed"
+#: An EFI program that unpacks itself (CONFIG_EFI_ZBOOT); what it holds cannot be looked into with the standard library alone.
+_ZBOOT = b"zimg"
+
+
+UNDER_XEN = (
+    "The device tree is the one that Xen made for dom0. It lacks what Xen itself uses and what was given to other domains, and tells the "
+    "memory of dom0, not of the board. Where the board's own is needed, take the boot loader's, or boot Linux without Xen"
+)
+
+
+@dataclass(frozen=True)
+class File:
+    """A file of the board."""
+
+    path: str
+    size: int
+    sha256: str
+    #: Whether its content was seen to belong to the kernel that runs; False: there was no way to look.
+    checked: bool
+
+
+@dataclass(frozen=True)
+class Payload:
+    """What goes together."""
+
+    release: str
+    model: str
+    compatible: list[str]
+    kernel: File
+    ramdisk: File | None
+    device_tree: File
+
+
+def under_xen(root: str = "/") -> bool:
+    """Tell whether the kernel runs in a domain of Xen (docs/misc/arm/device-tree/guest.txt)."""
+    return b"xen,xen\0" in (read_bytes(os.path.join(root, "proc/device-tree/hypervisor/compatible")) or b"")
+
+
+def find_payload(runner: Runner, root: str = "/", release: str = "") -> Payload:
+    """Find the files of the kernel that runs.
+
+    :raises NotOnThisHost: the machine has no device tree, or does not keep its kernel in /boot.
+    :raises InvalidInput: a file belongs to another kernel or another board.
+    """
+    release = release or platform.release()
+    compatible = read_bytes(os.path.join(root, "proc/device-tree/compatible"))
+    if compatible is None:
+        raise NotOnThisHost(
+            "This machine has no device tree in /proc/device-tree", rule="a payload is taken from an Arm board that runs Linux"
+        )
+    kernel = _find(root, _KERNELS, release)
+    if kernel is None:
+        raise NotOnThisHost(
+            f"There is no kernel {release} in /boot",
+            rule=f"it is looked for as {', '.join(name.format(release) for name in _KERNELS)}",
+            remedy="Boot the kernel that the package manager installed, or name the files yourself",
+        )
+    ramdisk = _find(root, _RAMDISKS, release)
+    return Payload(
+        release=release,
+        model=_strings(read_bytes(os.path.join(root, "proc/device-tree/model")) or b"")[0],
+        compatible=_strings(compatible),
+        kernel=_describe(kernel, _check_kernel(kernel, release)),
+        ramdisk=_describe(ramdisk, _check_ramdisk(ramdisk, release, runner)) if ramdisk else None,
+        device_tree=_describe(*_device_tree(root, compatible)),
+    )
+
+
+def _find(root: str, names: t.Sequence[str], release: str) -> str | None:
+    paths = [os.path.join(root, "boot", name.format(release)) for name in names]
+    return next((path for path in paths if os.path.isfile(path)), None)
+
+
+def _strings(data: bytes) -> list[str]:
+    return [part.decode("utf-8", "replace") for part in data.rstrip(b"\0").split(b"\0")]
+
+
+def _describe(path: str, checked: bool) -> File:
+    data = read_bytes(path)
+    if data is None:
+        raise DriverDomainsError(f"{path} has gone while it was looked at")
+    return File(path, len(data), hashlib.sha256(data).hexdigest(), checked)
+
+
+def _check_kernel(path: str, release: str) -> bool:
+    data = read_bytes(path) or b""
+    if data.startswith(_GZIP):
+        try:
+            data = gzip.decompress(data)
+        except (OSError, EOFError, zlib.error) as exc:
+            raise InvalidInput(f"The kernel {path} is damaged: {exc}", remedy="Install its package again") from exc
+    elif data[4:8] == _ZBOOT:
+        return False
+    if f"Linux version {release} ".encode() not in data:
+        raise InvalidInput(f"{path} is not the kernel {release} that runs", rule="a kernel says its version in the text 'Linux version'")
+    return True
+
+
+def _check_ramdisk(path: str, release: str, runner: Runner) -> bool:
+    try:
+        listed = runner.run(["lsinitramfs", path]).stdout
+    except NotOnThisHost:
+        return False
+    except CommandFailed as exc:
+        raise InvalidInput(
+            f"The ramdisk {path} is damaged: {exc.problem}", remedy=f"Make it anew: update-initramfs -u -k {release}"
+        ) from exc
+    others = {name.split("lib/modules/")[1].split("/")[0] for name in listed.splitlines() if "lib/modules/" in name}
+    if others and release not in others:
+        raise InvalidInput(f"{path} has modules of {', '.join(sorted(others))}, not of the kernel {release} that runs")
+    return True
+
+
+def _device_tree(root: str, compatible: bytes) -> tuple[str, bool]:
+    """Return the tree that the boot loader handed to the kernel, as one file."""
+    path = os.path.join(root, "sys/firmware/fdt")
+    data = read_bytes(path)
+    if data is None or not data.startswith(_FDT):
+        raise NotOnThisHost(f"{path} is not there or is no device tree", rule="Linux shows the tree it was booted with there, to root")
+    if compatible not in data:
+        raise InvalidInput(f"{path} is the device tree of another board than {', '.join(_strings(compatible))}")
+    return path, True

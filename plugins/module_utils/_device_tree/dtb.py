@@ -1,0 +1,222 @@
+# Copyright (c) 2026, the xen.driver_domains authors
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# PRIVATE to this collection: other collections must not import it.
+
+"""Device trees as files: flattened ones (dtb), the live one of a running kernel, and source text to look at."""
+
+from __future__ import annotations
+
+import os
+import struct
+import tempfile
+import typing as t
+
+from .._errors import InvalidInput
+from .._runner import Runner
+from .tree import DeviceTree, Node
+
+#: The module option that names a tree, see the documentation fragment device_tree.
+DEVICE_TREE_OPTION: dict[str, t.Any] = {"type": "path", "default": "/proc/device-tree"}
+_MAGIC = 0xD00DFEED
+#: Header, and the entry that ends the empty list of reserved memory (Devicetree Specification 5).
+_HEADER, _RESERVED = 40, 16
+_VERSION, _COMPATIBLE = 17, 16
+_BEGIN_NODE, _END_NODE, _PROPERTY, _NOP, _END = 1, 2, 3, 4, 9
+#: Linux takes no deeper trees either (drivers/of/fdt.c).
+_MAX_DEPTH = 64
+
+
+def read_device_tree(path: str) -> DeviceTree:
+    """Read a dtb, or a directory such as `/proc/device-tree`.
+
+    :raises InvalidInput: there is no device tree.
+    """
+    if os.path.isdir(path):
+        return DeviceTree(_read_directory(path), path)
+    try:
+        with open(path, "rb") as handle:
+            data = handle.read()
+    except OSError as exc:
+        raise InvalidInput(
+            f"Cannot read the device tree {path}: {exc.strerror}",
+            rule="a device tree is a dtb file, or the directory /proc/device-tree of a board that runs Linux",
+        ) from exc
+    return DeviceTree(parse_dtb(data, path), path)
+
+
+def parse_dtb(data: bytes, source: str) -> Node:
+    """Return the root of a flattened device tree.
+
+    Not by libfdt, whose binding for Python reads beyond the end of a damaged blob and takes the interpreter down with it.
+
+    :raises InvalidInput: it is none, or it is damaged.
+    """
+    if data[:4] != _MAGIC.to_bytes(4, "big"):
+        raise InvalidInput(
+            f"{source} is not a device tree blob",
+            rule="a dtb begins with the bytes d0 0d fe ed",
+            remedy="Compile source text with: dtc -I dts -O dtb -o FILE.dtb FILE.dts",
+        )
+    try:
+        return _parse(data)
+    except (struct.error, ValueError) as exc:
+        raise InvalidInput(
+            f"The device tree blob {source} is damaged: {exc}",
+            rule="a dtb holds all that its header and its nodes announce",
+            remedy="Copy the file again, or compile it again with dtc",
+        ) from exc
+
+
+def read_source(path: str, runner: Runner) -> DeviceTree:
+    """Read source text by way of dtc; the phandles of its references are kept, right or wrong.
+
+    :raises CommandFailed: dtc does not take it.
+    :raises NotOnThisHost: dtc is not installed.
+    """
+    with tempfile.TemporaryDirectory() as directory:
+        target = os.path.join(directory, "tree.dtb")
+        remedy = "It needs the Debian package device-tree-compiler, and source text that dtc takes (without #include)"
+        runner.run(["dtc", "-q", "-f", "-I", "dts", "-O", "dtb", "-o", target, path], remedy=remedy)
+        return DeviceTree(read_device_tree(target).root, path)
+
+
+def check_outputs(outputs: t.Sequence[str], *sources: str) -> None:
+    """Refuse to write two files in one place, or over what was read.
+
+    :raises InvalidInput: it would happen.
+    """
+    taken = {os.path.realpath(source) for source in sources}
+    for output in outputs:
+        place = os.path.realpath(output)
+        if place in taken:
+            raise InvalidInput(
+                f"{output} would be written over the board's device tree or another output",
+                rule="each file that is written has a place of its own",
+                remedy="Choose another destination",
+            )
+        taken.add(place)
+
+
+def _parse(data: bytes) -> Node:
+    """Read the blob token by token; what does not fit is a ValueError or a struct.error."""
+    header: tuple[int, ...] = struct.unpack_from(">9I", data, 4)
+    size, start, names_start, _unused, version, compatible, _unused, names_size, length = header
+    if not compatible <= _VERSION <= version:
+        raise ValueError(f"its version is {version}, not {_VERSION}")
+    if not max(start + length, names_start + names_size) <= size <= len(data):
+        raise ValueError(f"its header does not fit its {len(data)} bytes")
+    block, names = data[start : start + length], data[names_start : names_start + names_size]
+    open_nodes: list[Node] = []
+    at = 0
+    while True:
+        (token,) = struct.unpack_from(">I", block, at)
+        at += 4
+        if token == _BEGIN_NODE:
+            name = _string(block, at)
+            at = _aligned(at + len(name) + 1)
+            if len(open_nodes) == _MAX_DEPTH or (open_nodes and (not name or b"/" in name)):
+                raise ValueError(f"a node at offset {at:#x} has no name, or is below {_MAX_DEPTH} others")
+            open_nodes.append(Node(name.decode(), open_nodes[-1]) if open_nodes else Node(""))
+        elif token == _PROPERTY and open_nodes:
+            size, name_at = struct.unpack_from(">2I", block, at)
+            value = block[at + 8 : at + 8 + size]
+            if len(value) < size:
+                raise ValueError(f"a property at offset {at:#x} announces {size} bytes")
+            open_nodes[-1].properties[_string(names, name_at).decode()] = value
+            at = _aligned(at + 8 + size)
+        elif token == _END_NODE and open_nodes:
+            node = open_nodes.pop()
+            if not open_nodes:
+                return node
+        elif token != _NOP:
+            raise ValueError(f"there is {token:#x} at offset {at:#x}")
+
+
+def _string(block: bytes, start: int) -> bytes:
+    end = block.find(b"\0", start)
+    if end < 0:
+        raise ValueError(f"a name at offset {start:#x} has no end")
+    return block[start:end]
+
+
+def _aligned(offset: int) -> int:
+    return (offset + 3) // 4 * 4
+
+
+def _read_directory(path: str) -> Node:
+    """Read a tree that the kernel shows as files; a property is a file, a node is a directory.
+
+    `name`, which the kernel adds to each node, is left out, so that a live tree equals the dtb it came from.
+    """
+    # Seen before the rest is read, which is no tree, and may have no end, if somebody names another directory.
+    if not any(os.path.isfile(os.path.join(path, name)) for name in ("compatible", "#address-cells")):
+        raise InvalidInput(f"{path} is not a device tree", rule="its root has the property compatible or #address-cells")
+    root = Node("")
+    waiting = [(path, root)]
+    try:
+        while waiting:
+            directory, node = waiting.pop()
+            for entry in sorted(os.scandir(directory), key=lambda entry: entry.name):
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append((entry.path, Node(entry.name, node)))
+                elif entry.name != "name":
+                    with open(entry.path, "rb") as handle:
+                        node.properties[entry.name] = handle.read()
+    except OSError as exc:
+        raise InvalidInput(f"Cannot read the device tree in {path}: {exc}", remedy="Run the task as root (become: true)") from exc
+    return root
+
+
+def to_dtb(root: Node) -> bytes:
+    """Return a tree in its flattened form."""
+    structure, names = bytearray(), bytearray()
+    places: dict[str, int] = {}
+
+    def write(*numbers: int, data: bytes = b"") -> None:
+        structure.extend(struct.pack(f">{len(numbers)}I", *numbers) + data + bytes(-len(data) % 4))
+
+    def add(node: Node) -> None:
+        write(_BEGIN_NODE, data=node.name.encode() + b"\0")
+        for name, value in node.properties.items():
+            if name not in places:
+                places[name] = len(names)
+                names.extend(name.encode() + b"\0")
+            write(_PROPERTY, len(value), places[name], data=value)
+        for child in node.children:
+            add(child)
+        write(_END_NODE)
+
+    add(root)
+    write(_END)
+    start = _HEADER + _RESERVED
+    end = start + len(structure)
+    header = (_MAGIC, end + len(names), start, end, _HEADER, _VERSION, _COMPATIBLE, 0, len(names), len(structure))
+    return struct.pack(">10I", *header) + bytes(_RESERVED) + structure + names
+
+
+def to_dts(root: Node) -> str:
+    """Return a tree as source text that dtc reads, for people to look at."""
+    lines = ["/dts-v1/;", ""]
+
+    def add(node: Node, indent: str) -> None:
+        lines.append(f"{indent}{node.name or '/'} {{")
+        for name, value in node.properties.items():
+            lines.append(f"{indent}\t{name}{' = ' + _render(value) if value else ''};")
+        for child in node.children:
+            add(child, indent + "\t")
+        lines.append(f"{indent}}};")
+
+    add(root, "")
+    return "\n".join(lines) + "\n"
+
+
+def _render(value: bytes) -> str:
+    parts = value[:-1].split(b"\0")
+    if value.endswith(b"\0") and all(part and all(32 <= byte < 127 for byte in part) for part in parts):
+        escaped = (part.decode().replace("\\", "\\\\").replace('"', '\\"') for part in parts)
+        return ", ".join(f'"{part}"' for part in escaped)
+    if len(value) % 4 == 0:
+        return "<" + " ".join(f"{int.from_bytes(value[at : at + 4], 'big'):#x}" for at in range(0, len(value), 4)) + ">"
+    return "[" + value.hex(" ") + "]"

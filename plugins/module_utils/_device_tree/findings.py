@@ -1,0 +1,28 @@
+# Copyright (c) 2026, the xen.driver_domains authors
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# PRIVATE to this collection: other collections must not import it.
+
+"""What a linter finds: where, what is wrong, and what to write instead."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+ERROR, WARNING = "error", "warning"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing to mend; `rule` is a short name that stays the same."""
+
+    place: str
+    rule: str
+    problem: str
+    fix: str
+    severity: str = ERROR
+
+    def as_dict(self) -> dict[str, str]:
+        """Return it as a module's return value."""
+        return asdict(self)

@@ -1,0 +1,208 @@
+# Copyright (c) 2026, the xen.driver_domains authors
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# PRIVATE to this collection: other collections must not import it.
+
+"""Which lines of the GIC a device's interrupts are, through interrupt parents, nexus nodes and controllers in between."""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import dataclass, replace
+
+from .tree import DeviceTree, Node
+
+GIC_V2 = (
+    "arm,gic-400",
+    "arm,cortex-a15-gic",
+    "arm,cortex-a7-gic",
+    "arm,cortex-a9-gic",
+    "arm,cortex-a5-gic",
+    "arm,eb11mp-gic",
+    "arm,arm11mp-gic",
+    "arm,tc11mp-gic",
+    "arm,pl390",
+    "brcm,brahma-b15-gic",
+    "qcom,msm-qgic2",
+    "qcom,msm-8660-qgic",
+)
+GIC_V3 = ("arm,gic-v3", "qcom,msm8996-gic-v3", "hisilicon,hip06-gic")
+#: Controllers that hand the GIC's own numbers on unchanged: they only wake the machine or set a line's polarity.
+_TRANSPARENT = (
+    "fsl,imx7d-gpc",
+    "fsl,imx8mq-gpc",
+    "fsl,imx8mm-gpc",
+    "nvidia,tegra210-ictlr",
+    "mediatek,mt6577-sysirq",
+    "allwinner,sun6i-a31-r-intc",
+)
+SPI, PPI = 0, 1
+#: Shared peripheral interrupts begin at 32, private ones at 16. 1020 and above have a meaning of their own (GIC specification).
+INTERRUPTS = 1020
+_FIRST = {SPI: 32, PPI: 16}
+_COUNT = {SPI: INTERRUPTS - 32, PPI: 16}
+_KIND = {SPI: "spi", PPI: "ppi"}
+_HOPS = 16
+
+
+@dataclass(frozen=True)
+class Interrupt:
+    """One interrupt of a device."""
+
+    name: str
+    #: The controller it ends in, as far as it could be followed.
+    controller: str
+    #: What the controller's `#interrupt-cells` cells say.
+    specifier: tuple[int, ...]
+    #: The line of the GIC, or None if it does not end there.
+    number: int | None = None
+    #: spi or ppi.
+    kind: str = ""
+    #: edge or level; empty if the tree does not say.
+    trigger: str = ""
+    #: A controller on the way that hands it on unchanged.
+    through: str = ""
+    problem: str = ""
+
+
+def is_gic(node: Node) -> bool:
+    """Whether a node is the interrupt controller that Xen and seL4 drive."""
+    return "interrupt-controller" in node.properties and any(name in GIC_V2 + GIC_V3 for name in node.compatible)
+
+
+def find_gic(tree: DeviceTree) -> Node | None:
+    """Return the GIC of the processors: the first one whose own interrupt, if it has one, does not go to another GIC."""
+    found = [node for node in tree.nodes if is_gic(node)]
+    return next((node for node in found if interrupt_parent(tree, node) not in [other for other in found if other is not node]), None)
+
+
+def interrupt_parent(tree: DeviceTree, node: Node) -> Node | None:
+    """Return where the interrupts of a node go: up from phandle to phandle, or parent, to something with `#interrupt-cells`."""
+    current: Node | None = node
+    for _unused in range(64):
+        if current is None:
+            return None
+        current = tree.by_phandle.get(current.number("interrupt-parent")) if "interrupt-parent" in current.properties else current.parent
+        if current is not None and "#interrupt-cells" in current.properties:
+            return current
+    return None
+
+
+def interrupts(tree: DeviceTree, node: Node) -> list[Interrupt]:
+    """Return the interrupts of a node, as numbers of the GIC where they end in it.
+
+    Sources: Devicetree Specification 2.4; for cells of a GIC, Linux Documentation/devicetree/bindings/interrupt-controller.
+    """
+    names = node.strings("interrupt-names")
+    found = []
+    for index, (controller, cells, problem) in enumerate(specifiers(tree, node)):
+        name = names[index] if index < len(names) else ""
+        if controller is not None:
+            found.append(replace(_follow(tree, node, controller, cells), name=name))
+        elif problem:
+            found.append(Interrupt(name, "", tuple(cells), problem=problem))
+    # The lines of the GIC that Amlogic's GPIO interrupt controller raises, which it does not list as interrupts.
+    gic = find_gic(tree) if "amlogic,channel-interrupts" in node.properties else None
+    if gic is not None:
+        found += [
+            _decode(Interrupt(f"channel{index}", gic.path, (SPI, line, 1)))
+            for index, line in enumerate(node.cells("amlogic,channel-interrupts"))
+        ]
+    return found
+
+
+def specifiers(tree: DeviceTree, node: Node) -> t.Iterator[tuple[Node | None, list[int], str]]:
+    """Yield (controller, its cells, what is wrong) for each interrupt; neither controller nor problem: its place is empty."""
+    extended = "interrupts-extended" in node.properties
+    if not extended and "interrupts" not in node.properties:
+        return
+    cells = node.cells("interrupts-extended" if extended else "interrupts")
+    parent = None if extended else interrupt_parent(tree, node)
+    at, problem = 0, "it has no interrupt parent"
+    while at < len(cells):
+        if extended:
+            phandle, at = cells[at], at + 1
+            if not phandle:
+                yield None, [], ""
+                continue
+            parent, problem = tree.by_phandle.get(phandle), f"interrupts-extended refers to phandle {phandle:#x}, which no node has"
+        if parent is None:
+            yield None, cells[at:], problem
+            return
+        width = parent.number("#interrupt-cells", 0)
+        if not width or at + width > len(cells):
+            yield None, cells[at:], f"the cells are no multiple of what {parent.path} takes ({width})"
+            return
+        yield parent, cells[at : at + width], ""
+        at += width
+
+
+def _follow(tree: DeviceTree, node: Node, controller: Node, cells: list[int]) -> Interrupt:
+    # A nexus looks at the unit address too: that of the device in the first, then what the map says.
+    address: list[int] | None = None
+    through = ""
+    for _unused in range(_HOPS):
+        here = Interrupt("", controller.path, tuple(cells), through=through)
+        above = interrupt_parent(tree, controller)
+        if is_gic(controller):
+            if above is not None and above is not controller and is_gic(above):
+                return replace(here, problem=f"it goes to {controller.path}, which is not the GIC of the processors")
+            return _decode(here)
+        if "interrupt-controller" not in controller.properties and "interrupt-map" in controller.properties:
+            if address is None:
+                address = _unit_address(node, controller)
+            target = _look_up(tree, controller, address, cells)
+            if isinstance(target, str):
+                return replace(here, problem=target)
+            controller, address, cells = target
+        elif any(name in _TRANSPARENT for name in controller.compatible):
+            if above is None:
+                return replace(here, problem=f"{controller.path} has no interrupt parent")
+            controller, through = above, controller.path
+        else:
+            return replace(here, problem=f"it goes to {controller.path} ({(controller.compatible or ['?'])[0]}), not to the GIC")
+    return Interrupt("", controller.path, tuple(cells), problem="its interrupt parents form a circle")
+
+
+def _unit_address(node: Node, nexus: Node) -> list[int]:
+    """Return a device's address in the cells of a nexus, which are those of the first node above that tells them."""
+    width = next((bus.address_cells for bus in (nexus, *nexus.ancestors()) if "#address-cells" in bus.properties), nexus.address_cells)
+    # More cells than the map has match no entry of it.
+    width = min(width, len(nexus.cells("interrupt-map")))
+    return (node.cells("reg") + [0] * width)[:width]
+
+
+def _look_up(tree: DeviceTree, nexus: Node, address: list[int], cells: list[int]) -> tuple[Node, list[int], list[int]] | str:
+    """Return where the map of a nexus sends an interrupt (controller, address, cells), or why nowhere."""
+    own = address + cells
+    mask = nexus.cells("interrupt-map-mask") or [0xFFFFFFFF] * len(own)
+    table, at = nexus.cells("interrupt-map"), 0
+    while at + len(own) < len(table):
+        entry = table[at : at + len(own)]
+        at += len(own)
+        parent = tree.by_phandle.get(table[at])
+        if parent is None:
+            return f"the interrupt-map of {nexus.path} refers to phandle {table[at]:#x}, which no node has"
+        address_width, cell_width = parent.number("#address-cells", 0), parent.number("#interrupt-cells", 0)
+        target = table[at + 1 : at + 1 + address_width + cell_width]
+        at += 1 + address_width + cell_width
+        if len(target) < address_width + cell_width:
+            return f"the interrupt-map of {nexus.path} ends within an entry"
+        if parent.available and all(left & bits == right & bits for left, right, bits in zip(own, entry, mask)):
+            return parent, target[:address_width], target[address_width:]
+    return f"the interrupt-map of {nexus.path} has no entry for it"
+
+
+def _decode(interrupt: Interrupt) -> Interrupt:
+    if len(interrupt.specifier) < 3:
+        return replace(interrupt, problem=f"a GIC takes three cells, not {len(interrupt.specifier)}")
+    space, line, flags = interrupt.specifier[:3]
+    if space not in _FIRST:
+        return replace(interrupt, problem=f"cell type {space}: extended interrupts of GICv3.1 cannot be passed on")
+    if line >= _COUNT[space]:
+        return replace(interrupt, problem=f"there is no {_KIND[space].upper()} {line}: {_COUNT[space]} is their number")
+    sense = flags & 0xF
+    trigger = "edge" if sense in (1, 2) else "level" if sense in (4, 8) else ""
+    problem = "" if trigger else f"trigger type {sense} is neither edge nor level"
+    return replace(interrupt, number=_FIRST[space] + line, kind=_KIND[space], trigger=trigger, problem=problem)

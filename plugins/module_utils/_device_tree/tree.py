@@ -1,0 +1,176 @@
+# Copyright (c) 2026, the xen.driver_domains authors
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# PRIVATE to this collection: other collections must not import it.
+
+"""A device tree in memory: nodes, properties, and how to find a node."""
+
+from __future__ import annotations
+
+import difflib
+import typing as t
+
+from .._errors import InvalidInput
+
+#: The values that the specification gives to a node that has no such property of its own (they are not inherited).
+_DEFAULT_CELLS = {"#address-cells": 2, "#size-cells": 1}
+
+
+class Node:
+    """One node: a name, properties as bytes, and children in the order of the file."""
+
+    def __init__(self, name: str, parent: Node | None = None) -> None:
+        self.name = name
+        self.parent = parent
+        self.properties: dict[str, bytes] = {}
+        self.children: list[Node] = []
+        if parent is not None:
+            parent.children.append(self)
+
+    def __repr__(self) -> str:
+        return f"<Node {self.path}>"
+
+    @property
+    def path(self) -> str:
+        """The full path, / for the root."""
+        names: list[str] = []
+        node: Node = self
+        while node.parent is not None:
+            names.append(node.name)
+            node = node.parent
+        return "/" + "/".join(reversed(names))
+
+    def child(self, name: str) -> Node | None:
+        """Return the child of that name."""
+        return next((child for child in self.children if child.name == name), None)
+
+    def ancestors(self) -> t.Iterator[Node]:
+        """Yield the parent, its parent, and so on to the root."""
+        node = self.parent
+        while node is not None:
+            yield node
+            node = node.parent
+
+    def subtree(self) -> t.Iterator[Node]:
+        """Yield this node and all below it."""
+        yield self
+        for child in self.children:
+            yield from child.subtree()
+
+    def cells(self, name: str) -> list[int]:
+        """Return a property as 32 bit numbers; bytes that make no full cell at its end are left out."""
+        data = self.properties.get(name, b"")
+        return [int.from_bytes(data[at : at + 4], "big") for at in range(0, len(data) - 3, 4)]
+
+    def number(self, name: str, default: int = 0) -> int:
+        """Return a property that is one number (of one or two cells)."""
+        data = self.properties.get(name)
+        return int.from_bytes(data, "big") if data and len(data) in (4, 8) else default
+
+    def strings(self, name: str) -> list[str]:
+        """Return a property that is a list of strings."""
+        data = self.properties.get(name, b"")
+        return [part.decode("utf-8", "replace") for part in data.rstrip(b"\0").split(b"\0")] if data.rstrip(b"\0") else []
+
+    def text(self, name: str) -> str:
+        """Return a property that is one string, or an empty one."""
+        return (self.strings(name) or [""])[0]
+
+    @property
+    def compatible(self) -> list[str]:
+        """What the device is, the most specific name first."""
+        return self.strings("compatible")
+
+    @property
+    def phandle(self) -> int:
+        """The number by which others refer to it, or 0."""
+        return self.number("phandle") or self.number("linux,phandle")
+
+    @property
+    def address_cells(self) -> int:
+        """Cells of an address in the `reg` of its children."""
+        return self.number("#address-cells", _DEFAULT_CELLS["#address-cells"])
+
+    @property
+    def size_cells(self) -> int:
+        """Cells of a size in the `reg` of its children."""
+        return self.number("#size-cells", _DEFAULT_CELLS["#size-cells"])
+
+    @property
+    def available(self) -> bool:
+        """Whether `status` is missing or okay."""
+        return self.text("status") in ("", "okay", "ok")
+
+    def set_cells(self, name: str, *cells: int) -> None:
+        """Write a property of 32 bit numbers."""
+        self.properties[name] = b"".join(cell.to_bytes(4, "big") for cell in cells)
+
+    def set_wide(self, name: str, *numbers: int) -> None:
+        """Write a property of 64 bit numbers (two cells each)."""
+        self.properties[name] = b"".join(number.to_bytes(8, "big") for number in numbers)
+
+    def set_strings(self, name: str, *strings: str) -> None:
+        """Write a property that is a list of strings."""
+        self.properties[name] = b"".join(text.encode() + b"\0" for text in strings)
+
+
+class DeviceTree:
+    """A whole tree with its indices. It must not be changed after it was handed over."""
+
+    def __init__(self, root: Node, source: str = "the device tree") -> None:
+        self.root = root
+        self.source = source
+        self.nodes = list(root.subtree())
+        self.by_path = {node.path: node for node in self.nodes}
+        self.by_phandle = {node.phandle: node for node in self.nodes if node.phandle}
+        self.aliases = self._names("aliases")
+        self.labels = self._names("__symbols__")
+
+    def _names(self, container: str) -> dict[str, Node]:
+        holder = self.root.child(container)
+        if holder is None:
+            return {}
+        targets = {name: self.by_path.get(holder.text(name)) for name in holder.properties}
+        return {name: node for name, node in targets.items() if node is not None}
+
+    def names_of(self, node: Node, names: t.Mapping[str, Node]) -> list[str]:
+        """Return the aliases, or the labels, of a node."""
+        return sorted(name for name, target in names.items() if target is node)
+
+    @property
+    def console(self) -> Node | None:
+        """The device that `/chosen` names for the firmware's and Xen's console."""
+        chosen = self.root.child("chosen")
+        target = chosen.text("stdout-path").split(":")[0] if chosen else ""
+        name, slash, below = target.partition("/")
+        start = self.aliases.get(name)
+        return self.by_path.get(start.path + slash + below if start else target)
+
+    def find(self, name: str) -> Node:
+        """Return the node with this path, alias, label (`&` before it is allowed) or compatible, in this order.
+
+        :raises InvalidInput: there is none, or several have this compatible.
+        """
+        if name.startswith("/"):
+            found = [self.by_path[name]] if name in self.by_path else []
+        else:
+            label = name.lstrip("&")
+            single = (None if name.startswith("&") else self.aliases.get(name)) or self.labels.get(label)
+            found = [single] if single else [node for node in self.nodes if name in node.compatible]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise InvalidInput(
+                f"{len(found)} nodes of {self.source} are compatible with {name!r}: {', '.join(node.path for node in found)}",
+                rule="a name stands for one node",
+                remedy="Name the node by its path",
+            )
+        everything = [*self.by_path, *self.aliases, *self.labels]
+        close = difflib.get_close_matches(name.lstrip("&"), everything, n=3, cutoff=0.5)
+        unlabelled = "" if self.labels or name.startswith("/") else "; it has no labels (it was compiled without dtc's option -@)"
+        raise InvalidInput(
+            f"{self.source} has no node {name!r}{unlabelled}",
+            rule="a node is named by its path, or by an alias, label or compatible that only it has",
+            remedy=f"Did you mean {' or '.join(map(repr, close))}?" if close else "",
+        )

@@ -1,0 +1,382 @@
+# Copyright (c) 2026, the xen.driver_domains authors
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# PRIVATE to this collection: other collections must not import it.
+
+"""The partial device tree with which Xen gives devices of an Arm board to a guest.
+
+Sources: Xen docs/misc/arm/passthrough.txt and docs/misc/arm/device-tree/passthrough.txt, common/device-tree/dom0less-build.c,
+tools/libs/light/libxl_arm.c, public/arch-arm.h.
+"""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import dataclass, field
+
+from .._errors import InvalidInput
+from .analysis import Board, Device
+from .interrupts import SPI, Interrupt, interrupts
+from .needs import COPIED, GIVEN, MISSING, Need, clock_rate, is_virtual, references
+from .registers import Span, dma_windows, pages, registers, without
+from .tree import Node
+
+DOM0LESS, XL = "dom0less", "xl"
+#: The phandle of the guest's interrupt controller: xl has a fixed one (GUEST_PHANDLE_GIC), which a tree for dom0less must stay
+#: below: Xen 4.21 and later count their own phandles on from the highest one in the partial tree, and refuse 65000 and above.
+_GIC_PHANDLE = {DOM0LESS: 1, XL: 65000}
+#: What a guest that does not have the board's own memory layout already has at fixed addresses (public/arch-arm.h).
+_GUEST_LAYOUT = (
+    ("the guest's interrupt controller", Span(0x03001000, 0x04020000)),
+    ("the guest's PCI configuration space", Span(0x10000000, 0x20000000)),
+    ("the guest's ACPI tables", Span(0x20000000, 0x22000000)),
+    ("the guest's virtual UART", Span(0x22000000, 0x22001000)),
+    ("the guest's grant table and XenStore pages", Span(0x38000000, 0x3A000000)),
+)
+_GUEST_RAM = (Span(0x40000000, 0x100000000), Span(0x200000000, 0x10000000000))
+#: Of a shared interrupt a GIC, and so Linux, knows the rising edge and the high level only.
+_FLAGS = {"edge": 1, "level": 4}
+#: Stands in `interrupts-extended` for an interrupt that there is not, so that the others keep their places.
+_EMPTY = [0]
+
+#: Written anew, or of no meaning to a guest.
+_REPLACED = {
+    "phandle",
+    "linux,phandle",
+    "reg",
+    "reg-names",
+    "ranges",
+    "dma-ranges",
+    "interrupt-parent",
+    "interrupts",
+    "interrupts-extended",
+    "interrupt-names",
+    "interrupt-map",
+    "interrupt-map-mask",
+    "iommu-map",
+    "iommu-map-mask",
+    "msi-map",
+    "msi-map-mask",
+    "status",
+    "assigned-clock-rates",
+    "xen,passthrough",
+}
+#: The names that go when the references go.
+_NAMES = {
+    "resets": "reset-names",
+    "power-domains": "power-domain-names",
+    "phys": "phy-names",
+    "dmas": "dma-names",
+    "mboxes": "mbox-names",
+    "io-channels": "io-channel-names",
+    "interconnects": "interconnect-names",
+    "nvmem-cells": "nvmem-cell-names",
+    "pinctrl-0": "pinctrl-names",
+}
+
+
+@dataclass(frozen=True)
+class Request:
+    """A device that is to be given away, and what the tree does not know of it."""
+
+    device: Device
+    #: Rates in Hz by name, or by place, of clocks that the guest cannot reach.
+    clock_rates: t.Mapping[str, int] = field(default_factory=dict)
+    mac: str = ""
+    #: Nodes below it that the guest shall not see.
+    leave_out: t.Sequence[Node] = ()
+
+
+@dataclass
+class Partial:
+    """The partial tree, and what goes with it."""
+
+    root: Node
+    #: What the guest cannot reach, with the device that asks for it.
+    missing: list[Need] = field(default_factory=list)
+    #: Interrupts that Xen cannot hand on.
+    lost: list[tuple[Node, Interrupt]] = field(default_factory=list)
+    #: Pages that are mapped into the guest, each once.
+    mapped: list[Span] = field(default_factory=list)
+    irqs: list[int] = field(default_factory=list)
+    #: Paths of the host's nodes that are behind an IOMMU themselves.
+    protected: list[str] = field(default_factory=list)
+
+
+def handed_on(node: Node, line: Interrupt, flavour: str) -> bool:
+    """Whether Xen gives an interrupt to the guest: one of the GIC that is not private to a processor.
+
+    For dom0less it looks for them in the host's tree by itself: only in the usual properties, and only those that go to the GIC
+    directly (xen/arch/arm/device.c). For xl they are listed in `irqs`.
+    """
+    if line.number is None or line.kind != "spi" or "amlogic,channel-interrupts" in node.properties:
+        return False
+    return flavour == XL or not line.through
+
+
+def layout_conflicts(device: Device, memory: int) -> list[str]:
+    """Return what of the guest's own is where the device would be; `memory` is the guest's, in MiB."""
+    layout, left = list(_GUEST_LAYOUT), memory << 20
+    for bank in _GUEST_RAM:
+        layout.append(("the guest's memory", Span(bank.start, bank.start + min(left, bank.size))))
+        left -= min(left, bank.size)
+    return [f"{span} is where {what} is" for span in device.pages for what, taken in layout if span.overlaps(taken)]
+
+
+def build_partial(board: Board, requests: t.Sequence[Request], flavour: str) -> Partial:
+    """Return the tree that gives these devices to a guest.
+
+    :raises InvalidInput: the rate of a clock that the guest cannot reach is not known.
+    """
+    return _Builder(board, requests, flavour).build()
+
+
+class _Builder:
+    def __init__(self, board: Board, requests: t.Sequence[Request], flavour: str) -> None:
+        self.board, self.tree, self.flavour, self.requests = board, board.tree, flavour, requests
+        self.given = [request.device.node for request in requests]
+        self.copied = {id(part) for request in requests for part in _visible(request.device.node, request)}
+        self.phandles: dict[int, int] = {}
+        self.copies: dict[int, Node] = {}
+        self.clocks: dict[int, int] = {}
+        self.buses: dict[tuple[tuple[int, int, int], ...], Node] = {}
+        # Above the one of the interrupt controller in a tree for dom0less; far below it in one for xl.
+        self.next_phandle = 2
+        self.unknown_clocks: list[str] = []
+        root = Node("")
+        root.set_cells("#address-cells", 2)
+        root.set_cells("#size-cells", 2)
+        self.result = Partial(root)
+        self.passthrough = Node("passthrough")
+        self._bus_properties(self.passthrough)
+
+    def build(self) -> Partial:
+        root = self.result.root
+        if self.flavour == DOM0LESS:
+            # Xen looks for this node to learn the phandle; it makes the real one itself.
+            gic = Node("gic", root)
+            gic.set_cells("#address-cells", 0)
+            gic.set_cells("#interrupt-cells", 3)
+            gic.properties["interrupt-controller"] = b""
+            gic.set_cells("phandle", self.gic_phandle)
+        for request in self.requests:
+            copy = self._copy(request.device.node, self._bus_of(request.device.node), request)
+            if request.mac:
+                copy.properties["local-mac-address"] = bytes.fromhex(request.mac.replace(":", ""))
+        if self.unknown_clocks:
+            raise InvalidInput(
+                f"The rate of a clock is not known: {'; '.join(self.unknown_clocks)}",
+                rule="a guest cannot reach the board's clock controller, so that the partial tree says how fast the clock runs",
+                remedy="Name the rate in Hz under clock_rates of the device; Linux tells it in /sys/kernel/debug/clk/clk_summary",
+            )
+        for original, number in self.phandles.items():
+            if original in self.copies:
+                self.copies[original].set_cells("phandle", number)
+        self._aliases(root)
+        root.children.append(self.passthrough)
+        self.passthrough.parent = root
+        self.result.irqs = sorted(set(self.result.irqs))
+        self.result.mapped = pages(self.result.mapped)
+        return self.result
+
+    @property
+    def gic_phandle(self) -> int:
+        return _GIC_PHANDLE[self.flavour]
+
+    @staticmethod
+    def _bus_properties(node: Node) -> None:
+        node.set_strings("compatible", "simple-bus")
+        node.set_cells("#address-cells", 2)
+        node.set_cells("#size-cells", 2)
+        node.properties["ranges"] = b""
+
+    def _bus_of(self, node: Node) -> Node:
+        """Return the bus for a device: one with the same view of memory as the one it sits on."""
+        memory = tuple(dma_windows(self.tree, node) or ())
+        if not memory:
+            return self.passthrough
+        if memory not in self.buses:
+            bus = Node(_unique_name(f"bus-{memory[0][0]:x}", self.passthrough), self.passthrough)
+            self._bus_properties(bus)
+            bus.set_wide("dma-ranges", *(number for window in memory for number in window))
+            self.buses[memory] = bus
+        return self.buses[memory]
+
+    def _aliases(self, root: Node) -> None:
+        names = {name: self.copies[id(node)] for name, node in self.tree.aliases.items() if id(node) in self.copies}
+        names = {name: node for name, node in names.items() if not name.startswith("serial")}
+        # ttyAMA0 is the guest's own console. Without an alias, whichever is found first would take that name.
+        serial = [self.copies[id(node)] for node in self.given if node.name.startswith("serial")]
+        names.update({f"serial{number}": node for number, node in enumerate(serial, 1)})
+        if names:
+            aliases = Node("aliases", root)
+            for name, node in sorted(names.items()):
+                aliases.set_strings(name, _path_below(node))
+
+    def _copy(self, node: Node, parent: Node, request: Request) -> Node:
+        found = [entry for entry in registers(node) if entry.span]
+        copy = Node(_unit_name(node, found[0].address if found else None, parent), parent)
+        self.copies[id(node)] = copy
+        dropped = self._references(node, copy, request)
+        for name, value in node.properties.items():
+            if name in _REPLACED or name in dropped or name in copy.properties:
+                continue
+            if name in ("local-mac-address", "mac-address") and not any(value):
+                continue
+            copy.properties[name] = value
+        if found:
+            copy.set_wide("reg", *(number for entry in found for number in (entry.address or 0, entry.size)))
+            if all(entry.name for entry in found):
+                copy.set_strings("reg-names", *(entry.name for entry in found))
+        elif "reg" in node.properties and parent.size_cells != 2:
+            copy.properties["reg"] = node.properties["reg"]
+        lines = self._interrupts(node, copy)
+        if "ranges" in node.properties:
+            self._bus_properties(copy)
+            self._keep(node, copy, "compatible")
+        if parent.address_cells == parent.size_cells == 2 and (found or lines):
+            self._xen(node, copy, [entry.span for entry in found if entry.span], lines)
+        for child in _children(node, request):
+            self._copy(child, copy, request)
+        return copy
+
+    @staticmethod
+    def _keep(node: Node, copy: Node, name: str) -> None:
+        if name in node.properties:
+            copy.properties[name] = node.properties[name]
+
+    def _xen(self, node: Node, copy: Node, spans: list[Span], lines: list[Interrupt]) -> None:
+        mapped = [part for span in pages(spans) for part in without(span, self.result.mapped)]
+        self.result.mapped += mapped
+        self.result.irqs += [line.number for line in lines if line.number is not None]
+        protected = self.board.iommu(node) is not None
+        self.result.protected += [node.path] if protected else []
+        if self.flavour == DOM0LESS:
+            copy.set_wide("xen,reg", *(number for span in mapped for number in (span.start, span.size, span.start)))
+            copy.set_strings("xen,path", node.path)
+            if not protected:
+                copy.properties["xen,force-assign-without-iommu"] = b""
+
+    def _interrupts(self, node: Node, copy: Node) -> list[Interrupt]:
+        """Write the interrupts that the guest can have; return those of the GIC."""
+        found = interrupts(self.tree, node)
+        inside = {line.controller: self.tree.by_path[line.controller] for line in found if line.controller and line.number is None}
+        kept: list[tuple[str, list[int]]] = []
+        lines = []
+        for line in found:
+            controller = inside.get(line.controller)
+            if line.number is not None and handed_on(node, line, self.flavour):
+                lines.append(line)
+                kept.append((line.name, [self.gic_phandle, SPI, line.number - 32, _FLAGS[line.trigger or "level"]]))
+            elif controller is not None and id(controller) in self.copied:
+                kept.append((line.name, [self._phandle(controller), *line.specifier]))
+            else:
+                self.result.lost.append((node, line))
+                kept.append((line.name, _EMPTY))
+        while kept and kept[-1][1] is _EMPTY:
+            kept.pop()
+        if kept and all(cells[0] == self.gic_phandle for _unused, cells in kept):
+            copy.set_cells("interrupt-parent", self.gic_phandle)
+            copy.set_cells("interrupts", *(cell for _unused, cells in kept for cell in cells[1:]))
+        elif kept:
+            copy.set_cells("interrupts-extended", *(cell for _unused, cells in kept for cell in cells))
+        if kept and all(name for name, _unused in kept):
+            copy.set_strings("interrupt-names", *(name for name, _unused in kept))
+        return lines
+
+    def _references(self, node: Node, copy: Node, request: Request) -> set[str]:
+        """Write the references that a guest can follow; return the properties that cannot be copied."""
+        by_property: dict[str, list[Need]] = {}
+        for need in references(self.tree, node):
+            by_property.setdefault(need.property, []).append(need)
+        # What Xen does for the guest, and what is written anew.
+        for name in ("iommus", "iommu-map", "msi-map"):
+            by_property.pop(name, None)
+        dropped = {"iommus", *by_property}
+        for name, found in by_property.items():
+            reached = [self._reach(need) for need in found]
+            if name == "clocks":
+                copy.set_cells(name, *(cell for need, how in zip(found, reached) for cell in self._clock(need, how, request)))
+            elif all(how == GIVEN for how in reached):
+                copy.set_cells(name, *(cell for need in found for cell in self._reference(need)))
+            else:
+                # Without a copied description, such as a regulator that is always on, Linux takes a dummy.
+                self.result.missing += [need for need, how in zip(found, reached) if how not in (GIVEN, COPIED)]
+                dropped.add(_NAMES.get(name, ""))
+        return dropped
+
+    def _reach(self, need: Need) -> str:
+        if id(need.provider) in self.copied or _is_empty(need):
+            return GIVEN
+        return COPIED if need.provider is not None and is_virtual(need.provider) else MISSING
+
+    def _reference(self, need: Need) -> list[int]:
+        return [self._phandle(need.provider), *need.args] if need.provider else [0]
+
+    def _clock(self, need: Need, how: str, request: Request) -> list[int]:
+        if _is_empty(need) or (how == GIVEN and need.provider is not None and not is_virtual(need.provider)):
+            return self._reference(need)
+        rate = request.clock_rates.get(need.name) or request.clock_rates.get(str(need.index))
+        if not rate:
+            rate = clock_rate(self.tree, need.provider) if need.provider is not None else 0
+        if not 0 < rate < 1 << 32:
+            name = f"{need.name!r} (place {need.index})" if need.name else f"at place {need.index}"
+            self.unknown_clocks.append(f"clock {name} of {need.consumer.path}, from {need.provider.path if need.provider else 'nowhere'}")
+            return []
+        if rate not in self.clocks:
+            self.clocks[rate] = self._next_phandle()
+            clock = Node(f"clock-{rate}")
+            clock.set_strings("compatible", "fixed-clock")
+            clock.set_cells("#clock-cells", 0)
+            clock.set_cells("clock-frequency", rate)
+            clock.set_cells("phandle", self.clocks[rate])
+            clock.parent = self.passthrough
+            self.passthrough.children.insert(0, clock)
+        return [self.clocks[rate]]
+
+    def _phandle(self, node: Node) -> int:
+        if id(node) not in self.phandles:
+            self.phandles[id(node)] = self._next_phandle()
+        return self.phandles[id(node)]
+
+    def _next_phandle(self) -> int:
+        self.next_phandle += 1
+        return self.next_phandle - 1
+
+
+def _children(node: Node, request: Request) -> list[Node]:
+    """Return the children that the guest is to see."""
+    return [child for child in node.children if child.available and child not in request.leave_out]
+
+
+def _visible(node: Node, request: Request) -> t.Iterator[Node]:
+    """Yield a node and all below it that the guest is to see."""
+    yield node
+    for child in _children(node, request):
+        yield from _visible(child, request)
+
+
+def _is_empty(need: Need) -> bool:
+    """Whether it only keeps the place of an optional entry."""
+    return need.provider is None and not need.problem
+
+
+def _unit_name(node: Node, address: int | None, parent: Node) -> str:
+    """Return the name with the address that the node has in the guest, different from those of its brothers."""
+    return _unique_name(node.name if address is None else f"{node.name.split('@')[0]}@{address:x}", parent)
+
+
+def _unique_name(name: str, parent: Node) -> str:
+    number, unique = 1, name
+    while parent.child(unique) is not None:
+        number += 1
+        base, at, unit = name.partition("@")
+        unique = f"{base}-{number}{at}{unit}"
+    return unique
+
+
+def _path_below(node: Node) -> str:
+    """Return the path of a node whose topmost ancestor is /passthrough, not hung up yet."""
+    names = [node.name, *(parent.name for parent in node.ancestors())]
+    return "/" + "/".join(reversed(names))

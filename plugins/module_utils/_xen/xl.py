@@ -1,0 +1,188 @@
+# Copyright (c) 2026, the xen.driver_domains authors
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# PRIVATE to this collection: other collections must not import it.
+
+"""The only place that runs `xl`: one method for each sub-command that the collection needs."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import typing as t
+from dataclasses import dataclass
+
+from .._errors import CommandFailed, InvalidInput, NotOnThisHost, TimedOut
+from .._files import read_text
+from .._runner import Runner
+
+#: What a timeout of xl nearly always means (a dead xenstored makes every xl call hang forever).
+XENSTORED_REMEDY = "xenstored may be dead: look at 'systemctl status xenstored' or 'xen-init-dom0' and the host's journal"
+
+#: xl has no option for a device's name before this version (tools/xl/xl_pci.c).
+NAMES_SINCE = (4, 15)
+
+
+@dataclass(frozen=True)
+class Domain:
+    """One line of `xl list`."""
+
+    name: str
+    domid: int
+    memory: int
+    vcpus: int
+    #: The letters that are set: r(unning), b(locked), p(aused), s(hutdown), c(rashed), d(ying).
+    flags: str
+
+    @property
+    def alive(self) -> bool:
+        """Whether the domain still runs its kernel."""
+        return not set(self.flags) & set("scd")
+
+    @property
+    def paused(self) -> bool:
+        """Whether somebody paused the domain, or `xl create` has not got to its end."""
+        return "p" in self.flags
+
+
+class Xl:
+    """The toolstack command of Xen, with a time limit on every call."""
+
+    def __init__(self, runner: Runner | None = None, executable: str = "xl") -> None:
+        self._runner = runner or Runner()
+        self._executable = executable
+
+    def _run(self, *arguments: str, timeout: float | None = None, remedy: str = "") -> str:
+        try:
+            return self._runner.run([self._executable, *arguments], timeout=timeout, remedy=remedy).stdout
+        except TimedOut as exc:
+            raise TimedOut(exc.problem, remedy=XENSTORED_REMEDY, **exc.details) from exc
+
+    def info(self) -> dict[str, str]:
+        """Return what `xl info` prints, by key (xl(1), info)."""
+        pairs = (line.split(":", 1) for line in self._run("info").splitlines() if ":" in line)
+        return {key.strip(): value.strip() for key, value in pairs}
+
+    def list(self) -> list[Domain]:
+        """Return the domains of this host, dom0 among them (xl(1), list)."""
+        domains = []
+        for line in self._run("list").splitlines()[1:]:
+            match = re.fullmatch(r"(.*?)\s+(\d+)\s+(\d+)\s+(\d+)\s+(\S+)\s+[\d.]+\s*", line)
+            if match:
+                name, domid, memory, vcpus, flags = match.groups()
+                domains.append(Domain(name, int(domid), int(memory), int(vcpus), flags.replace("-", "")))
+        return domains
+
+    def dmesg(self) -> str:
+        """Return what Xen itself logged since its boot, as far as its buffer holds it (xl(1), dmesg)."""
+        return self._run("dmesg")
+
+    def create(self, definition: str, timeout: float) -> None:
+        """Start a domain from the definition file at path `definition`; gives up after `timeout` seconds."""
+        self._run("create", "--quiet", definition, timeout=timeout)
+
+    def parse_definition(self, text: str) -> dict[str, t.Any]:
+        """Return what xl makes of a definition, as libxl's domain configuration; nothing is created or written.
+
+        :raises InvalidInput: xl refuses the definition; its own words are in the error.
+        """
+        # xl wants a regular file, which a memory file counts as: no trace on the disk, not even in check mode.
+        descriptor = os.memfd_create("definition")
+        try:
+            os.write(descriptor, text.encode("utf-8", "surrogateescape"))
+            parsed = self._run("create", "--quiet", "--dryrun", f"/proc/{os.getpid()}/fd/{descriptor}")
+            return dict(json.loads(parsed))
+        except CommandFailed as exc:
+            raise InvalidInput(f"xl does not accept the definition: {exc.details['stderr'].strip()}") from exc
+        except ValueError as exc:
+            raise InvalidInput("xl printed something other than the parsed definition") from exc
+        finally:
+            os.close(descriptor)
+
+    def unpause(self, domain: str) -> None:
+        """Let a paused domain run on (xl(1), unpause)."""
+        self._run("unpause", domain)
+
+    def shutdown(self, domain: str) -> None:
+        """Ask a domain to shut down; returns at once (xl(1), shutdown)."""
+        self._run("shutdown", domain)
+
+    def destroy(self, domain: str) -> None:
+        """End a domain as if its power were cut (xl(1), destroy)."""
+        self._run("destroy", domain)
+
+    def network_attach(self, domain: str, vif: str) -> None:
+        """Add a network interface, given in the syntax of xl-network-configuration(5)."""
+        self._run(
+            "network-attach",
+            domain,
+            *vif.split(","),
+            remedy="Is the backend domain ready? Its kernel needs xen-netback, and 'xl devd' has to run in it; see its console",
+        )
+
+    def network_detach(self, domain: str, devid: int) -> None:
+        """Remove a network interface by its device number."""
+        self._run("network-detach", domain, str(devid))
+
+    def pci_assignable_add(self, bdf: str, name: str | None = None) -> None:
+        """Bind a device to pciback, quarantine it and record its name.
+
+        A repeated call without a name deletes the name that was recorded (libxl_pci.c, libxl_device_pci_assignable_add).
+        """
+        self._run("pci-assignable-add", *(["-n", name] if name else []), bdf)
+
+    def pci_assignable_remove(self, bdf: str, rebind: bool = True) -> None:
+        """Take a device back from pciback; `rebind` gives it to the driver that xl recorded."""
+        self._run("pci-assignable-remove", *(["-r"] if rebind else []), bdf)
+
+
+def xen_version(sysfs: str = "/sys") -> tuple[int, int] | None:
+    """Return major and minor version of the running hypervisor, or None on a host that does not run Xen."""
+    if (read_text(f"{sysfs}/hypervisor/type") or "").strip() != "xen":
+        return None
+    major = (read_text(f"{sysfs}/hypervisor/version/major") or "").strip()
+    minor = (read_text(f"{sysfs}/hypervisor/version/minor") or "").strip()
+    return (int(major), int(minor)) if major.isdigit() and minor.isdigit() else None
+
+
+def require_root(effective_uid: t.Callable[[], int] = os.geteuid) -> None:
+    """Refuse to go on without root.
+
+    :raises NotOnThisHost: the module does not run as root.
+    """
+    if effective_uid() != 0:
+        raise NotOnThisHost(
+            f"This task needs root but runs as uid {effective_uid()}",
+            rule="only root may drive Xen's toolstack and rebind devices",
+            remedy="Set become: true on the play or the task",
+        )
+
+
+def require_dom0(sysfs: str = "/sys", procfs: str = "/proc") -> tuple[int, int]:
+    """Return the version of the running hypervisor.
+
+    :raises NotOnThisHost: this is not the control domain of a Xen host, or the module does not run as root.
+    """
+    version = xen_version(sysfs)
+    if version is None:
+        raise NotOnThisHost(
+            "This host does not run under Xen",
+            rule="domains and assignable devices exist only on a Xen host",
+            remedy="Apply the role xen.driver_domains.dom0 first and reboot, or take the host out of the group",
+        )
+    capabilities = read_text(f"{procfs}/xen/capabilities")
+    if capabilities is not None and "control_d" not in capabilities:
+        raise NotOnThisHost(
+            "This host is a guest of Xen, not its control domain",
+            rule="only dom0 manages domains and gives devices away",
+            remedy="Put the host's dom0 into the group instead",
+        )
+    require_root()
+    return version
+
+
+def has_iommu(info: t.Mapping[str, str]) -> bool:
+    """Tell from `xl info` whether devices can be passed through at all (virt_caps, xl(1), info)."""
+    return bool({"pv_directio", "hvm_directio"} & set(info.get("virt_caps", "").split()))

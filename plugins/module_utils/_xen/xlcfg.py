@@ -1,0 +1,89 @@
+# Copyright (c) 2026, the xen.driver_domains authors
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# PRIVATE to this collection: other collections must not import it.
+
+"""The syntax of domain definitions: xl.cfg(5) and the specification strings inside it."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+
+from .._errors import InvalidInput
+
+#: The only escapes that libxlu's dequoting turns into the right byte: numeric ones lose their value
+#: (tools/libs/util/libxlu_cfg.c, xlu__cfgl_dequote).
+_ESCAPES = {'"': '\\"', "\\": "\\\\", "\a": "\\a", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\v": "\\v"}
+_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+def quote(text: str) -> str:
+    """Return `text` as a quoted string of xl.cfg.
+
+    :raises InvalidInput: it holds a control character that the syntax has no escape for.
+    """
+    quoted = "".join(_ESCAPES.get(char, char) for char in text)
+    bad = next((char for char in quoted if ord(char) < 0x20 or ord(char) == 0x7F), None)
+    if bad is not None:
+        raise InvalidInput(
+            f"The text {text!r} holds the control character {bad!r}",
+            rule="xl.cfg(5) cannot express it",
+            remedy="Remove the character",
+        )
+    return f'"{quoted}"'
+
+
+def render_value(value: t.Any) -> str:
+    """Return a value in xl.cfg syntax: text, whole number, boolean (as 1 or 0), or a list of those."""
+    if isinstance(value, bool):
+        return str(int(value))
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, str):
+        return quote(value)
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(render_value(item) for item in value) + "]"
+    raise InvalidInput(
+        f"The value {value!r} cannot stand in a domain definition", rule="xl.cfg(5) knows text, whole numbers, booleans and lists of them"
+    )
+
+
+def render(settings: t.Mapping[str, t.Any]) -> str:
+    """Return a definition file, one setting a line in the order given; settings that are None are left out.
+
+    :raises InvalidInput: a key or a value cannot be expressed.
+    """
+    lines = []
+    for key, value in settings.items():
+        if value is None:
+            continue
+        if not _KEY.fullmatch(key):
+            raise InvalidInput(f"{key!r} is not the name of a setting", rule="xl.cfg(5): letters, digits and '_', no leading digit")
+        lines.append(f"{key} = {render_value(value)}\n")
+    return "".join(lines)
+
+
+def specification(kind: str, parts: t.Mapping[str, t.Any], last: str = "") -> str:
+    """Return a comma separated `key=value` string, as vif, disk and pci lists hold them.
+
+    Booleans become 1 and 0: xl reads them with atoi, to which `true` is 0. The value of the key `last` goes to the end
+    and may hold anything, as xl takes the rest of the string for it (libxlu_disk_l.l, target=).
+
+    :raises InvalidInput: a value holds a comma or white space at its ends, which the syntax has no escape for.
+    """
+    words = []
+    for key, value in parts.items():
+        if value is None or key == last:
+            continue
+        text = str(int(value)) if isinstance(value, bool) else str(value)
+        if "," in text or text != text.strip() or not text:
+            raise InvalidInput(
+                f"The value {text!r} of {key!r} in a {kind} cannot be expressed",
+                rule="a value there is not empty, has no comma and no space around it",
+            )
+        words.append(f"{key}={text}")
+    if last and parts.get(last) is not None:
+        words.append(f"{last}={parts[last]}")
+    return ",".join(words)

@@ -1,0 +1,173 @@
+# Copyright (c) 2026, the xen.driver_domains authors
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A Xen host for unit tests: a toolstack and a XenStore that know each other, and count every change."""
+
+from __future__ import annotations
+
+import json
+import typing as t
+from dataclasses import replace
+from pathlib import Path
+
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.definition import definitions
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.plan import DomainPlanner, Places, Policy
+from ansible_collections.xen.driver_domains.plugins.module_utils._errors import InvalidInput, TimedOut
+from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Plan
+from ansible_collections.xen.driver_domains.plugins.module_utils._xen.xl import Domain
+
+#: What AnsibleModule fills in for a domain when the user gives nothing.
+BLANK: dict[str, t.Any] = {
+    **dict.fromkeys(("memory", "maxmem", "kernel", "ramdisk", "cmdline", "pci", "vifs", "disks", "options", "ready")),
+    **dict.fromkeys(("on_poweroff", "on_reboot", "on_crash")),
+    "state": "running",
+    "autostart": False,
+    "type": "pv",
+    "vcpus": 1,
+    "driver_domain": False,
+    "wait_timeout": 1.0,
+}
+
+
+class FakeStore:
+    """Enough of the XenStore client, over a dictionary."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, str] = {}
+
+    def read_text(self, path: str) -> str | None:
+        return self.values.get(path)
+
+    def read_texts(self, paths: t.Iterable[str]) -> dict[str, str | None]:
+        return {path: self.values.get(path) for path in paths}
+
+    def directory(self, path: str) -> list[str]:
+        return sorted({key[len(path) + 1 :].split("/")[0] for key in self.values if key.startswith(f"{path}/")})
+
+    def domains(self) -> dict[int, str]:
+        return {
+            int(d): self.values[f"/local/domain/{d}/name"]
+            for d in self.directory("/local/domain")
+            if f"/local/domain/{d}/name" in self.values
+        }
+
+    def domid_of(self, name: str) -> int | None:
+        return next((domid for domid, other in self.domains().items() if other == name), None)
+
+    def wait_for(self, paths: t.Sequence[str], predicate: t.Callable[[dict[str, str | None]], object], timeout: float) -> None:
+        if not predicate(self.read_texts(paths)):
+            raise TimedOut("not reached")
+
+
+class FakeHost:
+    """Stands for xl and the runner, too; `calls` are the mutating ones."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.store = FakeStore()
+        self.places = Places(f"{root}/xen", f"{root}/xen/auto", f"{root}/lib", f"{root}/sys")
+        self.calls: list[tuple[str, ...]] = []
+        self.domains = {"Domain-0": Domain("Domain-0", 0, 768, 1, "r")}
+        self.store.values["/local/domain/0/name"] = "Domain-0"
+        self.free_memory = 1024
+        self.virt_caps = "pv pv_directio"
+        self.rejected = ""
+        self.vif_state = "4"
+        self.hotplug: dict[str, str] = {"hotplug-status": "connected"}
+        self.deaf: set[str] = set()
+        #: Domains that stay when they have shut down (on_poweroff).
+        self.preserved: set[str] = set()
+        (root / "lib").mkdir()
+        (root / "kernel").write_text("")
+
+    def run_plan(self, domains: t.Sequence[dict[str, t.Any]], bdf_of: t.Mapping[str, str] | None = None, **policy: t.Any) -> Plan:
+        """Plan, and apply unless in check mode, as run_module does."""
+        check_mode = policy.pop("check_mode", False)
+        plan = self.plan(domains, bdf_of, **policy)
+        plan.results.update(plan.apply(policy.get("force", ()), check_mode))
+        return plan
+
+    def plan(self, domains: t.Sequence[dict[str, t.Any]], bdf_of: t.Mapping[str, str] | None = None, **policy: t.Any) -> Plan:
+        full = [{**BLANK, "memory": 128, "kernel": str(self.root / "kernel"), **domain} for domain in domains]
+        fakes: t.Any = self
+        policy = {"shutdown_timeout": 0.3, **policy}
+        planner = DomainPlanner(fakes, fakes, lambda: t.cast(t.Any, self.store), self.places, Policy(**policy))
+        return planner.plan(definitions(full, bdf_of or {}))
+
+    def add(self, name: str, flags: str = "b", text: str | None = None) -> int:
+        """Let a domain run; `text` is the definition that it was started with."""
+        domid = max(d.domid for d in self.domains.values()) + 1
+        self.domains[name] = Domain(name, domid, 128, 1, flags)
+        self.store.values[f"/local/domain/{domid}/name"] = name
+        if text is not None:
+            config = {"c_info": {"uuid": str(domid)}, "defaults": 1, **self.parse_definition(text)}
+            (self.root / "lib" / f"userdata-d.{domid}.uuid.libxl-json").write_text(json.dumps(config) + "\0")
+        return domid
+
+    def hold(self, *bdfs: str) -> None:
+        """Let pciback hold devices."""
+        for bdf in bdfs:
+            (self.root / "sys/bus/pci/drivers/pciback" / bdf).mkdir(parents=True)
+
+    # What the planner calls as xl
+
+    def list(self) -> list[Domain]:
+        return [*self.domains.values()]
+
+    def info(self) -> dict[str, str]:
+        return {"free_memory": str(self.free_memory), "xen_commandline": "dom0_mem=768M", "virt_caps": self.virt_caps}
+
+    def parse_definition(self, text: str) -> dict[str, t.Any]:
+        if self.rejected and self.rejected in text:
+            raise InvalidInput("xl does not accept the definition: no")
+        settings = dict(line.split(" = ", 1) for line in text.splitlines() if " = " in line)
+        devices = {name: settings.pop(key).split("|") for key, name in (("vif", "nics"), ("pci", "pcidevs")) if key in settings}
+        return {"c_info": {"uuid": "new"}, "b_info": settings, **devices}
+
+    def create(self, path: str, timeout: float) -> None:
+        text = Path(path).read_text()
+        name = Path(path).stem
+        self.calls.append(("create", name))
+        home = f"/local/domain/{self.add(name, text=text)}"
+        self.store.values[f"{home}/data/driver-domain/status"] = "ready"
+        for devid, line in enumerate(line for line in text.split("[") if line.startswith('"mac=')):
+            backend = line.split("backend=")[1].split('"')[0].split(",")[0] if "backend=" in line else "Domain-0"
+            self.connect(name, devid, backend)
+
+    def connect(self, guest: str, devid: int, backend: str) -> None:
+        """Put the keys of a vif into XenStore."""
+        guest_id, backend_id = self.store.domid_of(guest), self.store.domid_of(backend)
+        front, back = f"/local/domain/{guest_id}/device/vif/{devid}", f"/local/domain/{backend_id}/backend/vif/{guest_id}/{devid}"
+        self.store.values.update({f"{front}/backend": back, f"{front}/backend-id": str(backend_id), f"{front}/state": self.vif_state})
+        self.store.values.update({f"{back}/state": self.vif_state, **{f"{back}/{key}": value for key, value in self.hotplug.items()}})
+
+    def remove(self, name: str) -> None:
+        """Let a domain be gone, with all that it had in XenStore."""
+        home = f"/local/domain/{self.domains.pop(name).domid}/"
+        self.store.values = {key: value for key, value in self.store.values.items() if not key.startswith(home)}
+
+    def flag(self, name: str, flags: str) -> None:
+        """Let a domain be paused, shut down and so on."""
+        self.domains[name] = replace(self.domains[name], flags=flags)
+
+    def unpause(self, name: str) -> None:
+        self.calls.append(("unpause", name))
+        self.flag(name, "b")
+
+    def shutdown(self, name: str) -> None:
+        self.calls.append(("shutdown", name))
+        if name in self.preserved:
+            self.flag(name, "s")
+        elif name not in self.deaf and not self.domains[name].paused:
+            self.remove(name)
+
+    def destroy(self, name: str) -> None:
+        self.calls.append(("destroy", name))
+        self.remove(name)
+
+    # What the planner calls as the runner
+
+    def run(self, argv: t.Sequence[str], **_options: t.Any) -> None:
+        self.calls.append(tuple(argv))
+        Path(argv[-1]).write_text(Path(argv[-2]).read_text())

@@ -1,0 +1,250 @@
+# Copyright (c) 2026, the xen.driver_domains authors
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The rules that need the board's files, each broken and kept."""
+
+from __future__ import annotations
+
+import typing as t
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.xen.driver_domains.plugins.module_utils._board import checks as _board_rules
+from ansible_collections.xen.driver_domains.plugins.module_utils._board import uboot_script as _uboot_script
+from ansible_collections.xen.driver_domains.plugins.module_utils._board.boot_files import Files, xen_configuration
+from ansible_collections.xen.driver_domains.plugins.module_utils._board.configuration import Board
+from ansible_collections.xen.driver_domains.plugins.module_utils._board.host_tree import ram_banks
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.dtb import parse_dtb
+from ansible_collections.xen.driver_domains.plugins.module_utils._errors import InvalidInput
+from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Plan
+from ansible_collections.xen.driver_domains.tests.unit.fakes import board as fake_board
+from ansible_collections.xen.driver_domains.tests.unit.fakes.board import MIB, cells, domu, dtb, kernel, partial
+
+RTC = {"passthrough_dtb": "rtc.dtb", "passthrough_paths": ["/pl031@9010000"]}
+STATIC = {"static_memory": [{"start": "0xb0000000", "size": "0x8000000"}], "memory": None}
+SHARED = {"id": "shm", "guest_address": "0x6000000", "size": "0x1000"}
+#: A Xen with all that Debian's lacks.
+FULL_XEN = fake_board.xen(
+    "CONFIG_ARM_64",
+    *(f"CONFIG_{name}" for name in ("STATIC_MEMORY", "STATIC_SHM", "STATIC_EVTCHN", "LLC_COLORING", "XSM_FLASK")),
+)
+NIC = "/virtio_mmio@a000000"
+
+
+def with_clock(tree: dict[str, t.Any]) -> dict[str, t.Any]:
+    return {**tree, "passthrough": {**tree["passthrough"], "clock": {"compatible": "fixed-clock"}}}
+
+
+def check(directory: Path, packed_ramdisks: bool = True, files: t.Mapping[str, bytes] | None = None, **changes: t.Any) -> Plan:
+    fake_board.files(directory)
+    for name, content in (files or {}).items():
+        (directory / name).write_bytes(content)
+    board = Board.from_parameters(fake_board.parameters(directory, **changes))
+    reader, plan = Files(board.directory), Plan()
+    _board_rules.check_files(board, reader, plan, packed_ramdisks=packed_ramdisks)
+    _board_rules.check_memory(board, reader, _uboot_script.plan_memory(board, reader), plan)
+    return plan
+
+
+#: What is wrong, and what the message says. "files" are written first.
+WRONG: dict[str, tuple[dict[str, t.Any], str]] = {
+    "missing": ({"domus": [domu("a", kernel="Image-domU")]}, "a: kernel: cannot read .*Image-domU: No such file.*Build it"),
+    "other ending": ({"domus": [domu("a", ramdisk="rd.cpi.gz")]}, "There is rd.cpio.gz beside it: is that meant"),
+    "no partial tree": ({"domus": [domu("a", **{**RTC, "passthrough_dtb": "part.x"})]}, "A partial device tree is made"),
+    "empty": ({"files": {"Image": b""}}, "Image is empty"),
+    "uImage as Xen": ({"files": {"xen": b"\x27\x05\x19\x56" + bytes(100)}}, r"xen: .* is a U-Boot image \(uImage\), not an arm64 Image"),
+    "packed Xen": ({"xen": "Image.gz"}, "xen: .* is packed with gzip, not an arm64 Image"),
+    "Xen for another machine": ({"files": {"xen": fake_board.xen("CONFIG_X86_64")}}, "is not built for 64-bit Arm"),
+    "ELF": ({"files": {"Image": b"\x7fELF" + bytes(100)}}, "is an ELF file"),
+    "zboot": ({"files": {"Image": b"MZ\0\0zimg" + bytes(100)}}, r"is a packed EFI kernel \(zboot\)"),
+    "kernel as ramdisk": ({"domus": [domu("a", ramdisk="Image")]}, "a: ramdisk: .* is of an unknown kind, not a cpio archive"),
+    "gzip of something": ({"domus": [domu("a", ramdisk="Image.gz")]}, "not a cpio archive"),
+    "zstd for ImageBuilder": ({"packed_ramdisks": False, "domus": [domu("a", ramdisk="rd.zst")]}, "is packed with zstd, not a cpio"),
+    "source as device tree": ({"files": {"virt.dtb": b"/dts-v1/;"}}, "not a device tree blob.*dtc -I dts"),
+    "damaged device tree": ({"files": {"virt.dtb": dtb(fake_board.VIRT)[:200]}}, "virt.dtb is damaged: its header does not fit"),
+    "extra commands": ({"extra_commands_file": "rd.zst"}, "extra_commands_file: .* is not ASCII text"),
+    "static memory": ({"domus": [domu("a", **STATIC)]}, "built without CONFIG_STATIC_MEMORY .for static_memory of a"),
+    "null scheduler": ({"xen_cmdline": "sched=null"}, "CONFIG_SCHED_NULL .for scheduler null .sched= in xen_cmdline"),
+    "cpupools": ({"cpupools": [{"cpus": ["cpu@1"], "scheduler": "null"}]}, "CONFIG_BOOT_TIME_CPUPOOLS .for cpupools., CONFIG_SCHED_NULL"),
+    "overlay": ({"overlays": ["extra.txt"]}, r"overlays\[0\]: .* is of an unknown kind, not a device tree blob"),
+    "damaged gzip": ({"files": {"rd.cpio.gz": b"\x1f\x8bnonsense"}}, "dom0.ramdisk: .* not a cpio archive"),
+    "heap": ({"static_heap": STATIC["static_memory"]}, "CONFIG_STATIC_MEMORY .for static_heap"),
+    "policy": ({"files": {"xen": fake_board.xen("CONFIG_ARM_64")}, "xen_policy": "extra.txt"}, "CONFIG_XSM_FLASK .for xen_policy"),
+    "shared memory": ({"domus": [domu("a", shared_memory=SHARED)]}, "CONFIG_STATIC_SHM .for shared_memory of a"),
+    "event channels": (
+        {"files": {"xen": fake_board.xen("CONFIG_ARM_64")}, "domus": [domu("a", static_event_channels="1 /x 2")]},
+        "CONFIG_STATIC_EVTCHN .for static_event_channels of a",
+    ),
+    "colours of Xen": ({"xen_colors": "0-3"}, "CONFIG_LLC_COLORING .for cache colours"),
+    "colours of dom0": ({"dom0": {"kernel": "Image", "colors": "0-3"}}, "CONFIG_LLC_COLORING .for cache colours"),
+    "colours": ({"domus": [domu("a", colors="0-3")]}, "CONFIG_LLC_COLORING .for colors of a"),
+    "no such CPU": ({"xen": "xen-static", "cpupools": [{"cpus": ["cpu@7"]}]}, "no CPU /cpus/cpu@7.*It has: cpu@0, cpu@1"),
+    "no such node": (
+        {"domus": [domu("a", **{**RTC, "passthrough_paths": ["/soc/pl031@1"]})]},
+        "no node /soc/pl031@1.*similar ones: /pl031@9010000",
+    ),
+    "tree without paths": (
+        {"domus": [domu("a", passthrough_dtb="rtc.dtb")]},
+        "passthrough_dtb without passthrough_paths.*passthrough_paths: /pl031@9010000",
+    ),
+    "paths without tree": ({"domus": [domu("a", passthrough_paths=["/pl031@9010000"])]}, "passthrough_paths without passthrough_dtb"),
+    "whole tree": ({"domus": [domu("a", **{**RTC, "passthrough_dtb": "virt.dtb"})]}, "has no node /passthrough.*a whole device tree"),
+    "not in paths": (
+        {"domus": [domu("a", **{**RTC, "passthrough_paths": ["/soc/i2c@1"]})]},
+        "assigns /pl031@9010000, which is not in passthrough_paths",
+    ),
+    "registers not in pages": (
+        {"files": {"rtc.dtb": dtb(partial(xen_reg=cells(0, 0x9010400, 0, 0x1000, 0, 0x9010400)))}, "domus": [domu("a", **RTC)]},
+        "xen,reg of /passthrough/device@9010000 is not",
+    ),
+    "registers cut off": (
+        {"files": {"rtc.dtb": dtb(partial(xen_reg=cells(0, 0x9010000, 0)))}, "domus": [domu("a", **RTC)]},
+        "xen,reg of /passthrough/device@9010000 is not",
+    ),
+    "no force": (
+        {"files": {"rtc.dtb": dtb(partial(**{"xen,force-assign-without-iommu": False}))}, "domus": [domu("a", **RTC)]},
+        "lacks xen,force-assign-without-iommu",
+    ),
+    "path of nothing": (
+        {"files": {"rtc.dtb": dtb(partial("/none"))}, "domus": [domu("a", **RTC)]},
+        "names /none, which the board's device tree does not have",
+    ),
+    "no path": (
+        {"files": {"rtc.dtb": dtb(partial(**{"xen,path": False, "xen,force-assign-without-iommu": False}))}, "domus": [domu("a", **RTC)]},
+        "has xen,reg without xen,path",
+    ),
+    "Xen's console": (
+        {"domus": [domu("a", **{**RTC, "passthrough_paths": ["/pl011@9000000"]})]},
+        "/pl011@9000000 is Xen's own console",
+    ),
+    "Xen's console by name": (
+        {"xen_cmdline": "dtuart=serial0", "domus": [domu("a", **{**RTC, "passthrough_paths": ["/pl011@9000000"]})]},
+        "is Xen's own console",
+    ),
+    "too little for itself": ({"domus": [domu("a", memory=9)]}, "a: 9 MiB of memory are not enough: .* take 11 MiB"),
+    "too little RAM": (
+        {"domus": [domu(f"d{number}", memory=64) for number in range(24)]},
+        "The domains need 2076 MiB of RAM and the board has 2048 MiB.*dom0 512, d0 64",
+    ),
+    "too little RAM, told": ({"ram": 512}, "the board has 512 MiB"),
+    "no RAM there": ({"memory_start": "0x0"}, "has no such RAM.*0x40000000..0xc0000000"),
+    "static memory where files are": (
+        {"xen": "xen-static", "domus": [domu("a", memory=None, static_memory=[{"start": "0x40000000", "size": "0x8000000"}])]},
+        "a: its memory 0x40000000..0x48000000 overlaps .* where boot script is loaded",
+    ),
+    "window too small": (
+        {"memory_end": "0x40a00000"},
+        "and memory_end is 0x40a00000: 6 MiB are missing.*the largest: Image .3.0 MiB",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong(tmp_path: Path, name: str) -> None:
+    changes, message = WRONG[name]
+    with pytest.raises(InvalidInput, match=message):
+        check(tmp_path, **changes)
+
+
+#: What is right, and looks much like what is wrong.
+RIGHT: dict[str, dict[str, t.Any]] = {
+    "dom0 alone": {},
+    "domain": {"domus": [domu("a")]},
+    "packed kernel": {"domus": [domu("a", kernel="Image.gz")]},
+    "ramdisk not packed": {"packed_ramdisks": False, "domus": [domu("a", ramdisk="rd.cpio")]},
+    "zstd": {"domus": [domu("a", ramdisk="rd.zst")]},
+    "no ramdisk": {"domus": [domu("a", ramdisk=None)]},
+    "device": {"domus": [domu("a", **RTC)]},
+    "device set aside for xl": {"domus": [domu("a", boot=False, passthrough_paths=[NIC])]},
+    "device behind an IOMMU": {
+        "files": {"nic.dtb": dtb(partial("/ethernet@b000000", **{"xen,force-assign-without-iommu": False}))},
+        "domus": [domu("a", passthrough_dtb="nic.dtb", passthrough_paths=["/ethernet@b000000"])],
+    },
+    "another console": {
+        "xen_cmdline": "dtuart=/soc/i2c@1",
+        "files": {"uart.dtb": dtb(partial("/pl011@9000000"))},
+        "domus": [domu("a", passthrough_dtb="uart.dtb", passthrough_paths=["/pl011@9000000"])],
+    },
+    "Xen that can": {
+        "xen": "xen-static",
+        "memory_end": "0xB0000000",
+        "xen_cmdline": "sched=null",
+        "cpupools": [{"cpus": ["cpu@1"], "scheduler": "null"}],
+        "domus": [domu("a", colors="1-2", cpupool=0, **STATIC)],
+    },
+    "DMA with 1:1 memory": {
+        "xen": "xen-static",
+        "memory_end": "0xB0000000",
+        "files": {"nic.dtb": dtb(partial(NIC))},
+        "domus": [domu("a", passthrough_dtb="nic.dtb", passthrough_paths=[NIC], **STATIC)],
+    },
+    "Xen that can do the rest": {
+        "files": {"xen": FULL_XEN},
+        "memory_end": "0xB0000000",
+        "static_heap": [{"start": "0xb8000000", "size": "0x1000"}],
+        "xen_policy": "extra.txt",
+        "xen_colors": "0",
+        "dom0": {"kernel": "Image", "memory": 512, "colors": "1"},
+        "domus": [domu("a", shared_memory=SHARED, static_event_channels="1 /x 2")],
+    },
+    "overlay": {"overlays": ["overlay.dtbo"]},
+    "nodes that are not assigned": {
+        "files": {"rtc.dtb": dtb(partial(**{"xen,path": False}))},
+        "domus": [domu("a", **RTC)],
+    },
+    "nodes without registers": {
+        "files": {"rtc.dtb": dtb(with_clock(partial()))},
+        "domus": [domu("a", **RTC)],
+    },
+    "just enough RAM": {"xen_cmdline": "xsm=dummy", "domus": [domu(f"d{number}", memory=62) for number in range(24)]},
+}
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_right(tmp_path: Path, name: str) -> None:
+    plan = check(tmp_path, **RIGHT[name])
+    assert plan.refusals == []
+    assert plan.warnings == []
+
+
+@pytest.mark.parametrize("path", [NIC, "/soc/spi@2", "/soc"])
+def test_dma_without_iommu_is_refused(tmp_path: Path, path: str) -> None:
+    device = path if path != "/soc" else "/soc/spi@2"
+    plan = check(tmp_path, files={"d.dtb": dtb(partial(device))}, domus=[domu("a", passthrough_dtb="d.dtb", passthrough_paths=[path])])
+    (refusal,) = plan.refusals
+    assert (refusal.guard, refusal.subject) == ("dma_without_iommu", f"a: {device}")
+    plan.apply(["dma_without_iommu"], check_mode=True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "warning"),
+    [
+        ({"xen": "xen-silent", "xen_cmdline": "sched=null"}, "does not tell its build options; it must have CONFIG_SCHED_NULL"),
+        ({"domus": [domu("a"), domu("b")]}, "xsm=silo"),
+        (
+            {"files": {"virt.dtb": dtb({**fake_board.VIRT, "memory@40000000": {"device_type": "memory", "reg": cells(0, 0, 0, 0)}})}},
+            "set ram",
+        ),
+    ],
+)
+def test_warnings(tmp_path: Path, changes: dict[str, t.Any], warning: str) -> None:
+    (found,) = check(tmp_path, **changes).warnings
+    assert warning in found
+
+
+def test_domains_can_talk_with_dummy(tmp_path: Path) -> None:
+    assert check(tmp_path, xen_cmdline="xsm=dummy", domus=[domu("a"), domu("b")]).warnings == []
+
+
+def test_build_options() -> None:
+    assert xen_configuration(fake_board.xen("CONFIG_ARM_64")) == {"CONFIG_ARM_64": "y"}
+    assert xen_configuration(kernel()) is None
+
+
+def test_device_tree() -> None:
+    root = parse_dtb(dtb(fake_board.VIRT), "virt.dtb")
+    assert [node.path for node in root.children][:2] == ["/memory@40000000", "/cpus"]
+    assert ram_banks(root) == [(0x40000000, 2048 * MIB)]
+    assert ram_banks(parse_dtb(dtb({"memory": {"device_type": "memory", "reg": cells(0, 0, 0)}}), "no.dtb")) == []

@@ -1,0 +1,108 @@
+# Copyright (c) 2026, the xen.driver_domains authors
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Parameters of domains: what is written, and what is refused."""
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.definition import MARKER, Definition, default_mac, definitions
+from ansible_collections.xen.driver_domains.plugins.module_utils._errors import InvalidInput
+from ansible_collections.xen.driver_domains.tests.unit.fakes.domains import BLANK
+
+UPLINK = {"uplink0": "0000:03:00.0"}
+
+
+def define(**parameters: t.Any) -> Definition:
+    (definition,) = definitions([{**BLANK, "name": "web1", "memory": 128, "kernel": "/k", **parameters}], UPLINK)
+    return definition
+
+
+def test_everything_is_written_in_the_syntax_of_xl() -> None:
+    definition = define(
+        ramdisk="/r",
+        cmdline='console=hvc0 a="b"',
+        driver_domain=True,
+        pci=[{"device": "uplink0", "permissive": False, "msitranslate": None}],
+        vifs=[{"mac": "00:16:3E:00:00:11", "bridge": "xenbr0", "backend": "net-dd", "trusted": False}],
+        disks=[{"vdev": "xvda", "target": "/d.img", "format": "raw", "access": "rw"}],
+        on_crash="restart",
+        options={"sdl": False, "cpus": ["0", "1"]},
+    )
+    assert definition.text == MARKER + (
+        'name = "web1"\ntype = "pv"\nmemory = 128\nvcpus = 1\nkernel = "/k"\nramdisk = "/r"\n'
+        'cmdline = "console=hvc0 a=\\"b\\""\ndriver_domain = 1\npci = ["0000:03:00.0,permissive=0"]\n'
+        'vif = ["mac=00:16:3e:00:00:11,bridge=xenbr0,backend=net-dd,trusted=0"]\n'
+        'disk = ["format=raw,vdev=xvda,access=rw,target=/d.img"]\n'
+        'on_crash = "restart"\ncpus = ["0", "1"]\nsdl = 0\n'
+    )
+    assert definition.files == ("/k", "/r", "/d.img")
+    assert definition.backends == {"net-dd"}
+
+
+def test_a_vif_without_mac_gets_one_that_stays() -> None:
+    mac = default_mac("web1", 0)
+    assert mac.startswith("00:16:3e:")
+    assert f"mac={mac}" in define(vifs=[{}]).text
+    assert len({default_mac(name, index) for name in ("a", "b") for index in range(3)}) == 6
+
+
+def test_dom0_is_no_backend_to_wait_for() -> None:
+    assert define(vifs=[{"backend": "Domain-0"}, {"backend": "0"}, {}]).backends == frozenset()
+
+
+BAD: dict[str, tuple[dict[str, t.Any], str]] = {
+    "name with a slash": ({"name": "../web"}, r"'../web' is not a usable domain name"),
+    "empty name": ({"name": ""}, "not a usable domain name"),
+    "name of dom0": ({"name": "Domain-0"}, "not Domain-0"),
+    "name that xl takes for a number": ({"name": "7"}, "xl would take it for a domid"),
+    "name of several lines": ({"name": "web1\n"}, "not a usable domain name"),
+    "no memory": ({"memory": None}, "memory is None"),
+    "tiny memory": ({"memory": 4}, "at least 16"),
+    "no vcpu": ({"vcpus": 0}, "vcpus is 0"),
+    "long command line": ({"cmdline": "x" * 1024}, "has 1024 bytes"),
+    "typed setting in options": ({"options": {"memory": 1}}, "options sets memory"),
+    "nothing to boot": ({"kernel": None}, "nothing to boot"),
+    "unknown device": ({"pci": [{"device": "nic9"}]}, r"device 'nic9'.*which has: uplink0"),
+    "pvh with a device": ({"type": "pvh", "pci": [{"device": "uplink0"}]}, "PVH"),
+    "malformed MAC": ({"vifs": [{"mac": "00:16:3e:00:00"}]}, "MAC address '00:16:3e:00:00'"),
+    "multicast MAC": ({"vifs": [{"mac": "01:16:3e:00:00:11"}]}, "unicast"),
+    "comma in a bridge": ({"vifs": [{"bridge": "a,backend=b"}]}, "cannot be expressed"),
+    "source of a disk elsewhere": ({"disks": [{"vdev": "xvda", "target": "/d", "source": "/s", "backend": "dd"}]}, "source and a backend"),
+    "option that is no value": ({"options": {"a": {"b": 1}}}, "cannot stand"),
+}
+
+
+@pytest.mark.parametrize(("parameters", "problem"), BAD.values(), ids=BAD.keys())
+def test_bad_values_are_refused(parameters: dict[str, t.Any], problem: str) -> None:
+    with pytest.raises(InvalidInput, match=problem):
+        define(**parameters)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "problem"),
+    [
+        ({"name": "a"}, {"name": "a"}, "name a is given twice"),
+        ({"name": "a", "vifs": [{"mac": "00:16:3e:00:00:11"}]}, {"name": "b", "vifs": [{"mac": "00:16:3E:00:00:11"}]}, "to a and to b"),
+        ({"name": "a", "pci": [{"device": "uplink0"}]}, {"name": "b", "pci": [{"device": "uplink0"}]}, "PCI device 0000:03:00.0"),
+    ],
+    ids=["name", "MAC address", "device"],
+)
+def test_what_can_only_be_once(first: dict[str, t.Any], second: dict[str, t.Any], problem: str) -> None:
+    blank = {**BLANK, "memory": 128, "kernel": "/k"}
+    with pytest.raises(InvalidInput, match=problem):
+        definitions([{**blank, **first}, {**blank, **second}], UPLINK)
+
+
+def test_a_stopped_domain_does_not_claim_its_device() -> None:
+    blank = {**BLANK, "memory": 128, "kernel": "/k", "pci": [{"device": "uplink0"}]}
+    assert len(definitions([{**blank, "name": "a"}, {**blank, "name": "b", "state": "stopped"}], UPLINK)) == 2
+
+
+def test_an_absent_domain_needs_only_its_name() -> None:
+    (definition,) = definitions([{**BLANK, "name": "a", "state": "absent"}], {})
+    assert (definition.text, definition.files) == ("", ())

@@ -1,0 +1,175 @@
+# Copyright (c) 2026, the xen.driver_domains authors
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Devices on probation: the timer, its confirmation, and the shell script that gives devices back."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import typing as t
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.xen.driver_domains.plugins.module_utils._errors import DriverDomainsError, Refused
+from ansible_collections.xen.driver_domains.plugins.module_utils._pci.confirm_timer import GIVE_BACK, UNIT, Probation
+from ansible_collections.xen.driver_domains.tests.unit.fakes.sysfs import plain_server
+from ansible_collections.xen.driver_domains.tests.unit.fakes.xen import FakeXen
+
+CARD = "0000:00:04.0"
+FAR_CARD = "0000:03:00.0"
+UPLINK0 = {"name": "uplink0", "match": {"mac": "52:54:00:aa:00:02"}}
+UPLINK1 = {"name": "uplink1", "match": {"slot": "0000:00/1c.0/00.0"}}
+
+
+@pytest.fixture
+def xen(tmp_path: Path) -> FakeXen:
+    return FakeXen(plain_server(tmp_path))
+
+
+def process(xen: FakeXen, pid: int, name: str, parent: int, started: int = 1) -> None:
+    directory = xen.machine.proc / str(pid)
+    directory.mkdir(exist_ok=True)
+    rest = " ".join(["0"] * 17)
+    (directory / "stat").write_text(f"{pid} ({name}) S {parent} {rest} {started} 0 0\n")
+
+
+def connect(xen: FakeXen, sshd: int, started: int = 1) -> None:
+    """Let this process be started over the SSH connection that the process `sshd` serves."""
+    process(xen, os.getpid(), "python3", 40)
+    process(xen, 40, "sh (login) -c", 41)
+    process(xen, 41, "sudo", sshd)
+    process(xen, sshd, "sshd-session", 30, started)
+    process(xen, 30, "sshd", 1)
+
+
+def test_the_timer_is_armed_before_a_device_is_taken(xen: FakeXen) -> None:
+    plan = xen.apply("present", [UPLINK0, UPLINK1], confirm_timeout=60)
+    assert plan.results["unconfirmed"] == [CARD, FAR_CARD]
+    assert [call[0] for call in xen.calls] == ["modprobe", "systemctl", "systemd-run", "pci-assignable-add", "pci-assignable-add"]
+    armed = xen.calls[2]
+    assert {f"--unit={UNIT}", "--on-active=60s"} <= set(armed)
+    assert xen.timer == [CARD, FAR_CARD]
+
+
+def test_a_confirmation_over_a_fresh_connection(xen: FakeXen) -> None:
+    connect(xen, 31)
+    xen.apply("present", [UPLINK0], confirm_timeout=60)
+    with pytest.raises(Refused, match="over the connection that the devices were taken over.*reset_connection"):
+        xen.plan("confirmed", [UPLINK0])
+    connect(xen, 32)
+    plan = xen.apply("confirmed", [UPLINK0])
+    assert [action.description for action in plan.actions] == [f"confirm {CARD}"]
+    assert (xen.timer, xen.net().probation()) == ([], Probation())
+    assert plan.results["devices"][0]["pciback"]
+    assert xen.apply("confirmed", [UPLINK0]).actions == []
+
+
+def test_a_process_that_took_over_the_number_of_another_is_a_fresh_connection(xen: FakeXen) -> None:
+    connect(xen, 31)
+    xen.apply("present", [UPLINK0], confirm_timeout=60)
+    connect(xen, 31, started=2)
+    assert len(xen.plan("confirmed", [UPLINK0]).actions) == 1
+
+
+def test_without_ssh_every_confirmation_counts(xen: FakeXen) -> None:
+    process(xen, os.getpid(), "python3", 1)
+    xen.apply("present", [UPLINK0], confirm_timeout=60)
+    assert len(xen.plan("confirmed", [UPLINK0]).actions) == 1
+
+
+def test_a_confirmation_that_comes_too_late(xen: FakeXen) -> None:
+    xen.apply("present", [UPLINK0], confirm_timeout=60)
+    xen.fire()
+    with pytest.raises(DriverDomainsError, match=rf"Not held by pciback.*uplink0 \({CARD}\).*given back to their drivers"):
+        xen.plan("confirmed", [UPLINK0])
+
+
+def test_a_confirmation_while_the_devices_are_given_back(xen: FakeXen) -> None:
+    xen.apply("present", [UPLINK0], confirm_timeout=60)
+    xen.firing = True
+    with pytest.raises(DriverDomainsError, match="too late"):
+        xen.apply("confirmed", [UPLINK0])
+
+
+def test_nothing_to_take_nothing_to_confirm(xen: FakeXen) -> None:
+    xen.apply("present", [UPLINK0])
+    xen.calls.clear()
+    plan = xen.apply("present", [UPLINK0], confirm_timeout=60)
+    assert (plan.actions, xen.calls) == ([], [])
+    assert "unconfirmed" not in plan.results
+
+
+def test_a_second_run_on_probation_stretches_the_net_over_all(xen: FakeXen) -> None:
+    xen.apply("present", [UPLINK0], confirm_timeout=60)
+    xen.apply("present", [UPLINK1], confirm_timeout=60)
+    assert xen.timer == [CARD, FAR_CARD]
+
+
+def test_a_run_without_a_time_limit_confirms(xen: FakeXen) -> None:
+    xen.apply("present", [UPLINK0], confirm_timeout=60)
+    xen.calls.clear()
+    plan = xen.apply("present", [UPLINK0])
+    assert [action.description for action in plan.actions] == [f"confirm {CARD}"]
+    assert xen.timer == []
+
+
+def test_check_mode_arms_nothing(xen: FakeXen) -> None:
+    plan = xen.plan("present", [UPLINK0], confirm_timeout=60)
+    assert f"give {CARD} back in 60 s unless confirmed" in [action.description for action in plan.actions]
+    assert (xen.calls, xen.net().probation()) == ([], Probation())
+
+
+def test_a_damaged_state_is_named(xen: FakeXen) -> None:
+    (xen.machine.root / "unconfirmed.json").write_text("[]")
+    with pytest.raises(DriverDomainsError, match="unconfirmed.json is damaged"):
+        xen.net().probation()
+
+
+XL = """\
+#!/bin/sh
+echo "$@" >> "$LOG"
+[ "$1" != pci-assignable-remove ] || [ -e "$LOG.quarantine" ] || exit 1
+case $1 in
+  pci-assignable-add) touch "$LOG.quarantine" ;;
+  pci-assignable-remove) rm drivers/pciback/$3 devices/$3/driver; [ -z "$REBIND" ] || ln -s "$PWD/drivers/e1000e" devices/$3/driver ;;
+esac
+"""
+
+
+@pytest.mark.parametrize(
+    ("quarantined", "held", "rebind", "calls", "probed"),
+    [
+        (True, True, "1", ["pci-assignable-remove -r"], False),
+        (True, True, "", ["pci-assignable-remove -r"], True),
+        (False, True, "1", ["pci-assignable-remove -r", "pci-assignable-add", "pci-assignable-remove -r"], False),
+        (False, False, "", [], True),
+    ],
+    ids=["as it should be", "xl did not bind it", "not in quarantine", "in nobody's hands"],
+)
+def test_the_script(xen: FakeXen, tmp_path: Path, quarantined: bool, held: bool, rebind: str, calls: list[str], probed: bool) -> None:
+    machine = xen.machine
+    machine.driver_directory("pciback")
+    machine.bind(CARD, "pciback" if held else "")
+    programs, log, state = tmp_path / "bin", tmp_path / "log", tmp_path / "state"
+    programs.mkdir()
+    (programs / "xl").write_text(XL)
+    (programs / "xl").chmod(0o755)
+    state.touch()
+    log.touch()
+    if quarantined:
+        (tmp_path / "log.quarantine").touch()
+    record = tmp_path / "records" / f"{CARD}.json"
+    record.parent.mkdir(exist_ok=True)
+    record.touch()
+    environment = {"PATH": f"{programs}:{os.environ['PATH']}", "LOG": str(log), "REBIND": rebind}
+    script = GIVE_BACK.replace("/sys/bus/pci", str(machine.sys / "bus/pci"))
+    argv: list[t.Any] = ["/bin/sh", "-c", script, UNIT, state, record.parent, CARD]
+    done = subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stderr == ""
+    assert log.read_text().splitlines() == [f"{call} {CARD}" for call in calls]
+    assert ((machine.sys / "bus/pci/drivers_probe").read_text() == f"{CARD}\n") is probed
+    assert record.exists() is probed  # nobody has it yet: the kernel of this test does not answer
+    assert not state.exists()

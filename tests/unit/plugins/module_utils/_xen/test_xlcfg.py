@@ -1,0 +1,66 @@
+# Copyright (c) 2026, the xen.driver_domains authors
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The syntax of domain definitions."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ansible_collections.xen.driver_domains.plugins.module_utils._errors import InvalidInput
+from ansible_collections.xen.driver_domains.plugins.module_utils._xen.xlcfg import quote, render, specification
+
+NAMED = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v", '"': '"', "'": "'", "\\": "\\"}
+
+
+def dequote(quoted: str) -> str:
+    """What libxlu makes of a quoted string (xlu__cfgl_dequote and the string rule of its lexer)."""
+    assert re.fullmatch(r'"([^"\\\n]|\\.)*"', quoted), quoted
+    return re.sub(r"\\(.)", lambda match: NAMED[match.group(1)], quoted[1:-1])
+
+
+@given(st.text(alphabet=st.characters(exclude_categories=["Cc", "Cs"]) | st.sampled_from("\a\b\f\n\r\t\v\"'\\")))
+def test_quoting_round_trips(text: str) -> None:
+    assert dequote(quote(text)) == text
+
+
+@pytest.mark.parametrize("text", ["a\0b", "a\x1bb", "\x7f"])
+def test_what_the_syntax_cannot_express_is_refused(text: str) -> None:
+    with pytest.raises(InvalidInput, match="control character"):
+        quote(text)
+
+
+def test_render() -> None:
+    settings = {"name": "a", "memory": 256, "driver_domain": True, "nothing": None, "pci": ["0000:03:00.0"], "cpus": [1, 2]}
+    assert render(settings) == 'name = "a"\nmemory = 256\ndriver_domain = 1\npci = ["0000:03:00.0"]\ncpus = [1, 2]\n'
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        ({"a b": 1}, "not the name of a setting"),
+        ({"1a": 1}, "not the name of a setting"),
+        ({"a": 1.5}, "cannot stand"),
+        ({"a": {}}, "cannot stand"),
+    ],
+)
+def test_bad_settings_are_refused(settings: dict[str, t.Any], problem: str) -> None:
+    with pytest.raises(InvalidInput, match=problem):
+        render(settings)
+
+
+def test_specification_puts_the_free_form_value_last_and_booleans_as_numbers() -> None:
+    parts = {"target": "/a,b c", "vdev": "xvda", "trusted": False, "mtu": 1400, "none": None}
+    assert specification("disk", parts, last="target") == "vdev=xvda,trusted=0,mtu=1400,target=/a,b c"
+
+
+@pytest.mark.parametrize("value", ["a,b", " a", "a ", ""])
+def test_specification_refuses_what_would_be_read_as_something_else(value: str) -> None:
+    with pytest.raises(InvalidInput, match="cannot be expressed"):
+        specification("vif", {"bridge": value})
