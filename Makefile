@@ -84,10 +84,12 @@ testbed-down: $(ready) ## stop the test bed
 	@$(testbed) down
 
 # --- tests ----------------------------------------------------------------------------------------------------------
+# Two lanes, as long as each other on two processors. The first has the shared test bed to itself, and priority: Xen's toolstack gives
+# a hotplug script 40 s there. Not more than two emulated machines at once.
+lanes := '$(if $(XEN_INVENTORY),,testbed-up) molecule-shared artifact' 'lint unit sanity device-trees boards molecule-own'
 .PHONY: test
 test: $(ready) ## everything below: lint, unit, sanity, device-trees, boards, artifact, molecule
-	@$(if $(XEN_INVENTORY),,trap '$(stop_all)' EXIT;) \
-	tests/support/tools/stages lint unit sanity 'boards molecule-own&' device-trees artifact molecule-shared
+	@$(if $(XEN_INVENTORY),,trap '$(stop_all)' EXIT;) tests/support/tools/stages.py $(lanes)
 
 .PHONY: lint lint-ruff lint-yaml lint-types lint-shell lint-docs lint-changelog lint-ansible
 lint: lint-ruff lint-yaml lint-types lint-shell lint-changelog lint-docs lint-ansible ## all linters
@@ -146,7 +148,7 @@ artifact: $(host) ## build the tarball and use it, installed, from outside the c
 molecule: $(host) ## each scenario of extensions/molecule on the test bed's Xen, from a fresh dom0
 	tests/support/tools/molecule $(SCENARIOS)
 
-# Its two halves, for `make test`, which has what starts machines of its own run beside the rest.
+# Its two halves, for the two lanes of `make test`.
 molecule-own: $(ready)
 	tests/support/tools/molecule --own
 
