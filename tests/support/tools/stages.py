@@ -29,6 +29,7 @@ from types import FrameType
 ROOT = Path(__file__).resolve().parents[3]
 LOGS = ROOT / ".build" / "logs"
 NICENESS = 10
+POLL = 0.2
 #: A lane is a list of targets.
 Lane = Sequence[str]
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
@@ -127,7 +128,7 @@ class Run:
         self._keep_going, self._make = keep_going, make
         self._started = time.monotonic()
         self._lock = threading.Lock()
-        self._running: set[subprocess.Popen[str]] = set()
+        self._running: set[subprocess.Popen[bytes]] = set()
         self._interrupted = False
 
     @property
@@ -164,21 +165,24 @@ class Run:
     def _stage(self, stage: Stage, niceness: int) -> None:
         started = time.monotonic()
         stage.steps = Steps()
-        # A session of its own: a Ctrl-C at the terminal comes to us, and we pass it on.
         command = ["nice", "-n", str(niceness), *self._make, stage.name]
-        process = subprocess.Popen(
-            command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
-            bufsize=1, start_new_session=True,
-        )  # fmt: skip
-        self._running.add(process)
-        assert process.stdout is not None
-        with stage.log.open("w") as log:
-            for line in process.stdout:
-                log.write(line)
-                log.flush()
-                if told := stage.steps.line(line):
+        # Into a file, not a pipe: a connection of Ansible's that is kept open would hold that for a minute.
+        with stage.log.open("w") as output, stage.log.open(errors="replace") as log:
+            # A session of its own: a Ctrl-C at the terminal comes to us, and we pass it on.
+            process = subprocess.Popen(
+                command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+            )
+            self._running.add(process)
+            rest = ""
+            while True:
+                status = process.poll()
+                *lines, rest = (rest + log.read()).split("\n")
+                for told in filter(None, map(stage.steps.line, lines)):
                     self._say(f"{stage.name}: {told}")
-        stage.status = process.wait()
+                if status is not None:
+                    break
+                time.sleep(POLL)
+        stage.status = status
         self._running.discard(process)
         stage.steps.finish()
         stage.seconds = time.monotonic() - started
