@@ -131,7 +131,7 @@ sanity: $(ready) ## ansible-test's sanity tests, all of them
 
 device-trees: $(ready) ## every device tree of Debian's arm64 kernel (downloaded once), and what is known of some boards
 	cd .collections/ansible_collections/xen/driver_domains && \
-	PYTHONPATH=$(CURDIR)/.collections:$(CURDIR)/tests pytest --numprocesses auto --quiet tests/device_trees
+	PYTHONPATH=$(CURDIR)/.collections:$(CURDIR)/tests pytest --numprocesses auto --quiet -rs tests/device_trees
 
 compare-device-trees: $(ready) ## the table in docs/device_trees.md: our analysis beside sdfgen and Lopper; VIRT=FILE adds QEMU's board
 	test -d .venv-compare || $(PYTHON) -m venv .venv-compare
@@ -140,7 +140,7 @@ compare-device-trees: $(ready) ## the table in docs/device_trees.md: our analysi
 
 BOARD_TESTS ?= tests/boards
 boards: $(ready) ## emulated Arm boards, from U-Boot to the domains that Xen starts; BOARD_TESTS=FILE for some
-	python -m pytest $(BOARD_TESTS)
+	python -m pytest --verbose -rs $(BOARD_TESTS)
 
 artifact: $(host) ## build the tarball and use it, installed, from outside the checkout, on the test bed's Xen
 	tests/artifact/run
