@@ -20,7 +20,7 @@ ROLES = sorted(path for path in (ROOT / "roles").iterdir() if path.is_dir())
 SCENARIOS = sorted(path.parent for path in (ROOT / "extensions" / "molecule").glob("*/molecule.yml") if path.parent.name != "default")
 SOURCES = sorted(
     path
-    for folder in ("plugins", "tests/unit", "tests/testbed", "tests/tools", "tests/benchmarks")
+    for folder in ("plugins", "tests/unit", "tests/support/testbed", "tests/support/tools", "tests/benchmarks")
     for path in (ROOT / folder).rglob("*.py")
     if path.stat().st_size
 )
