@@ -89,8 +89,8 @@ test: $(ready) ## everything below: lint, unit, sanity, device-trees, boards, ar
 	@$(if $(XEN_INVENTORY),,trap '$(stop_all)' EXIT;) \
 	tests/support/tools/stages lint unit sanity 'boards molecule-own&' device-trees artifact molecule-shared
 
-.PHONY: lint lint-ruff lint-yaml lint-types lint-shell lint-docs lint-changelog lint-ansible
-lint: lint-ruff lint-yaml lint-types lint-shell lint-changelog lint-docs lint-ansible ## all linters
+.PHONY: lint lint-ruff lint-yaml lint-types lint-shell lint-words lint-docs lint-changelog lint-ansible
+lint: lint-ruff lint-yaml lint-types lint-shell lint-words lint-changelog lint-docs lint-ansible ## all linters
 
 lint-ruff: $(ready)
 	ruff check
@@ -104,6 +104,12 @@ lint-types: $(ready)
 
 lint-shell: $(ready)
 	tests/support/tools/lint-shell
+
+# Typing errors, and then the phrases of the word list in CONTRIBUTING.md: codespell looks up what the regular expression finds.
+word_list := tests/support/words.txt
+lint-words: $(ready)
+	codespell
+	codespell --dictionary $(word_list) --regex "(?i)\b($$(sed 's/->.*//' $(word_list) | paste -sd '|'))\b"
 
 lint-docs: $(ready)
 	antsibull-docs lint-collection-docs --plugin-docs --validate-collection-refs all --skip-rstcheck .
