@@ -91,8 +91,8 @@ lanes := '$(if $(XEN_INVENTORY),,testbed-up) molecule-shared artifact' 'lint uni
 test: $(ready) ## everything below: lint, unit, sanity, device-trees, boards, artifact, molecule
 	@$(if $(XEN_INVENTORY),,trap '$(stop_all)' EXIT;) tests/support/tools/stages.py $(lanes)
 
-.PHONY: lint lint-ruff lint-yaml lint-types lint-shell lint-docs lint-changelog lint-ansible
-lint: lint-ruff lint-yaml lint-types lint-shell lint-changelog lint-docs lint-ansible ## all linters
+.PHONY: lint lint-ruff lint-yaml lint-types lint-shell lint-words lint-docs lint-changelog lint-ansible
+lint: lint-ruff lint-yaml lint-types lint-shell lint-words lint-changelog lint-docs lint-ansible ## all linters
 
 lint-ruff: $(ready)
 	ruff check
@@ -106,6 +106,12 @@ lint-types: $(ready)
 
 lint-shell: $(ready)
 	tests/support/tools/lint-shell
+
+# Typing errors, and then the phrases of the word list in CONTRIBUTING.md: codespell looks up what the regular expression finds.
+word_list := tests/support/words.txt
+lint-words: $(ready)
+	codespell
+	codespell --dictionary $(word_list) --regex "(?i)\b($$(sed 's/->.*//' $(word_list) | paste -sd '|'))\b"
 
 lint-docs: $(ready)
 	antsibull-docs lint-collection-docs --plugin-docs --validate-collection-refs all --skip-rstcheck .
