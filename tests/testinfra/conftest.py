@@ -26,7 +26,7 @@ CONSOLE = (Path(__file__).parents[1] / "support/tools/guest_console.py").read_by
 @pytest.fixture(scope="module")
 def site(host: Host, pytestconfig: pytest.Config) -> dict[str, t.Any]:
     """The model that the scenario's playbook was run with: the inventories', and what the scenario's vars.yml changes."""
-    # testinfra knows one inventory, the one that tells where the host is; the model is in the other.
+    # testinfra knows one inventory, the one with the host's address; the model is in the other.
     model = os.environ.get("VARS_INVENTORY") or str(Path(__file__).parents[2] / "examples/testbed")
     inventories = [f"--inventory={path}" for path in (pytestconfig.getoption("ansible_inventory"), model)]
     told = subprocess.run(["ansible-inventory", *inventories, "--host", host.backend.host], capture_output=True, text=True, check=True)

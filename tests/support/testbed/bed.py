@@ -206,7 +206,7 @@ class Bed:
 
 @contextmanager
 def _undone_on_failure(machine: Machine) -> Iterator[None]:
-    """Leave no half-started machine behind; after an error keep its serial log, which tells what happened."""
+    """Leave no half-started machine behind; after an error keep its serial log, which shows what happened."""
     try:
         yield
     except KeyboardInterrupt:

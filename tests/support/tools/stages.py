@@ -36,13 +36,13 @@ _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _MOLECULE = re.compile(r"INFO +\[(?P<scenario>\S+) > (?P<action>\S+)\] Execut(?P<end>ing|ed)\b")
 _PYTEST = re.compile(r"(?P<file>tests/\S+)::(?P<test>.+?) (?:PASSED|FAILED|ERROR)")
 _SAID = re.compile(r"==> (?P<text>.+)")
-#: What pytest -rs and ansible-test say of tests that they leave out.
+#: How pytest -rs and ansible-test report skipped tests.
 _SKIPPED = (re.compile(r"SKIPPED \[\d+\] (?P<what>.+)"), re.compile(r"WARNING: Skipping (?P<what>.+)"))
 
 
 @dataclass
 class Steps:
-    """What the lines of a log tell of the time between them: actions of molecule's scenarios, pytest's tests, `==>` of our scripts."""
+    """How long the steps in a log took: actions of molecule's scenarios, tests of pytest, and what our scripts announce with `==>`."""
 
     clock: Callable[[], float] = time.monotonic
     #: (group, name, seconds), such as ("site", "converge", 61.2), in the order of their end.
@@ -55,7 +55,7 @@ class Steps:
         self._since = self.clock()
 
     def line(self, raw: str) -> str | None:
-        """Take a line of the log; return what to tell of a step that has ended with it."""
+        """Process a line of the log; return a report if a step has ended with it."""
         line = _COLOURS.sub("", raw).strip()
         for pattern in _SKIPPED:
             if (found := pattern.match(line)) and found["what"] not in self.skipped:
@@ -68,9 +68,9 @@ class Steps:
         if found := _PYTEST.match(line):
             return self._end(Path(found["file"]).stem, found["test"], self._since)
         if found := _SAID.match(line):
-            told = self.finish()
+            report = self.finish()
             self._said = (found["text"], self.clock())
-            return told
+            return report
         return None
 
     def finish(self) -> str | None:
@@ -100,7 +100,7 @@ class Steps:
 
 @dataclass
 class Stage:
-    """A make target, and what came of it."""
+    """A make target and its result."""
 
     name: str
     status: int | None = None
@@ -146,7 +146,7 @@ class Run:
             thread.join()
 
     def interrupt(self, *_: object) -> None:
-        """Have what runs clean up and end."""
+        """Interrupt the stages that run, so that they clean up."""
         self._interrupted = True
         for process in list(self._running):
             os.killpg(process.pid, signal.SIGINT)
@@ -177,8 +177,8 @@ class Run:
             while True:
                 status = process.poll()
                 *lines, rest = (rest + log.read()).split("\n")
-                for told in filter(None, map(stage.steps.line, lines)):
-                    self._say(f"{stage.name}: {told}")
+                for report in filter(None, map(stage.steps.line, lines)):
+                    self._say(f"{stage.name}: {report}")
                 if status is not None:
                     break
                 time.sleep(POLL)

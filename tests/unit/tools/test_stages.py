@@ -113,7 +113,7 @@ def test_an_interrupt_has_stages_clean_up(stages: t.Any, fake_make: list[str], c
     assert run.report().splitlines()[-1] == "0 passed, 1 failed, 1 skipped"
 
 
-def test_the_exit_status_tells_of_a_failure(tmp_path: Path) -> None:
+def test_the_exit_status_reports_a_failure(tmp_path: Path) -> None:
     (tmp_path / "make").write_text("#!/bin/sh\n[ $2 = good ]\n")
     (tmp_path / "make").chmod(0o755)
     program = tmp_path / "checkout" / "tests" / "support" / "tools" / "stages.py"
