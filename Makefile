@@ -89,7 +89,7 @@ testbed-down: $(ready) ## stop the test bed
 lanes := '$(if $(XEN_INVENTORY),,testbed-up) molecule-shared artifact' 'lint unit sanity device-trees boards molecule-own'
 .PHONY: test
 test: $(ready) ## everything below: lint, unit, sanity, device-trees, boards, artifact, molecule
-	@$(if $(XEN_INVENTORY),,trap '$(stop_all)' EXIT;) tests/support/tools/stages.py $(lanes)
+	@$(if $(XEN_INVENTORY),,trap '$(stop_all)' EXIT;) python tests/support/tools/stages.py $(lanes)
 
 .PHONY: lint lint-ruff lint-yaml lint-types lint-shell lint-words lint-docs lint-changelog lint-ansible
 lint: lint-ruff lint-yaml lint-types lint-shell lint-words lint-changelog lint-docs lint-ansible ## all linters
