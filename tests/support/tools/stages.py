@@ -32,7 +32,7 @@ POLL = 0.2
 #: A lane is a list of targets.
 Lane = Sequence[str]
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
-_MOLECULE = re.compile(r"INFO +\[(?P<scenario>\S+) > (?P<action>\S+)\] Execut(?P<end>ing|ed)\b")
+_MOLECULE = re.compile(r"(?:INFO|WARNING|ERROR) +\[(?P<scenario>\S+) > (?P<action>\S+)\] Execut(?P<end>ing|ed)\b")
 _PYTEST = re.compile(r"(?P<file>tests/\S+)::(?P<test>.+?) (?:PASSED|FAILED|ERROR)")
 _SAID = re.compile(r"==> (?P<text>.+)")
 #: How pytest -rs and ansible-test report skipped tests.

@@ -52,7 +52,7 @@ def test_steps_of_molecule_pytest_and_scripts(stages: t.Any) -> None:
     steps = stages.Steps(clock(0, 1, 63, 65, 70, 74))
     assert steps.line("\x1b[36mINFO    \x1b[0m [site > converge] Executing\n") is None
     assert steps.line("TASK [Something] ****\n") is None
-    assert steps.line("INFO     [site > converge] Executed: Successful\n") == "site > converge: 62 s"
+    assert steps.line("ERROR    [site > converge] \x1b[31mExecuted: Failed\x1b[0m\n") == "site > converge: 62 s"
     assert steps.line("tests/boards/test_virt.py::test_domains[1-a b] PASSED   [ 7%]\n") == "test_virt > test_domains[1-a b]: 2 s"
     assert steps.line("==> building the tarball\n") is None
     assert steps.finish() == "building the tarball: 4 s"
