@@ -29,7 +29,14 @@ SOURCES = sorted(
     for path in (ROOT / folder).rglob("*.py")
     if path.stat().st_size
 )
-DOCUMENTS = sorted(path for pattern in ("*.md", "docs/*.md", "roles/*/README.md", "examples/*/README.md") for path in ROOT.glob(pattern))
+DOCUMENTS = sorted(
+    path
+    for pattern in ("*.md", "docs/*.md", "roles/*/README.md", "examples/*/README.md", "tests/**/README.md")
+    for path in ROOT.glob(pattern)
+)
+TASK_FILES = sorted(
+    path for pattern in ("roles/*/tasks/**/*.yml", "roles/*/handlers/**/*.yml", "playbooks/**/*.yml") for path in ROOT.glob(pattern)
+)
 #: The packages that each package of module_utils may import, apart from itself. The other flat files may be imported by all, and
 #: import only each other. Everything that a module imports is sent to the host with it, so think twice before you add an edge.
 EDGES: dict[str, set[str]] = {
@@ -39,9 +46,6 @@ EDGES: dict[str, set[str]] = {
     "_board": {"_device_tree"},
     "_dom0_boot": {"_pci", "_xen"},
 }
-TASK_FILES = sorted(
-    path for pattern in ("roles/*/tasks/**/*.yml", "roles/*/handlers/**/*.yml", "playbooks/**/*.yml") for path in ROOT.glob(pattern)
-)
 
 
 def name(path: Path) -> str:
