@@ -177,8 +177,8 @@ import typing as t
 
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import InvalidInput
 from ansible_collections.xen.driver_domains.plugins.module_utils._module import run_module
-from ansible_collections.xen.driver_domains.plugins.module_utils._pci.assignable import Pool
-from ansible_collections.xen.driver_domains.plugins.module_utils._pci.confirm_timer import SafetyNet
+from ansible_collections.xen.driver_domains.plugins.module_utils._pci.assignable import AssignablePool
+from ansible_collections.xen.driver_domains.plugins.module_utils._pci.confirm_timer import ConfirmTimer
 from ansible_collections.xen.driver_domains.plugins.module_utils._pci.guards import PCI_GUARDS, Guards
 from ansible_collections.xen.driver_domains.plugins.module_utils._pci.host import PciHost
 from ansible_collections.xen.driver_domains.plugins.module_utils._pci.match import DEVICES_OPTION, parse_requests
@@ -207,16 +207,17 @@ def prepare(parameters: dict[str, t.Any]) -> Plan:
     if version:
         version = require_dom0()
     runner = Runner(timeout=parameters["timeout"])
-    pool = Pool(
+    pool = AssignablePool(
         PciHost(store=XenStore() if version else None),
         Xl(runner),
         runner,
         lambda devices: Guards(devices, runner),
-        SafetyNet(runner),
+        ConfirmTimer(runner),
         under_xen=version is not None,
         names=version is None or version >= NAMES_SINCE,
     )
     plan = pool.plan(parameters["state"], requests, parameters["confirm_timeout"])
+    plan.results["xen"] = version is not None
     if version is None and parameters["state"] == "present":
         remedy = "Apply the role xen.driver_domains.dom0 first, and reboot"
         plan.refuse("", "this host", "does not run under Xen", passing=True, remedy=remedy)

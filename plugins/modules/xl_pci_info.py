@@ -230,7 +230,7 @@ def prepare(parameters: dict[str, t.Any]) -> Plan:
     else:
         chosen = [(device.xl_name or (device.record.name if device.record else ""), device) for device in present]
     guards = Guards(present, runner)
-    lines, pages = shared_interrupts(present, host.sysfs), shared_pages(present, host.sysfs)
+    lines, pages = shared_interrupts(present, host), shared_pages(present, host)
     # What one asks for is meant to be taken together.
     together = [device for _name, device in chosen] if requests else []
     complete = with_kernel_modules([device for _name, device in chosen], runner)

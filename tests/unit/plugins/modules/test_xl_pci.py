@@ -38,7 +38,7 @@ def xen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeXen:
         monkeypatch.setattr(module, "require_dom0", lambda: xen_host.require_dom0(str(fake.machine.sys), str(fake.machine.proc)))
         monkeypatch.setattr(module, "Xl", lambda runner: fake)
     monkeypatch.setattr(xl_pci_assignable, "require_root", lambda: None)
-    monkeypatch.setattr(xl_pci_assignable, "SafetyNet", lambda runner: fake.net())
+    monkeypatch.setattr(xl_pci_assignable, "ConfirmTimer", lambda runner: fake.confirm_timer())
     hypervisor = fake.machine.sys / "hypervisor/version"
     hypervisor.mkdir(parents=True)
     (hypervisor.parent / "type").write_text("xen\n")
@@ -96,6 +96,7 @@ def test_bad_input_changes_nothing(xen: FakeXen, module: t.Any, devices: list[di
 def test_assignable_on_a_host_without_xen(xen: FakeXen, state: str, check_mode: bool, refused: bool) -> None:
     without_xen(xen)
     plan = xl_pci_assignable.prepare(parameters(UPLINK0, state=state))
+    assert plan.results["xen"] is False
     assert bool(plan.actions) is (state != "absent")
     if refused:
         with pytest.raises(Refused, match="does not run under Xen"):
@@ -116,6 +117,7 @@ def test_a_guest_is_no_place_for_it(xen: FakeXen, module: t.Any) -> None:
 
 def test_assignable_plans(xen: FakeXen) -> None:
     plan = xl_pci_assignable.prepare(parameters(UPLINK0))
+    assert plan.results["xen"] is True
     assert [action.description for action in plan.actions] == ["modprobe xen-pciback", "give 0000:00:04.0 to pciback as uplink0"]
 
 

@@ -295,7 +295,7 @@ def bridged_box(root: Path) -> FakeMachine:
 
 def test_siblings_behind_a_conventional_bridge(tmp_path: Path) -> None:
     found = reasons(FakeXen(bridged_box(tmp_path)))
-    told = "cannot be told by the IOMMU from {} behind the same PCI bridge"
+    told = "shares its requester ID with {} behind the same PCI bridge: the IOMMU cannot tell them apart"
     sound, card = "0000:06:01.0 (driver snd_ice1724)", "0000:06:00.0 (driver e1000)"
     assert found["0000:06:00.0"] == {"siblings": told.format(sound)}
     assert found["0000:06:01.0"] == {"siblings": told.format(card)}
