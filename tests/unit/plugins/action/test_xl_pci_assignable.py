@@ -27,7 +27,7 @@ class FakeTask:
 
 
 class FakeConnection:
-    """Counts how often it was made anew."""
+    """Counts how often it was made again."""
 
     def __init__(self) -> None:
         self.resets = 0
