@@ -30,8 +30,8 @@ options:
     description:
       - V(present) makes sure that C(xen-pciback) holds the devices, that Xen has them in quarantine and that xl knows their names. xl
         forgets names and quarantine when the host reboots; they are then set again.
-      - V(recorded) finds the devices, checks the guard rails and records the identifiers, but takes nothing. RV(pending) lists what
-        V(present) would still do. Use it before devices are hidden from dom0 at the next boot. It works on a host that does not run
+      - V(recorded) finds the devices, makes all checks of V(present) and records the identifiers, but takes nothing. RV(pending) lists
+        what V(present) would still do. Use it before devices are hidden from dom0 at the next boot. It works on a host that does not run
         under Xen yet.
       - V(absent) gives the devices back to the driver they had, waits for their network interfaces and removes the records. It refuses
         a device that a running domain has. If no device of the host matches an entry, the device is taken for one that was pulled
