@@ -15,8 +15,8 @@ from .._errors import DriverDomainsError, InvalidInput, TimedOut
 from .._plan import Plan
 from .._xen.xl import Xl
 from .._xen.xlcfg import specification
-from .definition import vif_settings
 from .status import Vif, lacking, vif_status
+from .vif_options import vif_settings
 
 if t.TYPE_CHECKING:
     from .._xenstore.client import XenStore
