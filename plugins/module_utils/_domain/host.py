@@ -55,6 +55,11 @@ class Paths:
 class Current:
     """What the host has of one of the wanted domains."""
 
+    #: Its definition file, whether it exists or not.
+    path: str
+    #: The link for xendomains that it is to have, or "".
+    wanted_link: str
+    #: As `xl list` has it; None when it does not run.
     domain: Domain | None = None
     #: Whether `xl create` never got, or has not yet got, to the end of it.
     unfinished: bool = False
@@ -82,7 +87,6 @@ class Current:
 class DomainHost:
     """The facts that decide what becomes of the wanted domains."""
 
-    paths: Paths
     #: All domains of the host by name, as `xl list` has them. None of them without Xen.
     domains: t.Mapping[str, Domain] = field(default_factory=dict)
     #: By the names of the wanted domains.
@@ -103,7 +107,6 @@ def read_host(wanted: t.Sequence[Definition], xl: Xl, store: XenStore | None, pa
     current = {domain.name: reader.current(domain) for domain in wanted}
     startable = [d for d in wanted if d.state == "running" and (not current[d.name].alive or current[d.name].outdated)]
     return DomainHost(
-        paths,
         domains,
         current,
         bridges={backend: reader.bridges(backend) for backend in sorted({vif.backend for d in startable for vif in d.vifs})},
@@ -137,12 +140,14 @@ class _Reader:
         outdated = self._outdated(wanted, domain, kept, parsed)
         stops = wanted.state in ("stopped", "absent") or (wanted.state == "running" and outdated)
         return Current(
+            path=path,
+            wanted_link=link,
             domain=domain,
             unfinished=domain is not None and domain.paused and kept is None,
             outdated=outdated,
             clients=tuple(self._clients(domain)) if domain and domain.alive and stops else (),
             foreign_files=tuple(file for file, text in contents.items() if not (text or MARKER).startswith(MARKER)),
-            links=tuple(link for link in self._paths.links(wanted.name) if _leads_to(link, path)),
+            links=tuple(other for other in self._paths.links(wanted.name) if _leads_to(other, path)),
             objection=objection,
             missing_files=tuple(file for file in [*wanted.files, *_sources(wanted)] if not os.path.exists(file)),
             missing_disks=tuple(copy for copy in wanted.copies if not os.path.exists(copy[0])),

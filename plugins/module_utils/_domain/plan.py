@@ -62,7 +62,7 @@ def plan_domains(wanted: t.Sequence[Definition], host: DomainHost, steps: Domain
         for name in pending
     ]
     plan.results = {"pending_restart": pending, "domains": [{"name": d.name, "state": d.state} for d in wanted]}
-    plan.conclude = partial(_conclude, wanted, steps, pending)
+    plan.conclude = lambda: _conclude(wanted, steps, pending)
     return plan
 
 
@@ -77,8 +77,8 @@ def _plan_stop(plan: Plan, host: DomainHost, steps: DomainSteps, wanted: Definit
 
 
 def _plan_files(plan: Plan, host: DomainHost, steps: DomainSteps, domain: Definition) -> None:
-    path, link = host.paths.definition(domain.name), host.paths.wanted_link(domain)
     current = host.current[domain.name]
+    path, link = current.path, current.wanted_link
     if domain.state != "absent":
         plan.write_file(path, domain.text, mode=0o600)
     for stale in current.links:

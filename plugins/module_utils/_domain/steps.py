@@ -22,7 +22,7 @@ from .._runner import Runner
 from .._xen.xl import Domain, Xl
 from .definition import Definition
 from .host import Paths
-from .status import HOTPLUG_LOG, is_ready, vif_status, vif_trouble
+from .status import HOTPLUG_LOG, not_serving, vif_status
 
 if t.TYPE_CHECKING:
     from .._xenstore.client import XenStore
@@ -100,7 +100,7 @@ class DomainSteps:
         try:
             self._store.wait_for(
                 [f"/local/domain/{domain.domid}/name"],
-                lambda _values: domain.name not in self._store.domains().values(),
+                lambda _values: domain.name not in self._domids(),
                 self._limits.shutdown,
             )
         except TimedOut:
@@ -136,7 +136,7 @@ class DomainSteps:
         :raises DriverDomainsError: the domain reports an error, a hotplug script failed, or the domain went away.
         :raises TimedOut: none of this happened in time.
         """
-        domid = self._store.domid_of(domain.name)
+        domid = self._domids().get(domain.name)
         if domid is None:
             raise self._gone(domain, "went away right after its start")
         home = f"/local/domain/{domid}"
@@ -146,7 +146,7 @@ class DomainSteps:
             nonlocal missing
             if self._store.read_text(f"{home}/name") is None:
                 raise self._gone(domain, f"(domid {domid}) went away before it was ready")
-            missing = vif_trouble(self._store, domain.name, domid, len(domain.vifs)) or is_ready(self._store, domain, home)
+            missing = not_serving(self._store, domain, domid)
             return not missing
 
         # Changes below a watched node wake the wait, and so does the removal of the domain's home when it goes away.
@@ -164,7 +164,7 @@ class DomainSteps:
 
     def report(self, domains: t.Sequence[Definition]) -> list[dict[str, t.Any]]:
         """Return the domains as they are now, for the return value `domains`."""
-        domids = {name: domid for domid, name in self._xenstore.domains().items()} if self._xenstore else {}
+        domids = self._domids() if self._xenstore else {}
         return [
             {
                 "name": domain.name,
@@ -174,6 +174,9 @@ class DomainSteps:
             }
             for domain in domains
         ]
+
+    def _domids(self) -> dict[str, int]:
+        return {name: domid for domid, name in self._store.domains().items()}
 
     def _gone(self, domain: Definition, what: str) -> DriverDomainsError:
         path = self._paths.definition(domain.name)
