@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from .._errors import InvalidInput
 from .._plan import Action, Plan
 from .client import Permission, XenStore
+from .paths import join
 
 Permissions = tuple[Permission, ...]
 
@@ -174,11 +175,6 @@ def below(top: str, values: t.Mapping[str, bytes | None]) -> dict[str, bytes | N
             found.setdefault(node, None)
         found[node] = value
     return found
-
-
-def join(path: str, name: str) -> str:
-    """Return the path of a node below another one."""
-    return f"{path.rstrip('/')}/{name}"
 
 
 def _change(

@@ -20,7 +20,8 @@ import typing as t
 from .._errors import DriverDomainsError, InvalidInput, TimedOut
 from .._plan import Action, Plan
 from .client import XenStore
-from .nodes import Change, apply_inside, compare, join
+from .nodes import Change, apply_inside, compare
+from .paths import join
 from .wire import check_seconds
 from .xenbus_device import OWN_KEYS, STATES, XenbusDevice
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 
 from .._errors import InvalidInput
 from .client import Permission, XenStore
-from .nodes import Nodes, below, join
+from .nodes import Nodes, below
+from .paths import join
 
 #: enum xenbus_state (xen/include/public/io/xenbus.h).
 STATES = ("unknown", "initialising", "init_wait", "initialised", "connected", "closing", "closed", "reconfiguring", "reconfigured")
