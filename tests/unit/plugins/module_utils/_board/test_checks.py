@@ -59,7 +59,7 @@ WRONG: dict[str, tuple[dict[str, t.Any], str]] = {
     "Xen for another machine": ({"files": {"xen": fake_board.xen("CONFIG_X86_64")}}, "is not built for 64-bit Arm"),
     "ELF": ({"files": {"Image": b"\x7fELF" + bytes(100)}}, "is an ELF file"),
     "zboot": ({"files": {"Image": b"MZ\0\0zimg" + bytes(100)}}, r"is a packed EFI kernel \(zboot\)"),
-    "kernel as ramdisk": ({"domus": [domu("a", ramdisk="Image")]}, "a: ramdisk: .* is of an unknown kind, not a cpio archive"),
+    "kernel as ramdisk": ({"domus": [domu("a", ramdisk="Image")]}, r"a: ramdisk: .* is an arm64 kernel \(Image\), not a cpio archive"),
     "gzip of something": ({"domus": [domu("a", ramdisk="Image.gz")]}, "not a cpio archive"),
     "zstd for ImageBuilder": ({"packed_ramdisks": False, "domus": [domu("a", ramdisk="rd.zst")]}, "is packed with zstd, not a cpio"),
     "source as device tree": ({"files": {"virt.dtb": b"/dts-v1/;"}}, "not a device tree blob.*dtc -I dts"),

@@ -27,7 +27,7 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.ne
 from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.registers import dma_windows, registers
 from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.tree import DeviceTree, Node
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import InvalidInput
-from ansible_collections.xen.driver_domains.plugins.module_utils._spans import Span, pages
+from ansible_collections.xen.driver_domains.plugins.module_utils._spans import Span
 from ansible_collections.xen.driver_domains.tests.unit.fakes.device_tree import GIC, board, build, tree
 
 
@@ -219,26 +219,6 @@ def test_a_pci_bus_has_windows_and_no_addresses_below_it() -> None:
     assert bridge.windows == [Span(0xFE700000, 0xFE704000)]
     assert bridge.pages == [Span(0xFE600000, 0xFE601000)]
     assert [entry.address for entry in registers(found.by_path["/soc/pcie@7e600000/nic@0,0"])] == [None]
-
-
-@pytest.mark.parametrize(
-    ("spans", "result"),
-    [
-        ([(0x1FC0, 0x2040)], [(0x1000, 0x3000)]),
-        ([(0x1000, 0x2000)], [(0x1000, 0x2000)]),
-        ([(0x1000, 0x1000)], []),
-        ([(0x5004, 0x5008), (0x1000, 0x1001), (0x2000, 0x2001), (0x5FFF, 0x6000)], [(0x1000, 0x3000), (0x5000, 0x6000)]),
-        ([((1 << 64) - 1, 1 << 64)], [((1 << 64) - 0x1000, 1 << 64)]),
-    ],
-)
-def test_pages(spans: list[tuple[int, int]], result: list[tuple[int, int]]) -> None:
-    assert pages(Span(*span) for span in spans) == [Span(*span) for span in result]
-
-
-def test_holes() -> None:
-    whole = Span(0, 100)
-    assert whole.without([Span(10, 20), Span(90, 120), Span(15, 30)]) == [Span(0, 10), Span(30, 90)]
-    assert whole.without([Span(0, 100)]) == []
 
 
 def test_who_else_is_in_the_page_and_on_the_line() -> None:
