@@ -4,7 +4,7 @@
 
 # PRIVATE to this collection: other collections must not import it.
 
-"""What Xen and its guests expect of a partial device tree; for those that write one as for those that check one.
+"""What Xen and its guests expect of a partial device tree, whether it is written or checked here.
 
 Sources: Xen docs/misc/arm/passthrough.txt and docs/misc/arm/device-tree/passthrough.txt, common/device-tree/dom0less-build.c,
 tools/libs/light/libxl_arm.c, public/arch-arm.h.
@@ -66,10 +66,10 @@ def xen_reg(node: Node) -> list[XenRange] | None:
 
 
 def handed_on(node: Node, line: Interrupt, flavour: str) -> bool:
-    """Whether Xen passes an interrupt on to the guest: one of the GIC that is not private to a processor.
+    """Whether Xen passes an interrupt on to the guest: it must be a shared peripheral interrupt of the GIC.
 
-    For dom0less it looks for them in the host's tree by itself: only in the usual properties, and only those that go to the GIC
-    directly (xen/arch/arm/device.c). For xl they are listed in `irqs`.
+    For dom0less, Xen itself reads them from the host's tree: only from the usual properties, and only those that go to the GIC
+    directly (xen/arch/arm/device.c). For xl, `irqs` lists them.
     """
     if line.number is None or line.kind != "spi" or "amlogic,channel-interrupts" in node.properties:
         return False
