@@ -17,7 +17,8 @@ from .findings import WARNING, Finding
 from .interrupts import interrupts, specifiers
 from .needs import references
 from .tree import DeviceTree, Node
-from .xen_rules import DOM0LESS, XL, XL_GIC_PHANDLE, handed_on, xen_reg
+from .xen_reg import xen_reg
+from .xen_rules import DOM0LESS, XL, XL_GIC_PHANDLE, handed_on
 
 
 def lint_partial(tree: DeviceTree, source: str, analysis: Analysis) -> list[Finding]:

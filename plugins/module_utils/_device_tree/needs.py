@@ -66,7 +66,8 @@ _ANY_RULE = re.compile("|".join(f"(?P<r{index}>{rule.pattern})" for index, rule 
 #: Mere descriptions: a copy in the guest's tree works as well.
 _VIRTUAL = ("fixed-clock", "fixed-factor-clock", "regulator-fixed", "usb-nop-xceiv", "operating-points-v2")
 
-GIVEN, INSIDE, COPIED, MISSING = "given", "inside", "copied", "missing"
+#: How a guest reaches a provider: it has it, it has a copy of a mere description, or it does not.
+GIVEN, COPIED, MISSING = "given", "copied", "missing"
 
 
 @dataclass(frozen=True)

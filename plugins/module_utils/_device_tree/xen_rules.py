@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import typing as t
 
-from .._spans import MIB, PAGE, Span
+from .._spans import MIB, Span
 from .interrupts import Interrupt
-from .tree import Node, join_cells
+from .tree import Node
 
 #: Who starts the guest: Xen at boot, or `xl create`.
 DOM0LESS, XL = "dom0less", "xl"
@@ -32,37 +32,6 @@ _GUEST_LAYOUT = (
     ("the guest's grant table and XenStore pages", Span(0x38000000, 0x3A000000)),
 )
 _GUEST_RAM = (Span(0x40000000, 0x100000000), Span(0x200000000, 0x10000000000))
-
-
-class XenRange(t.NamedTuple):
-    """One entry of `xen,reg`: addresses of the machine, and the address in the guest at which they are mapped."""
-
-    machine: Span
-    guest: int
-
-    @property
-    def whole_pages(self) -> bool:
-        """Whether it is made of whole pages, and of at least one."""
-        return self.machine.size > 0 and not (self.machine.start | self.machine.size | self.guest) % PAGE
-
-
-def xen_reg(node: Node) -> list[XenRange] | None:
-    """Return the entries of a node's `xen,reg`, or None if its cells do not make whole entries.
-
-    Each has the address in the machine, the size and the address in the guest, in the cells of the node above.
-    """
-    bus = node.parent or node
-    width = bus.address_cells
-    cells, step = node.cells("xen,reg"), 2 * width + bus.size_cells
-    if not cells:
-        return []
-    if not step or len(cells) % step:
-        return None
-    found = []
-    for at in range(0, len(cells), step):
-        machine, size, guest = cells[at : at + width], cells[at + width : at + step - width], cells[at + step - width : at + step]
-        found.append(XenRange(Span.sized(join_cells(machine), join_cells(size)), join_cells(guest)))
-    return found
 
 
 def handed_on(node: Node, line: Interrupt, flavour: str) -> bool:
