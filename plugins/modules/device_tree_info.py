@@ -197,7 +197,7 @@ devices:
 
 import typing as t
 
-from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.analysis import Board
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.analysis import Analysis
 from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.dtb import DEVICE_TREE_OPTION, read_device_tree
 from ansible_collections.xen.driver_domains.plugins.module_utils._module import run_module
 from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Plan
@@ -208,7 +208,7 @@ ARGUMENTS = {"device_tree": DEVICE_TREE_OPTION, "nodes": {"type": "list", "eleme
 def prepare(parameters: dict[str, t.Any]) -> Plan:
     """Read the tree."""
     tree = read_device_tree(parameters["device_tree"])
-    board = Board(tree)
+    board = Analysis(tree)
     wanted = parameters["nodes"]
     devices = board.devices() if wanted is None else [board.device(tree.find(name)) for name in wanted]
     return Plan(

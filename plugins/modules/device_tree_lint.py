@@ -102,7 +102,7 @@ findings:
 
 import typing as t
 
-from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.analysis import Board
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.analysis import Analysis
 from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.dtb import DEVICE_TREE_OPTION, read_device_tree, read_source
 from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.findings import ERROR, WARNING, Finding
 from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.lint_xen_partial import lint_partial
@@ -129,7 +129,7 @@ ARGUMENTS: dict[str, t.Any] = {
 
 def prepare(parameters: dict[str, t.Any]) -> Plan:
     """Read the files and compare them."""
-    board = Board(read_device_tree(parameters["device_tree"]))
+    board = Analysis(read_device_tree(parameters["device_tree"]))
     findings: list[Finding] = []
     if parameters["system"]:
         findings += lint_system(_text(parameters["system"]), parameters["system"], parameters["version"], board)

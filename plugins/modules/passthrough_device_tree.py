@@ -191,7 +191,7 @@ import os
 import re
 import typing as t
 
-from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.analysis import Board, Device
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.analysis import Analysis, Device
 from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.dtb import (
     DEVICE_TREE_OPTION,
     check_outputs,
@@ -201,7 +201,7 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.dt
     to_dts,
 )
 from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.guards import (
-    GUARDS,
+    DEVICE_TREE_GUARDS,
     all_that_goes,
     check_devices,
     refuse_sharing,
@@ -211,7 +211,7 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.xe
     DOM0LESS,
     XL,
     Partial,
-    Request,
+    PassthroughRequest,
     build_partial,
     layout_conflicts,
 )
@@ -221,7 +221,7 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._module import 
 from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Plan
 from ansible_collections.xen.driver_domains.plugins.module_utils._runner import Runner
 
-FORCE = [*GUARDS, "no_iommu", "guest_layout"]
+FORCE = [*DEVICE_TREE_GUARDS, "no_iommu", "guest_layout"]
 ARGUMENTS: dict[str, t.Any] = {
     "device_tree": DEVICE_TREE_OPTION,
     "devices": {
@@ -245,7 +245,7 @@ ARGUMENTS: dict[str, t.Any] = {
 
 def prepare(parameters: dict[str, t.Any]) -> Plan:
     """Work out the tree and compare it with the file."""
-    board = Board(read_device_tree(parameters["device_tree"]))
+    board = Analysis(read_device_tree(parameters["device_tree"]))
     check_outputs([parameters["dest"]], parameters["device_tree"])
     requests = [_request(board, entry) for entry in parameters["devices"]]
     devices = [request.device for request in requests]
@@ -294,7 +294,7 @@ def prepare(parameters: dict[str, t.Any]) -> Plan:
     return plan
 
 
-def _request(board: Board, entry: dict[str, t.Any]) -> Request:
+def _request(board: Analysis, entry: dict[str, t.Any]) -> PassthroughRequest:
     mac = entry["mac"].lower()
     parts = mac.split(":")
     if mac and not (len(parts) == 6 and all(len(part) == 2 and set(part) <= set("0123456789abcdef") for part in parts)):
@@ -306,7 +306,7 @@ def _request(board: Board, entry: dict[str, t.Any]) -> Request:
         rates[str(name)] = int(rate)
     device = board.device(board.tree.find(entry["node"]))
     left_out = [board.tree.find(f"{device.path}/{name.strip('/')}") for name in entry["leave_out"]]
-    return Request(device, rates, mac, left_out)
+    return PassthroughRequest(device, rates, mac, left_out)
 
 
 def _guard(plan: Plan, devices: list[Device], parameters: dict[str, t.Any]) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.analysis import Board
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.analysis import Analysis
 from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.dtb import read_device_tree
 from device_trees.debian import directory
 
@@ -40,8 +40,8 @@ PI4_TOGETHER = [
 ]
 
 
-def board(name: str) -> Board:
-    return Board(read_device_tree(str(directory() / name)))
+def board(name: str) -> Analysis:
+    return Analysis(read_device_tree(str(directory() / name)))
 
 
 @pytest.mark.parametrize(("name", "node", "pages", "lines"), DEVICES)

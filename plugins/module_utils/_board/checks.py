@@ -13,8 +13,9 @@ import typing as t
 from .._device_tree.tree import Node
 from .._errors import InvalidInput
 from .._plan import Plan
+from .._spans import MIB, PAGE, Span
 from .boot_files import Files, Kernel, xen_configuration
-from .configuration import MIB, PAGE, Board, DomU
+from .configuration import Board, DomU
 from .host_tree import behind_iommu, can_dma, find, number, ram_banks
 from .load_map import LoadMap
 
@@ -70,15 +71,15 @@ def check_memory(board: Board, files: Files, load_map: LoadMap, plan: Plan) -> N
         raise InvalidInput(
             f"memory_start..memory_end is {window}, and {board.device_tree} has no such RAM",
             rule="the window lies within one bank of RAM",
-            remedy="The tree has " + ", ".join(f"{start:#x}..{start + size:#x}" for start, size in banks),
+            remedy="The tree has " + ", ".join(str(Span.sized(*bank)) for bank in banks),
         )
     reserved = [("static_heap", region) for region in board.static_heap]
     reserved += [(domu.name, region) for domu in board.booted for region in domu.static_memory]
     for owner, region in reserved:
         for slot in load_map.slots:
-            if region.overlaps(slot.region):
+            if region.overlaps(slot.span):
                 raise InvalidInput(
-                    f"{owner}: its memory {region} overlaps {slot.region}, where {slot.what} is loaded",
+                    f"{owner}: its memory {region} overlaps {slot.span}, where {slot.what} is loaded",
                     remedy=f"Choose memory outside of {window}",
                 )
     ram = board.ram or sum(size for _start, size in banks)

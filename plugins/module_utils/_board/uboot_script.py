@@ -19,6 +19,7 @@ from dataclasses import dataclass
 
 from .._device_tree.tree import Node
 from .._errors import InvalidInput
+from .._file_types import UIMAGE
 from .boot_files import Files
 from .configuration import CAPABILITIES, Board, DomU
 from .host_tree import find
@@ -318,14 +319,14 @@ def image(text: str, load_map: LoadMap) -> bytes:
     data = struct.pack(">2I", len(script), 0) + script
     address = load_map[SCRIPT].address & 0xFFFFFFFF
     # magic, CRC of the header, time, size, load address, entry, CRC of the data, Linux, arm64, script, not packed, name
-    fields = (0x27051956, 0, 0, len(data), address, address, zlib.crc32(data), 5, 22, 6, 0, b"Xen boot script")
+    fields = (int.from_bytes(UIMAGE.magic, "big"), 0, 0, len(data), address, address, zlib.crc32(data), 5, 22, 6, 0, b"Xen boot script")
     header = struct.pack(">7I4B32s", *fields)
     return header[:4] + struct.pack(">I", zlib.crc32(header)) + header[8:] + data
 
 
 def text_of(content: bytes) -> str:
     """Return the script inside an image; "" when it is none."""
-    if len(content) < 72 or content[:4] != b"\x27\x05\x19\x56":
+    if len(content) < 72 or not UIMAGE.matches(content):
         return ""
     (length,) = struct.unpack_from(">I", content, 64)
     return content[72 : 72 + length].decode("ascii", "replace")

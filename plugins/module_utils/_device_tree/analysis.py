@@ -11,9 +11,10 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass
 
+from .._spans import Span, pages
 from .interrupts import Interrupt, find_gic, interrupts
 from .needs import Need, clock_rate, closure, needs, reach, references
-from .registers import Register, Residents, Span, dma_windows, pages, registers, windows
+from .registers import Register, RegisterMap, dma_windows, registers, windows
 from .tree import DeviceTree, Node
 
 
@@ -46,21 +47,21 @@ class Device:
         return found
 
 
-class Board:
+class Analysis:
     """The devices of one device tree. What concerns all of them is worked out once, when it is first asked for."""
 
     def __init__(self, tree: DeviceTree) -> None:
         self.tree = tree
         self.gic = find_gic(tree)
-        self._residents: Residents | None = None
+        self._register_map: RegisterMap | None = None
         self._lines: dict[int, list[Node]] | None = None
 
     @property
-    def residents(self) -> Residents:
+    def register_map(self) -> RegisterMap:
         """Who lives where."""
-        if self._residents is None:
-            self._residents = Residents(self.tree)
-        return self._residents
+        if self._register_map is None:
+            self._register_map = RegisterMap(self.tree)
+        return self._register_map
 
     def device(self, node: Node) -> Device:
         """Analyse one node."""
@@ -93,7 +94,7 @@ class Board:
     def page_sharers(self, devices: t.Sequence[Device]) -> list[Node]:
         """Return the other nodes with registers in the pages of these devices, enabled or not: the hardware is there."""
         mine = {id(node) for device in devices for node in device.node.subtree()}
-        return [node for node in self.residents.among(span for device in devices for span in device.pages) if id(node) not in mine]
+        return [node for node in self.register_map.nodes_in(span for device in devices for span in device.pages) if id(node) not in mine]
 
     def line_sharers(self, devices: t.Sequence[Device]) -> dict[int, list[Node]]:
         """Return the other nodes that raise the same lines of the GIC, by number."""

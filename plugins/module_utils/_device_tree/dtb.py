@@ -14,12 +14,12 @@ import tempfile
 import typing as t
 
 from .._errors import InvalidInput
+from .._file_types import DTB
 from .._runner import Runner
 from .tree import DeviceTree, Node
 
 #: The module option that names a tree, see the documentation fragment device_tree.
 DEVICE_TREE_OPTION: dict[str, t.Any] = {"type": "path", "default": "/proc/device-tree"}
-_MAGIC = 0xD00DFEED
 #: Header, and the entry that ends the empty list of reserved memory (Devicetree Specification 5).
 _HEADER, _RESERVED = 40, 16
 _VERSION, _COMPATIBLE = 17, 16
@@ -53,7 +53,7 @@ def parse_dtb(data: bytes, source: str) -> Node:
 
     :raises InvalidInput: it is none, or it is damaged.
     """
-    if data[:4] != _MAGIC.to_bytes(4, "big"):
+    if not DTB.matches(data):
         raise InvalidInput(
             f"{source} is not a device tree blob",
             rule="a dtb begins with the bytes d0 0d fe ed",
@@ -192,8 +192,8 @@ def to_dtb(root: Node) -> bytes:
     write(_END)
     start = _HEADER + _RESERVED
     end = start + len(structure)
-    header = (_MAGIC, end + len(names), start, end, _HEADER, _VERSION, _COMPATIBLE, 0, len(names), len(structure))
-    return struct.pack(">10I", *header) + bytes(_RESERVED) + structure + names
+    header = (end + len(names), start, end, _HEADER, _VERSION, _COMPATIBLE, 0, len(names), len(structure))
+    return DTB.magic + struct.pack(">9I", *header) + bytes(_RESERVED) + structure + names
 
 
 def to_dts(root: Node) -> str:

@@ -15,16 +15,16 @@ from .._errors import InvalidInput
 from .._pci.guards import Guards
 from .._plan import Plan
 from .._runner import Runner
-from .analysis import Board, Device
+from .analysis import Analysis, Device
 from .interrupts import is_gic
 from .registers import windows
 
 #: What the host would miss, known only where the tree is that of the machine itself.
 HOST_GUARDS = ("management_route", "default_route", "root_disk", "mounted_disk")
-GUARDS = ("shared_page", "shared_interrupt", "console", *HOST_GUARDS)
+DEVICE_TREE_GUARDS = ("shared_page", "shared_interrupt", "console", *HOST_GUARDS)
 
 
-def check_devices(board: Board, devices: t.Sequence[Device]) -> None:
+def check_devices(board: Analysis, devices: t.Sequence[Device]) -> None:
     """Refuse what cannot be a device for a guest.
 
     :raises InvalidInput: none, an interrupt controller, a PCI bridge, a node without anything to give, one twice.
@@ -53,7 +53,7 @@ def check_devices(board: Board, devices: t.Sequence[Device]) -> None:
                 )
 
 
-def refuse_sharing(plan: Plan, board: Board, devices: t.Sequence[Device]) -> list[str]:
+def refuse_sharing(plan: Plan, board: Analysis, devices: t.Sequence[Device]) -> list[str]:
     """Add the refusals to the plan; return the paths of the devices that go along when they are forced."""
     companions: list[str] = []
     for node in board.page_sharers(devices):

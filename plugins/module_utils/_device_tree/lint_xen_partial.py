@@ -10,24 +10,24 @@ from __future__ import annotations
 
 import typing as t
 
-from .analysis import Board
+from .._spans import PAGE, Span, pages
+from .analysis import Analysis
 from .findings import WARNING, Finding
 from .interrupts import interrupts, specifiers
 from .needs import references
-from .registers import PAGE, Span, join, pages, without
-from .tree import DeviceTree, Node
+from .tree import DeviceTree, Node, join_cells
 from .xen_partial import DOM0LESS, XL, handed_on
 
 _GIC_FOR_XL = 65000
 
 
-def lint_partial(tree: DeviceTree, source: str, board: Board) -> list[Finding]:
+def lint_partial(tree: DeviceTree, source: str, board: Analysis) -> list[Finding]:
     """Return what is wrong in a partial tree, of the flavour that its properties tell (dom0less if any begins with xen,)."""
     return list(_Partial(tree, source, board).findings())
 
 
 class _Partial:
-    def __init__(self, tree: DeviceTree, source: str, board: Board) -> None:
+    def __init__(self, tree: DeviceTree, source: str, board: Analysis) -> None:
         self.tree, self.source, self.board = tree, source, board
         self.dom0less = any(name.startswith("xen,") for node in tree.nodes for name in node.properties)
         self.mapped: list[tuple[Node, Span]] = []
@@ -123,9 +123,9 @@ class _Partial:
             return
         given = []
         for at in range(0, len(cells), step):
-            machine = join(cells[at : at + width])
-            size = join(cells[at + width : at + width + size_width])
-            guest = join(cells[at + width + size_width : at + step])
+            machine = join_cells(cells[at : at + width])
+            size = join_cells(cells[at + width : at + width + size_width])
+            guest = join_cells(cells[at + width + size_width : at + step])
             span = Span(machine, machine + size)
             given.append(span)
             if machine % PAGE or size % PAGE or guest % PAGE or not size:
@@ -149,7 +149,7 @@ class _Partial:
         device = self.board.device(host)
         given_here = [span for _other, span in self._all_given()]
         own = pages(entry.span for entry in device.registers if entry.span)
-        holes = [hole for span in own for hole in without(span, given_here)]
+        holes = [hole for span in own for hole in span.without(given_here)]
         if holes:
             where = ", ".join(map(str, holes))
             yield self._say(
@@ -158,7 +158,7 @@ class _Partial:
                 f"registers of {path} are not in xen,reg: {where}",
                 f"xen,reg = <{holes[0].start:#x} {holes[0].size:#x} ...>;",
             )
-        surplus = [part for span in given for part in without(span, device.pages)]
+        surplus = [part for span in given for part in span.without(device.pages)]
         for part in surplus:
             yield self._say(node, "surplus-map", f"xen,reg gives {part}, where {path} has no registers", "Remove it", WARNING)
         iommu = self.board.iommu(host)
@@ -185,8 +185,8 @@ class _Partial:
             width, size_width = parent.address_cells, parent.size_cells
             cells, step = node.cells("xen,reg"), 2 * width + size_width
             for at in range(0, len(cells) - step + 1, step) if step else ():
-                machine = join(cells[at : at + width])
-                yield node, Span(machine, machine + join(cells[at + width : at + width + size_width]))
+                machine = join_cells(cells[at : at + width])
+                yield node, Span(machine, machine + join_cells(cells[at + width : at + width + size_width]))
 
     def _is_given(self, host: Node) -> bool:
         return any(node.text("xen,path") == host.path for node in self.tree.nodes)
@@ -207,7 +207,8 @@ class _Partial:
                 trigger = "edge" if _edge(flags) else "level"
                 yield self._say(node, "wrong-trigger", f"interrupt {key[1] + 32} of {host.path} is raised by {trigger}", wanted)
         for key in here.keys() - there.keys():
-            fix = f"Remove it: the device has {', '.join(f'<0 {line} {flags}>' for (_unused, line), flags in there.items()) or 'none'}"
+            raised = ", ".join(f"<0 {line} {flags}>" for (_unused, line), flags in there.items())
+            fix = f"Remove it: the device has {raised or 'none'}"
             yield self._say(node, "unknown-interrupt", f"{host.path} does not raise <{key[0]} {key[1]}>", fix)
 
 

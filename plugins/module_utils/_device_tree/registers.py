@@ -12,36 +12,12 @@ import bisect
 import typing as t
 from dataclasses import dataclass
 
+from .._spans import Span
 from .needs import references
-from .tree import DeviceTree, Node
+from .tree import DeviceTree, Node, join_cells
 
-PAGE = 0x1000
 #: Addresses are 64 bit numbers.
 LIMIT = 1 << 64
-
-
-@dataclass(frozen=True, order=True)
-class Span:
-    """Addresses from `start` up to, not including, `end`."""
-
-    start: int
-    end: int
-
-    @property
-    def size(self) -> int:
-        """Number of bytes."""
-        return self.end - self.start
-
-    def overlaps(self, other: Span) -> bool:
-        """Whether they have an address in common."""
-        return self.start < other.end and other.start < self.end
-
-    def contains(self, other: Span) -> bool:
-        """Whether all of the other is in this one."""
-        return self.start <= other.start and other.end <= self.end
-
-    def __str__(self) -> str:
-        return f"{self.start:#x}-{self.end - 1:#x}"
 
 
 @dataclass(frozen=True)
@@ -80,7 +56,7 @@ def registers(node: Node) -> list[Register]:
         return [Register(0, "", 0, 0, None, f"reg has {len(node.properties['reg'])} bytes, which is no multiple of {4 * step}")]
     found = []
     for index, at in enumerate(range(0, len(cells), step)):
-        bus_address, size = join(cells[at : at + width]), join(cells[at + width : at + step])
+        bus_address, size = join_cells(cells[at : at + width]), join_cells(cells[at + width : at + step])
         address, problem = _translate(bus, bus_address, size) if size_width and not _is_pci(bus) else (None, "")
         found.append(Register(index, names[index] if index < len(names) else "", bus_address, size, address, problem))
     return found
@@ -170,8 +146,8 @@ def _ranges(bus: Node, name: str = "ranges") -> list[tuple[int, int, int]]:
         return []
     skip = 1 if _is_pci(bus) and width == 3 else 0
     return [
-        (join(cells[at + skip : at + width]), join(cells[at + width : at + width + above]), join(cells[at + width + above : at + step]))
-        for at in range(0, len(cells), step)
+        (join_cells(entry[skip:width]), join_cells(entry[width : width + above]), join_cells(entry[width + above :]))
+        for entry in (cells[at : at + step] for at in range(0, len(cells), step))
     ]
 
 
@@ -179,43 +155,7 @@ def _is_pci(node: Node) -> bool:
     return node.text("device_type") in ("pci", "pciex")
 
 
-def join(cells: t.Sequence[int]) -> int:
-    """Return the number that these 32 bit cells make together."""
-    number = 0
-    for cell in cells:
-        number = number << 32 | cell
-    return number
-
-
-def pages(spans: t.Iterable[Span], page: int = PAGE) -> list[Span]:
-    """Return the pages that hold these addresses, adjacent ones joined, in ascending order.
-
-    Start and end are rounded each by itself: 0x80 bytes from 0xfc0 on are two pages.
-    """
-    rounded = sorted(Span(span.start // page * page, -(-span.end // page) * page) for span in spans if span.size)
-    joined: list[Span] = []
-    for span in rounded:
-        if joined and span.start <= joined[-1].end:
-            joined[-1] = Span(joined[-1].start, max(joined[-1].end, span.end))
-        else:
-            joined.append(span)
-    return joined
-
-
-def without(span: Span, holes: t.Iterable[Span]) -> list[Span]:
-    """Return what is left of a span when others are cut out of it."""
-    left = [span]
-    for hole in holes:
-        left = [
-            part
-            for piece in left
-            for part in (Span(piece.start, min(piece.end, hole.start)), Span(max(piece.start, hole.end), piece.end))
-            if part.start < part.end
-        ]
-    return left
-
-
-class Residents:
+class RegisterMap:
     """Who lives where: every device of a tree that has registers, for the question who else is in a page."""
 
     def __init__(self, tree: DeviceTree) -> None:
@@ -232,7 +172,7 @@ class Residents:
         for span, _unused in self._entries:
             self._furthest.append(max(span.end, self._furthest[-1] if self._furthest else 0))
 
-    def among(self, spans: t.Iterable[Span]) -> list[Node]:
+    def nodes_in(self, spans: t.Iterable[Span]) -> list[Node]:
         """Return the devices with a register in these addresses, by address."""
         found: dict[int, Node] = {}
         for span in spans:

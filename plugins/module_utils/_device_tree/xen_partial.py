@@ -16,10 +16,11 @@ import typing as t
 from dataclasses import dataclass, field
 
 from .._errors import InvalidInput
-from .analysis import Board, Device
+from .._spans import Span, pages
+from .analysis import Analysis, Device
 from .interrupts import SPI, Interrupt, interrupts
 from .needs import COPIED, GIVEN, MISSING, Need, clock_rate, is_virtual, references
-from .registers import Span, dma_windows, pages, registers, without
+from .registers import dma_windows, registers
 from .tree import Node
 
 DOM0LESS, XL = "dom0less", "xl"
@@ -77,7 +78,7 @@ _NAMES = {
 
 
 @dataclass(frozen=True)
-class Request:
+class PassthroughRequest:
     """A device that is to be given away, and what the tree does not know of it."""
 
     device: Device
@@ -124,7 +125,7 @@ def layout_conflicts(device: Device, memory: int) -> list[str]:
     return [f"{span} is where {what} is" for span in device.pages for what, taken in layout if span.overlaps(taken)]
 
 
-def build_partial(board: Board, requests: t.Sequence[Request], flavour: str) -> Partial:
+def build_partial(board: Analysis, requests: t.Sequence[PassthroughRequest], flavour: str) -> Partial:
     """Return the tree that gives these devices to a guest.
 
     :raises InvalidInput: the rate of a clock that the guest cannot reach is not known.
@@ -133,7 +134,7 @@ def build_partial(board: Board, requests: t.Sequence[Request], flavour: str) -> 
 
 
 class _Builder:
-    def __init__(self, board: Board, requests: t.Sequence[Request], flavour: str) -> None:
+    def __init__(self, board: Analysis, requests: t.Sequence[PassthroughRequest], flavour: str) -> None:
         self.board, self.tree, self.flavour, self.requests = board, board.tree, flavour, requests
         self.given = [request.device.node for request in requests]
         self.copied = {id(part) for request in requests for part in _visible(request.device.node, request)}
@@ -214,7 +215,7 @@ class _Builder:
             for name, node in sorted(names.items()):
                 aliases.set_strings(name, _path_below(node))
 
-    def _copy(self, node: Node, parent: Node, request: Request) -> Node:
+    def _copy(self, node: Node, parent: Node, request: PassthroughRequest) -> Node:
         found = [entry for entry in registers(node) if entry.span]
         copy = Node(_unit_name(node, found[0].address if found else None, parent), parent)
         self.copies[id(node)] = copy
@@ -247,7 +248,7 @@ class _Builder:
             copy.properties[name] = node.properties[name]
 
     def _xen(self, node: Node, copy: Node, spans: list[Span], lines: list[Interrupt]) -> None:
-        mapped = [part for span in pages(spans) for part in without(span, self.result.mapped)]
+        mapped = [part for span in pages(spans) for part in span.without(self.result.mapped)]
         self.result.mapped += mapped
         self.result.irqs += [line.number for line in lines if line.number is not None]
         protected = self.board.iommu(node) is not None
@@ -285,7 +286,7 @@ class _Builder:
             copy.set_strings("interrupt-names", *(name for name, _unused in kept))
         return lines
 
-    def _references(self, node: Node, copy: Node, request: Request) -> set[str]:
+    def _references(self, node: Node, copy: Node, request: PassthroughRequest) -> set[str]:
         """Write the references that a guest can follow; return the properties that cannot be copied."""
         by_property: dict[str, list[Need]] = {}
         for need in references(self.tree, node):
@@ -314,7 +315,7 @@ class _Builder:
     def _reference(self, need: Need) -> list[int]:
         return [self._phandle(need.provider), *need.args] if need.provider else [0]
 
-    def _clock(self, need: Need, how: str, request: Request) -> list[int]:
+    def _clock(self, need: Need, how: str, request: PassthroughRequest) -> list[int]:
         if _is_empty(need) or (how == GIVEN and need.provider is not None and not is_virtual(need.provider)):
             return self._reference(need)
         rate = request.clock_rates.get(need.name) or request.clock_rates.get(str(need.index))
@@ -345,12 +346,12 @@ class _Builder:
         return self.next_phandle - 1
 
 
-def _children(node: Node, request: Request) -> list[Node]:
+def _children(node: Node, request: PassthroughRequest) -> list[Node]:
     """Return the children that the guest is to see."""
     return [child for child in node.children if child.available and child not in request.leave_out]
 
 
-def _visible(node: Node, request: Request) -> t.Iterator[Node]:
+def _visible(node: Node, request: PassthroughRequest) -> t.Iterator[Node]:
     """Yield a node and all below it that the guest is to see."""
     yield node
     for child in _children(node, request):

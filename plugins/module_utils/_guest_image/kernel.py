@@ -15,6 +15,7 @@ import zlib
 from pathlib import Path
 
 from .._errors import DriverDomainsError
+from .._file_types import BZIMAGE, BZIP2, ELF, GZIP, LZMA, XZ, ZSTD
 from .._runner import Runner
 
 
@@ -27,15 +28,15 @@ def export_kernel(source: str, target: str, runner: Runner) -> None:
     payload = bzimage_payload(image)
     if payload is None:
         Path(target).write_bytes(image)
-    elif payload.startswith(b"\x28\xb5\x2f\xfd"):
+    elif ZSTD.matches(payload):
         Path(f"{source}.zst").write_bytes(payload)
         runner.run(["zstd", "--quiet", "--decompress", f"{source}.zst", "-o", target], timeout=120)
     else:
         Path(target).write_bytes(decompress(payload))
     with open(target, "rb") as handle:
-        magic = handle.read(4)
-    if payload is not None and magic != b"\x7fELF":
-        raise DriverDomainsError(f"The kernel in the image does not unpack to an ELF file (it starts with {magic.hex()})")
+        start = handle.read(4)
+    if payload is not None and not ELF.matches(start):
+        raise DriverDomainsError(f"The kernel in the image does not unpack to an ELF file (it starts with {start.hex()})")
 
 
 def bzimage_payload(image: bytes) -> bytes | None:
@@ -45,7 +46,7 @@ def bzimage_payload(image: bytes) -> bytes | None:
 
     :raises DriverDomainsError: the image is truncated.
     """
-    if len(image) < 0x250 or image[0x202:0x206] != b"HdrS" or struct.unpack_from("<H", image, 0x206)[0] < 0x208:
+    if len(image) < 0x250 or not BZIMAGE.matches(image) or struct.unpack_from("<H", image, 0x206)[0] < 0x208:
         return None
     setup_sectors = image[0x1F1] or 4
     offset, length = struct.unpack_from("<II", image, 0x248)
@@ -54,7 +55,7 @@ def bzimage_payload(image: bytes) -> bytes | None:
     if not length or len(payload) != length:
         raise DriverDomainsError("The kernel image is truncated: its header has a payload beyond its end")
     # The kernel's build appends the unpacked size, which zstd takes for garbage. gzip includes that size itself.
-    return payload if payload.startswith(b"\x1f\x8b") else payload[:-4]
+    return payload if GZIP.matches(payload) else payload[:-4]
 
 
 def decompress(payload: bytes) -> bytes:
@@ -62,13 +63,13 @@ def decompress(payload: bytes) -> bytes:
 
     :raises DriverDomainsError: it is in another format.
     """
-    if payload.startswith(b"\x1f\x8b"):
+    if GZIP.matches(payload):
         return zlib.decompressobj(wbits=31).decompress(payload)
-    if payload.startswith(b"\xfd7zXZ\x00"):
+    if XZ.matches(payload):
         return lzma.LZMADecompressor(lzma.FORMAT_XZ).decompress(payload)
-    if payload.startswith(b"]\x00\x00"):
+    if LZMA.matches(payload):
         return lzma.LZMADecompressor(lzma.FORMAT_ALONE).decompress(payload)
-    if payload.startswith(b"BZh"):
+    if BZIP2.matches(payload):
         return bz2.BZ2Decompressor().decompress(payload)
     raise DriverDomainsError(
         f"The kernel is compressed in an unknown format (it starts with {payload[:4].hex()})",

@@ -12,7 +12,7 @@ import re
 import typing as t
 
 from .._device_tree.findings import WARNING, Finding
-from .._device_tree.registers import Span
+from .._spans import Span
 from .parser import Element, parse_number, regions
 from .schema import (
     ADDRESS_LIMIT,
