@@ -141,7 +141,12 @@ class _Checker:
                 fix = f'{name}="{number}"' if number is not None else f"{name} in decimal digits"
                 self.say(element, "decimal", f'{name}="{value}" is not decimal; the tool panics', fix)
         elif (name in NUMBERS or name == "id") and parse_number(value) is None:
-            self.say(element, "number", f'{name}="{value}" is not a number', "Decimal digits or 0x..., with underscores if you like, up to 64 bits")
+            self.say(
+                element,
+                "number",
+                f'{name}="{value}" is not a number',
+                "Decimal digits or 0x..., with or without underscores, 64 bits",
+            )
         elif name in BOOLEAN and value not in ("true", "false"):
             self.say(element, "boolean", f'{name}="{value}" is not a boolean', f'{name}="true" or {name}="false"')
         if name == "id" and (parse_number(value) or 0) > MAX_ID:
@@ -193,10 +198,15 @@ class _Checker:
             self.say(element, "stack-size", f"a stack cannot have {stack:#x} bytes", 'Whole pages from stack_size="0x1000" to "0x1000000"')
         images = element.own("program_image")
         if len(images) != 1:
-            self.say(element, "program-image", f"it has {len(images)} elements program_image instead of one", 'One <program_image path="...elf" />')
+            self.say(
+                element,
+                "program-image",
+                f"it has {len(images)} elements program_image",
+                'One <program_image path="...elf" />',
+            )
         machines = element.own("virtual_machine")
         if len(machines) > 1:
-            self.say(machines[1], "one-vm", "a protection_domain can have only one virtual_machine", "Give each virtual machine a VMM of its own")
+            self.say(machines[1], "one-vm", "a protection_domain can have only one virtual_machine", "Add a VMM for the other one")
         children = element.own("protection_domain")
         self._unique([(child, _plain(child, "id")) for child in children], "id", "id of a child", "A different id for each child")
         vcpus = {_plain(vcpu, "id") for machine in machines for vcpu in machine.own("vcpu")}
@@ -239,7 +249,10 @@ class _Checker:
             self.say(domains[MAX_DOMAINS], "too-many-domains", f"there are {len(domains)} protection domains", f"At most {MAX_DOMAINS}")
         for name in ("protection_domain", "memory_region", "virtual_machine"):
             self._unique(
-                [(part, part.attributes.get("name", "")) for part in root.all(name)], "name", f"name of a {name}", "A different name for each"
+                [(part, part.attributes.get("name", "")) for part in root.all(name)],
+                "name",
+                f"name of a {name}",
+                "A different name for each",
             )
         irqs = [(part, _plain(part, "irq")) for part in root.all("irq")]
         self._unique(irqs, "irq", "irq", "Each interrupt goes to one protection domain, once")
@@ -288,7 +301,10 @@ class _Checker:
                 caller, callee = domains.get(end.attributes.get("pd", "")), domains.get(other.attributes.get("pd", ""))
                 if end.attributes.get("pp") == "true" and caller and callee and _priority(caller) >= _priority(callee):
                     self.say(
-                        end, "channel-priority", "a protected procedure must belong to a domain of higher priority", "Raise the priority of the other domain"
+                        end,
+                        "channel-priority",
+                        "a protected procedure must belong to a domain of higher priority",
+                        "Raise the priority of the other domain",
                     )
 
     def _schedules(self, root: Element, domains: t.Sequence[Element]) -> None:
@@ -329,7 +345,10 @@ class _Checker:
             for other, neighbour in taken:
                 if span.overlaps(other):
                     self.say(
-                        part, "map-overlap", f"{name!r} at {span} overlaps {neighbour!r} at {other}", "Change vaddr, or remove one of the regions"
+                        part,
+                        "map-overlap",
+                        f"{name!r} at {span} overlaps {neighbour!r} at {other}",
+                        "Change vaddr or the regions",
                     )
             taken.append((span, name))
 
