@@ -19,9 +19,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.analysis import Analysis
-from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.dtb import parse_dtb, read_device_tree, read_source, to_dtb
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.dtb import parse_dtb, read_device_tree, to_dtb
 from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.interrupts import specifiers
 from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.registers import registers
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.source import read_source
 from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.tree import DeviceTree, Node, join_cells
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import DriverDomainsError
 from ansible_collections.xen.driver_domains.plugins.module_utils._runner import Runner

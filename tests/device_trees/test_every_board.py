@@ -12,6 +12,7 @@ import pytest
 
 from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.analysis import Analysis
 from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.dtb import read_device_tree
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.report import report_device
 from ansible_collections.xen.driver_domains.plugins.module_utils._spans import PAGE, Span
 from device_trees.debian import directory, dtbs
 
@@ -46,7 +47,7 @@ def test_board(name: str) -> None:
     assert len(tree.nodes) == count_nodes(path.read_bytes())
     assert len(tree.by_path) == len(tree.nodes)
     for device in board.devices():
-        report = board.report(device)
+        report = report_device(board, device)
         end = 0
         for page in report["pages"]:
             assert page["address"] % PAGE == 0 and page["size"] % PAGE == 0 and page["size"] > 0

@@ -17,12 +17,8 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.fi
 from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.guards import check_devices
 from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.lint_xen_partial import lint_partial
 from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.tree import DeviceTree
-from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.xen_partial import (
-    DOM0LESS,
-    XL,
-    PassthroughRequest,
-    build_partial,
-)
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.xen_partial import PassthroughRequest, build_partial
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.xen_rules import DOM0LESS, XL
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import InvalidInput
 from ansible_collections.xen.driver_domains.plugins.module_utils._microkit.system import DriverVm, build_system
 from ansible_collections.xen.driver_domains.plugins.module_utils._spans import PAGE, Span
@@ -50,7 +46,7 @@ def test_devices_of_a_board(name: str) -> None:
         names = {name for node in device.node.subtree() for name in node.strings("clock-names")}
         request = PassthroughRequest(device, {**ANY_RATE, **dict.fromkeys(names, 1000000)})
         for flavour in (DOM0LESS, XL):
-            partial = build_partial(board, [request], flavour)
+            partial = build_partial(board.tree, [request], flavour)
             tree = DeviceTree(parse_dtb(to_dtb(partial.root), device.path), device.path)
             for one, other in pairwise(partial.mapped):
                 assert one.end < other.start, "pages overlap, or are not joined"

@@ -16,7 +16,7 @@ import zlib
 from dataclasses import dataclass
 
 from .._device_tree.dtb import parse_dtb
-from .._device_tree.tree import Node
+from .._device_tree.tree import DeviceTree
 from .._errors import InvalidInput
 from .._file_types import ARM64_IMAGE, BZIP2, CPIO, DTB, GZIP, LZ4, LZ4_LEGACY, XZ, ZSTD, describe
 from .._files import list_directory
@@ -113,8 +113,8 @@ class Files:
             )
         return len(content)
 
-    def device_tree(self, name: str, option: str) -> Node:
-        """Return the root of a device tree blob.
+    def device_tree(self, name: str, option: str) -> DeviceTree:
+        """Read a device tree blob.
 
         :raises InvalidInput: it is something else.
         """
@@ -125,7 +125,8 @@ class Files:
                 rule="a blob starts with the bytes d00dfeed",
                 remedy="Make it with dtc -I dts -O dtb",
             )
-        return parse_dtb(content, f"{option}: {self.directory}/{name}")
+        source = f"{option}: {self.directory}/{name}"
+        return DeviceTree(parse_dtb(content, source), source)
 
     def text(self, name: str, option: str) -> str:
         """Return the content of an ASCII text.

@@ -17,12 +17,11 @@ import typing as t
 import zlib
 from dataclasses import dataclass
 
-from .._device_tree.tree import Node
+from .._device_tree.tree import DeviceTree
 from .._errors import InvalidInput
 from .._file_types import UIMAGE
 from .boot_files import Files
 from .configuration import CAPABILITIES, Board, DomU
-from .host_tree import find
 from .load_map import DEVICE_TREE, SCRIPT, XEN, LoadMap, Slot, lay_out
 
 #: Text, texts, numbers, or nothing.
@@ -164,14 +163,14 @@ def source(board: Board, files: Files, load_map: LoadMap) -> str:
     return "\n".join(lines) + "\n"
 
 
-def edits(board: Board, host: Node, load_map: LoadMap) -> list[Edit]:
+def edits(board: Board, host: DeviceTree, load_map: LoadMap) -> list[Edit]:
     """Return what is changed in the device tree."""
     found: list[Edit] = [
         Property("/chosen", "#address-cells", [2]),
         Property("/chosen", "#size-cells", [2]),
         Property("/chosen", "xen,xen-bootargs", board.xen_cmdline),
     ]
-    if find(host, "/chosen") is None:
+    if "/chosen" not in host.by_path:
         found.insert(0, NewNode("/", "chosen"))
     if board.static_heap:
         found.append(Property("/chosen", "xen,static-heap", [cell for r in board.static_heap for cell in _cells(r.start) + _cells(r.size)]))
@@ -257,17 +256,17 @@ def _module(parent: str, name: str, slot: Slot | None, compatible: tuple[str, ..
     ]
 
 
-def _cpupools(board: Board, host: Node, found: list[Edit]) -> list[int]:
+def _cpupools(board: Board, host: DeviceTree, found: list[Edit]) -> list[int]:
     """Add the pools' nodes and return the numbers by which domains refer to them."""
     if not board.cpupools:
         return []
-    following = 1 + max([0] + [node.cells("phandle")[0] for node in host.subtree() if "phandle" in node.properties])
+    following = 1 + max(host.by_phandle, default=0)
     numbers = []
     for index, pool in enumerate(board.cpupools):
         cpus = []
         for cpu in pool.cpus:
             path = f"/cpus/{cpu}"
-            known = t.cast(Node, find(host, path)).cells("phandle")
+            known = host.by_path[path].cells("phandle")
             if not known:
                 known, following = [following], following + 1
                 found.append(Property(path, "phandle", known))

@@ -12,9 +12,10 @@ import typing as t
 from dataclasses import dataclass
 
 from .._spans import Span, pages
+from .dma import enabled_iommu
 from .interrupts import Interrupt, find_gic, interrupts
-from .needs import Need, clock_rate, closure, needs, reach, references
-from .registers import Register, RegisterMap, dma_windows, registers, windows
+from .needs import Need, needs
+from .registers import Register, RegisterMap, registers, windows
 from .tree import DeviceTree, Node
 
 
@@ -73,15 +74,10 @@ class Analysis:
             pages=pages(register.span for part in node.subtree() for register in registers(part) if register.span),
             interrupts=interrupts(self.tree, node),
             needs=wanted,
-            iommu=next((need.provider for need in wanted if need.kind == "iommu" and need.provider and need.provider.available), None),
+            iommu=enabled_iommu(wanted),
             macs=_macs(node),
             windows=windows(node),
         )
-
-    def iommu(self, node: Node) -> Node | None:
-        """Return the IOMMU that a node itself is behind, whatever is below it."""
-        own = (need.provider for need in references(self.tree, node) if need.property == "iommus")
-        return next((provider for provider in own if provider and provider.available), None)
 
     def devices(self) -> list[Device]:
         """Analyse every node that has addresses or interrupts of its own."""
@@ -108,57 +104,6 @@ class Analysis:
         numbers = sorted({line.number for device in devices for line in device.interrupts if line.number is not None})
         others = {number: [node for node in self._lines.get(number, []) if id(node) not in mine] for number in numbers}
         return {number: nodes for number, nodes in others.items() if nodes}
-
-    def report(self, device: Device) -> dict[str, t.Any]:
-        """Return a device as a module's return value."""
-        tree, node = self.tree, device.node
-        lines = self.line_sharers([device])
-        memory = dma_windows(tree, node)
-        return {
-            "path": device.path,
-            "aliases": tree.names_of(node, tree.aliases),
-            "labels": tree.names_of(node, tree.labels),
-            "compatible": node.compatible,
-            "enabled": node.available and all(parent.available for parent in node.ancestors()),
-            "console": node is tree.console,
-            "registers": [
-                {"name": entry.name, "bus_address": entry.bus_address, "address": entry.address, "size": entry.size}
-                for entry in device.registers
-                if not entry.problem
-            ],
-            "pages": [{"address": span.start, "size": span.size} for span in device.pages],
-            "page_sharers": [other.path for other in self.page_sharers([device])],
-            "windows": [{"address": span.start, "size": span.size} for span in device.windows],
-            "interrupts": [
-                {
-                    "name": line.name,
-                    "number": line.number,
-                    "kind": line.kind,
-                    "trigger": line.trigger,
-                    "controller": line.controller,
-                    "sharers": [other.path for other in lines.get(line.number, [])] if line.number is not None else [],
-                }
-                for line in device.interrupts
-            ],
-            "iommu": device.iommu.path if device.iommu else None,
-            "dma_windows": None if memory is None else [{"bus_address": bus, "address": at, "size": size} for bus, at, size in memory],
-            "macs": device.macs,
-            "needs": [self._need(need, need.provider, device) for need in device.needs if need.provider],
-            "closure": closure(tree, node),
-            "problems": device.problems,
-        }
-
-    def _need(self, need: Need, provider: Node, device: Device) -> dict[str, t.Any]:
-        return {
-            "kind": need.kind,
-            "property": need.property,
-            "name": need.name,
-            "consumer": need.consumer.path,
-            "provider": provider.path,
-            "args": list(need.args),
-            "rate": clock_rate(self.tree, provider) if need.kind == "clock" else None,
-            "reach": reach(need, [device.node]),
-        }
 
 
 def _macs(node: Node) -> list[str]:

@@ -13,7 +13,6 @@ import typing as t
 from dataclasses import dataclass
 
 from .._spans import Span
-from .needs import references
 from .tree import DeviceTree, Node, join_cells
 
 #: Addresses are 64 bit numbers.
@@ -57,60 +56,27 @@ def registers(node: Node) -> list[Register]:
     found = []
     for index, at in enumerate(range(0, len(cells), step)):
         bus_address, size = join_cells(cells[at : at + width]), join_cells(cells[at + width : at + step])
-        address, problem = _translate(bus, bus_address, size) if size_width and not _is_pci(bus) else (None, "")
+        address, problem = _translate(bus, bus_address, size) if size_width and not is_pci(bus) else (None, "")
         found.append(Register(index, names[index] if index < len(names) else "", bus_address, size, address, problem))
     return found
 
 
 def windows(node: Node) -> list[Span]:
     """Return the processor's addresses that a PCI host bridge hands on to its bus."""
-    if not _is_pci(node) or node.parent is None:
+    if not is_pci(node) or node.parent is None:
         return []
     spans = []
-    for _unused, parent, size in _ranges(node):
+    for _unused, parent, size in bus_ranges(node):
         address = _translate(node.parent, parent, size)[0]
         if address is not None and size:
             spans.append(Span(address, address + size))
     return spans
 
 
-def dma_windows(tree: DeviceTree, node: Node) -> list[tuple[int, int, int]] | None:
-    """Return how a device sees memory, as (its address, the processor's address, size), or None if it cannot be told.
-
-    Empty: all of it, as the processor does. A window at the same address is told, too: it can be smaller than memory.
-    """
-    found: list[tuple[int, int, int]] = []
-    for bus in _dma_buses(tree, node):
-        if bus.properties.get("dma-ranges"):
-            entries = _ranges(bus, "dma-ranges") if not _is_pci(bus) else []
-            if not entries:
-                return None
-            if not found:
-                found = entries
-                continue
-            found = [
-                (address + first - middle, first - above + memory, last - first)
-                for address, middle, size in found
-                for above, memory, length in entries
-                for first, last in [(max(middle, above), min(middle + size, above + length))]
-                if first < last
-            ]
-            if not found:
-                return None
-    return found
-
-
-def _dma_buses(tree: DeviceTree, node: Node) -> t.Iterator[Node]:
-    """Yield the buses between a device and memory: those above it, unless `interconnects` names another way (dma-mem)."""
-    current: Node | None = node
-    seen: set[int] = set()
-    while current is not None and id(current) not in seen:
-        seen.add(id(current))
-        ways = references(tree, current) if "interconnects" in current.properties else []
-        named = (need.provider for need in ways if (need.property, need.name) == ("interconnects", "dma-mem"))
-        current = next(named, None) or current.parent
-        if current is not None:
-            yield current
+def memory_banks(tree: DeviceTree) -> list[Span]:
+    """Return the board's RAM, bank by bank. Empty in a tree whose firmware only fills it in when it boots."""
+    memory = (node for node in tree.nodes if node.text("device_type") == "memory")
+    return [register.span for node in memory for register in registers(node) if register.span]
 
 
 def _translate(bus: Node, address: int, size: int) -> tuple[int | None, str]:
@@ -118,9 +84,9 @@ def _translate(bus: Node, address: int, size: int) -> tuple[int | None, str]:
         if "ranges" not in bus.properties:
             return None, ""
         if bus.properties["ranges"]:
-            if _is_pci(bus):
+            if is_pci(bus):
                 return None, ""
-            entries = _ranges(bus)
+            entries = bus_ranges(bus)
             for child, parent, length in entries:
                 if child <= address < child + length:
                     if address + size > child + length:
@@ -136,7 +102,7 @@ def _translate(bus: Node, address: int, size: int) -> tuple[int | None, str]:
     return address, ""
 
 
-def _ranges(bus: Node, name: str = "ranges") -> list[tuple[int, int, int]]:
+def bus_ranges(bus: Node, name: str = "ranges") -> list[tuple[int, int, int]]:
     """Return (address on the bus, address on the bus above, size); of a PCI address the flags are cut off."""
     above = bus.parent.address_cells if bus.parent is not None else 0
     width = bus.address_cells
@@ -144,14 +110,14 @@ def _ranges(bus: Node, name: str = "ranges") -> list[tuple[int, int, int]]:
     cells = bus.cells(name)
     if not step or len(cells) % step:
         return []
-    skip = 1 if _is_pci(bus) and width == 3 else 0
+    skip = 1 if is_pci(bus) and width == 3 else 0
     return [
         (join_cells(entry[skip:width]), join_cells(entry[width : width + above]), join_cells(entry[width + above :]))
         for entry in (cells[at : at + step] for at in range(0, len(cells), step))
     ]
 
 
-def _is_pci(node: Node) -> bool:
+def is_pci(node: Node) -> bool:
     return node.text("device_type") in ("pci", "pciex")
 
 

@@ -20,7 +20,7 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Pl
 from ansible_collections.xen.driver_domains.plugins.modules import passthrough_device_tree
 from ansible_collections.xen.driver_domains.tests.unit.fakes.device_tree import Tree, board, build
 
-ALL = tuple(passthrough_device_tree.FORCE)
+ALL = tuple(passthrough_device_tree.XEN_GUARDS)
 RATES = {"uartclk": 48000000}
 
 

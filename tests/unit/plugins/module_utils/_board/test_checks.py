@@ -15,12 +15,10 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._board import c
 from ansible_collections.xen.driver_domains.plugins.module_utils._board import uboot_script as _uboot_script
 from ansible_collections.xen.driver_domains.plugins.module_utils._board.boot_files import Files, xen_configuration
 from ansible_collections.xen.driver_domains.plugins.module_utils._board.configuration import Board
-from ansible_collections.xen.driver_domains.plugins.module_utils._board.host_tree import ram_banks
-from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.dtb import parse_dtb
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import InvalidInput
 from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Plan
 from ansible_collections.xen.driver_domains.tests.unit.fakes import board as fake_board
-from ansible_collections.xen.driver_domains.tests.unit.fakes.board import MIB, cells, domu, dtb, kernel, partial
+from ansible_collections.xen.driver_domains.tests.unit.fakes.board import cells, domu, dtb, kernel, partial
 
 RTC = {"passthrough_dtb": "rtc.dtb", "passthrough_paths": ["/pl031@9010000"]}
 STATIC = {"static_memory": [{"start": "0xb0000000", "size": "0x8000000"}], "memory": None}
@@ -218,6 +216,20 @@ def test_dma_without_iommu_is_refused(tmp_path: Path, path: str) -> None:
     plan.apply(["dma_without_iommu"], check_mode=True)
 
 
+def test_a_disabled_iommu_protects_nothing(tmp_path: Path) -> None:
+    smmu = {**fake_board.VIRT["smmu@9050000"], "status": "disabled"}
+    files = {
+        "virt.dtb": dtb({**fake_board.VIRT, "smmu@9050000": smmu}),
+        "nic.dtb": dtb(partial("/ethernet@b000000")),
+        "unforced.dtb": dtb(partial("/ethernet@b000000", **{"xen,force-assign-without-iommu": False})),
+    }
+    card = {"passthrough_dtb": "nic.dtb", "passthrough_paths": ["/ethernet@b000000"]}
+    (refusal,) = check(tmp_path, files=files, domus=[domu("a", **card)]).refusals
+    assert (refusal.guard, refusal.subject) == ("dma_without_iommu", "a: /ethernet@b000000")
+    with pytest.raises(InvalidInput, match="lacks xen,force-assign-without-iommu"):
+        check(tmp_path, files=files, domus=[domu("a", **{**card, "passthrough_dtb": "unforced.dtb"})])
+
+
 @pytest.mark.parametrize(
     ("changes", "warning"),
     [
@@ -241,10 +253,3 @@ def test_domains_can_talk_with_dummy(tmp_path: Path) -> None:
 def test_build_options() -> None:
     assert xen_configuration(fake_board.xen("CONFIG_ARM_64")) == {"CONFIG_ARM_64": "y"}
     assert xen_configuration(kernel()) is None
-
-
-def test_device_tree() -> None:
-    root = parse_dtb(dtb(fake_board.VIRT), "virt.dtb")
-    assert [node.path for node in root.children][:2] == ["/memory@40000000", "/cpus"]
-    assert ram_banks(root) == [(0x40000000, 2048 * MIB)]
-    assert ram_banks(parse_dtb(dtb({"memory": {"device_type": "memory", "reg": cells(0, 0, 0)}}), "no.dtb")) == []

@@ -15,16 +15,18 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.analysis import Analysis
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.dma import dma_windows, iommu_of
 from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.dtb import (
     check_outputs,
     parse_dtb,
     read_device_tree,
     to_dtb,
-    to_dts,
 )
 from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.interrupts import find_gic, interrupts
 from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.needs import clock_rate, closure, needs, reach
-from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.registers import dma_windows, registers
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.registers import memory_banks, registers
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.report import report, report_device
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.source import to_dts
 from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.tree import DeviceTree, Node
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import InvalidInput
 from ansible_collections.xen.driver_domains.plugins.module_utils._spans import Span
@@ -103,7 +105,7 @@ def test_a_damaged_dtb_is_refused_or_read() -> None:
             try:
                 root = parse_dtb(data[:at] + word.to_bytes(4, "big") + data[at + 4 :], "board.dtb")
                 tree_of = Analysis(DeviceTree(root))
-                assert all(tree_of.report(device) for device in tree_of.devices())
+                assert all(report(tree_of)["devices"])
             except InvalidInput as exc:
                 refused += 1
                 refusals.add((exc.problem.partition(" damaged")[0], bool(exc.rule), bool(exc.remedy)))
@@ -233,6 +235,12 @@ def test_who_else_is_in_the_page_and_on_the_line() -> None:
     assert whole.page_sharers(both) == [] and whole.line_sharers(both) == {}
     rtc = whole.device(found.find("test,rtc"))
     assert rtc.pages == [Span(0xFE300000, 0xFE302000)]
+
+
+def test_memory_banks() -> None:
+    content = board(ram={"device_type": "memory", "reg": [0x7E000000, 0x1000]})
+    assert memory_banks(tree(content)) == [Span(0, 0x40000000), Span(0xFE000000, 0xFE001000)]
+    assert memory_banks(tree({"#address-cells": 1, "#size-cells": 1, "memory": {"device_type": "memory", "reg": [0, 0]}})) == []
 
 
 def windows_of(content: t.Any, path: str) -> list[tuple[int, int, int]] | None:
@@ -478,17 +486,17 @@ def test_the_iommu_of_a_bus() -> None:
     smmu = {"compatible": "arm,smmu-v3", "#iommu-cells": 1, "phandle": 40}
     found = Analysis(tree(board(smmu=smmu, pcie={"device_type": "pci", "iommu-map": [0, 40, 0, 0x10000], "msi-map": [0, 99, 0, 0x10000]})))
     node = found.tree.find("/soc/pcie")
-    report = found.report(found.device(node))
-    assert (report["iommu"], found.iommu(node)) == ("/soc/smmu", None)
-    assert report["problems"] == ["/soc/pcie: msi-map refers to phandle 0x63, which no node has"]
+    reported = report_device(found, found.device(node))
+    assert (reported["iommu"], iommu_of(found.tree, node)) == ("/soc/smmu", None)
+    assert reported["problems"] == ["/soc/pcie: msi-map refers to phandle 0x63, which no node has"]
 
 
 def test_a_report_is_complete() -> None:
     smmu = {"compatible": "arm,smmu-v3", "#iommu-cells": 1, "phandle": 40}
     nic = {"reg": [0x7E500000, 0x1000], "iommus": [40, 5], "local-mac-address": bytes.fromhex("dca632000001"), "mac-address": bytes(6)}
     found = tree(board(smmu=smmu, nic=nic))
-    report = Analysis(found).report(Analysis(found).device(found.find("/soc/nic")))
-    assert (report["iommu"], report["macs"], report["enabled"]) == ("/soc/smmu", ["dc:a6:32:00:00:01"], True)
+    (reported,) = report(Analysis(found), ["/soc/nic"])["devices"]
+    assert (reported["iommu"], reported["macs"], reported["enabled"]) == ("/soc/smmu", ["dc:a6:32:00:00:01"], True)
     smmu["status"] = "disabled"
     found = tree(board(smmu=smmu, nic=nic))
     assert Analysis(found).device(found.find("/soc/nic")).iommu is None
