@@ -234,8 +234,6 @@ def read_images(parameters: t.Sequence[t.Mapping[str, t.Any]], default_architect
     images: dict[str, Image] = {}
     for number, item in enumerate(parameters):
         if item["name"] in images:
-            raise InvalidInput(
-                f"Item {number + 1} of images has the name {item['name']!r} of an earlier one", remedy="Rename one of them"
-            )
+            raise InvalidInput(f"Item {number + 1} of images has the name {item['name']!r} of an earlier one", remedy="Rename one of them")
         images[item["name"]] = Image.from_parameters(item, "" if item["architecture"] else default_architecture())
     return images
