@@ -23,26 +23,26 @@ from .system import interface_of
 _SGIS, _PPIS = 16, 32
 
 
-def lint_system(text: str, source: str, version: str, board: Analysis) -> list[Finding]:
+def lint_system(text: str, source: str, version: str, analysis: Analysis) -> list[Finding]:
     """Return the problems of a system description, in the order of its lines: what breaks the schema, and what does not fit the board.
 
     :raises InvalidInput: it is not XML.
     """
     root, findings = read_system(text, source)
     findings += check_system(root, source, version)
-    findings += _Comparison(root, source, board).findings()
+    findings += _Comparison(root, source, analysis).findings()
     return sorted(findings, key=lambda finding: int(finding.place.rpartition(":")[2]))
 
 
 class _Comparison:
     """Compares interrupts and maps of a description with the devices of a board."""
 
-    def __init__(self, root: Element, source: str, board: Analysis) -> None:
-        self.root, self.source, self.board = root, source, board
+    def __init__(self, root: Element, source: str, analysis: Analysis) -> None:
+        self.root, self.source, self.analysis = root, source, analysis
         self.regions = regions(root)
         self.lines: dict[int, list[tuple[Node, str]]] = {}
-        for node in board.tree.nodes:
-            for line in interrupts(board.tree, node):
+        for node in analysis.tree.nodes:
+            for line in interrupts(analysis.tree, node):
                 if line.number is not None:
                     self.lines.setdefault(line.number, []).append((node, line.trigger))
 
@@ -127,7 +127,7 @@ class _Comparison:
                 )
 
     def _machine(self, machine: Element) -> t.Iterator[Finding]:
-        gic = self.board.gic
+        gic = self.analysis.gic
         interface = interface_of(gic)
         has_interface = False
         for part, region, span in self._spans(machine):
@@ -151,15 +151,15 @@ class _Comparison:
             yield self._say(machine, "gic-interface", "the GIC's virtual interface is not mapped: the guest cannot handle interrupts", fix)
 
     def _is_device(self, span: Span) -> bool:
-        return bool(self.board.register_map.nodes_in([span]))
+        return bool(self.analysis.register_map.nodes_in([span]))
 
     def _split_devices(self, owners: t.Mapping[int, Element]) -> t.Iterator[Finding]:
         """Find pages with registers of a device whose interrupt goes to another protection domain."""
         for domain in self.root.all("protection_domain"):
             for space in (domain, *domain.own("virtual_machine")):
                 for part, region, span in self._spans(space):
-                    for node in self.board.register_map.nodes_in([span]):
-                        numbers = [line.number for line in interrupts(self.board.tree, node) if line.number in owners]
+                    for node in self.analysis.register_map.nodes_in([span]):
+                        numbers = [line.number for line in interrupts(self.analysis.tree, node) if line.number in owners]
                         others = {owners[number].attributes.get("name") for number in numbers if number is not None} - {
                             domain.attributes.get("name")
                         }

@@ -31,16 +31,16 @@ def plan_system(parameters: t.Mapping[str, t.Any], runner: Runner) -> Plan:
     :raises InvalidInput: a value, or the device tree, cannot be used.
     """
     source, dest, table = parameters["device_tree"], parameters["dest"], parameters["interrupt_table"]
-    board = Analysis(read_device_tree(source))
-    devices = [board.device(board.tree.find(name)) for name in parameters["devices"]]
-    check_devices(board, devices)
+    analysis = Analysis(read_device_tree(source))
+    devices = [analysis.device(analysis.tree.find(name)) for name in parameters["devices"]]
+    check_devices(analysis, devices)
     vm = read_driver_vm(parameters)
     check_outputs([path for path in (dest, table) if path], source)
-    system = build_system(board, devices, vm)
+    system = build_system(analysis, devices, vm)
     plan = Plan()
-    companions = refuse_sharing(plan, board, devices)
+    companions = refuse_sharing(plan, analysis, devices)
     refuse_what_the_host_needs(plan, source, all_that_goes(devices, companions), runner)
-    _allow_whole_ranges(plan, board, vm)
+    _allow_whole_ranges(plan, analysis, vm)
     plan.results = _results(dest, system, devices, vm)
     plan.write_file(dest, system.description)
     if table:
@@ -48,10 +48,10 @@ def plan_system(parameters: t.Mapping[str, t.Any], runner: Runner) -> Plan:
     return plan
 
 
-def _allow_whole_ranges(plan: Plan, board: Analysis, vm: DriverVm) -> None:
+def _allow_whole_ranges(plan: Plan, analysis: Analysis, vm: DriverVm) -> None:
     """Drop the refusals for devices inside ranges that are passed through whole: the user passes them through with the range."""
     ranges = [span for _unused, span in vm.windows]
-    inside = {node.path for node in board.register_map.nodes_in(ranges)} if ranges else set()
+    inside = {node.path for node in analysis.register_map.nodes_in(ranges)} if ranges else set()
     plan.refusals = [refusal for refusal in plan.refusals if refusal.guard != "shared_page" or refusal.subject not in inside]
 
 

@@ -96,17 +96,17 @@ def reached(provider: Node, vm: DriverVm) -> bool:
     return False
 
 
-def build_system(board: Analysis, devices: t.Sequence[Device], vm: DriverVm) -> SystemDescription:
+def build_system(analysis: Analysis, devices: t.Sequence[Device], vm: DriverVm) -> SystemDescription:
     """Work out regions, interrupts and the text of the files.
 
     :raises InvalidInput: the board has no memory at the guest's addresses, there are more interrupts than channels, or the
         result would break a rule of the schema.
     """
-    found = [*_windows(vm), *_interface(board)]
+    found = [*_windows(vm), *_interface(analysis)]
     for device in devices:
         found += _regions(device, [region.span for region in found], vm)
-    _check_gic(board, found)
-    _check_memory(board, vm, found)
+    _check_gic(analysis, found)
+    _check_memory(analysis, vm, found)
     lines = _lines(devices, vm)
     description = _describe(found, lines, vm)
     root, findings = read_system(description, "the description")
@@ -157,12 +157,12 @@ def _split(name: str, span: Span, vm: DriverVm, comment: str) -> list[MemoryRegi
     return [MemoryRegion(name + suffix, part, page, part.start, comment) for part, page, suffix in parts if part.size]
 
 
-def _interface(board: Analysis) -> list[MemoryRegion]:
+def _interface(analysis: Analysis) -> list[MemoryRegion]:
     """Return the region with the virtual processor interface of a GICv2.
 
     It is mapped where the guest's device tree has the real interface. A GICv3 has system registers instead.
     """
-    interfaces = interface_of(board.gic)
+    interfaces = interface_of(analysis.gic)
     if interfaces is None:
         return []
     real, virtual = interfaces
@@ -180,8 +180,8 @@ def interface_of(gic: Node | None) -> tuple[Span, Span] | None:
     return (pages([real])[0], pages([virtual])[0]) if real and virtual else None
 
 
-def _check_gic(board: Analysis, found: t.Sequence[MemoryRegion]) -> None:
-    own = pages(entry.span for entry in registers(board.gic) if entry.span) if board.gic else []
+def _check_gic(analysis: Analysis, found: t.Sequence[MemoryRegion]) -> None:
+    own = pages(entry.span for entry in registers(analysis.gic) if entry.span) if analysis.gic else []
     for region in found:
         if region.name != _INTERFACE and any(span.overlaps(region.span) for span in own):
             raise InvalidInput(
@@ -191,7 +191,7 @@ def _check_gic(board: Analysis, found: t.Sequence[MemoryRegion]) -> None:
             )
 
 
-def _check_memory(board: Analysis, vm: DriverVm, found: t.Sequence[MemoryRegion]) -> None:
+def _check_memory(analysis: Analysis, vm: DriverVm, found: t.Sequence[MemoryRegion]) -> None:
     ram = vm.ram
     if ram.start % SMALL_PAGE or ram.size % SMALL_PAGE or not ram.size:
         raise InvalidInput(
@@ -205,13 +205,13 @@ def _check_memory(board: Analysis, vm: DriverVm, found: t.Sequence[MemoryRegion]
     if not vm.one_to_one:
         return
     banks = pages(
-        entry.span for node in board.tree.nodes if node.text("device_type") == "memory" for entry in registers(node) if entry.span
+        entry.span for node in analysis.tree.nodes if node.text("device_type") == "memory" for entry in registers(node) if entry.span
     )
     # Some boards' dtb has no memory, because the boot loader adds it.
     if banks and not any(bank.contains(ram) for bank in banks):
         have = ", ".join(map(str, banks))
         raise InvalidInput(f"The guest's memory ({ram}) is not memory of the board", rule=f"the board has {have}")
-    reserved = board.tree.root.child("reserved-memory")
+    reserved = analysis.tree.root.child("reserved-memory")
     for node in (child for child in reserved.children if "no-map" in child.properties and child.available) if reserved else ():
         for entry in registers(node):
             if entry.span and entry.span.overlaps(ram):
