@@ -24,7 +24,7 @@ from ._pci import hide_list as _hide_list
 from ._pci.host import PCIBACK_MODULE, PciDevice
 from ._plan import Plan
 from ._runner import Runner
-from ._xen.xl import xen_version
+from ._xen.host import xen_version
 
 #: Sorts behind Debian's own /etc/default/grub.d/xen.cfg.
 GRUB_FILE = "/etc/default/grub.d/zz-xen-driver-domains.cfg"

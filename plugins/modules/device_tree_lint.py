@@ -26,7 +26,7 @@ options:
   version:
     description: Version of Microkit that O(system) was written for.
     type: str
-    choices: ["1.3.0", "1.4.1", "2.0.0", "2.1.0", "2.2.0", "2.3.0"]
+    choices: ["2.0.0", "2.1.0", "2.2.0", "2.3.0"]
     default: "2.0.0"
   partial:
     description: A partial device tree, as dtb or as source (C(.dts), for which C(dtc) must be installed).

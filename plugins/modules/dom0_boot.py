@@ -128,7 +128,8 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._pci.guards imp
 from ansible_collections.xen.driver_domains.plugins.module_utils._pci.host import PciDevice, PciHost
 from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Plan
 from ansible_collections.xen.driver_domains.plugins.module_utils._runner import Runner
-from ansible_collections.xen.driver_domains.plugins.module_utils._xen.xl import Xl, require_root, xen_version
+from ansible_collections.xen.driver_domains.plugins.module_utils._xen.host import require_root, xen_version
+from ansible_collections.xen.driver_domains.plugins.module_utils._xen.xl import Xl
 
 ARGUMENTS = {
     "hypervisor_options": {"type": "list", "elements": "str", "default": []},

@@ -184,7 +184,8 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._pci.host impor
 from ansible_collections.xen.driver_domains.plugins.module_utils._pci.match import DEVICES_OPTION, parse_requests
 from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Plan
 from ansible_collections.xen.driver_domains.plugins.module_utils._runner import Runner
-from ansible_collections.xen.driver_domains.plugins.module_utils._xen.xl import NAMES_SINCE, Xl, require_dom0, require_root, xen_version
+from ansible_collections.xen.driver_domains.plugins.module_utils._xen.host import require_dom0, require_root, xen_version
+from ansible_collections.xen.driver_domains.plugins.module_utils._xen.xl import NAMES_SINCE, Xl
 from ansible_collections.xen.driver_domains.plugins.module_utils._xenstore.client import XenStore
 
 ARGUMENTS = {

@@ -209,7 +209,8 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._pci.match impo
 from ansible_collections.xen.driver_domains.plugins.module_utils._pci.sharing import shared_interrupts, shared_pages
 from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Plan
 from ansible_collections.xen.driver_domains.plugins.module_utils._runner import Runner
-from ansible_collections.xen.driver_domains.plugins.module_utils._xen.xl import Xl, has_iommu, require_dom0, xen_version
+from ansible_collections.xen.driver_domains.plugins.module_utils._xen.host import require_dom0, xen_version
+from ansible_collections.xen.driver_domains.plugins.module_utils._xen.xl import Xl, has_iommu
 from ansible_collections.xen.driver_domains.plugins.module_utils._xenstore.client import XenStore
 
 ARGUMENTS = {"devices": DEVICES_OPTION, "timeout": {"type": "int", "default": 60}}

@@ -20,7 +20,7 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.tr
 from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.xen_partial import PassthroughRequest, build_partial
 from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.xen_rules import DOM0LESS, XL
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import InvalidInput
-from ansible_collections.xen.driver_domains.plugins.module_utils._microkit.system import Choices, build_system
+from ansible_collections.xen.driver_domains.plugins.module_utils._microkit.system import DriverVm, build_system
 from ansible_collections.xen.driver_domains.plugins.module_utils._spans import PAGE, Span
 from device_trees.debian import directory, dtbs
 
@@ -60,18 +60,18 @@ def test_devices_of_a_board(name: str) -> None:
 def test_driver_vms_of_a_board(name: str) -> None:
     board = Analysis(read_device_tree(str(directory() / name)))
     # As many devices as there are channels for their interrupts. Memory is separate: these trees do not say where it is.
-    choices = Choices(version="2.1.0", one_to_one=False, ram=Span(0xF000000000, 0xF010000000))
+    vm = DriverVm(version="2.1.0", one_to_one=False, ram=Span(0xF000000000, 0xF010000000))
     room: list[Device] = []
     for device in devices_of(board):
         if len({line.number for other in [*room, device] for line in other.interrupts}) <= 60 and not any(
-            choices.ram.overlaps(span) or span.end > 1 << 40 for span in device.pages
+            vm.ram.overlaps(span) or span.end > 1 << 40 for span in device.pages
         ):
             nested = any(device.node in other.node.subtree() or other.node in device.node.subtree() for other in room)
             room += [] if nested else [device]
     if board.gic is None:
         assert not room, "the Raspberry Pi 3 and others"
         return
-    system = build_system(board, room, choices)
+    system = build_system(board, room, vm)
     spans = sorted(region.span for region in system.regions)
     for one, other in pairwise(spans):
         assert one.end <= other.start, "a page is in two regions"

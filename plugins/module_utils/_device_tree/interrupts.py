@@ -11,6 +11,8 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass, replace
 
+from .._spans import Span, pages
+from .registers import registers
 from .tree import DeviceTree, Node
 
 GIC_V2 = (
@@ -37,6 +39,8 @@ _TRANSPARENT = (
     "mediatek,mt6577-sysirq",
     "allwinner,sun6i-a31-r-intc",
 )
+#: Positions of the processor interface and of the virtual one in the registers of a GICv2 (Arm IHI 0048).
+_GICC, _GICV = 1, 3
 SPI, PPI = 0, 1
 #: Shared peripheral interrupts begin at 32, private ones at 16. 1020 and above are reserved (GIC specification).
 INTERRUPTS = 1020
@@ -75,6 +79,17 @@ def find_gic(tree: DeviceTree) -> Node | None:
     """Return the processors' GIC: the first one whose own interrupt, if any, does not go to another GIC."""
     found = [node for node in tree.nodes if is_gic(node)]
     return next((node for node in found if interrupt_parent(tree, node) not in [other for other in found if other is not node]), None)
+
+
+def gic_v2_interfaces(gic: Node | None) -> tuple[Span, Span] | None:
+    """Return the pages of the processor interface and of the virtual one of a GICv2 with virtualisation; None for other GICs."""
+    if gic is None or not any(name in GIC_V2 for name in gic.compatible):
+        return None
+    found = [entry.span for entry in registers(gic)]
+    if len(found) <= _GICV:
+        return None
+    real, virtual = found[_GICC], found[_GICV]
+    return (pages([real])[0], pages([virtual])[0]) if real and virtual else None
 
 
 def interrupt_parent(tree: DeviceTree, node: Node) -> Node | None:

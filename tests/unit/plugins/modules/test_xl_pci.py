@@ -16,7 +16,7 @@ import yaml
 from ansible_collections.xen.driver_domains.plugins.doc_fragments.pci_devices import ModuleDocFragment
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import DriverDomainsError, InvalidInput, NotOnThisHost, Refused
 from ansible_collections.xen.driver_domains.plugins.module_utils._pci.guards import PCI_GUARDS
-from ansible_collections.xen.driver_domains.plugins.module_utils._xen import xl as _xl
+from ansible_collections.xen.driver_domains.plugins.module_utils._xen import host as xen_host
 from ansible_collections.xen.driver_domains.plugins.modules import xl_pci_assignable, xl_pci_info
 from ansible_collections.xen.driver_domains.tests.unit.fakes.sysfs import plain_server
 from ansible_collections.xen.driver_domains.tests.unit.fakes.xen import FakeXen
@@ -28,14 +28,14 @@ UPLINK0 = {"name": "uplink0", "match": {"mac": "52:54:00:aa:00:02"}}
 def xen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeXen:
     """A fake machine where the modules look for the real one."""
     fake: t.Any = FakeXen(plain_server(tmp_path))
-    monkeypatch.setattr(_xl, "require_root", lambda: None)
+    monkeypatch.setattr(xen_host, "require_root", lambda: None)
     for module in (xl_pci_assignable, xl_pci_info):
         monkeypatch.setattr(module, "Runner", lambda timeout: fake)
         monkeypatch.setattr(module, "XenStore", lambda: fake.store)
         monkeypatch.setattr(module, "PciHost", lambda store: fake.host())
         monkeypatch.setattr(module, "Guards", lambda devices, runner: fake.guards(devices))
         monkeypatch.setattr(module, "xen_version", lambda: (4, 17) if fake.under_xen else None)
-        monkeypatch.setattr(module, "require_dom0", lambda: _xl.require_dom0(str(fake.machine.sys), str(fake.machine.proc)))
+        monkeypatch.setattr(module, "require_dom0", lambda: xen_host.require_dom0(str(fake.machine.sys), str(fake.machine.proc)))
         monkeypatch.setattr(module, "Xl", lambda runner: fake)
     monkeypatch.setattr(xl_pci_assignable, "require_root", lambda: None)
     monkeypatch.setattr(xl_pci_assignable, "SafetyNet", lambda runner: fake.net())
@@ -59,7 +59,7 @@ def parameters(*devices: dict[str, t.Any], **others: t.Any) -> dict[str, t.Any]:
 @pytest.mark.parametrize("check_mode", [True, False])
 @pytest.mark.parametrize("state", ["present", "recorded", "absent"])
 def test_assignable_needs_root(monkeypatch: pytest.MonkeyPatch, state: str, check_mode: bool) -> None:
-    monkeypatch.setattr(xl_pci_assignable, "require_root", lambda: _xl.require_root(lambda: 1000))
+    monkeypatch.setattr(xl_pci_assignable, "require_root", lambda: xen_host.require_root(lambda: 1000))
     with pytest.raises(NotOnThisHost, match=r"needs root but runs as uid 1000.*become"):
         xl_pci_assignable.prepare(parameters(UPLINK0, state=state))
 
