@@ -18,9 +18,8 @@ import typing as t
 from dataclasses import dataclass
 
 from .._errors import InvalidInput
+from .._spans import MIB, PAGE, Span
 
-MIB = 1 << 20
-PAGE = 4096
 #: ImageBuilder gives every file a multiple of this, and so do we: an arm64 Image must start at one.
 ALIGNMENT = 2 * MIB
 #: The load commands behind the short names (uboot-script-gen, -t).
@@ -120,26 +119,6 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
 
 
 @dataclass(frozen=True)
-class Region:
-    """A piece of physical memory, in bytes."""
-
-    start: int
-    size: int
-
-    @property
-    def end(self) -> int:
-        """The first byte behind it."""
-        return self.start + self.size
-
-    def overlaps(self, other: Region) -> bool:
-        """Whether the two have a byte in common."""
-        return self.start < other.end and other.start < self.end
-
-    def __str__(self) -> str:
-        return f"{self.start:#x}..{self.end:#x}"
-
-
-@dataclass(frozen=True)
 class Dom0:
     """The control domain."""
 
@@ -167,7 +146,7 @@ class DomU:
     passthrough_paths: tuple[str, ...]
     boot: bool
     enhanced: str
-    static_memory: tuple[Region, ...]
+    static_memory: tuple[Span, ...]
     direct_map: bool
     cpupool: int | None
     colors: str
@@ -199,7 +178,7 @@ class Board:
     """All of it. File names are relative to `directory`."""
 
     directory: str
-    memory: Region
+    memory: Span
     ram: int
     device_tree: str
     xen: str
@@ -207,7 +186,7 @@ class Board:
     xen_colors: str
     xen_load_command: str
     xen_policy: str
-    static_heap: tuple[Region, ...]
+    static_heap: tuple[Span, ...]
     dom0: Dom0 | None
     domus: tuple[DomU, ...]
     overlays: tuple[str, ...]
@@ -251,7 +230,7 @@ class Board:
         domus = tuple(reader.domu(item, dom0 is not None) for item in p["domus"])
         board = cls(
             directory=reader.directory,
-            memory=Region(start, end - start),
+            memory=Span(start, end),
             ram=(p["ram"] or 0) * MIB,
             device_tree=reader.file(p["device_tree"], "device_tree"),
             xen=reader.file(p["xen"], "xen"),
@@ -388,7 +367,7 @@ def _check_together(board: Board) -> None:
     for cpu in cpus:
         if cpus.count(cpu) > 1:
             raise InvalidInput(f"{cpu} is in two cpupools", rule="a CPU is in one")
-    taken: list[tuple[str, Region]] = [("static_heap", region) for region in board.static_heap]
+    taken: list[tuple[str, Span]] = [("static_heap", region) for region in board.static_heap]
     for domu in board.booted:
         for region in domu.static_memory:
             for owner, other in taken:
@@ -480,10 +459,10 @@ def _node_path(path: str, name: str) -> str:
     return path
 
 
-def _regions(items: t.Sequence[t.Mapping[str, str]] | None, option: str) -> tuple[Region, ...]:
+def _regions(items: t.Sequence[t.Mapping[str, str]] | None, option: str) -> tuple[Span, ...]:
     regions = []
     for item in items or []:
-        region = Region(_address(item["start"], option), _address(item["size"], option))
+        region = Span.sized(_address(item["start"], option), _address(item["size"], option))
         if not region.size or region.start % PAGE or region.size % PAGE:
             raise InvalidInput(
                 f"{option}: {region} is not made of whole pages", rule="start and size are multiples of 4 KiB (0x1000), not 0"

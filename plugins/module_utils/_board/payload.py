@@ -17,16 +17,12 @@ import zlib
 from dataclasses import dataclass
 
 from .._errors import CommandFailed, DriverDomainsError, InvalidInput, NotOnThisHost
+from .._file_types import DTB, GZIP, ZBOOT
 from .._files import read_bytes
 from .._runner import Runner
 
 _KERNELS = ("vmlinuz-{0}", "Image-{0}", "vmlinux-{0}", "kernel-{0}")
 _RAMDISKS = ("initrd.img-{0}", "initramfs-{0}.img", "initrd-{0}", "uInitrd-{0}")
-_GZIP = b"\x1f\x8b"
-_FDT = b"\xd0\x0d\xfe\xed"
-#: An EFI program that unpacks itself (CONFIG_EFI_ZBOOT); what it holds cannot be looked into with the standard library alone.
-_ZBOOT = b"zimg"
-
 
 UNDER_XEN = (
     "The device tree is the one that Xen made for dom0. It lacks what Xen itself uses and what was given to other domains, and tells the "
@@ -110,12 +106,13 @@ def _describe(path: str, checked: bool) -> File:
 
 def _check_kernel(path: str, release: str) -> bool:
     data = read_bytes(path) or b""
-    if data.startswith(_GZIP):
+    if GZIP.matches(data):
         try:
             data = gzip.decompress(data)
         except (OSError, EOFError, zlib.error) as exc:
             raise InvalidInput(f"The kernel {path} is damaged: {exc}", remedy="Install its package again") from exc
-    elif data[4:8] == _ZBOOT:
+    elif ZBOOT.matches(data):
+        # The standard library cannot unpack it.
         return False
     if f"Linux version {release} ".encode() not in data:
         raise InvalidInput(f"{path} is not the kernel {release} that runs", rule="a kernel says its version in the text 'Linux version'")
@@ -141,7 +138,7 @@ def _device_tree(root: str, compatible: bytes) -> tuple[str, bool]:
     """Return the tree that the boot loader handed to the kernel, as one file."""
     path = os.path.join(root, "sys/firmware/fdt")
     data = read_bytes(path)
-    if data is None or not data.startswith(_FDT):
+    if data is None or not DTB.matches(data):
         raise NotOnThisHost(f"{path} is not there or is no device tree", rule="Linux shows the tree it was booted with there, to root")
     if compatible not in data:
         raise InvalidInput(f"{path} is the device tree of another board than {', '.join(_strings(compatible))}")

@@ -17,11 +17,11 @@ import typing as t
 import zlib
 from dataclasses import dataclass
 
-from .._device_tree.tree import Node
+from .._device_tree.tree import DeviceTree
 from .._errors import InvalidInput
+from .._file_types import UIMAGE
 from .boot_files import Files
 from .configuration import CAPABILITIES, Board, DomU
-from .host_tree import find
 from .load_map import DEVICE_TREE, SCRIPT, XEN, LoadMap, Slot, lay_out
 
 #: Text, texts, numbers, or nothing.
@@ -163,14 +163,14 @@ def source(board: Board, files: Files, load_map: LoadMap) -> str:
     return "\n".join(lines) + "\n"
 
 
-def edits(board: Board, host: Node, load_map: LoadMap) -> list[Edit]:
+def edits(board: Board, host: DeviceTree, load_map: LoadMap) -> list[Edit]:
     """Return what is changed in the device tree."""
     found: list[Edit] = [
         Property("/chosen", "#address-cells", [2]),
         Property("/chosen", "#size-cells", [2]),
         Property("/chosen", "xen,xen-bootargs", board.xen_cmdline),
     ]
-    if find(host, "/chosen") is None:
+    if "/chosen" not in host.by_path:
         found.insert(0, NewNode("/", "chosen"))
     if board.static_heap:
         found.append(Property("/chosen", "xen,static-heap", [cell for r in board.static_heap for cell in _cells(r.start) + _cells(r.size)]))
@@ -256,17 +256,17 @@ def _module(parent: str, name: str, slot: Slot | None, compatible: tuple[str, ..
     ]
 
 
-def _cpupools(board: Board, host: Node, found: list[Edit]) -> list[int]:
+def _cpupools(board: Board, host: DeviceTree, found: list[Edit]) -> list[int]:
     """Add the pools' nodes and return the numbers by which domains refer to them."""
     if not board.cpupools:
         return []
-    following = 1 + max([0] + [node.cells("phandle")[0] for node in host.subtree() if "phandle" in node.properties])
+    following = 1 + max(host.by_phandle, default=0)
     numbers = []
     for index, pool in enumerate(board.cpupools):
         cpus = []
         for cpu in pool.cpus:
             path = f"/cpus/{cpu}"
-            known = t.cast(Node, find(host, path)).cells("phandle")
+            known = host.by_path[path].cells("phandle")
             if not known:
                 known, following = [following], following + 1
                 found.append(Property(path, "phandle", known))
@@ -318,14 +318,14 @@ def image(text: str, load_map: LoadMap) -> bytes:
     data = struct.pack(">2I", len(script), 0) + script
     address = load_map[SCRIPT].address & 0xFFFFFFFF
     # magic, CRC of the header, time, size, load address, entry, CRC of the data, Linux, arm64, script, not packed, name
-    fields = (0x27051956, 0, 0, len(data), address, address, zlib.crc32(data), 5, 22, 6, 0, b"Xen boot script")
+    fields = (int.from_bytes(UIMAGE.magic, "big"), 0, 0, len(data), address, address, zlib.crc32(data), 5, 22, 6, 0, b"Xen boot script")
     header = struct.pack(">7I4B32s", *fields)
     return header[:4] + struct.pack(">I", zlib.crc32(header)) + header[8:] + data
 
 
 def text_of(content: bytes) -> str:
     """Return the script inside an image; "" when it is none."""
-    if len(content) < 72 or content[:4] != b"\x27\x05\x19\x56":
+    if len(content) < 72 or not UIMAGE.matches(content):
         return ""
     (length,) = struct.unpack_from(">I", content, 64)
     return content[72 : 72 + length].decode("ascii", "replace")
