@@ -17,7 +17,7 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._domain.plan im
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.steps import DomainSteps, Limits
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import InvalidInput, TimedOut
 from ansible_collections.xen.driver_domains.plugins.module_utils._pci.bdf import Bdf
-from ansible_collections.xen.driver_domains.plugins.module_utils._pci.host import PciDevice
+from ansible_collections.xen.driver_domains.plugins.module_utils._pci.device import PciDevice
 from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Plan
 from ansible_collections.xen.driver_domains.plugins.module_utils._xen.xl import Domain
 

@@ -113,8 +113,8 @@ class TestPresent:
         assert xen.machine.records.load() == []
         assert len(predicted.actions) == 2
         done = xen.apply("present", [UPLINK0])
-        (foretold,), (found,) = predicted.results["devices"], done.results["devices"]
-        assert {**foretold, "in_pciback_slots": True} == found
+        (predicted_device,), (found,) = predicted.results["devices"], done.results["devices"]
+        assert {**predicted_device, "in_pciback_slots": True} == found
 
     @pytest.mark.parametrize("device", [UPLINK0, MANAGEMENT])
     def test_a_refusal_stops_all(self, xen: FakeXen, device: dict[str, t.Any]) -> None:
@@ -285,8 +285,8 @@ class TestPresent:
             machine.nic(f"eth{number}", bdf, f"52:54:00:00:00:{number:02x}")
             many.append({"name": f"card{number}", "match": {"mac": f"52:54:00:00:00:{number:02x}"}})
         xen = FakeXen(machine)
-        foretold = xen.plan("present", many)
-        assert (len(foretold.actions), xen.calls, xen.store.writes, machine.records.load()) == (65, [], 0, [])
+        predicted = xen.plan("present", many)
+        assert (len(predicted.actions), xen.calls, xen.store.writes, machine.records.load()) == (65, [], 0, [])
         few = len(questions_of(xen, lambda: xen.plan("present", many[:1])))
         assert len(questions_of(xen, lambda: xen.apply("present", many))) == few
         assert len(xen.calls) == 65
@@ -331,10 +331,35 @@ class TestRecorded:
         xen.apply("absent", [UPLINK0])
         assert xen.host().interface_names(xen.host().devices()[4].bdf) == ["eth1"]
 
-    def test_guard_rails_are_minded(self, xen: FakeXen) -> None:
+    def test_guard_rails_hold_without_xen_too(self, xen: FakeXen) -> None:
+        xen.under_xen = False
         with pytest.raises(Refused, match="management"):
             xen.apply("recorded", [MANAGEMENT])
         assert xen.machine.records.load() == []
+
+    def test_what_is_pending_is_what_present_does(self, xen: FakeXen) -> None:
+        for boot in ("first", "hidden"):
+            pending = xen.apply("recorded", [UPLINK0, UPLINK1]).results["pending"]
+            assert pending, boot
+            assert [action.description for action in xen.apply("present", [UPLINK0, UPLINK1]).actions] == pending
+            plan = xen.apply("recorded", [UPLINK0, UPLINK1])
+            assert (plan.results["pending"], plan.actions) == ([], [])
+            # pciback has the devices then, but xl has forgotten their names.
+            reboot(xen, CARD, FAR_CARD)
+
+    def test_a_confirmation_is_pending(self, xen: FakeXen) -> None:
+        xen.apply("present", [UPLINK0], confirm_timeout=60)
+        assert xen.apply("recorded", [UPLINK0]).results["pending"] == [f"confirm {CARD}"]
+
+    def test_nothing_is_recorded_of_what_could_not_be_taken(self, xen: FakeXen) -> None:
+        xen.virt_caps = "pv"
+        with pytest.raises(NotOnThisHost, match="no IOMMU"):
+            xen.apply("recorded", [UPLINK0])
+        assert xen.machine.records.load() == []
+
+    def test_a_host_without_devices(self, xen: FakeXen) -> None:
+        plan = xen.apply("recorded", [])
+        assert (plan.actions, plan.results["pending"], plan.results["devices"]) == ([], [], [])
 
 
 class TestAbsent:
