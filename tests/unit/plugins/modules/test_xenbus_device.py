@@ -122,6 +122,10 @@ def test_a_device_in_use_is_not_disturbed(run: Run, fake: FakeXenstored) -> None
     result = run({**DEVICE, "backend_keys": {"a/b": 2}})
     assert f"would have to change: {BACK}/a/b" in result["msg"]
     assert (result["changed"], fake.writes) == (False, [])
+    assert [(refusal["guard"], refusal["subject"]) for refusal in result["refusals"]] == [("", "mydev 0 of web1 at net-dd")]
+    # In check mode an earlier task that removes it has done nothing.
+    checked = run({**DEVICE, "backend_keys": {"a/b": 2}}, _ansible_check_mode=True)
+    assert (checked["changed"], checked["actions"]) == (False, [])
 
 
 def test_drivers_that_come_in_between(run: Run, fake: FakeXenstored, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,6 +201,7 @@ def test_drivers_that_do_not_close(run: Run, fake: FakeXenstored) -> None:
     result = run(ABSENT, wait_timeout=0.1)
     assert "the frontend in web1 is connected, the backend in net-dd is closing" in result["msg"]
     assert "force: [not_closed]" in result["msg"]
+    assert (result["refusals"][0]["guard"], result["device"]["frontend_state"]) == ("not_closed", "connected")
     assert fake.tree[f"{FRONT}/state"] == "4"
     run(ABSENT, wait_timeout=0.1, force=["not_closed"])
     assert FRONT not in fake.tree

@@ -210,6 +210,8 @@ class TestBadInput:
             with pytest.raises(InvalidInput):
                 call(path)
         with pytest.raises(InvalidInput):
+            store.get_perms_many([path])
+        with pytest.raises(InvalidInput):
             store.write_many({"/tool/first": "1", path: "2"})
         assert fake.requests == []
 
