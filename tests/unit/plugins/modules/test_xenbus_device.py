@@ -33,7 +33,7 @@ Run = t.Callable[..., t.Dict[str, t.Any]]  # noqa: UP006
 
 
 class Drivers:
-    """Plays the drivers of both sides: (state of the frontend, of the backend) -> those that they come to."""
+    """Plays the drivers of both sides: (state of the frontend, of the backend) -> the states that follow."""
 
     CONNECT = {("1", "1"): ("1", "2"), ("1", "2"): ("3", "2"), ("3", "2"): ("3", "4"), ("3", "4"): ("4", "4")}
     CLOSE = {(front, "5"): ("6", "5") for front in "1234"} | {("6", back): ("6", "6") for back in "2345"}
@@ -108,7 +108,7 @@ def test_connect_and_leave_alone(run: Run, fake: FakeXenstored) -> None:
     }
     assert {perms for path, perms in fake.perms.items() if path.startswith(FRONT)} == {("n7", "r6")}
     assert {perms for path, perms in fake.perms.items() if path.startswith(BACK)} == {("n6", "r7")}
-    # The states come last, in the one transaction that all of it is.
+    # The states come last, and everything is one transaction.
     assert fake.requests.count(("transaction_start", "")) == 1
     fake.writes.clear()
     again = run(DEVICE)
