@@ -365,7 +365,7 @@ BAD: dict[str, tuple[t.Callable[[FakeHost], None] | None, dict[str, t.Any], type
         little_memory,
         {"name": "web1", "memory": 128},
         Refused,
-        "Memory of this host: web1 need 128 MiB, and 100 MiB are free",
+        r"This host: the domains to start \(web1\) need 128 MiB of memory, and 100 MiB are free",
     ),
     "no such backend": (None, GUEST, Refused, "'net-dd' does not run"),
     "no such bridge": (
@@ -420,7 +420,7 @@ def test_all_problems_are_reported_at_once(host: FakeHost) -> None:
     assert refusals == [
         ("Domain web2", "xl does not accept the definition: no"),
         ("Domain web1", "its backend domain 'net-dd' does not run"),
-        ("Memory of this host", "web1 need 128 MiB, and 10 MiB are free"),
+        ("This host", "the domains to start (web1) need 128 MiB of memory, and 10 MiB are free"),
     ]
 
 
