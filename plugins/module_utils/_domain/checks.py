@@ -118,8 +118,8 @@ def _too_little_memory(host: DomainHost, starts: t.Sequence[Definition], stops: 
     # Without dom0_mem xl takes memory from dom0 as it needs it (xl.conf(5), autoballoon="auto").
     if needed > free and "dom0_mem=" in host.info.get("xen_commandline", ""):
         yield _refusal(
-            "Memory of this host",
-            f"{', '.join(d.name for d in starts)} need {needed} MiB, and {free} MiB are free",
+            "This host",
+            f"the domains to start ({', '.join(d.name for d in starts)}) need {needed} MiB of memory, and {free} MiB are free",
             "the memory of the domains and of dom0 (dom0_mem) must fit into the host",
             "Give the domains less memory, stop others, or lower dom0_memory",
         )

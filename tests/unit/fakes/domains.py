@@ -2,7 +2,7 @@
 # GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A Xen host for unit tests: a toolstack and a XenStore that know each other, and count every change."""
+"""A Xen host for unit tests: a toolstack and a XenStore that agree with each other and record every change."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ class FakeStore:
 
 
 class FakeHost:
-    """Stands for xl and the runner, too; `calls` are the mutating ones."""
+    """Also stands for xl and the runner; `calls` are the mutating ones."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
