@@ -38,7 +38,7 @@ def xen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeXen:
         monkeypatch.setattr(module, "require_dom0", lambda: xen_host.require_dom0(str(fake.machine.sys), str(fake.machine.proc)))
         monkeypatch.setattr(module, "Xl", lambda runner: fake)
     monkeypatch.setattr(xl_pci_assignable, "require_root", lambda: None)
-    monkeypatch.setattr(xl_pci_assignable, "SafetyNet", lambda runner: fake.net())
+    monkeypatch.setattr(xl_pci_assignable, "ConfirmTimer", lambda runner: fake.confirm_timer())
     hypervisor = fake.machine.sys / "hypervisor/version"
     hypervisor.mkdir(parents=True)
     (hypervisor.parent / "type").write_text("xen\n")
@@ -96,6 +96,7 @@ def test_bad_input_changes_nothing(xen: FakeXen, module: t.Any, devices: list[di
 def test_assignable_on_a_host_without_xen(xen: FakeXen, state: str, check_mode: bool, refused: bool) -> None:
     without_xen(xen)
     plan = xl_pci_assignable.prepare(parameters(UPLINK0, state=state))
+    assert plan.results["xen"] is False
     assert bool(plan.actions) is (state != "absent")
     if refused:
         with pytest.raises(Refused, match="does not run under Xen"):
@@ -107,7 +108,7 @@ def test_assignable_on_a_host_without_xen(xen: FakeXen, state: str, check_mode: 
 
 
 @pytest.mark.parametrize("module", [xl_pci_assignable, xl_pci_info])
-def test_a_guest_is_no_place_for_it(xen: FakeXen, module: t.Any) -> None:
+def test_a_guest_of_xen_is_refused(xen: FakeXen, module: t.Any) -> None:
     (xen.machine.proc / "xen").mkdir()
     (xen.machine.proc / "xen/capabilities").write_text("\n")
     with pytest.raises(DriverDomainsError, match="a guest of Xen, not its control domain"):
@@ -116,6 +117,7 @@ def test_a_guest_is_no_place_for_it(xen: FakeXen, module: t.Any) -> None:
 
 def test_assignable_plans(xen: FakeXen) -> None:
     plan = xl_pci_assignable.prepare(parameters(UPLINK0))
+    assert plan.results["xen"] is True
     assert [action.description for action in plan.actions] == ["modprobe xen-pciback", "give 0000:00:04.0 to pciback as uplink0"]
 
 
@@ -145,20 +147,20 @@ def test_info_of_no_devices(xen: FakeXen) -> None:
 
 
 @pytest.mark.parametrize(("virt_caps", "iommu"), [("pv pv_directio", True), ("pv", False)])
-def test_info_tells_whether_xen_has_an_iommu(xen: FakeXen, virt_caps: str, iommu: bool) -> None:
+def test_info_reports_whether_xen_has_an_iommu(xen: FakeXen, virt_caps: str, iommu: bool) -> None:
     xen.virt_caps = virt_caps
     assert xl_pci_info.prepare({"devices": [], "timeout": 60}).results["iommu"] is iommu
 
 
 @pytest.mark.parametrize("iommu", [True, False])
-def test_info_tells_whether_linux_uses_an_iommu(xen: FakeXen, iommu: bool) -> None:
+def test_info_reports_whether_linux_uses_an_iommu(xen: FakeXen, iommu: bool) -> None:
     without_xen(xen)
     if iommu:
         (xen.machine.sys / "class/iommu/dmar0").mkdir(parents=True)
     assert xl_pci_info.prepare({"devices": [], "timeout": 60}).results["iommu"] is iommu
 
 
-def test_info_tells_owner_and_what_is_shared(xen: FakeXen) -> None:
+def test_info_reports_owner_and_what_is_shared(xen: FakeXen) -> None:
     xen.apply("present", [UPLINK0])
     xen.assign("0000:00:04.0", 7)
     xen.store.running[7] = "net-dd"
