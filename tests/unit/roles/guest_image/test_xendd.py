@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-FILES = Path(__file__).resolve().parents[4] / "roles" / "guest_image" / "files" / "xendd"
+FILES = Path(__file__).resolve().parents[4] / "roles" / "guest_image" / "files"
 #: Debian's /bin/sh, and the shell of an initramfs.
 SHELLS = (("dash",), ("busybox", "sh"))
 MAC, OTHER_MAC = "52:54:00:aa:00:02", "52:54:00:aa:00:03"
@@ -72,8 +72,6 @@ class FakeDomain:
         }.items():
             self.write(path, text)
         (self.root / "sys/class/net").mkdir(parents=True)
-        for name in ("network", "backend"):
-            self.write(f"usr/lib/xendd/{name}", (FILES / name).read_text(encoding="utf-8"))
         for name, effect in EFFECTS.items():
             self._program(directory / "bin" / name, effect)
         (directory / "work").mkdir()
