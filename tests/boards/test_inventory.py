@@ -110,17 +110,17 @@ def inventory(tmp_path: Path, board_parts: Parts, virt_tree: Path, dom0: dict[st
         "ansible_ssh_private_key_file": str(key),
         "ansible_ssh_common_args": "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null",
         "ansible_python_interpreter": "/usr/bin/python3",
-        "imagebuilder_preset": "qemu-virt",
-        "imagebuilder_dir": str(tmp_path / "tftp"),
-        "imagebuilder_xen": str(board_parts.xen),
-        "imagebuilder_device_tree": str(virt_tree),
-        "imagebuilder_dom0": {
+        "board_preset": "qemu-virt",
+        "board_dir": str(tmp_path / "tftp"),
+        "board_xen": str(board_parts.xen),
+        "board_device_tree": str(virt_tree),
+        "board_dom0": {
             "kernel": dom0["kernel"],
             "ramdisk": dom0["ramdisk"],
             "memory": 768,
             "cmdline": "console=hvc0 root=/dev/vda rw net.ifnames=0 systemd.show_status=0",
         },
-        "imagebuilder_domus": [
+        "board_domus": [
             {
                 "name": "net-dd",
                 "image": image,

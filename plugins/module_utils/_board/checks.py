@@ -27,11 +27,10 @@ NO_IOMMU = (
 )
 
 
-def check_files(board: Board, files: Files, plan: Plan, *, packed_ramdisks: bool, generated_trees: bool = False) -> None:
+def check_files(board: Board, files: Files, plan: Plan, *, packed_ramdisks: bool) -> None:
     """Check every file that the board names, and what they say about each other; warnings and refusals go to `plan`.
 
     :param packed_ramdisks: whether ramdisks may be packed otherwise than with gzip.
-    :param generated_trees: whether the partial device trees are made later, from the paths.
     :raises InvalidInput: a file is not what it must be, or breaks a rule.
     """
     files.kernel(board.xen, "xen", packed=False)
@@ -49,14 +48,8 @@ def check_files(board: Board, files: Files, plan: Plan, *, packed_ramdisks: bool
         kernel = files.kernel(domu.kernel, f"{domu.name}: kernel")
         ramdisk = files.ramdisk(domu.ramdisk, f"{domu.name}: ramdisk", packed_ramdisks) if domu.ramdisk else 0
         _check_guest_memory(domu, kernel, ramdisk)
-    for pool in board.cpupools:
-        for cpu in pool.cpus:
-            if not find(host, f"/cpus/{cpu}"):
-                raise InvalidInput(
-                    f"cpupools: {board.device_tree} has no CPU /cpus/{cpu}", remedy=f"It has: {_children(host, '/cpus', 'cpu@')}"
-                )
     for domu in board.domus:
-        _check_passthrough(board, domu, host, files, plan, generated_trees)
+        _check_passthrough(board, domu, host, files, plan)
 
 
 def check_memory(board: Board, files: Files, load_map: LoadMap, plan: Plan) -> None:
@@ -84,8 +77,8 @@ def check_memory(board: Board, files: Files, load_map: LoadMap, plan: Plan) -> N
     ram = board.ram or sum(size for _start, size in banks)
     if not ram:
         plan.warnings.append(
-            f"{board.device_tree} does not tell how much RAM the board has (its firmware fills it in), so whether all domains fit is not "
-            "checked: set ram"
+            f"{board.device_tree} does not say how much RAM the board has (its firmware fills it in), so it is not checked whether all "
+            "domains fit. Set ram to have it checked"
         )
         return
     loaded = sum({slot.address: slot.room for slot in load_map.slots}.values())
@@ -110,8 +103,8 @@ def _check_guest_memory(domu: DomU, kernel: Kernel, ramdisk: int) -> None:
         )
 
 
-def _check_xen(board: Board, files: Files, plan: Plan) -> None:
-    """Xen's build options say what it can do; Debian's Xen lacks most of what boards without an IOMMU need."""
+def _xen_needs(board: Board) -> dict[str, list[str]]:
+    """The build options that Xen needs for what the board asks of it, each with what needs it."""
     needs: dict[str, list[str]] = {}
 
     def need(option: str, why: str) -> None:
@@ -122,40 +115,41 @@ def _check_xen(board: Board, files: Files, plan: Plan) -> None:
             need("CONFIG_STATIC_MEMORY", f"static_memory of {domu.name}")
         if domu.shared_memory:
             need("CONFIG_STATIC_SHM", f"shared_memory of {domu.name}")
-        if domu.static_event_channels:
-            need("CONFIG_STATIC_EVTCHN", f"static_event_channels of {domu.name}")
         if domu.colors:
             need("CONFIG_LLC_COLORING", f"colors of {domu.name}")
     if board.static_heap:
         need("CONFIG_STATIC_MEMORY", "static_heap")
-    if board.xen_colors or (board.dom0 and board.dom0.colors):
-        need("CONFIG_LLC_COLORING", "cache colours")
-    if board.cpupools:
-        need("CONFIG_BOOT_TIME_CPUPOOLS", "cpupools")
-    if board.xen_policy:
-        need("CONFIG_XSM_FLASK", "xen_policy")
-    words = dict(word.partition("=")[::2] for word in board.xen_cmdline.split())
-    for scheduler, where in [(words.get("sched", ""), "sched= in xen_cmdline")] + [(pool.scheduler, "cpupools") for pool in board.cpupools]:
-        if scheduler in _SCHEDULERS:
-            need(_SCHEDULERS[scheduler], f"scheduler {scheduler} ({where})")
+    for word in ("xen-llc-colors", "dom0-llc-colors"):
+        if word in board.xen_words:
+            need("CONFIG_LLC_COLORING", f"{word}= in xen_cmdline")
+    scheduler = board.xen_words.get("sched", "")
+    if scheduler in _SCHEDULERS:
+        need(_SCHEDULERS[scheduler], f"sched={scheduler} in xen_cmdline")
+    return needs
+
+
+def _check_xen(board: Board, files: Files, plan: Plan) -> None:
+    """Check Xen's build options; Debian's Xen lacks most of what boards without an IOMMU need."""
+    needs = _xen_needs(board)
     configuration = xen_configuration(files.read(board.xen, "xen"))
     if configuration is None:
         if needs:
-            plan.warnings.append(f"{board.xen} does not tell its build options; it must have {_listed(needs)}")
+            plan.warnings.append(f"{board.xen} does not contain its build options; it must have {_listed(needs)}")
         return
     if configuration.get("CONFIG_ARM_64") != "y":
         raise InvalidInput(f"xen: {board.xen} is not built for 64-bit Arm")
     missing = {option: why for option, why in needs.items() if configuration.get(option) != "y"}
     if missing:
         raise InvalidInput(
-            f"This Xen ({board.xen}) cannot do what is asked of it: it was built without {_listed(missing)}",
-            rule="Debian's Xen for arm64 has no static memory, null scheduler, boot-time cpupools or cache colouring",
+            f"This Xen ({board.xen}) lacks what this board needs: it was built without {_listed(missing)}",
+            rule="Debian's Xen for arm64 has no static memory, null scheduler or cache colouring",
             remedy="Build Xen with these options (make menuconfig, 'Configure EXPERT'), or leave out what needs them",
         )
-    silo = (configuration.get("CONFIG_XSM_SILO_DEFAULT") == "y" and "xsm" not in words) or words.get("xsm") == "silo"
+    default = "silo" if configuration.get("CONFIG_XSM_SILO_DEFAULT") == "y" else ""
+    silo = board.xen_words.get("xsm", default) == "silo"
     if silo and len(board.booted) > 1:
         plan.warnings.append(
-            "Xen runs with xsm=silo, in which domains cannot talk to each other, only to dom0: a backend in a domU serves nobody. "
+            "Xen runs with xsm=silo, which lets domains communicate with dom0 alone: no other domain can use a backend in a domU. "
             "Add xsm=dummy to xen_cmdline for driver domains"
         )
 
@@ -164,13 +158,13 @@ def _listed(needs: t.Mapping[str, t.Sequence[str]]) -> str:
     return ", ".join(f"{option} (for {', '.join(why)})" for option, why in needs.items())
 
 
-def _check_passthrough(board: Board, domu: DomU, host: Node, files: Files, plan: Plan, generated: bool) -> None:
+def _check_passthrough(board: Board, domu: DomU, host: Node, files: Files, plan: Plan) -> None:
     for path in domu.passthrough_paths:
         node = find(host, path)
         if node is None:
             raise InvalidInput(
                 f"{domu.name}: {board.device_tree} has no node {path}",
-                remedy=f"Look at it with dtc -I dtb -O dts; similar ones: {_similar(host, path)}",
+                remedy=f"List its nodes with dtc -I dtb -O dts; similar ones: {_similar(host, path)}",
             )
         _check_console(board, domu, host, node)
         for device in node.subtree():
@@ -183,7 +177,7 @@ def _check_passthrough(board: Board, domu: DomU, host: Node, files: Files, plan:
                 )
                 break
     if not domu.passthrough_dtb:
-        if domu.passthrough_paths and domu.boot and not generated:
+        if domu.passthrough_paths and domu.boot:
             raise InvalidInput(
                 f"{domu.name}: passthrough_paths without passthrough_dtb",
                 rule="the paths take the devices from dom0; the partial device tree is what the domain finds them by",
@@ -200,8 +194,7 @@ def _check_passthrough(board: Board, domu: DomU, host: Node, files: Files, plan:
 
 
 def _check_console(board: Board, domu: DomU, host: Node, node: Node) -> None:
-    words = dict(word.partition("=")[::2] for word in board.xen_cmdline.split())
-    console = words.get("dtuart", "")
+    console = board.xen_words.get("dtuart", "")
     chosen, aliases = find(host, "/chosen"), find(host, "/aliases")
     if not console and chosen:
         console = chosen.text("stdout-path")
@@ -232,7 +225,7 @@ def _assigned(domu: DomU, files: Files) -> list[str]:
 
 
 def _check_partial_tree(domu: DomU, host: Node, files: Files) -> None:
-    """See what Xen's handle_passthrough_prop (dom0less-build.c) would say."""
+    """Check what Xen's handle_passthrough_prop (dom0less-build.c) will check at boot."""
     passthrough, nodes = _partial_nodes(domu, files)
     where = f"{domu.name}: {domu.passthrough_dtb}"
     for node in nodes:
@@ -277,8 +270,3 @@ def _check_partial_tree(domu: DomU, host: Node, files: Files) -> None:
 def _similar(host: Node, path: str) -> str:
     base = path.rpartition("/")[2].partition("@")[0]
     return ", ".join([node.path for node in host.subtree() if node.name.partition("@")[0] == base][:5]) or "none"
-
-
-def _children(host: Node, path: str, prefix: str) -> str:
-    node = find(host, path)
-    return ", ".join(child.name for child in (node.children if node else []) if child.name.startswith(prefix))
