@@ -71,8 +71,7 @@ def plan_switch(directory: str, state: str) -> Plan:
     if wanted != before:
         if state == "new" and before is not None:
             plan.write_file(previous, before, description=f"keep the old script as {previous}")
-        texts = {"before": text_of(before or b""), "after": text_of(wanted)}
-        plan.write_file(active, wanted, description=f"switch {active} to {source}", **texts)
+        plan.write_file(active, wanted, description=f"switch {active} to {source}", before=text_of(before or b""), after=text_of(wanted))
     return plan
 
 
