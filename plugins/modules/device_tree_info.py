@@ -197,8 +197,9 @@ devices:
 
 import typing as t
 
-from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.analysis import Board
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.analysis import Analysis
 from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.dtb import DEVICE_TREE_OPTION, read_device_tree
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.report import report
 from ansible_collections.xen.driver_domains.plugins.module_utils._module import run_module
 from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Plan
 
@@ -207,19 +208,8 @@ ARGUMENTS = {"device_tree": DEVICE_TREE_OPTION, "nodes": {"type": "list", "eleme
 
 def prepare(parameters: dict[str, t.Any]) -> Plan:
     """Read the tree."""
-    tree = read_device_tree(parameters["device_tree"])
-    board = Board(tree)
-    wanted = parameters["nodes"]
-    devices = board.devices() if wanted is None else [board.device(tree.find(name)) for name in wanted]
-    return Plan(
-        results={
-            "model": tree.root.text("model"),
-            "compatible": tree.root.compatible,
-            "interrupt_controller": board.gic.path if board.gic else None,
-            "nodes": len(tree.nodes),
-            "devices": [board.report(device) for device in devices],
-        }
-    )
+    analysis = Analysis(read_device_tree(parameters["device_tree"]))
+    return Plan(results=report(analysis, parameters["nodes"]))
 
 
 def main() -> None:

@@ -102,11 +102,12 @@ findings:
 
 import typing as t
 
-from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.analysis import Board
-from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.dtb import DEVICE_TREE_OPTION, read_device_tree, read_source
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.analysis import Analysis
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.dtb import DEVICE_TREE_OPTION, read_device_tree
 from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.findings import ERROR, WARNING, Finding
 from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.lint_xen_partial import lint_partial
 from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.lint_xl_config import lint_xl_config
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.source import read_source
 from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.tree import DeviceTree
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import DriverDomainsError, InvalidInput
 from ansible_collections.xen.driver_domains.plugins.module_utils._files import read_text
@@ -129,19 +130,19 @@ ARGUMENTS: dict[str, t.Any] = {
 
 def prepare(parameters: dict[str, t.Any]) -> Plan:
     """Read the files and compare them."""
-    board = Board(read_device_tree(parameters["device_tree"]))
+    analysis = Analysis(read_device_tree(parameters["device_tree"]))
     findings: list[Finding] = []
     if parameters["system"]:
-        findings += lint_system(_text(parameters["system"]), parameters["system"], parameters["version"], board)
+        findings += lint_system(_text(parameters["system"]), parameters["system"], parameters["version"], analysis)
     if parameters["partial"]:
-        findings += lint_partial(_partial(parameters["partial"]), parameters["partial"], board)
+        findings += lint_partial(_partial(parameters["partial"]), parameters["partial"], analysis)
     if parameters["xl_config"]:
-        findings += lint_xl_config(_text(parameters["xl_config"]), parameters["xl_config"], board)
+        findings += lint_xl_config(_text(parameters["xl_config"]), parameters["xl_config"], analysis)
     found = [finding.as_dict() for finding in findings]
     fatal = [finding for finding in findings if finding.severity in _FATAL[parameters["fail_on"]]]
     if fatal:
-        told = "; ".join(f"{finding.place}: {finding.problem} (fix: {finding.fix})" for finding in fatal)
-        raise DriverDomainsError(f"{len(fatal)} of {len(findings)} findings are not acceptable: {told}", findings=found)
+        listed = "; ".join(f"{finding.place}: {finding.problem} (fix: {finding.fix})" for finding in fatal)
+        raise DriverDomainsError(f"{len(fatal)} of {len(findings)} findings are not acceptable: {listed}", findings=found)
     return Plan(results={"findings": found})
 
 

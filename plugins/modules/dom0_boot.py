@@ -124,7 +124,7 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._dom0_boot impo
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import InvalidInput
 from ansible_collections.xen.driver_domains.plugins.module_utils._files import read_text
 from ansible_collections.xen.driver_domains.plugins.module_utils._module import run_module
-from ansible_collections.xen.driver_domains.plugins.module_utils._pci.guards import GUARDS, Guards
+from ansible_collections.xen.driver_domains.plugins.module_utils._pci.guards import PCI_GUARDS, Guards
 from ansible_collections.xen.driver_domains.plugins.module_utils._pci.host import PciDevice, PciHost
 from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Plan
 from ansible_collections.xen.driver_domains.plugins.module_utils._runner import Runner
@@ -135,7 +135,7 @@ ARGUMENTS = {
     "kernel_options": {"type": "list", "elements": "str", "default": []},
     "hide": {"type": "list", "elements": "str", "default": []},
     "load_after_pciback": {"type": "list", "elements": "str", "default": []},
-    "force": {"type": "list", "elements": "str", "choices": list(GUARDS), "default": []},
+    "force": {"type": "list", "elements": "str", "choices": list(PCI_GUARDS), "default": []},
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
 }
 

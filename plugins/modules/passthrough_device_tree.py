@@ -187,41 +187,15 @@ actions:
   sample: [write /srv/tftp/net-dd.dtb]
 """
 
-import os
-import re
 import typing as t
 
-from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.analysis import Board, Device
-from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.dtb import (
-    DEVICE_TREE_OPTION,
-    check_outputs,
-    parse_dtb,
-    read_device_tree,
-    to_dtb,
-    to_dts,
-)
-from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.guards import (
-    GUARDS,
-    all_that_goes,
-    check_devices,
-    refuse_sharing,
-    refuse_what_the_host_needs,
-)
-from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.xen_partial import (
-    DOM0LESS,
-    XL,
-    Partial,
-    Request,
-    build_partial,
-    layout_conflicts,
-)
-from ansible_collections.xen.driver_domains.plugins.module_utils._errors import InvalidInput
-from ansible_collections.xen.driver_domains.plugins.module_utils._files import read_bytes, write_bytes
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.dtb import DEVICE_TREE_OPTION, read_device_tree
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.plan import XEN_GUARDS, Guest, plan_partial
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.xen_rules import DOM0LESS, XL
 from ansible_collections.xen.driver_domains.plugins.module_utils._module import run_module
 from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Plan
 from ansible_collections.xen.driver_domains.plugins.module_utils._runner import Runner
 
-FORCE = [*GUARDS, "no_iommu", "guest_layout"]
 ARGUMENTS: dict[str, t.Any] = {
     "device_tree": DEVICE_TREE_OPTION,
     "devices": {
@@ -239,122 +213,15 @@ ARGUMENTS: dict[str, t.Any] = {
     "flavour": {"type": "str", "choices": [DOM0LESS, XL], "default": DOM0LESS},
     "direct_map": {"type": "bool", "default": False},
     "memory": {"type": "int", "default": 512},
-    "force": {"type": "list", "elements": "str", "choices": FORCE, "default": []},
+    "force": {"type": "list", "elements": "str", "choices": list(XEN_GUARDS), "default": []},
 }
 
 
 def prepare(parameters: dict[str, t.Any]) -> Plan:
-    """Work out the tree and compare it with the file."""
-    board = Board(read_device_tree(parameters["device_tree"]))
-    check_outputs([parameters["dest"]], parameters["device_tree"])
-    requests = [_request(board, entry) for entry in parameters["devices"]]
-    devices = [request.device for request in requests]
-    check_devices(board, devices)
-    plan = Plan()
-    companions = refuse_sharing(plan, board, devices)
-    refuse_what_the_host_needs(plan, parameters["device_tree"], all_that_goes(devices, companions), Runner(timeout=30))
-    _guard(plan, devices, parameters)
-    flavour = parameters["flavour"]
-    partial = build_partial(board, requests, flavour)
-    content, source = to_dtb(partial.root), to_dts(partial.root)
-    plan.warnings = _warnings(partial)
-    paths = list(dict.fromkeys([*(device.path for device in devices), *companions]))
-    plan.results = {
-        "dest": parameters["dest"],
-        "source": source,
-        "passthrough_paths": paths,
-        "missing": [
-            {
-                "consumer": need.consumer.path,
-                "kind": need.kind,
-                "property": need.property,
-                "provider": need.provider.path if need.provider else "",
-            }
-            for need in partial.missing
-        ],
-    }
-    if flavour == DOM0LESS:
-        plan.results["imagebuilder"] = {
-            "DOMU_PASSTHROUGH_DTB": os.path.basename(parameters["dest"]),
-            "DOMU_PASSTHROUGH_PATHS": " ".join(paths),
-            **({"DOMU_DIRECT_MAP": 1} if parameters["direct_map"] else {}),
-        }
-    else:
-        plan.results["xl_config"] = _xl_config(partial, parameters["dest"])
-    current = read_bytes(parameters["dest"])
-    if current != content:
-        before = _source_of(current, parameters["dest"])
-        plan.add(
-            f"write {parameters['dest']}",
-            lambda: write_bytes(parameters["dest"], content),
-            subject=parameters["dest"],
-            before=before,
-            after=source if before != source else source + "// other bytes, the same meaning\n",
-        )
-    return plan
-
-
-def _request(board: Board, entry: dict[str, t.Any]) -> Request:
-    mac = entry["mac"].lower()
-    parts = mac.split(":")
-    if mac and not (len(parts) == 6 and all(len(part) == 2 and set(part) <= set("0123456789abcdef") for part in parts)):
-        raise InvalidInput(f"{entry['mac']!r} is not a MAC address", rule="six hexadecimal bytes with colons between them")
-    rates = {}
-    for name, rate in entry["clock_rates"].items():
-        if isinstance(rate, bool) or not re.fullmatch("[0-9]{1,10}", str(rate)) or not 0 < int(rate) < 1 << 32:
-            raise InvalidInput(f"{rate!r} is not the rate of the clock {name!r}", rule="a whole number of Hz, below 4294967296")
-        rates[str(name)] = int(rate)
-    device = board.device(board.tree.find(entry["node"]))
-    left_out = [board.tree.find(f"{device.path}/{name.strip('/')}") for name in entry["leave_out"]]
-    return Request(device, rates, mac, left_out)
-
-
-def _guard(plan: Plan, devices: list[Device], parameters: dict[str, t.Any]) -> None:
-    """Add the refusals that only Xen has reason for."""
-    for device in devices:
-        if device.iommu is None:
-            plan.refuse(
-                "no_iommu",
-                device.path,
-                "has no IOMMU in front of it; if it does DMA, it can read and write all memory, and works only with direct_map",
-            )
-        if not parameters["direct_map"]:
-            for conflict in layout_conflicts(device, parameters["memory"]):
-                plan.refuse("guest_layout", device.path, conflict)
-
-
-def _warnings(partial: Partial) -> list[str]:
-    found = []
-    consumers: dict[str, list[str]] = {}
-    for need in partial.missing:
-        provider = need.provider.path if need.provider else "a node that does not exist"
-        consumers.setdefault(need.consumer.path, []).append(f"{need.kind} ({need.property}: {provider})")
-    for consumer, needs in consumers.items():
-        found.append(f"The guest cannot reach what {consumer} refers to, which stays as the firmware left it: {', '.join(needs)}")
-    for node, line in partial.lost:
-        reason = line.problem or "Xen hands on only shared peripheral interrupts that the host's tree lists as interrupts of the device"
-        if line.through:
-            reason = f"it goes through {line.through}, and Xen hands on only what goes to the GIC directly"
-        found.append(f"The guest does not get an interrupt of {node.path}: {reason}")
-    return found
-
-
-def _xl_config(partial: Partial, dest: str) -> dict[str, t.Any]:
-    config: dict[str, t.Any] = {"device_tree": dest}
-    if partial.protected:
-        config["dtdev"] = partial.protected
-    config["iomem"] = [f"{span.start >> 12:#x},{span.size >> 12:#x}" for span in partial.mapped]
-    config["irqs"] = partial.irqs
-    return config
-
-
-def _source_of(content: bytes | None, path: str) -> str:
-    if content is None:
-        return ""
-    try:
-        return to_dts(parse_dtb(content, path))
-    except InvalidInput as exc:
-        return f"// {exc.problem}\n"
+    """Plan the partial tree."""
+    tree = read_device_tree(parameters["device_tree"])
+    guest = Guest(parameters["flavour"], parameters["direct_map"], parameters["memory"])
+    return plan_partial(tree, parameters["devices"], guest, parameters["dest"], Runner(timeout=30))
 
 
 def main() -> None:

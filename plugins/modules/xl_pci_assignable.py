@@ -179,7 +179,7 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._errors import 
 from ansible_collections.xen.driver_domains.plugins.module_utils._module import run_module
 from ansible_collections.xen.driver_domains.plugins.module_utils._pci.assignable import Pool
 from ansible_collections.xen.driver_domains.plugins.module_utils._pci.confirm_timer import SafetyNet
-from ansible_collections.xen.driver_domains.plugins.module_utils._pci.guards import GUARDS, Guards
+from ansible_collections.xen.driver_domains.plugins.module_utils._pci.guards import PCI_GUARDS, Guards
 from ansible_collections.xen.driver_domains.plugins.module_utils._pci.host import PciHost
 from ansible_collections.xen.driver_domains.plugins.module_utils._pci.match import DEVICES_OPTION, parse_requests
 from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Plan
@@ -191,7 +191,7 @@ ARGUMENTS = {
     "devices": dict(DEVICES_OPTION, required=True),
     "state": {"type": "str", "choices": ["present", "recorded", "confirmed", "absent"], "default": "present"},
     "confirm_timeout": {"type": "int", "default": 0},
-    "force": {"type": "list", "elements": "str", "choices": list(GUARDS), "default": []},
+    "force": {"type": "list", "elements": "str", "choices": list(PCI_GUARDS), "default": []},
     "timeout": {"type": "int", "default": 60},
 }
 

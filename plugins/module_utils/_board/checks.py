@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import typing as t
 
-from .._device_tree.tree import Node
+from .._device_tree.dma import can_dma, iommu_of
+from .._device_tree.registers import memory_banks
+from .._device_tree.tree import DeviceTree, Node
+from .._device_tree.xen_rules import xen_reg
 from .._errors import InvalidInput
 from .._plan import Plan
+from .._spans import MIB
 from .boot_files import Files, Kernel, xen_configuration
-from .configuration import MIB, PAGE, Board, DomU
-from .host_tree import behind_iommu, can_dma, find, number, ram_banks
+from .configuration import Board, DomU
 from .load_map import LoadMap
 
 #: What Xen itself takes at least, in bytes.
@@ -36,8 +39,8 @@ def check_files(board: Board, files: Files, plan: Plan, *, packed_ramdisks: bool
     files.kernel(board.xen, "xen", packed=False)
     _check_xen(board, files, plan)
     host = files.device_tree(board.device_tree, "device_tree")
-    for number_, name in enumerate(board.overlays):
-        files.device_tree(name, f"overlays[{number_}]")
+    for number, name in enumerate(board.overlays):
+        files.device_tree(name, f"overlays[{number}]")
     if board.extra_commands_file:
         files.text(board.extra_commands_file, "extra_commands_file")
     if board.dom0:
@@ -57,24 +60,24 @@ def check_memory(board: Board, files: Files, load_map: LoadMap, plan: Plan) -> N
 
     :raises InvalidInput: it is not.
     """
-    banks = ram_banks(files.device_tree(board.device_tree, "device_tree"))
+    banks = memory_banks(files.device_tree(board.device_tree, "device_tree"))
     window = board.memory
-    if banks and not any(start <= window.start and window.end <= start + size for start, size in banks):
+    if banks and not any(bank.contains(window) for bank in banks):
         raise InvalidInput(
             f"memory_start..memory_end is {window}, and {board.device_tree} has no such RAM",
             rule="the window lies within one bank of RAM",
-            remedy="The tree has " + ", ".join(f"{start:#x}..{start + size:#x}" for start, size in banks),
+            remedy="The tree has " + ", ".join(map(str, banks)),
         )
     reserved = [("static_heap", region) for region in board.static_heap]
     reserved += [(domu.name, region) for domu in board.booted for region in domu.static_memory]
     for owner, region in reserved:
         for slot in load_map.slots:
-            if region.overlaps(slot.region):
+            if region.overlaps(slot.span):
                 raise InvalidInput(
-                    f"{owner}: its memory {region} overlaps {slot.region}, where {slot.what} is loaded",
+                    f"{owner}: its memory {region} overlaps {slot.span}, where {slot.what} is loaded",
                     remedy=f"Choose memory outside of {window}",
                 )
-    ram = board.ram or sum(size for _start, size in banks)
+    ram = board.ram or sum(bank.size for bank in banks)
     if not ram:
         plan.warnings.append(
             f"{board.device_tree} does not say how much RAM the board has (its firmware fills it in), so it is not checked whether all "
@@ -158,9 +161,9 @@ def _listed(needs: t.Mapping[str, t.Sequence[str]]) -> str:
     return ", ".join(f"{option} (for {', '.join(why)})" for option, why in needs.items())
 
 
-def _check_passthrough(board: Board, domu: DomU, host: Node, files: Files, plan: Plan) -> None:
+def _check_passthrough(board: Board, domu: DomU, host: DeviceTree, files: Files, plan: Plan) -> None:
     for path in domu.passthrough_paths:
-        node = find(host, path)
+        node = host.by_path.get(path)
         if node is None:
             raise InvalidInput(
                 f"{domu.name}: {board.device_tree} has no node {path}",
@@ -168,7 +171,7 @@ def _check_passthrough(board: Board, domu: DomU, host: Node, files: Files, plan:
             )
         _check_console(board, domu, host, node)
         for device in node.subtree():
-            if can_dma(device) and not behind_iommu(device) and domu.boot and not domu.direct_map:
+            if can_dma(device) and not iommu_of(host, device) and domu.boot and not domu.direct_map:
                 plan.refuse(
                     "dma_without_iommu",
                     f"{domu.name}: {device.path}",
@@ -193,16 +196,12 @@ def _check_passthrough(board: Board, domu: DomU, host: Node, files: Files, plan:
     _check_partial_tree(domu, host, files)
 
 
-def _check_console(board: Board, domu: DomU, host: Node, node: Node) -> None:
-    console = board.xen_words.get("dtuart", "")
-    chosen, aliases = find(host, "/chosen"), find(host, "/aliases")
-    if not console and chosen:
-        console = chosen.text("stdout-path")
-    console = console.partition(":")[0]
-    path = console if console.startswith("/") or not aliases else aliases.text(console)
-    if path == node.path:
+def _check_console(board: Board, domu: DomU, host: DeviceTree, node: Node) -> None:
+    dtuart = board.xen_words.get("dtuart", "").partition(":")[0]
+    console = (host.by_path.get(dtuart) or host.aliases.get(dtuart)) if dtuart else host.console
+    if console is node:
         raise InvalidInput(
-            f"{domu.name}: {path} is Xen's own console",
+            f"{domu.name}: {node.path} is Xen's own console",
             rule="a device has one owner",
             remedy="Give Xen another one (dtuart=/path/of/node in xen_cmdline), or leave the device out",
         )
@@ -210,7 +209,7 @@ def _check_console(board: Board, domu: DomU, host: Node, node: Node) -> None:
 
 def _partial_nodes(domu: DomU, files: Files) -> tuple[Node, list[Node]]:
     tree = files.device_tree(domu.passthrough_dtb, f"{domu.name}: passthrough_dtb")
-    passthrough = find(tree, "/passthrough")
+    passthrough = tree.root.child("passthrough")
     if passthrough is None:
         raise InvalidInput(
             f"{domu.name}: {domu.passthrough_dtb} has no node /passthrough",
@@ -224,7 +223,7 @@ def _assigned(domu: DomU, files: Files) -> list[str]:
     return [node.text("xen,path") for node in _partial_nodes(domu, files)[1] if "xen,path" in node.properties]
 
 
-def _check_partial_tree(domu: DomU, host: Node, files: Files) -> None:
+def _check_partial_tree(domu: DomU, host: DeviceTree, files: Files) -> None:
     """Check what Xen's handle_passthrough_prop (dom0less-build.c) will check at boot."""
     passthrough, nodes = _partial_nodes(domu, files)
     where = f"{domu.name}: {domu.passthrough_dtb}"
@@ -232,17 +231,13 @@ def _check_partial_tree(domu: DomU, host: Node, files: Files) -> None:
         if "xen,reg" not in node.properties and "xen,path" not in node.properties:
             continue
         parent = node.parent or passthrough
-        cells, behind_start, behind_size = node.cells("xen,reg"), parent.address_cells, parent.address_cells + parent.size_cells
-        width = behind_size + parent.address_cells
-        for index in range(0, len(cells), width):
-            entry = cells[index : index + width]
-            start, size, guest = number(entry[:behind_start]), number(entry[behind_start:behind_size]), number(entry[behind_size:])
-            if len(cells) % width or not size or (start | size | guest) % PAGE:
-                raise InvalidInput(
-                    f"{where}: xen,reg of {node.path} is not <physical address, size, guest address> in whole pages",
-                    rule=f"#address-cells {parent.address_cells} and #size-cells {parent.size_cells} of {parent.path}; multiples of 0x1000",
-                    remedy="Round the start down and the end up to 4 KiB",
-                )
+        entries = xen_reg(node)
+        if entries is None or not all(entry.whole_pages for entry in entries):
+            raise InvalidInput(
+                f"{where}: xen,reg of {node.path} is not <physical address, size, guest address> in whole pages",
+                rule=f"#address-cells {parent.address_cells} and #size-cells {parent.size_cells} of {parent.path}; multiples of 0x1000",
+                remedy="Round the start down and the end up to 4 KiB",
+            )
         path = node.text("xen,path")
         if not path:
             if "xen,force-assign-without-iommu" not in node.properties:
@@ -250,7 +245,7 @@ def _check_partial_tree(domu: DomU, host: Node, files: Files) -> None:
                     f"{where}: {node.path} has xen,reg without xen,path", remedy="Add xen,path = the node in the board's tree"
                 )
             continue
-        device = find(host, path)
+        device = host.by_path.get(path)
         if device is None:
             raise InvalidInput(f"{where}: xen,path of {node.path} names {path}, which the board's device tree does not have")
         if not any(path == allowed or path.startswith(allowed + "/") for allowed in domu.passthrough_paths):
@@ -259,7 +254,7 @@ def _check_partial_tree(domu: DomU, host: Node, files: Files) -> None:
                 rule="Xen refuses to assign what is not marked with xen,passthrough",
                 remedy=f"Add {path} to passthrough_paths",
             )
-        if not behind_iommu(device) and "xen,force-assign-without-iommu" not in node.properties:
+        if not iommu_of(host, device) and "xen,force-assign-without-iommu" not in node.properties:
             raise InvalidInput(
                 f"{where}: {node.path} lacks xen,force-assign-without-iommu",
                 rule=f"no IOMMU stands before {path}, and without that property Xen refuses to assign such a device",
@@ -267,6 +262,6 @@ def _check_partial_tree(domu: DomU, host: Node, files: Files) -> None:
             )
 
 
-def _similar(host: Node, path: str) -> str:
+def _similar(host: DeviceTree, path: str) -> str:
     base = path.rpartition("/")[2].partition("@")[0]
-    return ", ".join([node.path for node in host.subtree() if node.name.partition("@")[0] == base][:5]) or "none"
+    return ", ".join([node.path for node in host.nodes if node.name.partition("@")[0] == base][:5]) or "none"

@@ -15,30 +15,10 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass
 
-MIB = 1 << 20
-PAGE = 4096
+from .._spans import MIB, Span
+
 #: ImageBuilder rounds the room of every file up to this, and so do we: an arm64 Image must start at a multiple of it.
 ALIGNMENT = 2 * MIB
-
-
-@dataclass(frozen=True)
-class Region:
-    """A piece of physical memory, in bytes."""
-
-    start: int
-    size: int
-
-    @property
-    def end(self) -> int:
-        """The first byte behind it."""
-        return self.start + self.size
-
-    def overlaps(self, other: Region) -> bool:
-        """Whether the two have a byte in common."""
-        return self.start < other.end and other.start < self.end
-
-    def __str__(self) -> str:
-        return f"{self.start:#x}..{self.end:#x}"
 
 
 @dataclass(frozen=True)
@@ -67,7 +47,7 @@ class DomU:
     boot: bool
     vpl011: bool
     enhanced: str
-    static_memory: tuple[Region, ...]
+    static_memory: tuple[Span, ...]
     direct_map: bool
     colors: str
     grant_version: int | None
@@ -84,7 +64,7 @@ class Board:
     directory: str
     #: Where files are that are still to be copied into the directory, by their names in it.
     pending: t.Mapping[str, str]
-    memory: Region
+    memory: Span
     #: In bytes; 0 when it is not given.
     ram: int
     load_command: str
@@ -92,7 +72,7 @@ class Board:
     device_tree: str
     xen: str
     xen_cmdline: str
-    static_heap: tuple[Region, ...]
+    static_heap: tuple[Span, ...]
     dom0: Dom0 | None
     domus: tuple[DomU, ...]
     overlays: tuple[str, ...]

@@ -9,7 +9,8 @@
 from __future__ import annotations
 
 from .._errors import InvalidInput
-from .configuration import Board, Region
+from .._spans import Span
+from .configuration import Board
 
 
 def check_consistency(board: Board) -> None:
@@ -33,7 +34,7 @@ def check_consistency(board: Board) -> None:
 
 
 def _check_static_memory(board: Board) -> None:
-    taken: list[tuple[str, Region]] = [("static_heap", region) for region in board.static_heap]
+    taken: list[tuple[str, Span]] = [("static_heap", region) for region in board.static_heap]
     for domu in board.booted:
         for region in domu.static_memory:
             for owner, other in taken:

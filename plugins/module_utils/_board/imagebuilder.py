@@ -16,9 +16,10 @@ import typing as t
 from .._errors import InvalidInput
 from .._files import read_text
 from .._plan import Plan
+from .._spans import Span
 from .boot_files import Files
 from .checks import check_files, check_memory
-from .configuration import Board, Region
+from .configuration import Board
 from .load_map import LoadMap, lay_out
 from .options import BOARD_OPTIONS, DOM0_OPTIONS, DOMU_OPTIONS, Option, newer_variables
 from .reader import read_board
@@ -90,7 +91,7 @@ def _value(option: Option, owner: t.Any) -> str:
         return str(int(value))
     if isinstance(value, tuple):
         separator = "," if option.name == "capabilities" else " "
-        return separator.join(f"{item.start:#x} {item.size:#x}" if isinstance(item, Region) else item for item in value)
+        return separator.join(f"{item.start:#x} {item.size:#x}" if isinstance(item, Span) else item for item in value)
     return str(value)
 
 

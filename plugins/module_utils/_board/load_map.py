@@ -12,8 +12,9 @@ import typing as t
 from dataclasses import dataclass
 
 from .._errors import InvalidInput
+from .._spans import MIB, Span
 from .boot_files import Files
-from .configuration import ALIGNMENT, MIB, Board, DomU, Region
+from .configuration import ALIGNMENT, Board, DomU
 
 #: The lowest address that uboot-script-gen uses.
 LOWEST = 12 * MIB
@@ -33,22 +34,22 @@ class Slot:
     room: int
 
     @property
-    def region(self) -> Region:
+    def span(self) -> Span:
         """The memory that it takes up."""
-        return Region(self.address, self.room)
+        return Span.sized(self.address, self.room)
 
 
 @dataclass(frozen=True)
 class LoadMap:
     """All files in memory, in the order in which they are loaded."""
 
-    window: Region
+    window: Span
     slots: tuple[Slot, ...]
 
     @property
     def left(self) -> int:
         """Bytes of the window that are free."""
-        return self.window.end - max(slot.region.end for slot in self.slots)
+        return self.window.end - max(slot.span.end for slot in self.slots)
 
     def __getitem__(self, what: str) -> Slot:
         return next(slot for slot in self.slots if slot.what == what)
@@ -77,7 +78,7 @@ class LoadMap:
         """The load map as a module's return values."""
         return {
             "load_map": [
-                {"what": slot.what, "file": slot.file, "address": f"{slot.address:#x}", "size": slot.size, "end": f"{slot.region.end:#x}"}
+                {"what": slot.what, "file": slot.file, "address": f"{slot.address:#x}", "size": slot.size, "end": f"{slot.span.end:#x}"}
                 for slot in self.slots
             ],
             "memory_left": self.left,
@@ -105,7 +106,7 @@ def lay_out(board: Board, files: Files, *, domus: t.Sequence[DomU], growth: int 
             shared.append(Slot(what, name, loaded[name].address, size, loaded[name].room))
             return
         room = -(-(size + extra) // ALIGNMENT) * ALIGNMENT
-        loaded[name] = Slot(what, name, slots[-1].region.end, size, room)
+        loaded[name] = Slot(what, name, slots[-1].span.end, size, room)
         slots.append(loaded[name])
 
     if board.dom0:
@@ -118,7 +119,7 @@ def lay_out(board: Board, files: Files, *, domus: t.Sequence[DomU], growth: int 
     for number, name in enumerate(board.overlays):
         add(f"overlay {number}", name)
     add(DEVICE_TREE, board.device_tree, growth)
-    end = slots[-1].region.end
+    end = slots[-1].span.end
     # uboot-script-gen keeps 2 MiB free.
     if end + ALIGNMENT > board.memory.end:
         largest = sorted(slots[1:], key=lambda slot: -slot.room)[:3]

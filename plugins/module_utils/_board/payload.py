@@ -17,16 +17,12 @@ import zlib
 from dataclasses import dataclass
 
 from .._errors import CommandFailed, DriverDomainsError, InvalidInput, NotOnThisHost
+from .._file_types import DTB, GZIP, ZBOOT
 from .._files import read_bytes
 from .._runner import Runner
 
 _KERNELS = ("vmlinuz-{0}", "Image-{0}", "vmlinux-{0}", "kernel-{0}")
 _RAMDISKS = ("initrd.img-{0}", "initramfs-{0}.img", "initrd-{0}", "uInitrd-{0}")
-_GZIP = b"\x1f\x8b"
-_FDT = b"\xd0\x0d\xfe\xed"
-#: An EFI program that unpacks itself (CONFIG_EFI_ZBOOT); the standard library alone cannot unpack it.
-_ZBOOT = b"zimg"
-
 
 UNDER_XEN = (
     "The device tree is the one that Xen made for dom0. It lacks the devices of Xen and of other domains, and has the memory of dom0, not "
@@ -110,12 +106,13 @@ def _describe(path: str, checked: bool) -> File:
 
 def _check_kernel(path: str, release: str) -> bool:
     data = read_bytes(path) or b""
-    if data.startswith(_GZIP):
+    if GZIP.matches(data):
         try:
             data = gzip.decompress(data)
         except (OSError, EOFError, zlib.error) as exc:
             raise InvalidInput(f"The kernel {path} is damaged: {exc}", remedy="Install its package again") from exc
-    elif data[4:8] == _ZBOOT:
+    elif ZBOOT.matches(data):
+        # The standard library cannot unpack it.
         return False
     if f"Linux version {release} ".encode() not in data:
         raise InvalidInput(f"{path} is not the running kernel {release}", rule="a kernel has its version in the text 'Linux version'")
@@ -141,7 +138,7 @@ def _device_tree(root: str, compatible: bytes) -> tuple[str, bool]:
     """Return the path of the tree that the boot loader passed to the kernel, as one file."""
     path = os.path.join(root, "sys/firmware/fdt")
     data = read_bytes(path)
-    if data is None or not data.startswith(_FDT):
+    if data is None or not DTB.matches(data):
         raise NotOnThisHost(f"{path} does not exist or is no device tree", rule="root finds the tree that Linux was booted with there")
     if compatible not in data:
         raise InvalidInput(f"{path} is not the device tree of {', '.join(_strings(compatible))}")

@@ -16,7 +16,8 @@ import re
 import typing as t
 
 from .._errors import InvalidInput
-from .configuration import ALIGNMENT, MIB, PAGE, Board, Dom0, DomU, Region
+from .._spans import MIB, PAGE, Span
+from .configuration import ALIGNMENT, Board, Dom0, DomU
 from .consistency import check_consistency
 from .options import (
     BOARD_OPTIONS,
@@ -96,14 +97,14 @@ def _read_domu(directory: str, item: t.Mapping[str, t.Any], with_dom0: bool) -> 
 
 def _read_memory(values: dict[str, t.Any], name: str) -> None:
     """Fill in `memory` and `direct_map`, which follow from `static_memory` where it is given."""
-    static: tuple[Region, ...] = values["static_memory"]
+    static: tuple[Span, ...] = values["static_memory"]
     if values["direct_map"] and not static:
         raise InvalidInput(
             f"{name}: direct_map needs static_memory",
             rule="memory that is mapped 1:1 must be reserved at a fixed place",
             remedy="Set static_memory to a region of RAM that nothing else uses",
         )
-    total = sum(region.size for region in static) // MIB
+    total = sum(span.size for span in static) // MIB
     if static and values["memory"] and values["memory"] != total:
         raise InvalidInput(f"{name}: memory is {values['memory']} MiB but static_memory has {total} MiB", remedy="Leave out memory")
     if static:
@@ -124,7 +125,7 @@ class _Values:
             FILES: lambda names, where: tuple(self._file(name, where) for name in names),
             COMMAND_LINE: _command_line,
             LOAD_COMMAND: _load_command,
-            SPANS: _regions,
+            SPANS: _spans,
             COLOURS: _colours,
             NODE_PATHS: lambda paths, where: tuple(_node_path(path, where) for path in paths),
             NAMES: lambda names, _where: tuple(names),
@@ -156,7 +157,7 @@ class _Values:
         return relative
 
 
-def _window(start_text: str, end_text: str) -> Region:
+def _window(start_text: str, end_text: str) -> Span:
     """Return the RAM that files are loaded into."""
     start, end = _address(start_text, "memory_start"), _address(end_text, "memory_end")
     if end <= start:
@@ -164,7 +165,7 @@ def _window(start_text: str, end_text: str) -> Region:
     for name, value in (("memory_start", start), ("memory_end", end)):
         if value % ALIGNMENT:
             raise InvalidInput(f"{name} {value:#x} is not a multiple of 2 MiB (0x200000)", rule="kernels must be loaded at such addresses")
-    return Region(start, end - start)
+    return Span(start, end)
 
 
 def _xen_cmdline(text: str, dom0: Dom0 | None) -> str:
@@ -232,16 +233,14 @@ def _node_path(path: str, where: str) -> str:
     return path
 
 
-def _regions(items: t.Sequence[t.Mapping[str, str]] | None, where: str) -> tuple[Region, ...]:
-    regions = []
+def _spans(items: t.Sequence[t.Mapping[str, str]] | None, where: str) -> tuple[Span, ...]:
+    spans = []
     for item in items or []:
-        region = Region(_address(item["start"], where), _address(item["size"], where))
-        if not region.size or region.start % PAGE or region.size % PAGE:
-            raise InvalidInput(
-                f"{where}: {region} is not made of whole pages", rule="start and size are multiples of 4 KiB (0x1000), not 0"
-            )
-        regions.append(region)
-    return tuple(regions)
+        span = Span.sized(_address(item["start"], where), _address(item["size"], where))
+        if not span.size or span.start % PAGE or span.size % PAGE:
+            raise InvalidInput(f"{where}: {span} is not made of whole pages", rule="start and size are multiples of 4 KiB (0x1000), not 0")
+        spans.append(span)
+    return tuple(spans)
 
 
 def _address(text: str, where: str) -> int:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import struct
 import zlib
 
-_MAGIC = 0x27051956
+from .._file_types import UIMAGE
 
 
 def image(text: str, load_address: int) -> bytes:
@@ -23,14 +23,14 @@ def image(text: str, load_address: int) -> bytes:
     data = struct.pack(">2I", len(script), 0) + script
     address = load_address & 0xFFFFFFFF
     # magic, CRC of the header, time, size, load address, entry, CRC of the data, Linux, arm64, script, not packed, name
-    fields = (_MAGIC, 0, 0, len(data), address, address, zlib.crc32(data), 5, 22, 6, 0, b"Xen boot script")
+    fields = (int.from_bytes(UIMAGE.magic, "big"), 0, 0, len(data), address, address, zlib.crc32(data), 5, 22, 6, 0, b"Xen boot script")
     header = struct.pack(">7I4B32s", *fields)
     return header[:4] + struct.pack(">I", zlib.crc32(header)) + header[8:] + data
 
 
 def text_of(content: bytes) -> str:
     """Return the script inside an image; "" when the content is something else."""
-    if len(content) < 72 or content[:4] != struct.pack(">I", _MAGIC):
+    if len(content) < 72 or not UIMAGE.matches(content):
         return ""
     (length,) = struct.unpack_from(">I", content, 64)
     return content[72 : 72 + length].decode("ascii", "replace")

@@ -16,14 +16,13 @@ import os
 import typing as t
 from dataclasses import dataclass
 
-from .._device_tree.tree import Node
+from .._device_tree.tree import DeviceTree
 from .._errors import InvalidInput
 from .._files import read_bytes
 from .._plan import Plan
 from .boot_files import Files
 from .checks import check_files, check_memory
 from .configuration import Board, DomU
-from .host_tree import find
 from .load_map import DEVICE_TREE, SCRIPT, XEN, LoadMap, Slot, lay_out
 from .options import BOARD_OPTIONS, CAPABILITIES, DOMU_OPTIONS, SPANS, Option
 from .reader import read_board
@@ -181,14 +180,14 @@ def source(board: Board, files: Files, load_map: LoadMap) -> str:
     return "\n".join(lines) + "\n"
 
 
-def edits(board: Board, host: Node, load_map: LoadMap) -> list[Edit]:
+def edits(board: Board, host: DeviceTree, load_map: LoadMap) -> list[Edit]:
     """Return what is changed in the device tree."""
     found: list[Edit] = [
         Property("/chosen", "#address-cells", [2]),
         Property("/chosen", "#size-cells", [2]),
         Property("/chosen", "xen,xen-bootargs", board.xen_cmdline),
     ]
-    if find(host, "/chosen") is None:
+    if "/chosen" not in host.by_path:
         found.insert(0, NewNode("/", "chosen"))
     if board.static_heap:
         (option,) = (option for option in BOARD_OPTIONS if option.name == "static_heap")

@@ -4,22 +4,20 @@
 
 # PRIVATE to this collection: other collections must not import it.
 
-"""Device trees as files: flattened ones (dtb), the live one of a running kernel, and source text to look at."""
+"""Device trees as files: flattened ones (dtb), and the live one of a running kernel."""
 
 from __future__ import annotations
 
 import os
 import struct
-import tempfile
 import typing as t
 
 from .._errors import InvalidInput
-from .._runner import Runner
+from .._file_types import DTB
 from .tree import DeviceTree, Node
 
 #: The module option that names a tree, see the documentation fragment device_tree.
 DEVICE_TREE_OPTION: dict[str, t.Any] = {"type": "path", "default": "/proc/device-tree"}
-_MAGIC = 0xD00DFEED
 #: Header, and the entry that ends the empty list of reserved memory (Devicetree Specification 5).
 _HEADER, _RESERVED = 40, 16
 _VERSION, _COMPATIBLE = 17, 16
@@ -53,7 +51,7 @@ def parse_dtb(data: bytes, source: str) -> Node:
 
     :raises InvalidInput: it is none, or it is damaged.
     """
-    if data[:4] != _MAGIC.to_bytes(4, "big"):
+    if not DTB.matches(data):
         raise InvalidInput(
             f"{source} is not a device tree blob",
             rule="a dtb begins with the bytes d0 0d fe ed",
@@ -67,19 +65,6 @@ def parse_dtb(data: bytes, source: str) -> Node:
             rule="a dtb holds all that its header and its nodes announce",
             remedy="Copy the file again, or compile it again with dtc",
         ) from exc
-
-
-def read_source(path: str, runner: Runner) -> DeviceTree:
-    """Read source text by way of dtc; the phandles of its references are kept, right or wrong.
-
-    :raises CommandFailed: dtc does not take it.
-    :raises NotOnThisHost: dtc is not installed.
-    """
-    with tempfile.TemporaryDirectory() as directory:
-        target = os.path.join(directory, "tree.dtb")
-        remedy = "It needs the Debian package device-tree-compiler, and source text that dtc takes (without #include)"
-        runner.run(["dtc", "-q", "-f", "-I", "dts", "-O", "dtb", "-o", target, path], remedy=remedy)
-        return DeviceTree(read_device_tree(target).root, path)
 
 
 def check_outputs(outputs: t.Sequence[str], *sources: str) -> None:
@@ -192,31 +177,5 @@ def to_dtb(root: Node) -> bytes:
     write(_END)
     start = _HEADER + _RESERVED
     end = start + len(structure)
-    header = (_MAGIC, end + len(names), start, end, _HEADER, _VERSION, _COMPATIBLE, 0, len(names), len(structure))
-    return struct.pack(">10I", *header) + bytes(_RESERVED) + structure + names
-
-
-def to_dts(root: Node) -> str:
-    """Return a tree as source text that dtc reads, for people to look at."""
-    lines = ["/dts-v1/;", ""]
-
-    def add(node: Node, indent: str) -> None:
-        lines.append(f"{indent}{node.name or '/'} {{")
-        for name, value in node.properties.items():
-            lines.append(f"{indent}\t{name}{' = ' + _render(value) if value else ''};")
-        for child in node.children:
-            add(child, indent + "\t")
-        lines.append(f"{indent}}};")
-
-    add(root, "")
-    return "\n".join(lines) + "\n"
-
-
-def _render(value: bytes) -> str:
-    parts = value[:-1].split(b"\0")
-    if value.endswith(b"\0") and all(part and all(32 <= byte < 127 for byte in part) for part in parts):
-        escaped = (part.decode().replace("\\", "\\\\").replace('"', '\\"') for part in parts)
-        return ", ".join(f'"{part}"' for part in escaped)
-    if len(value) % 4 == 0:
-        return "<" + " ".join(f"{int.from_bytes(value[at : at + 4], 'big'):#x}" for at in range(0, len(value), 4)) + ">"
-    return "[" + value.hex(" ") + "]"
+    header = (end + len(names), start, end, _HEADER, _VERSION, _COMPATIBLE, 0, len(names), len(structure))
+    return DTB.magic + struct.pack(">9I", *header) + bytes(_RESERVED) + structure + names

@@ -12,27 +12,28 @@ import os
 import typing as t
 
 from .._errors import InvalidInput
-from .._pci.guards import Guards
+from .._host_uses import HOST_GUARDS, HostUses
 from .._plan import Plan
 from .._runner import Runner
-from .analysis import Board, Device
+from .analysis import Analysis, Device
 from .interrupts import is_gic
 from .registers import windows
 
-#: What the host would miss, known only where the tree is that of the machine itself.
-HOST_GUARDS = ("management_route", "default_route", "root_disk", "mounted_disk")
-GUARDS = ("shared_page", "shared_interrupt", "console", *HOST_GUARDS)
+#: What `force` can name; those of the host only where the tree is that of the machine itself.
+DEVICE_TREE_GUARDS = ("shared_page", "shared_interrupt", "console", *HOST_GUARDS)
 
 
-def check_devices(board: Board, devices: t.Sequence[Device]) -> None:
+def check_devices(analysis: Analysis, devices: t.Sequence[Device]) -> None:
     """Refuse what cannot be a device for a guest.
 
     :raises InvalidInput: none, an interrupt controller, a PCI bridge, a node without anything to give, one twice.
     """
     if not devices:
         raise InvalidInput("devices is empty", rule="at least one device is given away")
-    if board.gic is None:
-        raise InvalidInput(f"The board of {board.tree.source} has no GIC", rule="Xen and Microkit hand on interrupts of a GICv2 or GICv3")
+    if analysis.gic is None:
+        raise InvalidInput(
+            f"The board of {analysis.tree.source} has no GIC", rule="Xen and Microkit hand on interrupts of a GICv2 or GICv3"
+        )
     for index, device in enumerate(devices):
         node = device.node
         if any(is_gic(part) for part in (*node.subtree(), *node.ancestors())):
@@ -53,18 +54,18 @@ def check_devices(board: Board, devices: t.Sequence[Device]) -> None:
                 )
 
 
-def refuse_sharing(plan: Plan, board: Board, devices: t.Sequence[Device]) -> list[str]:
+def refuse_sharing(plan: Plan, analysis: Analysis, devices: t.Sequence[Device]) -> list[str]:
     """Add the refusals to the plan; return the paths of the devices that go along when they are forced."""
     companions: list[str] = []
-    for node in board.page_sharers(devices):
+    for node in analysis.page_sharers(devices):
         companions.append(node.path)
-        pages = [str(span) for device in devices if node in board.page_sharers([device]) for span in device.pages]
+        pages = [str(span) for device in devices if node in analysis.page_sharers([device]) for span in device.pages]
         plan.refuse("shared_page", node.path, f"is in the pages that would be given away ({', '.join(pages)})")
-    for number, nodes in board.line_sharers(devices).items():
+    for number, nodes in analysis.line_sharers(devices).items():
         for node in nodes:
             companions.append(node.path)
             plan.refuse("shared_interrupt", node.path, f"raises interrupt {number}, which would be given away")
-    console = board.tree.console
+    console = analysis.tree.console
     if console is not None and console.path in all_that_goes(devices, companions):
         plan.refuse("console", console.path, "is the console of the firmware and, unless it is told another one, of the hypervisor")
     return list(dict.fromkeys(companions))
@@ -93,8 +94,8 @@ def refuse_what_the_host_needs(
         return ["/" + os.path.relpath(os.path.realpath(link), base) for link in links if os.path.islink(link)]
 
     told = set()
-    for use in Guards([], runner, sysfs, procfs, in_path=nodes_in_path).uses:
-        for path in use.functions:
+    for use in HostUses(runner, nodes_in_path, sysfs, procfs).uses:
+        for path in use.devices:
             if path in paths and (use.guard, path) not in told:
                 told.add((use.guard, path))
                 plan.refuse(use.guard, path, use.reason)

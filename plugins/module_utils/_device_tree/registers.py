@@ -12,36 +12,11 @@ import bisect
 import typing as t
 from dataclasses import dataclass
 
-from .needs import references
-from .tree import DeviceTree, Node
+from .._spans import Span
+from .tree import DeviceTree, Node, join_cells
 
-PAGE = 0x1000
 #: Addresses are 64 bit numbers.
 LIMIT = 1 << 64
-
-
-@dataclass(frozen=True, order=True)
-class Span:
-    """Addresses from `start` up to, not including, `end`."""
-
-    start: int
-    end: int
-
-    @property
-    def size(self) -> int:
-        """Number of bytes."""
-        return self.end - self.start
-
-    def overlaps(self, other: Span) -> bool:
-        """Whether they have an address in common."""
-        return self.start < other.end and other.start < self.end
-
-    def contains(self, other: Span) -> bool:
-        """Whether all of the other is in this one."""
-        return self.start <= other.start and other.end <= self.end
-
-    def __str__(self) -> str:
-        return f"{self.start:#x}-{self.end - 1:#x}"
 
 
 @dataclass(frozen=True)
@@ -80,61 +55,28 @@ def registers(node: Node) -> list[Register]:
         return [Register(0, "", 0, 0, None, f"reg has {len(node.properties['reg'])} bytes, which is no multiple of {4 * step}")]
     found = []
     for index, at in enumerate(range(0, len(cells), step)):
-        bus_address, size = join(cells[at : at + width]), join(cells[at + width : at + step])
-        address, problem = _translate(bus, bus_address, size) if size_width and not _is_pci(bus) else (None, "")
+        bus_address, size = join_cells(cells[at : at + width]), join_cells(cells[at + width : at + step])
+        address, problem = _translate(bus, bus_address, size) if size_width and not is_pci(bus) else (None, "")
         found.append(Register(index, names[index] if index < len(names) else "", bus_address, size, address, problem))
     return found
 
 
 def windows(node: Node) -> list[Span]:
     """Return the processor's addresses that a PCI host bridge hands on to its bus."""
-    if not _is_pci(node) or node.parent is None:
+    if not is_pci(node) or node.parent is None:
         return []
     spans = []
-    for _unused, parent, size in _ranges(node):
+    for _unused, parent, size in bus_ranges(node):
         address = _translate(node.parent, parent, size)[0]
         if address is not None and size:
             spans.append(Span(address, address + size))
     return spans
 
 
-def dma_windows(tree: DeviceTree, node: Node) -> list[tuple[int, int, int]] | None:
-    """Return how a device sees memory, as (its address, the processor's address, size), or None if it cannot be told.
-
-    Empty: all of it, as the processor does. A window at the same address is told, too: it can be smaller than memory.
-    """
-    found: list[tuple[int, int, int]] = []
-    for bus in _dma_buses(tree, node):
-        if bus.properties.get("dma-ranges"):
-            entries = _ranges(bus, "dma-ranges") if not _is_pci(bus) else []
-            if not entries:
-                return None
-            if not found:
-                found = entries
-                continue
-            found = [
-                (address + first - middle, first - above + memory, last - first)
-                for address, middle, size in found
-                for above, memory, length in entries
-                for first, last in [(max(middle, above), min(middle + size, above + length))]
-                if first < last
-            ]
-            if not found:
-                return None
-    return found
-
-
-def _dma_buses(tree: DeviceTree, node: Node) -> t.Iterator[Node]:
-    """Yield the buses between a device and memory: those above it, unless `interconnects` names another way (dma-mem)."""
-    current: Node | None = node
-    seen: set[int] = set()
-    while current is not None and id(current) not in seen:
-        seen.add(id(current))
-        ways = references(tree, current) if "interconnects" in current.properties else []
-        named = (need.provider for need in ways if (need.property, need.name) == ("interconnects", "dma-mem"))
-        current = next(named, None) or current.parent
-        if current is not None:
-            yield current
+def memory_banks(tree: DeviceTree) -> list[Span]:
+    """Return the board's RAM, bank by bank. Empty in a tree whose firmware only fills it in when it boots."""
+    memory = (node for node in tree.nodes if node.text("device_type") == "memory")
+    return [register.span for node in memory for register in registers(node) if register.span]
 
 
 def _translate(bus: Node, address: int, size: int) -> tuple[int | None, str]:
@@ -142,9 +84,9 @@ def _translate(bus: Node, address: int, size: int) -> tuple[int | None, str]:
         if "ranges" not in bus.properties:
             return None, ""
         if bus.properties["ranges"]:
-            if _is_pci(bus):
+            if is_pci(bus):
                 return None, ""
-            entries = _ranges(bus)
+            entries = bus_ranges(bus)
             for child, parent, length in entries:
                 if child <= address < child + length:
                     if address + size > child + length:
@@ -160,7 +102,7 @@ def _translate(bus: Node, address: int, size: int) -> tuple[int | None, str]:
     return address, ""
 
 
-def _ranges(bus: Node, name: str = "ranges") -> list[tuple[int, int, int]]:
+def bus_ranges(bus: Node, name: str = "ranges") -> list[tuple[int, int, int]]:
     """Return (address on the bus, address on the bus above, size); of a PCI address the flags are cut off."""
     above = bus.parent.address_cells if bus.parent is not None else 0
     width = bus.address_cells
@@ -168,54 +110,18 @@ def _ranges(bus: Node, name: str = "ranges") -> list[tuple[int, int, int]]:
     cells = bus.cells(name)
     if not step or len(cells) % step:
         return []
-    skip = 1 if _is_pci(bus) and width == 3 else 0
+    skip = 1 if is_pci(bus) and width == 3 else 0
     return [
-        (join(cells[at + skip : at + width]), join(cells[at + width : at + width + above]), join(cells[at + width + above : at + step]))
-        for at in range(0, len(cells), step)
+        (join_cells(entry[skip:width]), join_cells(entry[width : width + above]), join_cells(entry[width + above :]))
+        for entry in (cells[at : at + step] for at in range(0, len(cells), step))
     ]
 
 
-def _is_pci(node: Node) -> bool:
+def is_pci(node: Node) -> bool:
     return node.text("device_type") in ("pci", "pciex")
 
 
-def join(cells: t.Sequence[int]) -> int:
-    """Return the number that these 32 bit cells make together."""
-    number = 0
-    for cell in cells:
-        number = number << 32 | cell
-    return number
-
-
-def pages(spans: t.Iterable[Span], page: int = PAGE) -> list[Span]:
-    """Return the pages that hold these addresses, adjacent ones joined, in ascending order.
-
-    Start and end are rounded each by itself: 0x80 bytes from 0xfc0 on are two pages.
-    """
-    rounded = sorted(Span(span.start // page * page, -(-span.end // page) * page) for span in spans if span.size)
-    joined: list[Span] = []
-    for span in rounded:
-        if joined and span.start <= joined[-1].end:
-            joined[-1] = Span(joined[-1].start, max(joined[-1].end, span.end))
-        else:
-            joined.append(span)
-    return joined
-
-
-def without(span: Span, holes: t.Iterable[Span]) -> list[Span]:
-    """Return what is left of a span when others are cut out of it."""
-    left = [span]
-    for hole in holes:
-        left = [
-            part
-            for piece in left
-            for part in (Span(piece.start, min(piece.end, hole.start)), Span(max(piece.start, hole.end), piece.end))
-            if part.start < part.end
-        ]
-    return left
-
-
-class Residents:
+class RegisterMap:
     """Who lives where: every device of a tree that has registers, for the question who else is in a page."""
 
     def __init__(self, tree: DeviceTree) -> None:
@@ -232,7 +138,7 @@ class Residents:
         for span, _unused in self._entries:
             self._furthest.append(max(span.end, self._furthest[-1] if self._furthest else 0))
 
-    def among(self, spans: t.Iterable[Span]) -> list[Node]:
+    def nodes_in(self, spans: t.Iterable[Span]) -> list[Node]:
         """Return the devices with a register in these addresses, by address."""
         found: dict[int, Node] = {}
         for span in spans:

@@ -174,3 +174,11 @@ class DeviceTree:
             rule="a node is named by its path, or by an alias, label or compatible that only it has",
             remedy=f"Did you mean {' or '.join(map(repr, close))}?" if close else "",
         )
+
+
+def join_cells(cells: t.Iterable[int]) -> int:
+    """Return the number that 32 bit cells make together, the most significant first."""
+    number = 0
+    for cell in cells:
+        number = number << 32 | cell
+    return number

@@ -4,11 +4,7 @@
 
 # PRIVATE to this collection: other collections must not import it.
 
-"""The partial device tree with which Xen gives devices of an Arm board to a guest.
-
-Sources: Xen docs/misc/arm/passthrough.txt and docs/misc/arm/device-tree/passthrough.txt, common/device-tree/dom0less-build.c,
-tools/libs/light/libxl_arm.c, public/arch-arm.h.
-"""
+"""Builds the partial device tree that describes the passed-through devices of an Arm board to a guest of Xen."""
 
 from __future__ import annotations
 
@@ -16,25 +12,17 @@ import typing as t
 from dataclasses import dataclass, field
 
 from .._errors import InvalidInput
-from .analysis import Board, Device
+from .._spans import Span, pages
+from .analysis import Device
+from .dma import dma_windows, iommu_of
 from .interrupts import SPI, Interrupt, interrupts
 from .needs import COPIED, GIVEN, MISSING, Need, clock_rate, is_virtual, references
-from .registers import Span, dma_windows, pages, registers, without
-from .tree import Node
+from .registers import registers
+from .tree import DeviceTree, Node
+from .xen_rules import DOM0LESS, XL, XL_GIC_PHANDLE, handed_on
 
-DOM0LESS, XL = "dom0less", "xl"
-#: The phandle of the guest's interrupt controller: xl has a fixed one (GUEST_PHANDLE_GIC), which a tree for dom0less must stay
-#: below: Xen 4.21 and later count their own phandles on from the highest one in the partial tree, and refuse 65000 and above.
-_GIC_PHANDLE = {DOM0LESS: 1, XL: 65000}
-#: What a guest that does not have the board's own memory layout already has at fixed addresses (public/arch-arm.h).
-_GUEST_LAYOUT = (
-    ("the guest's interrupt controller", Span(0x03001000, 0x04020000)),
-    ("the guest's PCI configuration space", Span(0x10000000, 0x20000000)),
-    ("the guest's ACPI tables", Span(0x20000000, 0x22000000)),
-    ("the guest's virtual UART", Span(0x22000000, 0x22001000)),
-    ("the guest's grant table and XenStore pages", Span(0x38000000, 0x3A000000)),
-)
-_GUEST_RAM = (Span(0x40000000, 0x100000000), Span(0x200000000, 0x10000000000))
+#: The phandle of the guest's interrupt controller.
+_GIC_PHANDLE = {DOM0LESS: 1, XL: XL_GIC_PHANDLE}
 #: Of a shared interrupt a GIC, and so Linux, knows the rising edge and the high level only.
 _FLAGS = {"edge": 1, "level": 4}
 #: Stands in `interrupts-extended` for an interrupt that there is not, so that the others keep their places.
@@ -77,7 +65,7 @@ _NAMES = {
 
 
 @dataclass(frozen=True)
-class Request:
+class PassthroughRequest:
     """A device that is to be given away, and what the tree does not know of it."""
 
     device: Device
@@ -104,37 +92,17 @@ class Partial:
     protected: list[str] = field(default_factory=list)
 
 
-def handed_on(node: Node, line: Interrupt, flavour: str) -> bool:
-    """Whether Xen gives an interrupt to the guest: one of the GIC that is not private to a processor.
-
-    For dom0less it looks for them in the host's tree by itself: only in the usual properties, and only those that go to the GIC
-    directly (xen/arch/arm/device.c). For xl they are listed in `irqs`.
-    """
-    if line.number is None or line.kind != "spi" or "amlogic,channel-interrupts" in node.properties:
-        return False
-    return flavour == XL or not line.through
-
-
-def layout_conflicts(device: Device, memory: int) -> list[str]:
-    """Return what of the guest's own is where the device would be; `memory` is the guest's, in MiB."""
-    layout, left = list(_GUEST_LAYOUT), memory << 20
-    for bank in _GUEST_RAM:
-        layout.append(("the guest's memory", Span(bank.start, bank.start + min(left, bank.size))))
-        left -= min(left, bank.size)
-    return [f"{span} is where {what} is" for span in device.pages for what, taken in layout if span.overlaps(taken)]
-
-
-def build_partial(board: Board, requests: t.Sequence[Request], flavour: str) -> Partial:
+def build_partial(tree: DeviceTree, requests: t.Sequence[PassthroughRequest], flavour: str) -> Partial:
     """Return the tree that gives these devices to a guest.
 
     :raises InvalidInput: the rate of a clock that the guest cannot reach is not known.
     """
-    return _Builder(board, requests, flavour).build()
+    return _Builder(tree, requests, flavour).build()
 
 
 class _Builder:
-    def __init__(self, board: Board, requests: t.Sequence[Request], flavour: str) -> None:
-        self.board, self.tree, self.flavour, self.requests = board, board.tree, flavour, requests
+    def __init__(self, tree: DeviceTree, requests: t.Sequence[PassthroughRequest], flavour: str) -> None:
+        self.tree, self.flavour, self.requests = tree, flavour, requests
         self.given = [request.device.node for request in requests]
         self.copied = {id(part) for request in requests for part in _visible(request.device.node, request)}
         self.phandles: dict[int, int] = {}
@@ -214,7 +182,7 @@ class _Builder:
             for name, node in sorted(names.items()):
                 aliases.set_strings(name, _path_below(node))
 
-    def _copy(self, node: Node, parent: Node, request: Request) -> Node:
+    def _copy(self, node: Node, parent: Node, request: PassthroughRequest) -> Node:
         found = [entry for entry in registers(node) if entry.span]
         copy = Node(_unit_name(node, found[0].address if found else None, parent), parent)
         self.copies[id(node)] = copy
@@ -247,10 +215,10 @@ class _Builder:
             copy.properties[name] = node.properties[name]
 
     def _xen(self, node: Node, copy: Node, spans: list[Span], lines: list[Interrupt]) -> None:
-        mapped = [part for span in pages(spans) for part in without(span, self.result.mapped)]
+        mapped = [part for span in pages(spans) for part in span.without(self.result.mapped)]
         self.result.mapped += mapped
         self.result.irqs += [line.number for line in lines if line.number is not None]
-        protected = self.board.iommu(node) is not None
+        protected = iommu_of(self.tree, node) is not None
         self.result.protected += [node.path] if protected else []
         if self.flavour == DOM0LESS:
             copy.set_wide("xen,reg", *(number for span in mapped for number in (span.start, span.size, span.start)))
@@ -285,7 +253,7 @@ class _Builder:
             copy.set_strings("interrupt-names", *(name for name, _unused in kept))
         return lines
 
-    def _references(self, node: Node, copy: Node, request: Request) -> set[str]:
+    def _references(self, node: Node, copy: Node, request: PassthroughRequest) -> set[str]:
         """Write the references that a guest can follow; return the properties that cannot be copied."""
         by_property: dict[str, list[Need]] = {}
         for need in references(self.tree, node):
@@ -314,7 +282,7 @@ class _Builder:
     def _reference(self, need: Need) -> list[int]:
         return [self._phandle(need.provider), *need.args] if need.provider else [0]
 
-    def _clock(self, need: Need, how: str, request: Request) -> list[int]:
+    def _clock(self, need: Need, how: str, request: PassthroughRequest) -> list[int]:
         if _is_empty(need) or (how == GIVEN and need.provider is not None and not is_virtual(need.provider)):
             return self._reference(need)
         rate = request.clock_rates.get(need.name) or request.clock_rates.get(str(need.index))
@@ -345,12 +313,12 @@ class _Builder:
         return self.next_phandle - 1
 
 
-def _children(node: Node, request: Request) -> list[Node]:
+def _children(node: Node, request: PassthroughRequest) -> list[Node]:
     """Return the children that the guest is to see."""
     return [child for child in node.children if child.available and child not in request.leave_out]
 
 
-def _visible(node: Node, request: Request) -> t.Iterator[Node]:
+def _visible(node: Node, request: PassthroughRequest) -> t.Iterator[Node]:
     """Yield a node and all below it that the guest is to see."""
     yield node
     for child in _children(node, request):

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 
 from .._errors import DriverDomainsError, Refused
 from .._files import read_text, remove, write_text
+from .._host_uses import SSH_SERVERS
 from .._runner import Runner
-from .guards import SSH_SERVERS
 from .host import RECORDS
 
 UNIT = "xen-driver-domains-give-back"

@@ -81,6 +81,7 @@ VIRT: dict[str, t.Any] = {
     "pl031@9010000": {"compatible": "arm,pl031"},
     "pl011@9000000": {"compatible": "arm,pl011"},
     "virtio_mmio@a000000": {"compatible": "virtio,mmio", "dma-coherent": None},
+    "smmu@9050000": {"compatible": "arm,smmu-v3", "#iommu-cells": cells(1), "phandle": cells(1)},
     "ethernet@b000000": {"compatible": "cdns,gem", "iommus": cells(1, 2)},
     "soc": {"i2c@1": {"compatible": "x"}, "spi@2": {"compatible": "y", "dmas": cells(1)}},
     "aliases": {"serial0": "/pl011@9000000"},

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.analysis import Board
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.analysis import Analysis
 from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.dtb import read_device_tree, to_dtb
 from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.lint_xen_partial import lint_partial
 from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.tree import DeviceTree, Node
@@ -20,7 +20,7 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Pl
 from ansible_collections.xen.driver_domains.plugins.modules import passthrough_device_tree
 from ansible_collections.xen.driver_domains.tests.unit.fakes.device_tree import Tree, board, build
 
-ALL = tuple(passthrough_device_tree.FORCE)
+ALL = tuple(passthrough_device_tree.XEN_GUARDS)
 RATES = {"uartclk": 48000000}
 
 
@@ -312,7 +312,7 @@ def test_interrupts_keep_their_places(tmp_path: Path) -> None:
     host = Host(tmp_path, board(gpio=gpio, dev={"reg": [0x7E400000, 4], **lines}))
     tree = host.made("/soc/dev")
     assert node(tree, "/passthrough/dev@fe400000").cells("interrupts-extended") == [1, 0, 1, 4, 0, 1, 0, 3, 1]
-    linter = Board(read_device_tree(str(host.tree)))
+    linter = Analysis(read_device_tree(str(host.tree)))
     assert lint_partial(tree, "x", linter) == []
 
 
@@ -330,7 +330,7 @@ def test_what_goes_through_another_controller(tmp_path: Path) -> None:
     assert any("it goes through /soc/sysirq" in warning for warning in host.plan("/soc/dev").warnings)
     tree = host.made("/soc/dev")
     assert "interrupts" not in node(tree, "/passthrough/dev@fe400000").properties
-    assert lint_partial(tree, "x", Board(read_device_tree(str(host.tree)))) == []
+    assert lint_partial(tree, "x", Analysis(read_device_tree(str(host.tree)))) == []
     assert host.plan("/soc/dev", flavour="xl").results["xl_config"]["irqs"] == [37]
 
 
@@ -344,7 +344,7 @@ def test_the_iommu_is_that_of_the_node(tmp_path: Path) -> None:
     flag = "xen,force-assign-without-iommu"
     assert flag in node(tree, "/passthrough/glue@fe401000").properties
     assert flag not in node(tree, "/passthrough/glue@fe401000/core@fe402000").properties
-    assert lint_partial(tree, "x", Board(read_device_tree(str(host.tree)))) == []
+    assert lint_partial(tree, "x", Analysis(read_device_tree(str(host.tree)))) == []
     assert host.plan("/soc/glue", flavour="xl").results["xl_config"]["dtdev"] == ["/soc/glue/core@7e402000"]
 
 

@@ -15,7 +15,7 @@ import yaml
 
 from ansible_collections.xen.driver_domains.plugins.doc_fragments.pci_devices import ModuleDocFragment
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import DriverDomainsError, InvalidInput, NotOnThisHost, Refused
-from ansible_collections.xen.driver_domains.plugins.module_utils._pci.guards import GUARDS
+from ansible_collections.xen.driver_domains.plugins.module_utils._pci.guards import PCI_GUARDS
 from ansible_collections.xen.driver_domains.plugins.module_utils._xen import xl as _xl
 from ansible_collections.xen.driver_domains.plugins.modules import xl_pci_assignable, xl_pci_info
 from ansible_collections.xen.driver_domains.tests.unit.fakes.sysfs import plain_server
@@ -177,5 +177,5 @@ def test_a_negative_time_limit_is_refused(xen: FakeXen) -> None:
 
 def test_the_guards_that_can_be_named_are_those_that_are_documented() -> None:
     options = yaml.safe_load(ModuleDocFragment.GUARDS)["options"]["force"]
-    assert options["choices"] == list(GUARDS)
-    assert all(f"V({guard})" in " ".join(options["description"]) for guard in GUARDS)
+    assert options["choices"] == list(PCI_GUARDS)
+    assert all(f"V({guard})" in " ".join(options["description"]) for guard in PCI_GUARDS)

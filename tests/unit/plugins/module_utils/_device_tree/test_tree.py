@@ -14,19 +14,22 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.analysis import Board
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.analysis import Analysis
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.dma import dma_windows, iommu_of
 from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.dtb import (
     check_outputs,
     parse_dtb,
     read_device_tree,
     to_dtb,
-    to_dts,
 )
 from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.interrupts import find_gic, interrupts
 from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.needs import clock_rate, closure, needs, reach
-from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.registers import Span, dma_windows, pages, registers, without
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.registers import memory_banks, registers
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.report import report, report_device
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.source import to_dts
 from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.tree import DeviceTree, Node
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import InvalidInput
+from ansible_collections.xen.driver_domains.plugins.module_utils._spans import Span
 from ansible_collections.xen.driver_domains.tests.unit.fakes.device_tree import GIC, board, build, tree
 
 
@@ -101,8 +104,8 @@ def test_a_damaged_dtb_is_refused_or_read() -> None:
         for word in (0, 1, 2, 9, 0x7FFFFFFF, 0xFFFFFFF0, 0xFFFFFFFF):
             try:
                 root = parse_dtb(data[:at] + word.to_bytes(4, "big") + data[at + 4 :], "board.dtb")
-                tree_of = Board(DeviceTree(root))
-                assert all(tree_of.report(device) for device in tree_of.devices())
+                tree_of = Analysis(DeviceTree(root))
+                assert all(report(tree_of)["devices"])
             except InvalidInput as exc:
                 refused += 1
                 refusals.add((exc.problem.partition(" damaged")[0], bool(exc.rule), bool(exc.remedy)))
@@ -214,35 +217,15 @@ def test_a_pci_bus_has_windows_and_no_addresses_below_it() -> None:
         "nic@0,0": {"reg": [0, 0, 0, 0, 0]},
     }
     found = tree(board(pcie__7e600000=pcie))
-    bridge = Board(found).device(found.find("/soc/pcie@7e600000"))
+    bridge = Analysis(found).device(found.find("/soc/pcie@7e600000"))
     assert bridge.windows == [Span(0xFE700000, 0xFE704000)]
     assert bridge.pages == [Span(0xFE600000, 0xFE601000)]
     assert [entry.address for entry in registers(found.by_path["/soc/pcie@7e600000/nic@0,0"])] == [None]
 
 
-@pytest.mark.parametrize(
-    ("spans", "result"),
-    [
-        ([(0x1FC0, 0x2040)], [(0x1000, 0x3000)]),
-        ([(0x1000, 0x2000)], [(0x1000, 0x2000)]),
-        ([(0x1000, 0x1000)], []),
-        ([(0x5004, 0x5008), (0x1000, 0x1001), (0x2000, 0x2001), (0x5FFF, 0x6000)], [(0x1000, 0x3000), (0x5000, 0x6000)]),
-        ([((1 << 64) - 1, 1 << 64)], [((1 << 64) - 0x1000, 1 << 64)]),
-    ],
-)
-def test_pages(spans: list[tuple[int, int]], result: list[tuple[int, int]]) -> None:
-    assert pages(Span(*span) for span in spans) == [Span(*span) for span in result]
-
-
-def test_holes() -> None:
-    whole = Span(0, 100)
-    assert without(whole, [Span(10, 20), Span(90, 120), Span(15, 30)]) == [Span(0, 10), Span(30, 90)]
-    assert without(whole, [Span(0, 100)]) == []
-
-
 def test_who_else_is_in_the_page_and_on_the_line() -> None:
     found = tree(board())
-    whole = Board(found)
+    whole = Analysis(found)
     uart = whole.device(found.find("serial0"))
     assert [node.path for node in whole.page_sharers([uart])] == ["/soc/serial@7e201400"]
     assert {number: [node.path for node in nodes] for number, nodes in whole.line_sharers([uart]).items()} == {
@@ -252,6 +235,12 @@ def test_who_else_is_in_the_page_and_on_the_line() -> None:
     assert whole.page_sharers(both) == [] and whole.line_sharers(both) == {}
     rtc = whole.device(found.find("test,rtc"))
     assert rtc.pages == [Span(0xFE300000, 0xFE302000)]
+
+
+def test_memory_banks() -> None:
+    content = board(ram={"device_type": "memory", "reg": [0x7E000000, 0x1000]})
+    assert memory_banks(tree(content)) == [Span(0, 0x40000000), Span(0xFE000000, 0xFE001000)]
+    assert memory_banks(tree({"#address-cells": 1, "#size-cells": 1, "memory": {"device_type": "memory", "reg": [0, 0]}})) == []
 
 
 def windows_of(content: t.Any, path: str) -> list[tuple[int, int, int]] | None:
@@ -323,7 +312,7 @@ def test_addresses_of_64_bits() -> None:
     content["far@f000000000"] = {"reg": [0xF0, 0x10, 1, 0]}
     content["end"] = {"reg": [0xFFFFFFFF, 0xFFFFF000, 0, 0x1000]}
     content["beyond"] = {"reg": [0xFFFFFFFF, 0xFFFFF000, 0, 0x1001]}
-    found = Board(tree(content))
+    found = Analysis(tree(content))
     assert found.device(found.tree.find("/far@f000000000")).pages == [Span(0xF000000000, 0xF100001000)]
     assert found.device(found.tree.find("/end")).pages == [Span((1 << 64) - 0x1000, 1 << 64)]
     assert "beyond 64 bits" in found.device(found.tree.find("/beyond")).problems[0]
@@ -495,25 +484,25 @@ def test_references_that_are_none_or_too_short() -> None:
 
 def test_the_iommu_of_a_bus() -> None:
     smmu = {"compatible": "arm,smmu-v3", "#iommu-cells": 1, "phandle": 40}
-    found = Board(tree(board(smmu=smmu, pcie={"device_type": "pci", "iommu-map": [0, 40, 0, 0x10000], "msi-map": [0, 99, 0, 0x10000]})))
+    found = Analysis(tree(board(smmu=smmu, pcie={"device_type": "pci", "iommu-map": [0, 40, 0, 0x10000], "msi-map": [0, 99, 0, 0x10000]})))
     node = found.tree.find("/soc/pcie")
-    report = found.report(found.device(node))
-    assert (report["iommu"], found.iommu(node)) == ("/soc/smmu", None)
-    assert report["problems"] == ["/soc/pcie: msi-map refers to phandle 0x63, which no node has"]
+    reported = report_device(found, found.device(node))
+    assert (reported["iommu"], iommu_of(found.tree, node)) == ("/soc/smmu", None)
+    assert reported["problems"] == ["/soc/pcie: msi-map refers to phandle 0x63, which no node has"]
 
 
 def test_a_report_is_complete() -> None:
     smmu = {"compatible": "arm,smmu-v3", "#iommu-cells": 1, "phandle": 40}
     nic = {"reg": [0x7E500000, 0x1000], "iommus": [40, 5], "local-mac-address": bytes.fromhex("dca632000001"), "mac-address": bytes(6)}
     found = tree(board(smmu=smmu, nic=nic))
-    report = Board(found).report(Board(found).device(found.find("/soc/nic")))
-    assert (report["iommu"], report["macs"], report["enabled"]) == ("/soc/smmu", ["dc:a6:32:00:00:01"], True)
+    (reported,) = report(Analysis(found), ["/soc/nic"])["devices"]
+    assert (reported["iommu"], reported["macs"], reported["enabled"]) == ("/soc/smmu", ["dc:a6:32:00:00:01"], True)
     smmu["status"] = "disabled"
     found = tree(board(smmu=smmu, nic=nic))
-    assert Board(found).device(found.find("/soc/nic")).iommu is None
+    assert Analysis(found).device(found.find("/soc/nic")).iommu is None
 
 
 def test_devices_are_those_with_addresses_or_interrupts() -> None:
-    paths = [device.path for device in Board(tree(board())).devices()]
+    paths = [device.path for device in Analysis(tree(board())).devices()]
     assert "/soc/serial@7e201000" in paths and "/memory@0" in paths
     assert "/aliases" not in paths and "/osc" not in paths
