@@ -38,6 +38,9 @@ def test_from_the_example_to_a_domain_that_owns_the_uart(board_parts: Parts, tmp
         "board_domus": [{key: value for key, value in owner.items() if key != "image"} | own_files | {"vpl011": False}],
     }
     inventory = write_inventory(tmp_path / "inventory.yml", "pi4", board)
+    predicted = playbook(ROOT / "playbooks/board.yml", inventory, 300, "--check", "--diff")
+    assert "dom0 kernel: files/" in predicted and 'test "${filesize}" = ' in predicted, "the script of a new board is checked and shown"
+    assert not directory.exists()
     playbook(ROOT / "playbooks/board.yml", inventory, 300)
     assert "changed=0" in playbook(ROOT / "playbooks/board.yml", inventory, 300)
     image = tmp_path / "sd.img"

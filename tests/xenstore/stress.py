@@ -20,10 +20,10 @@ import time
 import typing as t
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from client._errors import TimedOut  # type: ignore[import-not-found]  # noqa: E402
-from client._xenstore.client import Permission, XenStore  # type: ignore[import-not-found]  # noqa: E402
-from client._xenstore.nodes import Nodes, apply, compare  # type: ignore[import-not-found]  # noqa: E402
-from client._xenstore.wire import XenStoreError  # type: ignore[import-not-found]  # noqa: E402
+from client._errors import TimedOut  # type: ignore[import-not-found]
+from client._xenstore.client import Permission, XenStore  # type: ignore[import-not-found]
+from client._xenstore.nodes import Nodes, apply, compare  # type: ignore[import-not-found]
+from client._xenstore.wire import XenStoreError  # type: ignore[import-not-found]
 
 SOCKET, DEVICE = "/run/xenstored/socket", "/dev/xen/xenbus"
 TOP = "/tool/xendd-stress"

@@ -4,7 +4,7 @@
 
 # PRIVATE to this collection: other collections must not import it.
 
-"""The rules of a board that need its files: what Xen, the device tree and the partial device trees say about each other."""
+"""The checks of a board that read its files: whether Xen, the device tree and the partial device trees agree with each other."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from .boot_files import Files, Kernel, xen_configuration
 from .configuration import Board, DomU
 from .load_map import LoadMap
 
-#: What Xen itself takes at least, in bytes.
+#: The least that Xen itself needs, in bytes.
 XEN_MEMORY = 16 * MIB
 _SCHEDULERS = {"null": "CONFIG_SCHED_NULL", "rtds": "CONFIG_SCHED_RTDS", "arinc653": "CONFIG_SCHED_ARINC653"}
 NO_IOMMU = (
-    "An IOMMU stands for the guest's addresses; without one, the device reads and writes other memory than its owner means, unless the "
-    "owner is mapped 1:1"
+    "An IOMMU translates the domain's addresses. Without one, the device reads and writes at the board's addresses, which are those of the "
+    "domain only if it is mapped 1:1"
 )
 
 
 def check_files(board: Board, files: Files, plan: Plan, *, packed_ramdisks: bool) -> None:
-    """Check every file that the board names, and what they say about each other; warnings and refusals go to `plan`.
+    """Check every file of the board, and that they agree with each other; warnings and refusals go to `plan`.
 
-    :param packed_ramdisks: whether ramdisks may be packed otherwise than with gzip.
+    :param packed_ramdisks: whether ramdisks may be packed in other ways than with gzip.
     :raises InvalidInput: a file is not what it must be, or breaks a rule.
     """
     files.kernel(board.xen, "xen", packed=False)
@@ -56,9 +56,9 @@ def check_files(board: Board, files: Files, plan: Plan, *, packed_ramdisks: bool
 
 
 def check_memory(board: Board, files: Files, load_map: LoadMap, plan: Plan) -> None:
-    """Check that the board's RAM is enough, and that nothing is loaded where a domain's memory is to be.
+    """Check that the board has enough RAM, and that no file is loaded into memory that is reserved for a domain.
 
-    :raises InvalidInput: it is not.
+    :raises InvalidInput: one of these is not so.
     """
     banks = memory_banks(files.device_tree(board.device_tree, "device_tree"))
     window = board.memory
@@ -100,14 +100,14 @@ def _check_guest_memory(domu: DomU, kernel: Kernel, ramdisk: int) -> None:
     needed = kernel.image_size + ramdisk + 2 * MIB
     if needed > domu.memory * MIB:
         raise InvalidInput(
-            f"{domu.name}: {domu.memory} MiB of memory are not enough: kernel and ramdisk alone take {-(-needed // MIB)} MiB",
-            rule="Xen stops at the boot when a domain's kernel, ramdisk and device tree do not fit into its memory",
+            f"{domu.name}: {domu.memory} MiB of memory are not enough: kernel and ramdisk alone need {-(-needed // MIB)} MiB",
+            rule="Xen stops during boot if a domain's kernel, ramdisk and device tree do not fit into its memory",
             remedy="Give it more memory",
         )
 
 
 def _xen_needs(board: Board) -> dict[str, list[str]]:
-    """The build options that Xen needs for what the board asks of it, each with what needs it."""
+    """The build options that Xen needs for this board, each with the options that need it."""
     needs: dict[str, list[str]] = {}
 
     def need(option: str, why: str) -> None:
@@ -146,7 +146,7 @@ def _check_xen(board: Board, files: Files, plan: Plan) -> None:
         raise InvalidInput(
             f"This Xen ({board.xen}) lacks what this board needs: it was built without {_listed(missing)}",
             rule="Debian's Xen for arm64 has no static memory, null scheduler or cache colouring",
-            remedy="Build Xen with these options (make menuconfig, 'Configure EXPERT'), or leave out what needs them",
+            remedy="Build Xen with these options (make menuconfig, 'Configure EXPERT'), or leave out the options that need them",
         )
     default = "silo" if configuration.get("CONFIG_XSM_SILO_DEFAULT") == "y" else ""
     silo = board.xen_words.get("xsm", default) == "silo"
@@ -175,16 +175,16 @@ def _check_passthrough(board: Board, domu: DomU, host: DeviceTree, files: Files,
                 plan.refuse(
                     "dma_without_iommu",
                     f"{domu.name}: {device.path}",
-                    f"it can access memory by itself (DMA) and no IOMMU watches it. {NO_IOMMU}, which takes static_memory with direct_map "
-                    "and a Xen that is built with static memory",
+                    f"it can access memory by itself (DMA) and there is no IOMMU in front of it. {NO_IOMMU}. That needs static_memory with "
+                    "direct_map, and a Xen that is built with static memory",
                 )
                 break
     if not domu.passthrough_dtb:
         if domu.passthrough_paths and domu.boot:
             raise InvalidInput(
                 f"{domu.name}: passthrough_paths without passthrough_dtb",
-                rule="the paths take the devices from dom0; the partial device tree is what the domain finds them by",
-                remedy="Name its partial device tree in passthrough_dtb",
+                rule="the paths take the devices from dom0; the domain finds them by the partial device tree",
+                remedy="Set passthrough_dtb to its partial device tree",
             )
         return
     if not domu.passthrough_paths:
@@ -214,7 +214,7 @@ def _partial_nodes(domu: DomU, files: Files) -> tuple[Node, list[Node]]:
         raise InvalidInput(
             f"{domu.name}: {domu.passthrough_dtb} has no node /passthrough",
             rule="Xen copies what is below /passthrough into the domain's device tree",
-            remedy="Is it a whole device tree? A partial one has /gic and /passthrough, with the devices below the latter",
+            remedy="Use a partial device tree, not a whole one; it has /gic and /passthrough, with the devices below the latter",
         )
     return passthrough, [node for node in passthrough.subtree() if node is not passthrough]
 
@@ -257,7 +257,7 @@ def _check_partial_tree(domu: DomU, host: DeviceTree, files: Files) -> None:
         if not iommu_of(host, device) and "xen,force-assign-without-iommu" not in node.properties:
             raise InvalidInput(
                 f"{where}: {node.path} lacks xen,force-assign-without-iommu",
-                rule=f"no IOMMU stands before {path}, and without that property Xen refuses to assign such a device",
+                rule=f"there is no IOMMU in front of {path}, and Xen assigns such a device only with that property",
                 remedy="Add the property, which has no value",
             )
 

@@ -4,7 +4,7 @@
 
 # PRIVATE to this collection: other collections must not import it.
 
-"""A boot script for U-Boot that loads all of a board's files, tells Xen about them in the device tree, and boots.
+"""A boot script for U-Boot that loads all files of a board, describes them in the device tree for Xen, and boots.
 
 It reports what fails and stops there, where the script of ImageBuilder continues. The device tree bindings are those of Xen's
 docs/misc/arm/device-tree/booting.txt, the commands those of U-Boot's shell (doc/usage/cmd).
@@ -43,7 +43,7 @@ class NewNode:
 
     @property
     def subject(self) -> str:
-        """What is changed."""
+        """The node or property, for messages."""
         return f"{self.parent} {self.name}"
 
     @property
@@ -67,7 +67,7 @@ class Property:
 
     @property
     def subject(self) -> str:
-        """What is changed."""
+        """The node or property, for messages."""
         return f"{self.path} {self.name}"
 
     @property
@@ -132,17 +132,17 @@ def check_supported(board: Board) -> None:
 
 
 def plan_memory(board: Board, files: Files) -> LoadMap:
-    """Return the load map, with room for the device tree to grow by what the script adds to it.
+    """Return the load map, with room in which the device tree can grow by what the script adds to it.
 
     :raises InvalidInput: the files do not fit.
     """
-    # Addresses do not change the size of what is added, so any will do to compute it.
+    # The size of what is added does not depend on the addresses, so any load map will do to compute it.
     anywhere = lay_out(board, files, domus=board.booted, share=True)
     return lay_out(board, files, domus=board.booted, growth=growth(board, files, anywhere), share=True)
 
 
 def growth(board: Board, files: Files, load_map: LoadMap) -> int:
-    """Return the bytes that the device tree grows by, generously."""
+    """Return a generous upper limit for the growth of the device tree, in bytes."""
     host = files.device_tree(board.device_tree, "device_tree")
     overlays = sum(files.size(name, "overlay") for name in board.overlays)
     return _padded(sum(edit.size for edit in edits(board, host, load_map)) + 2 * overlays + 4096)
@@ -181,7 +181,7 @@ def source(board: Board, files: Files, load_map: LoadMap) -> str:
 
 
 def edits(board: Board, host: DeviceTree, load_map: LoadMap) -> list[Edit]:
-    """Return what is changed in the device tree."""
+    """Return the changes to the device tree."""
     found: list[Edit] = [
         Property("/chosen", "#address-cells", [2]),
         Property("/chosen", "#size-cells", [2]),
@@ -192,7 +192,7 @@ def edits(board: Board, host: DeviceTree, load_map: LoadMap) -> list[Edit]:
     if board.static_heap:
         (option,) = (option for option in BOARD_OPTIONS if option.name == "static_heap")
         found.append(Property("/chosen", option.property, _encode(option, board.static_heap)))
-    # Each new node goes before those that are there, and Xen numbers the domains from the front: hence the last one first.
+    # U-Boot puts each new node before the existing ones, and Xen numbers the domains from the front: hence the last one first.
     for domu in reversed(board.booted):
         found += _domu(domu, load_map)
     if board.dom0:
@@ -234,7 +234,7 @@ def _domu(domu: DomU, load_map: LoadMap) -> list[Edit]:
 
 
 def _left_out(value: t.Any) -> bool:
-    """Whether the lack of a property says the same as this value, or the option is not given."""
+    """Whether the option is not given, or Xen takes the lack of the property for this value."""
     return value is None or value is False or value in ("", (), "disabled")
 
 

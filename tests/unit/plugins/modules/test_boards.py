@@ -118,7 +118,7 @@ MISTAKES: dict[str, tuple[dict[str, t.Any], str]] = {
     "no memory for a whole distribution": ({"ramdisk": "big.cpio.gz", "memory": None}, "dd: 512 MiB of memory are not enough"),
     "a network card without 1:1 memory": (
         {"passthrough_dtb": "nic.dtb", "passthrough_paths": ["/virtio_mmio@a000000"]},
-        "no IOMMU watches it.*static_memory with direct_map",
+        "there is no IOMMU in front of it.*static_memory with direct_map",
     ),
 }
 

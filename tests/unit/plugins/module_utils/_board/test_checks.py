@@ -81,7 +81,7 @@ WRONG: dict[str, tuple[dict[str, t.Any], str]] = {
         "passthrough_dtb without passthrough_paths.*passthrough_paths: /pl031@9010000",
     ),
     "paths without tree": ({"domus": [domu("a", passthrough_paths=["/pl031@9010000"])]}, "passthrough_paths without passthrough_dtb"),
-    "whole tree": ({"domus": [domu("a", **{**RTC, "passthrough_dtb": "virt.dtb"})]}, "has no node /passthrough.*a whole device tree"),
+    "whole tree": ({"domus": [domu("a", **{**RTC, "passthrough_dtb": "virt.dtb"})]}, "has no node /passthrough.*not a whole one"),
     "not in paths": (
         {"domus": [domu("a", **{**RTC, "passthrough_paths": ["/soc/i2c@1"]})]},
         "assigns /pl031@9010000, which is not in passthrough_paths",
@@ -114,7 +114,7 @@ WRONG: dict[str, tuple[dict[str, t.Any], str]] = {
         {"xen_cmdline": "dtuart=serial0", "domus": [domu("a", **{**RTC, "passthrough_paths": ["/pl011@9000000"]})]},
         "is Xen's own console",
     ),
-    "too little for itself": ({"domus": [domu("a", memory=9)]}, "a: 9 MiB of memory are not enough: .* take 11 MiB"),
+    "too little for itself": ({"domus": [domu("a", memory=9)]}, "a: 9 MiB of memory are not enough: .* need 11 MiB"),
     "too little RAM": (
         {"domus": [domu(f"d{number}", memory=64) for number in range(24)]},
         "The domains need 2076 MiB of RAM and the board has 2048 MiB.*dom0 512, d0 64",
