@@ -4,7 +4,7 @@
 
 # `make` shows what there is. The variables that matter:
 #   XEN_INVENTORY=FILE   work on the Xen hosts of this inventory (group xen_hosts), with the variables it has; no test bed is started
-#   TESTBED_OPTIONS=...  options for `tests/testbed up`, such as --suite trixie
+#   TESTBED_OPTIONS=...  options for `tests/support/testbed up`, such as --suite trixie
 #   SCENARIOS='site'     the scenarios that `make molecule` runs, instead of all
 #   PYTHON=python3.13    make .venv with this interpreter
 #   KEEP_GOING=1         `make test` goes on after a stage that failed
@@ -27,7 +27,7 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 export PYTHON
 export TESTBED_OPTIONS
 
-testbed := python tests/testbed
+testbed := python tests/support/testbed
 # Also those that molecule scenarios start beside the common one.
 stop_all := for state in $(or $(XEN_TESTBED_STATE),.testbed) .testbed-*; do if [ -d $$state ]; then $(testbed) down --state-dir $$state; fi; done
 ready := $(VENV)/.ready
@@ -53,8 +53,8 @@ help: ## show this list
 .PHONY: setup
 setup: $(ready) ## install missing Debian packages and make .venv; everything below does it first
 
-$(ready): tests/requirements.txt tests/tools/setup
-	@tests/tools/setup $(VENV)
+$(ready): tests/requirements.txt tests/support/tools/setup
+	@tests/support/tools/setup $(VENV)
 	@touch $@
 
 # --- the main job ---------------------------------------------------------------------------------------------------
@@ -87,10 +87,10 @@ testbed-down: $(ready) ## stop the test bed
 .PHONY: test
 test: $(ready) ## everything below: lint, unit, sanity, device-trees, boards, artifact, molecule
 	@$(if $(XEN_INVENTORY),,trap '$(stop_all)' EXIT;) \
-	tests/tools/stages lint unit sanity 'boards molecule-own&' device-trees artifact molecule-shared
+	tests/support/tools/stages lint unit sanity 'boards molecule-own&' device-trees artifact molecule-shared
 
-.PHONY: lint lint-ruff lint-yaml lint-types lint-shell lint-docs lint-changelog lint-ansible
-lint: lint-ruff lint-yaml lint-types lint-shell lint-changelog lint-docs lint-ansible ## all linters
+.PHONY: lint lint-ruff lint-yaml lint-types lint-shell lint-words lint-docs lint-changelog lint-ansible
+lint: lint-ruff lint-yaml lint-types lint-shell lint-words lint-changelog lint-docs lint-ansible ## all linters
 
 lint-ruff: $(ready)
 	ruff check
@@ -103,7 +103,13 @@ lint-types: $(ready)
 	mypy
 
 lint-shell: $(ready)
-	tests/tools/lint-shell
+	tests/support/tools/lint-shell
+
+# Typing errors, and then the phrases of the word list in CONTRIBUTING.md: codespell looks up what the regular expression finds.
+word_list := tests/support/words.txt
+lint-words: $(ready)
+	codespell
+	codespell --dictionary $(word_list) --regex "(?i)\b($$(sed 's/->.*//' $(word_list) | paste -sd '|'))\b"
 
 lint-docs: $(ready)
 	antsibull-docs lint-collection-docs --plugin-docs --validate-collection-refs all --skip-rstcheck .
@@ -122,10 +128,10 @@ format: $(ready) ## rewrite Python files the way lint wants them
 
 .PHONY: unit sanity device-trees compare-device-trees boards artifact molecule molecule-own molecule-shared
 unit: $(ready) ## unit tests, by ansible-test
-	tests/tools/ansible-test units --python "$$(python -c 'import sys; print("%d.%d" % sys.version_info[:2])')"
+	tests/support/tools/ansible-test units --python "$$(python -c 'import sys; print("%d.%d" % sys.version_info[:2])')"
 
 sanity: $(ready) ## ansible-test's sanity tests, all of them
-	tests/tools/ansible-test sanity
+	tests/support/tools/ansible-test sanity
 
 device-trees: $(ready) ## every device tree of Debian's arm64 kernel (downloaded once), and what is known of some boards
 	cd .collections/ansible_collections/xen/driver_domains && \
@@ -134,7 +140,7 @@ device-trees: $(ready) ## every device tree of Debian's arm64 kernel (downloaded
 compare-device-trees: $(ready) ## the table in docs/device_trees.md: our analysis beside sdfgen and Lopper; VIRT=FILE adds QEMU's board
 	test -d .venv-compare || $(PYTHON) -m venv .venv-compare
 	.venv-compare/bin/pip install --quiet --requirement tests/device_trees/compare_requirements.txt
-	PYTHONPATH=$(CURDIR)/.collections:$(CURDIR)/tests .venv-compare/bin/python -m device_trees.compare $(if $(VIRT),--virt $(VIRT))
+	PYTHONPATH=$(CURDIR)/.collections:$(CURDIR)/tests:$(CURDIR)/tests/support .venv-compare/bin/python -m device_trees.compare $(if $(VIRT),--virt $(VIRT))
 
 BOARD_TESTS ?= tests/boards
 boards: $(ready) ## emulated Arm boards, from U-Boot to the domains that Xen starts; BOARD_TESTS=FILE for some
@@ -144,14 +150,14 @@ artifact: $(host) ## build the tarball and use it, installed, from outside the c
 	tests/artifact/run
 
 molecule: $(host) ## each scenario of extensions/molecule on the test bed's Xen, from a fresh dom0
-	tests/tools/molecule $(SCENARIOS)
+	tests/support/tools/molecule $(SCENARIOS)
 
 # Its two halves, for `make test`, which has what starts machines of its own run beside the rest.
 molecule-own: $(ready)
-	tests/tools/molecule --own
+	tests/support/tools/molecule --own
 
 molecule-shared: $(host)
-	tests/tools/molecule --shared
+	tests/support/tools/molecule --shared
 
 # --- cleaning -------------------------------------------------------------------------------------------------------
 .PHONY: clean

@@ -90,20 +90,20 @@ EXAMPLES = r"""
 - name: Connect the guest's frontend with the backend in dom0
   xen.driver_domains.xenbus_device:
     devices:
-      - {type: mydevice, frontend: web1}
+      - {type: vsensor, frontend: web1}
 
 - name: The same with a backend in a driver domain, and what the drivers want to know
   xen.driver_domains.xenbus_device:
     devices:
-      - type: mydevice
+      - type: vsensor
         frontend: web1
-        backend: mydevice-dd
+        backend: sensor-dd
         backend_keys: {max-queues: 4, serial: "000117"}
 
 - name: Take it away
   xen.driver_domains.xenbus_device:
     devices:
-      - {type: mydevice, frontend: web1, backend: mydevice-dd, state: absent}
+      - {type: vsensor, frontend: web1, backend: sensor-dd, state: absent}
 """
 
 RETURN = r"""
@@ -140,12 +140,12 @@ devices:
       description: As RV(devices[].frontend_state).
       type: str
   sample:
-    - type: mydevice
+    - type: vsensor
       devid: 0
       frontend_id: 3
       backend_id: 2
-      frontend_path: /local/domain/3/device/mydevice/0
-      backend_path: /local/domain/2/backend/mydevice/3/0
+      frontend_path: /local/domain/3/device/vsensor/0
+      backend_path: /local/domain/2/backend/vsensor/3/0
       frontend_state: connected
       backend_state: connected
 actions:
@@ -153,7 +153,7 @@ actions:
   returned: always
   type: list
   elements: str
-  sample: [create mydevice 0 of web1 at mydevice-dd]
+  sample: [create vsensor 0 of web1 at sensor-dd]
 """
 
 import typing as t

@@ -20,7 +20,7 @@ import yaml
 if t.TYPE_CHECKING:
     from testinfra.host import Host
 
-CONSOLE = (Path(__file__).parents[1] / "tools/guest_console.py").read_bytes()
+CONSOLE = (Path(__file__).parents[1] / "support/tools/guest_console.py").read_bytes()
 
 
 @pytest.fixture(scope="module")

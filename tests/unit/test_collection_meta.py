@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import ast
 import re
+import tokenize
 import typing as t
+from collections import Counter
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -16,14 +19,26 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULES = sorted(path for path in (ROOT / "plugins" / "modules").glob("*.py") if path.name != "__init__.py")
+UTILS = ROOT / "plugins" / "module_utils"
+UTIL_FILES = sorted(UTILS.rglob("*.py"))
 ROLES = sorted(path for path in (ROOT / "roles").iterdir() if path.is_dir())
 SCENARIOS = sorted(path.parent for path in (ROOT / "extensions" / "molecule").glob("*/molecule.yml") if path.parent.name != "default")
 SOURCES = sorted(
     path
-    for folder in ("plugins", "tests/unit", "tests/testbed", "tests/tools", "tests/benchmarks")
+    for folder in ("plugins", "tests/unit", "tests/support/testbed", "tests/support/tools", "tests/benchmarks")
     for path in (ROOT / folder).rglob("*.py")
     if path.stat().st_size
 )
+DOCUMENTS = sorted(path for pattern in ("*.md", "docs/*.md", "roles/*/README.md", "examples/*/README.md") for path in ROOT.glob(pattern))
+#: What each package of module_utils may import beside itself and the flat core files, which all may import and which import only
+#: each other. All that a module imports is sent to the host with it, so think twice before you add an edge.
+EDGES: dict[str, set[str]] = {
+    "_pci": {"_xen"},
+    "_domain": {"_pci", "_xen", "_xenstore"},
+    "_microkit": {"_device_tree"},
+    "_board": {"_device_tree"},
+    "_dom0_boot": {"_pci", "_xen"},
+}
 TASK_FILES = sorted(
     path for pattern in ("roles/*/tasks/**/*.yml", "roles/*/handlers/**/*.yml", "playbooks/**/*.yml") for path in ROOT.glob(pattern)
 )
@@ -46,6 +61,25 @@ def constants(path: Path) -> dict[str, str]:
         for target in node.targets
         if isinstance(target, ast.Name)
     }
+
+
+def imported(path: Path) -> set[str]:
+    """Return the full names of all that a Python file imports."""
+    here = ["ansible_collections", "xen", "driver_domains", *path.relative_to(ROOT).parent.parts]
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = here[: len(here) + 1 - node.level] if node.level else []
+            names |= {".".join([*base, *filter(None, [node.module]), alias.name]) for alias in node.names}
+    return names
+
+
+def utils_imported(path: Path) -> set[str]:
+    """Return the packages and flat files of module_utils that a Python file imports."""
+    names = (re.match(r"ansible_collections\.xen\.driver_domains\.plugins\.module_utils\.(\w+)", name) for name in imported(path))
+    return {match[1] for match in names if match}
 
 
 def tasks_of(node: t.Any) -> t.Iterator[dict[str, t.Any]]:
@@ -131,16 +165,87 @@ def test_no_module_call_is_looped(path: Path) -> None:
     assert not looped
 
 
-def test_python_files_tell_their_licence() -> None:
+def test_python_files_state_their_licence() -> None:
     line = "\n# SPDX-License-Identifier: GPL-3.0-or-later\n"
     assert not [name(path) for path in SOURCES if line not in path.read_text(encoding="utf-8")]
 
 
 def test_module_utils_are_private() -> None:
     """An underscore and a line say that other collections must not import them."""
-    utils = [path for path in (ROOT / "plugins" / "module_utils").glob("*.py") if path.name != "__init__.py"]
     line = "\n# PRIVATE to this collection"
-    assert not [name(path) for path in utils if not path.name.startswith("_") or line not in path.read_text(encoding="utf-8")]
+    public = [path for path in UTIL_FILES if not path.relative_to(UTILS).parts[0].startswith("_")]
+    assert not [name(path) for path in [*public, *(path for path in UTIL_FILES if line not in path.read_text(encoding="utf-8"))]]
+
+
+def test_packages_of_module_utils_have_no_init() -> None:
+    """It would be sent to the host with every module that imports anything of the package."""
+    assert not [name(path) for path in UTIL_FILES if path.name == "__init__.py"]
+
+
+def test_packages_of_module_utils_import_only_what_they_may() -> None:
+    TopologicalSorter(EDGES).prepare()  # raises CycleError
+    core = {path.stem for path in UTILS.glob("*.py")} - set(EDGES) - {"_module"}
+    forbidden = []
+    for path in UTIL_FILES:
+        own = path.relative_to(UTILS).parts[0].removesuffix(".py")
+        forbidden += [f"{name(path)} imports {other}" for other in utils_imported(path) - core - EDGES.get(own, set()) - {own}]
+    assert not forbidden
+
+
+def test_only_one_file_of_what_runs_on_hosts_imports_ansible() -> None:
+    """All else can be used and tested without Ansible."""
+    importers = [path for path in [*UTIL_FILES, *MODULES] if any(re.match(r"ansible(\.|$)", imports) for imports in imported(path))]
+    assert importers == [UTILS / "_module.py"]
+    users = [path for path in (ROOT / "plugins").rglob("*.py") if "_module" in utils_imported(path)]
+    assert not [name(path) for path in users if path not in MODULES]
+
+
+def test_class_names_are_unique() -> None:
+    """Across all packages, so that a name means one thing."""
+    count = Counter(
+        node.name for path in UTIL_FILES for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.ClassDef)
+    )
+    assert not [f"{found} x {class_name}" for class_name, found in count.items() if found > 1]
+
+
+def test_docstrings_and_comments_have_no_markup_of_ansible() -> None:
+    """Nothing renders it there; backticks are for names."""
+    markup = re.compile(r"(?<!\w)(RV|[BCEILMOV])\((?!1|n|log)[^)]")
+    found = []
+    for path in SOURCES:
+        with path.open("rb") as file:
+            texts = [token.string for token in tokenize.tokenize(file.readline) if token.type == tokenize.COMMENT]
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+                texts.append(ast.get_docstring(node) or "")
+        found += [f"{name(path)}: {text}" for text in texts if markup.search(text)]
+    assert not found
+
+
+def test_the_readme_lists_every_role_and_module() -> None:
+    rows = "".join(line for line in (ROOT / "README.md").read_text(encoding="utf-8").splitlines() if line.startswith("|"))
+    assert not [role.name for role in ROLES if f"(roles/{role.name}/README.md)" not in rows]
+    assert not [path.stem for path in MODULES if f"`{path.stem}`" not in rows]
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=name)
+def test_documents_name_what_exists(path: Path) -> None:
+    """Files that are linked to, and the collection's modules, roles, filters and playbooks."""
+    text = path.read_text(encoding="utf-8")
+    links = [link for link in re.findall(r"\]\(([^)#]+)", text) if "://" not in link]
+    assert not [link for link in links if not (path.parent / link).exists()]
+    contents = {found.stem for folder in ("plugins", "playbooks") for found in (ROOT / folder).rglob("*")}
+    assert not set(re.findall(r"\bxen\.driver_domains\.(\w+)", text)) - contents - {role.name for role in ROLES}
+
+
+def test_the_guide_lists_messages_as_they_are() -> None:
+    """The table of errors in docs/pci-devices.md; "..." and N stand for what varies, and those in backticks are of others."""
+    nodes = [node for path in [*UTIL_FILES, *MODULES] for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))]
+    messages = "\n".join(node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str))
+    table = (ROOT / "docs" / "pci-devices.md").read_text(encoding="utf-8").partition("| message |")[2]
+    rows = re.findall(r"^\| (\w.+?) \|", table, re.MULTILINE)
+    parts = [part.strip() for row in rows for part in re.split(r"\.\.\.|\bN\b", row) if part.strip()]
+    assert parts and not [part for part in parts if part not in messages]
 
 
 def test_molecule_verifies_something() -> None:

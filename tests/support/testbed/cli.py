@@ -21,7 +21,7 @@ from .images import FLAVOURS, SUITES
 from .machine import Kind
 from .progress import say
 
-_CHECKOUT = Path(__file__).resolve().parents[2]
+_CHECKOUT = Path(__file__).resolve().parents[3]
 
 
 def parser() -> argparse.ArgumentParser:
