@@ -19,6 +19,7 @@ author:
 extends_documentation_fragment:
   - xen.driver_domains.attributes
   - xen.driver_domains.device_tree
+  - xen.driver_domains.device_tree.guards
 options:
   devices:
     description: The devices of the virtual machine, each by path, alias, label or compatible.
@@ -118,16 +119,7 @@ options:
     elements: int
     default: []
   force:
-    description:
-      - Guards to override, by the name that the error message has in brackets.
-      - V(shared_page), V(shared_interrupt) - other devices go along.
-      - V(console) - the firmware, or seL4, writes to it.
-      - V(management_route), V(default_route), V(root_disk), V(mounted_disk) - the host that the task runs on needs it. Seen only if
-        O(device_tree) is that host's own, C(/proc/device-tree).
-    type: list
-    elements: str
     choices: [shared_page, shared_interrupt, console, management_route, default_route, root_disk, mounted_disk]
-    default: []
 seealso:
   - module: xen.driver_domains.device_tree_info
   - module: xen.driver_domains.device_tree_lint

@@ -7,21 +7,24 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: passthrough_device_tree
-short_description: The partial device tree that gives devices of an Arm board to a guest of Xen
+short_description: Write the partial device tree that passes devices of an Arm board through to a Xen guest
 version_added: 0.1.0
 description:
-  - Writes the partial device tree that Xen wants beside a guest which owns devices of the board, made from the board's own device tree, and
-    returns what else goes with it, the nodes of the host's tree to mark, options of ImageBuilder and the settings of an C(xl.cfg).
+  - Writes the partial device tree that Xen needs for a guest with devices of the board, made from the board's own device tree. Returns
+    what goes with it, the nodes to mark in the host's tree and options of ImageBuilder or settings for the C(xl.cfg).
   - Registers are translated to the processor's addresses and mapped at the same address, in whole pages. Interrupts are those of the GIC.
-    Clocks become clocks of fixed rate. What the guest cannot reach (resets, power domains, pins and so on) is left out, and said.
-  - Refuses devices that cannot be given away alone, because others are in the same page or on the same interrupt line; the console; and
-    devices without an IOMMU. O(force) names what to do nevertheless. Devices that are forced to go along are marked in the host's tree,
-    too, so that dom0 does not touch them.
+    Clocks become clocks of fixed rate. What the guest cannot reach (resets, power domains, pins and so on) is left out and reported.
+  - Refuses devices that cannot be passed through alone, because others are in the same page or on the same interrupt line, as well as the
+    console, devices that the host needs and devices without an IOMMU. O(force) overrides this by name. Devices that are forced to go
+    with others are marked in the host's tree as well, so that dom0 does not use them.
+  - O(force) has two guards that only Xen needs. V(no_iommu) - a device that does DMA can read and write all of the machine's memory; one
+    that does none (UART, GPIO, RTC) is harmless. V(guest_layout) - the device's addresses collide with something in the guest.
 author:
   - The xen.driver_domains authors (@xen-driver-domains)
 extends_documentation_fragment:
   - xen.driver_domains.attributes
   - xen.driver_domains.device_tree
+  - xen.driver_domains.device_tree.guards
 options:
   devices:
     description: The devices of one guest.
@@ -35,23 +38,23 @@ options:
         required: true
       clock_rates:
         description:
-          - Rates in Hz of clocks that only the board's clock controller knows, by the name in C(clock-names), or by place (V("0")) where
+          - Rates in Hz of clocks that only the board's clock controller knows, by the name in C(clock-names), or by position (V("0")) if
             they have no names.
         type: dict
         default: {}
       mac:
-        description: MAC address for a network device, instead of the one that the tree has.
+        description: MAC address for a network device, instead of the one in the tree.
         type: str
         default: ""
       leave_out:
         description:
-          - Nodes below the device that the guest shall not see, by their path from it, such as V(bluetooth) of a UART that is to be used as
-            a serial port.
+          - Nodes below the device to hide from the guest, by their path from it, such as V(bluetooth) of a UART that the guest uses as a
+            serial port.
         type: list
         elements: str
         default: []
   dest:
-    description: File for the partial device tree (dtb).
+    description: File to write the partial device tree (dtb) to.
     type: path
     required: true
   flavour:
@@ -63,25 +66,15 @@ options:
     default: dom0less
   direct_map:
     description:
-      - The guest's memory has the same addresses for the guest and the machine (C(direct-map) with C(xen,static-mem)). It is then laid
-        out like the board, and a device without IOMMU can do DMA.
+      - Whether the guest's memory has the same addresses for the guest and the machine (C(direct-map) with C(xen,static-mem)). Then it is
+        laid out like the board, and a device without an IOMMU can do DMA.
     type: bool
     default: false
   memory:
-    description: Memory of the guest in MiB, to see whether a device's addresses collide with it; of no meaning with O(direct_map).
+    description: Memory of the guest in MiB, to check that no address of a device collides with it. Ignored with O(direct_map).
     type: int
     default: 512
   force:
-    description:
-      - Guards to override, by the name that the error message has in brackets.
-      - V(shared_page), V(shared_interrupt) - other devices go along.
-      - V(console) - Xen or the firmware writes to it.
-      - V(management_route), V(default_route), V(root_disk), V(mounted_disk) - the host that the task runs on needs it. Seen only if
-        O(device_tree) is that host's own, C(/proc/device-tree).
-      - V(no_iommu) - a device that does DMA reads and writes all of the machine's memory. Of no harm if it does none (UART, GPIO, RTC).
-      - V(guest_layout) - its addresses collide with something in the guest.
-    type: list
-    elements: str
     choices:
       - shared_page
       - shared_interrupt
@@ -92,14 +85,13 @@ options:
       - mounted_disk
       - no_iommu
       - guest_layout
-    default: []
 seealso:
   - module: xen.driver_domains.device_tree_info
   - module: xen.driver_domains.device_tree_lint
 """
 
 EXAMPLES = r"""
-- name: The network card of a Raspberry Pi 4 for a dom0less driver domain with static memory
+- name: Pass the network card of a Raspberry Pi 4 to a driver domain with static memory
   xen.driver_domains.passthrough_device_tree:
     device_tree: /srv/boards/bcm2711-rpi-4-b.dtb
     devices:
@@ -111,11 +103,11 @@ EXAMPLES = r"""
   delegate_to: localhost
   register: net_dd
 
-- name: What ImageBuilder is told
+- name: Show the options for ImageBuilder
   ansible.builtin.debug:
     var: net_dd.imagebuilder
 
-- name: The UART of QEMU's virt board, whose clock the tree tells
+- name: Pass the real-time clock of QEMU's virt board to a guest
   xen.driver_domains.passthrough_device_tree:
     device_tree: /srv/boards/virt.dtb
     devices:
@@ -127,7 +119,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 dest:
-  description: The file that was written.
+  description: The file with the partial device tree.
   returned: success
   type: str
   sample: /srv/tftp/net-dd.dtb
@@ -137,19 +129,19 @@ source:
   type: str
   sample: "/dts-v1/; ..."
 passthrough_paths:
-  description: Nodes of the host's device tree that must get the property C(xen,passthrough), so that dom0 does not have them.
+  description: Nodes of the host's device tree that need the property C(xen,passthrough), so that dom0 does not use them.
   returned: success
   type: list
   elements: str
   sample: [/scb/ethernet@7d580000]
 imagebuilder:
   description: Options of ImageBuilder for the guest, without their index.
-  returned: success, of the flavour dom0less
+  returned: success, if O(flavour=dom0less)
   type: dict
   sample: {"DOMU_PASSTHROUGH_DTB": "net-dd.dtb", "DOMU_PASSTHROUGH_PATHS": "/scb/ethernet@7d580000", "DOMU_DIRECT_MAP": 1}
 xl_config:
   description: Settings for an C(xl.cfg).
-  returned: success, of the flavour xl
+  returned: success, if O(flavour=xl)
   type: dict
   sample: {"device_tree": "/etc/xen/net-dd.dtb", "dtdev": ["/soc/ethernet@10000"], "iomem": ["0x10,0x1"], "irqs": [112]}
 missing:
@@ -167,7 +159,7 @@ missing:
       type: str
       returned: always
     property:
-      description: Where it is referred to.
+      description: The property that refers to it.
       type: str
       returned: always
     provider:
@@ -180,7 +172,7 @@ missing:
       property: pinctrl-0
       provider: /soc/gpio@7e200000/uart0-gpio14
 actions:
-  description: What was done, or would be done.
+  description: What was done, or would be done in check mode.
   returned: always
   type: list
   elements: str

@@ -13,7 +13,7 @@ import typing as t
 from .._device_tree.dma import can_dma, iommu_of
 from .._device_tree.registers import memory_banks
 from .._device_tree.tree import DeviceTree, Node
-from .._device_tree.xen_rules import xen_reg
+from .._device_tree.xen_reg import xen_reg
 from .._errors import InvalidInput
 from .._plan import Plan
 from .._spans import MIB

@@ -4,7 +4,7 @@
 
 # PRIVATE to this collection: other collections must not import it.
 
-"""One device of a board, analysed: what of the machine must be handed over with it, and what speaks against it."""
+"""The devices of a board, analysed: what a guest needs with each, and which other devices are affected."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from .tree import DeviceTree, Node
 
 @dataclass(frozen=True)
 class Device:
-    """A node with everything that is known of it. Registers and interrupts are its own; the rest is that of its subtree, too."""
+    """A node and what is known about it. Registers and interrupts are its own; the rest includes its subtree."""
 
     node: Node
     registers: list[Register]
-    #: Whole pages, joined, of the device and of what is below it.
+    #: Whole pages of the device and of what is below it; adjacent ones are joined.
     pages: list[Span]
     interrupts: list[Interrupt]
     needs: list[Need]
-    #: The IOMMU that its DMA goes through, or that of what is below it.
+    #: The IOMMU that its DMA goes through, or the DMA of what is below it.
     iommu: Node | None
     macs: list[str]
     windows: list[Span]
@@ -49,7 +49,7 @@ class Device:
 
 
 class Analysis:
-    """The devices of one device tree. What concerns all of them is worked out once, when it is first asked for."""
+    """The devices of one device tree. What concerns all of them is computed once, when it is first needed."""
 
     def __init__(self, tree: DeviceTree) -> None:
         self.tree = tree
@@ -59,7 +59,7 @@ class Analysis:
 
     @property
     def register_map(self) -> RegisterMap:
-        """Who lives where."""
+        """The index of register ranges."""
         if self._register_map is None:
             self._register_map = RegisterMap(self.tree)
         return self._register_map
@@ -88,12 +88,12 @@ class Analysis:
         ]
 
     def page_sharers(self, devices: t.Sequence[Device]) -> list[Node]:
-        """Return the other nodes with registers in the pages of these devices, enabled or not: the hardware is there."""
+        """Return the other nodes with registers in the pages of these devices, enabled or not: the hardware is there either way."""
         mine = {id(node) for device in devices for node in device.node.subtree()}
         return [node for node in self.register_map.nodes_in(span for device in devices for span in device.pages) if id(node) not in mine]
 
     def line_sharers(self, devices: t.Sequence[Device]) -> dict[int, list[Node]]:
-        """Return the other nodes that raise the same lines of the GIC, by number."""
+        """Return the other nodes that raise the same interrupts of the GIC, by number."""
         if self._lines is None:
             self._lines = {}
             for node in self.tree.nodes:
@@ -107,6 +107,6 @@ class Analysis:
 
 
 def _macs(node: Node) -> list[str]:
-    """Return the MAC addresses that the boot loader or the tree gave to a network device."""
+    """Return the MAC addresses that the boot loader or the tree gives a network device."""
     found = [part.properties.get(name, b"") for part in node.subtree() for name in ("local-mac-address", "mac-address")]
     return sorted({data.hex(":") for data in found if len(data) == 6 and any(data)})

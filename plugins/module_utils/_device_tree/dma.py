@@ -44,9 +44,10 @@ def enabled_iommu(needs: t.Iterable[Need]) -> Node | None:
 
 
 def dma_windows(tree: DeviceTree, node: Node) -> list[tuple[int, int, int]] | None:
-    """Return how a device sees memory, as (its address, the processor's address, size), or None if it cannot be told.
+    """Return how a device sees memory, as (its address, the processor's address, size); None if the tree does not say.
 
-    Empty: all of it, as the processor does. A window at the same address is told, too: it can be smaller than memory.
+    Empty if it sees all memory at the same addresses as the processor. A window at the same address is returned as well: it can
+    be smaller than the memory.
     """
     found: list[tuple[int, int, int]] = []
     for bus in _dma_buses(tree, node):
@@ -70,7 +71,7 @@ def dma_windows(tree: DeviceTree, node: Node) -> list[tuple[int, int, int]] | No
 
 
 def _dma_buses(tree: DeviceTree, node: Node) -> t.Iterator[Node]:
-    """Yield the buses between a device and memory: those above it, unless `interconnects` names another way (dma-mem)."""
+    """Yield the buses between a device and memory: those above it, unless `interconnects` names another path (dma-mem)."""
     current: Node | None = node
     seen: set[int] = set()
     while current is not None and id(current) not in seen:

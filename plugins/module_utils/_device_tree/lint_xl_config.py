@@ -4,7 +4,7 @@
 
 # PRIVATE to this collection: other collections must not import it.
 
-"""The lines of an xl.cfg that give devices of an Arm board away, held against the board's device tree."""
+"""Checks the settings of an xl.cfg that pass devices of an Arm board through against the board's device tree."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _FIRST_SPI = 32
 
 
 def lint_xl_config(text: str, source: str, analysis: Analysis) -> list[Finding]:
-    """Return what is wrong in `device_tree`, `dtdev`, `iomem` and `irqs`; the rest of the file is not looked at."""
+    """Return the mistakes in `device_tree`, `dtdev`, `iomem` and `irqs`; the rest of the file is ignored."""
     return list(_Config(text, source, analysis).findings())
 
 
@@ -54,14 +54,14 @@ class _Config:
         return value if isinstance(value, list) else [value]
 
     def findings(self) -> t.Iterator[Finding]:
-        """Look at each setting, then at what belongs together."""
+        """Check each setting, then what belongs together."""
         for line, name in self.unread:
             yield Finding(f"{self.source}:{line}", "syntax", f"{name} cannot be read", f"{name} = [ ... ]")
         if not any(key in self.values for key in ("dtdev", "iomem", "irqs")):
             return
         if "device_tree" not in self.values:
             fix = 'device_tree = "/path/of/partial.dtb"'
-            yield self._say("device_tree", "no-device-tree", "the guest is not told of its devices: device_tree is missing", fix)
+            yield self._say("device_tree", "no-device-tree", "device_tree is missing: the guest does not know of its devices", fix)
         devices: list[Node] = []
         spans: list[Span] = []
         for path in self._list("dtdev"):
@@ -71,12 +71,12 @@ class _Config:
             else:
                 devices.append(node)
                 if iommu_of(self.analysis.tree, node) is None:
-                    fix = f"Remove {path!r} from dtdev; without IOMMU only a device that does no DMA can be given away by xl"
+                    fix = f"Remove {path!r} from dtdev; without an IOMMU, xl can pass through only devices that do no DMA"
                     yield self._say("dtdev", "no-iommu", f"{path} has no IOMMU: xl refuses the guest", fix)
         for entry in self._list("iomem"):
             match = _RANGE.fullmatch(str(entry).strip())
             if match is None:
-                yield self._say("iomem", "syntax", f"{entry!r} is no range", '"START,NUMBER[@GUEST]", page numbers in hexadecimal')
+                yield self._say("iomem", "syntax", f"{entry!r} is not a range", '"START,NUMBER[@GUEST]", page numbers in hexadecimal')
                 continue
             span = Span(int(match[1], 16) * PAGE, (int(match[1], 16) + int(match[2], 16)) * PAGE)
             yield from self._range(entry, span, spans)
@@ -125,9 +125,7 @@ class _Config:
                         yield self._say("irqs", "missing-interrupt", problem, f"irqs = [ {line.number}, ... ]")
         for number in irqs:
             if number not in raised:
-                yield self._say(
-                    "irqs", "unknown-interrupt", f"none of the devices that are given away raises {number}", "Remove it", WARNING
-                )
+                yield self._say("irqs", "unknown-interrupt", f"none of the passed-through devices raises {number}", "Remove it", WARNING)
             if number == _FIRST_SPI:
                 yield self._say(
                     "irqs", "vuart-interrupt", "32 is the interrupt of the guest's virtual UART", 'Not with vuart = "sbsa_uart"', WARNING
@@ -137,17 +135,17 @@ class _Config:
         inside = {id(part) for node in owners for part in node.subtree()}
         for node in self.analysis.register_map.nodes_in(spans):
             if id(node) not in inside:
-                fix = f"xen,passthrough on {node.path} in the host's tree, too, or a device that is alone in its pages"
-                yield self._say("iomem", "shared-page", f"{node.path} is in the pages that are given away", fix, WARNING)
+                fix = f"xen,passthrough on {node.path} in the host's tree as well, or a device that is alone in its pages"
+                yield self._say("iomem", "shared-page", f"{node.path} is in the pages that are passed through", fix, WARNING)
         devices = [self.analysis.device(node) for node in owners]
         for number, nodes in self.analysis.line_sharers(devices).items():
             for node in nodes:
-                fix = f"xen,passthrough on {node.path} in the host's tree, too"
-                yield self._say("irqs", "shared-interrupt", f"{node.path} raises interrupt {number}, too", fix, WARNING)
+                fix = f"xen,passthrough on {node.path} in the host's tree as well"
+                yield self._say("irqs", "shared-interrupt", f"{node.path} raises interrupt {number} as well", fix, WARNING)
 
 
 def _read(text: str) -> t.Any:
-    """Read the value at the beginning of a text: a string, a number, or a list of them, whose syntax is Python's."""
+    """Read the value at the beginning of a text: a string, a number or a list of them, in Python's syntax."""
     if text.startswith("["):
         end, quote = 0, ""
         for at, letter in enumerate(text):
@@ -156,7 +154,7 @@ def _read(text: str) -> t.Any:
             elif letter in "\"'":
                 quote = letter
             elif letter == "#":
-                raise ValueError("comments inside of lists are not read")
+                raise ValueError("comments inside lists are not supported")
             elif letter == "]":
                 end = at + 1
                 break

@@ -4,7 +4,7 @@
 
 # PRIVATE to this collection: other collections must not import it.
 
-"""Plans the partial device tree that passes devices of an Arm board through to a guest of Xen, and all that goes with it."""
+"""Plans the partial device tree that passes devices of an Arm board through to a Xen guest."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from .tree import DeviceTree
 from .xen_partial import Partial, PassthroughRequest, build_partial
 from .xen_rules import DOM0LESS, layout_conflicts
 
-#: What `force` can name: the guards of every hypervisor, and those that only Xen has reason for.
+#: What `force` can name: the guards of every hypervisor, and those that only Xen needs.
 XEN_GUARDS = (*DEVICE_TREE_GUARDS, "no_iommu", "guest_layout")
 _MAC = re.compile("[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 _RATE = re.compile("[0-9]{1,10}")
@@ -36,7 +36,7 @@ class Guest(t.NamedTuple):
 
     #: `DOM0LESS` or `XL`.
     flavour: str = DOM0LESS
-    #: Whether its memory has the addresses that it has in the machine.
+    #: Whether its memory has the same addresses for the guest and the machine.
     direct_map: bool = False
     #: In MiB; does not matter with `direct_map`.
     memory: int = 512
@@ -45,9 +45,9 @@ class Guest(t.NamedTuple):
 def plan_partial(tree: DeviceTree, devices: t.Iterable[t.Mapping[str, t.Any]], guest: Guest, dest: str, runner: Runner) -> Plan:
     """Return the plan that writes the partial tree to `dest`.
 
-    :param tree: the board's; its source says whether it is that of this host.
+    :param tree: the board's; `tree.source` is the path it was read from.
     :param devices: as in the option `devices` of passthrough_device_tree.
-    :raises InvalidInput: a device is unknown or cannot be passed through, or what the tree does not know of it is missing.
+    :raises InvalidInput: a device is unknown or cannot be passed through, or the rate of a clock is not known.
     """
     check_outputs([dest], tree.source)
     analysis = Analysis(tree)

@@ -4,7 +4,7 @@
 
 # PRIVATE to this collection: other collections must not import it.
 
-"""Where a device's registers are: translated to the processor's addresses, and as pages that can be mapped into a guest."""
+"""Where the registers of devices are in the processor's address space, and which devices share pages."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from .._spans import Span
 from .tree import DeviceTree, Node, join_cells
 
-#: Addresses are 64 bit numbers.
+#: Addresses have 64 bits.
 LIMIT = 1 << 64
 
 
@@ -25,25 +25,25 @@ class Register:
 
     index: int
     name: str
-    #: As written in the node: an address on the bus that the node sits on.
+    #: As written in the node: an address on its bus.
     bus_address: int
     size: int
-    #: The processor's address, or None if it has none.
+    #: The address for the processor; None if there is none.
     address: int | None
-    #: Why there is none, or what else is odd.
+    #: Why there is none, if there should be one.
     problem: str = ""
 
     @property
     def span(self) -> Span | None:
-        """Where it is, unless it is nowhere."""
+        """Its addresses for the processor; None if there are none."""
         return None if self.address is None or not self.size else Span(self.address, self.address + self.size)
 
 
 def registers(node: Node) -> list[Register]:
     """Return the entries of a node's `reg`, translated through the `ranges` of all buses above it.
 
-    Addresses on buses that are no part of the processor's address space (I2C, SPI, MDIO, CPU numbers, PCI configuration
-    space) have no address; neither is that a problem.
+    An entry on a bus outside the processor's address space (I2C, SPI, MDIO, CPU numbers, PCI configuration space) has no
+    address, and that is not a problem.
     """
     bus = node.parent
     if bus is None or "reg" not in node.properties:
@@ -52,7 +52,7 @@ def registers(node: Node) -> list[Register]:
     width, size_width = bus.address_cells, bus.size_cells
     cells, step = node.cells("reg"), width + size_width
     if not step or len(node.properties["reg"]) % 4 or len(cells) % step:
-        return [Register(0, "", 0, 0, None, f"reg has {len(node.properties['reg'])} bytes, which is no multiple of {4 * step}")]
+        return [Register(0, "", 0, 0, None, f"reg has {len(node.properties['reg'])} bytes, which is not a multiple of {4 * step}")]
     found = []
     for index, at in enumerate(range(0, len(cells), step)):
         bus_address, size = join_cells(cells[at : at + width]), join_cells(cells[at + width : at + step])
@@ -62,7 +62,7 @@ def registers(node: Node) -> list[Register]:
 
 
 def windows(node: Node) -> list[Span]:
-    """Return the processor's addresses that a PCI host bridge hands on to its bus."""
+    """Return the processor's addresses that a PCI host bridge forwards to its bus."""
     if not is_pci(node) or node.parent is None:
         return []
     spans = []
@@ -95,7 +95,7 @@ def _translate(bus: Node, address: int, size: int) -> tuple[int | None, str]:
                     break
             else:
                 unread = "" if entries else f", whose ranges cannot be read ({len(bus.properties['ranges'])} bytes)"
-                return None, f"{address:#x} is in no window of {bus.path}{unread}"
+                return None, f"{address:#x} is not in a window of {bus.path}{unread}"
         bus = bus.parent
     if address + size > LIMIT:
         return None, f"{address:#x} with {size:#x} bytes goes beyond 64 bits"
@@ -103,7 +103,7 @@ def _translate(bus: Node, address: int, size: int) -> tuple[int | None, str]:
 
 
 def bus_ranges(bus: Node, name: str = "ranges") -> list[tuple[int, int, int]]:
-    """Return (address on the bus, address on the bus above, size); of a PCI address the flags are cut off."""
+    """Return (address on the bus, address on the bus above, size) of each entry; PCI addresses come without their flags."""
     above = bus.parent.address_cells if bus.parent is not None else 0
     width = bus.address_cells
     step = width + above + bus.size_cells
@@ -122,13 +122,13 @@ def is_pci(node: Node) -> bool:
 
 
 class RegisterMap:
-    """Who lives where: every device of a tree that has registers, for the question who else is in a page."""
+    """Index of register ranges: which devices have registers in a range of addresses."""
 
     def __init__(self, tree: DeviceTree) -> None:
         found = []
         for node in tree.nodes:
             memory = node.text("device_type") == "memory" or (node.parent is not None and node.parent.name == "reserved-memory")
-            # The registers of a simple bus are the window to its devices.
+            # What a simple bus has in `reg` is the window to its devices.
             if memory or "simple-bus" in node.compatible:
                 continue
             found += [(register.span, node) for register in registers(node) if register.span]
@@ -139,7 +139,7 @@ class RegisterMap:
             self._furthest.append(max(span.end, self._furthest[-1] if self._furthest else 0))
 
     def nodes_in(self, spans: t.Iterable[Span]) -> list[Node]:
-        """Return the devices with a register in these addresses, by address."""
+        """Return the devices with a register in these addresses, by path."""
         found: dict[int, Node] = {}
         for span in spans:
             at = bisect.bisect_left(self._starts, span.end) - 1

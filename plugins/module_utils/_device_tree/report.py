@@ -17,9 +17,9 @@ from .tree import DeviceTree, Node
 
 
 def report(analysis: Analysis, names: t.Iterable[str] | None = None) -> dict[str, t.Any]:
-    """Return what is known of these devices, or of all that have addresses or interrupts.
+    """Return what is known about these devices; without names, about all that have addresses or interrupts.
 
-    :raises InvalidInput: a name stands for no node, or for several.
+    :raises InvalidInput: a name does not identify one node.
     """
     tree = analysis.tree
     devices = analysis.devices() if names is None else [analysis.device(tree.find(name)) for name in names]
@@ -33,7 +33,7 @@ def report(analysis: Analysis, names: t.Iterable[str] | None = None) -> dict[str
 
 
 def report_device(analysis: Analysis, device: Device) -> dict[str, t.Any]:
-    """Return what is known of one device."""
+    """Return what is known about one device."""
     tree, node = analysis.tree, device.node
     lines = analysis.line_sharers([device])
     memory = dma_windows(tree, node)

@@ -17,20 +17,20 @@ from .tree import DeviceTree, Node
 
 
 def read_source(path: str, runner: Runner) -> DeviceTree:
-    """Read source text by way of dtc; the phandles of its references are kept, right or wrong.
+    """Read source text with dtc; the phandles of its references are kept, right or wrong.
 
-    :raises CommandFailed: dtc does not take it.
+    :raises CommandFailed: dtc does not accept it.
     :raises NotOnThisHost: dtc is not installed.
     """
     with tempfile.TemporaryDirectory() as directory:
         target = os.path.join(directory, "tree.dtb")
-        remedy = "It needs the Debian package device-tree-compiler, and source text that dtc takes (without #include)"
+        remedy = "It takes the Debian package device-tree-compiler, and source text that dtc accepts (without #include)"
         runner.run(["dtc", "-q", "-f", "-I", "dts", "-O", "dtb", "-o", target, path], remedy=remedy)
         return DeviceTree(read_device_tree(target).root, path)
 
 
 def to_dts(root: Node) -> str:
-    """Return a tree as source text that dtc reads, for people to look at."""
+    """Return a tree as source text that dtc accepts, for people to read."""
     lines = ["/dts-v1/;", ""]
 
     def add(node: Node, indent: str) -> None:

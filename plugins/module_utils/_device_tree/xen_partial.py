@@ -23,12 +23,12 @@ from .xen_rules import DOM0LESS, XL, XL_GIC_PHANDLE, handed_on
 
 #: The phandle of the guest's interrupt controller.
 _GIC_PHANDLE = {DOM0LESS: 1, XL: XL_GIC_PHANDLE}
-#: Of a shared interrupt a GIC, and so Linux, knows the rising edge and the high level only.
+#: The flags of a shared interrupt: a GIC, and so Linux, knows only the rising edge and the high level.
 _FLAGS = {"edge": 1, "level": 4}
-#: Stands in `interrupts-extended` for an interrupt that there is not, so that the others keep their places.
+#: Takes the place of a missing interrupt in `interrupts-extended`, so that the others keep theirs.
 _EMPTY = [0]
 
-#: Written anew, or of no meaning to a guest.
+#: Not copied: written anew, or without meaning to a guest.
 _REPLACED = {
     "phandle",
     "linux,phandle",
@@ -50,7 +50,7 @@ _REPLACED = {
     "assigned-clock-rates",
     "xen,passthrough",
 }
-#: The names that go when the references go.
+#: The names that are left out together with the references.
 _NAMES = {
     "resets": "reset-names",
     "power-domains": "power-domain-names",
@@ -66,13 +66,13 @@ _NAMES = {
 
 @dataclass(frozen=True)
 class PassthroughRequest:
-    """A device that is to be given away, and what the tree does not know of it."""
+    """A device to pass through, and what the tree does not know about it."""
 
     device: Device
-    #: Rates in Hz by name, or by place, of clocks that the guest cannot reach.
+    #: Rates in Hz of clocks that the guest cannot reach, by name or by position.
     clock_rates: t.Mapping[str, int] = field(default_factory=dict)
     mac: str = ""
-    #: Nodes below it that the guest shall not see.
+    #: Nodes below it to hide from the guest.
     leave_out: t.Sequence[Node] = ()
 
 
@@ -81,11 +81,11 @@ class Partial:
     """The partial tree, and what goes with it."""
 
     root: Node
-    #: What the guest cannot reach, with the device that asks for it.
+    #: References to what the guest cannot reach.
     missing: list[Need] = field(default_factory=list)
-    #: Interrupts that Xen cannot hand on.
+    #: Interrupts that Xen cannot pass on.
     lost: list[tuple[Node, Interrupt]] = field(default_factory=list)
-    #: Pages that are mapped into the guest, each once.
+    #: Pages to map into the guest, each once.
     mapped: list[Span] = field(default_factory=list)
     irqs: list[int] = field(default_factory=list)
     #: Paths of the host's nodes that are behind an IOMMU themselves.
@@ -93,7 +93,7 @@ class Partial:
 
 
 def build_partial(tree: DeviceTree, requests: t.Sequence[PassthroughRequest], flavour: str) -> Partial:
-    """Return the tree that gives these devices to a guest.
+    """Return the tree that describes these devices to a guest.
 
     :raises InvalidInput: the rate of a clock that the guest cannot reach is not known.
     """
@@ -122,7 +122,7 @@ class _Builder:
     def build(self) -> Partial:
         root = self.result.root
         if self.flavour == DOM0LESS:
-            # Xen looks for this node to learn the phandle; it makes the real one itself.
+            # Xen only takes the phandle from this node; it makes the real one itself.
             gic = Node("gic", root)
             gic.set_cells("#address-cells", 0)
             gic.set_cells("#interrupt-cells", 3)
@@ -134,9 +134,9 @@ class _Builder:
                 copy.properties["local-mac-address"] = bytes.fromhex(request.mac.replace(":", ""))
         if self.unknown_clocks:
             raise InvalidInput(
-                f"The rate of a clock is not known: {'; '.join(self.unknown_clocks)}",
-                rule="a guest cannot reach the board's clock controller, so that the partial tree says how fast the clock runs",
-                remedy="Name the rate in Hz under clock_rates of the device; Linux tells it in /sys/kernel/debug/clk/clk_summary",
+                f"Clocks with unknown rates: {'; '.join(self.unknown_clocks)}",
+                rule="a guest cannot reach the board's clock controller, so the partial tree must say how fast each clock runs",
+                remedy="Set the rates in Hz in clock_rates of the device; Linux shows them in /sys/kernel/debug/clk/clk_summary",
             )
         for original, number in self.phandles.items():
             if original in self.copies:
@@ -160,7 +160,7 @@ class _Builder:
         node.properties["ranges"] = b""
 
     def _bus_of(self, node: Node) -> Node:
-        """Return the bus for a device: one with the same view of memory as the one it sits on."""
+        """Return a bus for a device that has the same view of memory as the board's."""
         memory = tuple(dma_windows(self.tree, node) or ())
         if not memory:
             return self.passthrough
@@ -174,7 +174,7 @@ class _Builder:
     def _aliases(self, root: Node) -> None:
         names = {name: self.copies[id(node)] for name, node in self.tree.aliases.items() if id(node) in self.copies}
         names = {name: node for name, node in names.items() if not name.startswith("serial")}
-        # ttyAMA0 is the guest's own console. Without an alias, whichever is found first would take that name.
+        # ttyAMA0 is the guest's own console. Without aliases, the UART that is found first would take that name.
         serial = [self.copies[id(node)] for node in self.given if node.name.startswith("serial")]
         names.update({f"serial{number}": node for number, node in enumerate(serial, 1)})
         if names:
@@ -227,7 +227,7 @@ class _Builder:
                 copy.properties["xen,force-assign-without-iommu"] = b""
 
     def _interrupts(self, node: Node, copy: Node) -> list[Interrupt]:
-        """Write the interrupts that the guest can have; return those of the GIC."""
+        """Write the interrupts that the guest can have; return those that are the GIC's."""
         found = interrupts(self.tree, node)
         inside = {line.controller: self.tree.by_path[line.controller] for line in found if line.controller and line.number is None}
         kept: list[tuple[str, list[int]]] = []
@@ -254,11 +254,11 @@ class _Builder:
         return lines
 
     def _references(self, node: Node, copy: Node, request: PassthroughRequest) -> set[str]:
-        """Write the references that a guest can follow; return the properties that cannot be copied."""
+        """Write the references that a guest can follow; return the properties not to copy."""
         by_property: dict[str, list[Need]] = {}
         for need in references(self.tree, node):
             by_property.setdefault(need.property, []).append(need)
-        # What Xen does for the guest, and what is written anew.
+        # Xen handles these for the guest.
         for name in ("iommus", "iommu-map", "msi-map"):
             by_property.pop(name, None)
         dropped = {"iommus", *by_property}
@@ -269,7 +269,7 @@ class _Builder:
             elif all(how == GIVEN for how in reached):
                 copy.set_cells(name, *(cell for need in found for cell in self._reference(need)))
             else:
-                # Without a copied description, such as a regulator that is always on, Linux takes a dummy.
+                # Linux substitutes a dummy for a missing description, such as a regulator that is always on.
                 self.result.missing += [need for need, how in zip(found, reached) if how not in (GIVEN, COPIED)]
                 dropped.add(_NAMES.get(name, ""))
         return dropped
@@ -289,7 +289,7 @@ class _Builder:
         if not rate:
             rate = clock_rate(self.tree, need.provider) if need.provider is not None else 0
         if not 0 < rate < 1 << 32:
-            name = f"{need.name!r} (place {need.index})" if need.name else f"at place {need.index}"
+            name = f"{need.name!r} (position {need.index})" if need.name else f"at position {need.index}"
             self.unknown_clocks.append(f"clock {name} of {need.consumer.path}, from {need.provider.path if need.provider else 'nowhere'}")
             return []
         if rate not in self.clocks:
@@ -314,24 +314,24 @@ class _Builder:
 
 
 def _children(node: Node, request: PassthroughRequest) -> list[Node]:
-    """Return the children that the guest is to see."""
+    """Return the children that the guest sees."""
     return [child for child in node.children if child.available and child not in request.leave_out]
 
 
 def _visible(node: Node, request: PassthroughRequest) -> t.Iterator[Node]:
-    """Yield a node and all below it that the guest is to see."""
+    """Yield a node and all below it that the guest sees."""
     yield node
     for child in _children(node, request):
         yield from _visible(child, request)
 
 
 def _is_empty(need: Need) -> bool:
-    """Whether it only keeps the place of an optional entry."""
+    """Whether it only holds the place of an optional entry."""
     return need.provider is None and not need.problem
 
 
 def _unit_name(node: Node, address: int | None, parent: Node) -> str:
-    """Return the name with the address that the node has in the guest, different from those of its brothers."""
+    """Return a name with the address that the node has in the guest, unique among its siblings."""
     return _unique_name(node.name if address is None else f"{node.name.split('@')[0]}@{address:x}", parent)
 
 
@@ -345,6 +345,6 @@ def _unique_name(name: str, parent: Node) -> str:
 
 
 def _path_below(node: Node) -> str:
-    """Return the path of a node whose topmost ancestor is /passthrough, not hung up yet."""
+    """Return the path of a node whose topmost ancestor is /passthrough, not yet attached to the root."""
     names = [node.name, *(parent.name for parent in node.ancestors())]
     return "/" + "/".join(reversed(names))

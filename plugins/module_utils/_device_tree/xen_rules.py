@@ -4,7 +4,7 @@
 
 # PRIVATE to this collection: other collections must not import it.
 
-"""What Xen and its guests expect of a partial device tree; for those that write one as for those that check one.
+"""What Xen and its guests expect of a partial device tree, whether it is written or checked here.
 
 Sources: Xen docs/misc/arm/passthrough.txt and docs/misc/arm/device-tree/passthrough.txt, common/device-tree/dom0less-build.c,
 tools/libs/light/libxl_arm.c, public/arch-arm.h.
@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import typing as t
 
-from .._spans import MIB, PAGE, Span
+from .._spans import MIB, Span
 from .interrupts import Interrupt
-from .tree import Node, join_cells
+from .tree import Node
 
 #: Who starts the guest: Xen at boot, or `xl create`.
 DOM0LESS, XL = "dom0less", "xl"
@@ -34,42 +34,11 @@ _GUEST_LAYOUT = (
 _GUEST_RAM = (Span(0x40000000, 0x100000000), Span(0x200000000, 0x10000000000))
 
 
-class XenRange(t.NamedTuple):
-    """One entry of `xen,reg`: addresses of the machine, and the address in the guest at which they are mapped."""
-
-    machine: Span
-    guest: int
-
-    @property
-    def whole_pages(self) -> bool:
-        """Whether it is made of whole pages, and of at least one."""
-        return self.machine.size > 0 and not (self.machine.start | self.machine.size | self.guest) % PAGE
-
-
-def xen_reg(node: Node) -> list[XenRange] | None:
-    """Return the entries of a node's `xen,reg`, or None if its cells do not make whole entries.
-
-    Each has the address in the machine, the size and the address in the guest, in the cells of the node above.
-    """
-    bus = node.parent or node
-    width = bus.address_cells
-    cells, step = node.cells("xen,reg"), 2 * width + bus.size_cells
-    if not cells:
-        return []
-    if not step or len(cells) % step:
-        return None
-    found = []
-    for at in range(0, len(cells), step):
-        machine, size, guest = cells[at : at + width], cells[at + width : at + step - width], cells[at + step - width : at + step]
-        found.append(XenRange(Span.sized(join_cells(machine), join_cells(size)), join_cells(guest)))
-    return found
-
-
 def handed_on(node: Node, line: Interrupt, flavour: str) -> bool:
-    """Whether Xen passes an interrupt on to the guest: one of the GIC that is not private to a processor.
+    """Whether Xen passes an interrupt on to the guest: it must be a shared peripheral interrupt of the GIC.
 
-    For dom0less it looks for them in the host's tree by itself: only in the usual properties, and only those that go to the GIC
-    directly (xen/arch/arm/device.c). For xl they are listed in `irqs`.
+    For dom0less, Xen itself reads them from the host's tree: only from the usual properties, and only those that go to the GIC
+    directly (xen/arch/arm/device.c). For xl, `irqs` lists them.
     """
     if line.number is None or line.kind != "spi" or "amlogic,channel-interrupts" in node.properties:
         return False
