@@ -135,6 +135,6 @@ def test_switch_and_way_back(tmp_path: Path) -> None:
     assert switch(tmp_path, "previous")["changed"]
     assert active.read_bytes() == b"\x27one"
     assert not switch(tmp_path, "previous")["changed"]
-    # And forth again.
+    # And to the new one again.
     assert switch(tmp_path, "new")["changed"]
     assert active.read_bytes() == b"\x27two"
