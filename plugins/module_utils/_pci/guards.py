@@ -13,7 +13,8 @@ import typing as t
 from .._host_uses import HOST_GUARDS, HostUses
 from .._plan import Refusal
 from .._runner import Runner
-from .host import PciDevice, functions_in_path
+from .device import PciDevice
+from .host import functions_in_path
 
 #: What `force` can name.
 PCI_GUARDS = (*HOST_GUARDS, "boot_vga", "bridge", "siblings", "virtual_functions", "in_use", "unreadable")
@@ -49,7 +50,9 @@ class Guards:
         together = {other.bdf for other in taking}
         siblings = ", ".join(f"{other.bdf} (driver {other.driver})" for other in self._siblings(device) if other.bdf not in together)
         if siblings:
-            reasons.append(("siblings", f"cannot be told by the IOMMU from {siblings} behind the same PCI bridge"))
+            reasons.append(
+                ("siblings", f"shares its requester ID with {siblings} behind the same PCI bridge: the IOMMU cannot tell them apart")
+            )
         if device.virtual_functions:
             reasons.append(("virtual_functions", f"has virtual functions, which vanish with it: {', '.join(device.virtual_functions)}"))
         for other in self._devices:
