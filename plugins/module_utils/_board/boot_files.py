@@ -4,7 +4,7 @@
 
 # PRIVATE to this collection: other collections must not import it.
 
-"""Whether the files that a board loads are what they claim to be, by their first bytes."""
+"""Check the types of the files that a board loads, by their first bytes."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import difflib
 import os
 import re
 import struct
+import typing as t
 import zlib
 from dataclasses import dataclass
 
@@ -21,7 +22,7 @@ from .._errors import InvalidInput
 from .._file_types import ARM64_IMAGE, BZIP2, CPIO, DTB, GZIP, LZ4, LZ4_LEGACY, XZ, ZSTD, describe
 from .._files import list_directory
 
-#: What the kernel of a domain unpacks itself, besides gzip.
+#: What a domain's kernel can unpack, besides gzip.
 _PACKED_RAMDISKS = (ZSTD, XZ, BZIP2, LZ4_LEGACY, LZ4)
 #: Enough of a file to identify it.
 _HEAD = 1024
@@ -33,31 +34,35 @@ class Kernel:
     """An arm64 Image (Linux: Documentation/arch/arm64/booting.rst)."""
 
     size: int
-    #: What it takes in memory, in bytes, its uninitialised data included.
+    #: Bytes that it takes up in memory, including its uninitialised data.
     image_size: int
 
 
 class Files:
-    """The files below one directory; each is read once."""
+    """The files below a board's directory; each is read once.
 
-    def __init__(self, directory: str) -> None:
+    :param pending: where files are that are still to be copied there, by their names in the directory.
+    """
+
+    def __init__(self, directory: str, pending: t.Mapping[str, str] | None = None) -> None:
         self.directory = directory
+        self._pending = pending or {}
         self._content: dict[str, bytes] = {}
 
     def size(self, name: str, option: str) -> int:
         """Return a file's size in bytes.
 
-        :raises InvalidInput: it is not there, or empty.
+        :raises InvalidInput: it cannot be read, or is empty.
         """
         return len(self.read(name, option))
 
     def read(self, name: str, option: str) -> bytes:
         """Return a file's content.
 
-        :raises InvalidInput: it is not there, or empty.
+        :raises InvalidInput: it cannot be read, or is empty.
         """
         if name not in self._content:
-            path = os.path.join(self.directory, name)
+            path = self._path(name)
             try:
                 with open(path, "rb") as handle:
                     self._content[name] = handle.read()
@@ -67,14 +72,18 @@ class Files:
                 raise InvalidInput(f"{option}: {path} is empty", remedy="Copy it again")
         return self._content[name]
 
+    def _path(self, name: str) -> str:
+        path = os.path.join(self.directory, name)
+        return self._pending.get(name, path) if not os.path.exists(path) else path
+
     @staticmethod
     def _remedy(path: str, option: str) -> str:
         directory, name = os.path.split(path)
         similar = difflib.get_close_matches(name, list_directory(directory), n=1, cutoff=0.7)
         if similar:
-            return f"There is {similar[0]} beside it: is that meant?"
+            return f"The directory has {similar[0]}: did you mean that?"
         if option.endswith("passthrough_dtb"):
-            return "A partial device tree is made for each device that is given away, with dtc -I dts -O dtb from its source"
+            return "Make the partial device tree with the module passthrough_device_tree, or from its source with dtc -I dts -O dtb"
         return "Build it, or copy it there, before the configuration names it"
 
     def kernel(self, name: str, option: str, packed: bool = True) -> Kernel:
@@ -89,9 +98,9 @@ class Files:
                 f"{option}: {self.directory}/{name} is {describe(head)}, not an arm64 Image",
                 rule="an Image has the bytes 'ARM\\x64' at offset 56"
                 + (", or is one packed with gzip" if packed else ", and is not packed"),
-                remedy="Take arch/arm64/boot/Image of a kernel's build, or /boot/vmlinuz of Debian's linux-image-arm64"
+                remedy="Use arch/arm64/boot/Image of a kernel's build, or /boot/vmlinuz of Debian's linux-image-arm64"
                 if packed
-                else "Take the file xen of Xen's build, or /boot/xen-4.20-arm64 of Debian's xen-hypervisor-4.20-arm64",
+                else "Use the file xen of Xen's build, or /boot/xen-4.20-arm64 of Debian's xen-hypervisor-4.20-arm64",
             )
         (image_size,) = struct.unpack_from("<Q", head, 16)
         return Kernel(len(content), image_size or len(content))
@@ -140,7 +149,7 @@ class Files:
 
 
 def xen_configuration(content: bytes) -> dict[str, str] | None:
-    """Return the build options of a Xen, which most builds carry inside (CONFIG_HYPFS_CONFIG); None when this one does not."""
+    """Return the build options of a Xen, which most builds contain (CONFIG_HYPFS_CONFIG); None when this one does not."""
     offset = content.find(_DEFLATED)
     while offset >= 0:
         try:

@@ -4,7 +4,7 @@
 
 # PRIVATE to this collection: other collections must not import it.
 
-"""The rules of a board that need its files: what Xen, the device tree and the partial device trees say about each other."""
+"""The checks of a board that read its files: whether Xen, the device tree and the partial device trees agree with each other."""
 
 from __future__ import annotations
 
@@ -21,20 +21,19 @@ from .boot_files import Files, Kernel, xen_configuration
 from .configuration import Board, DomU
 from .load_map import LoadMap
 
-#: What Xen itself takes at least, in bytes.
+#: The least that Xen itself needs, in bytes.
 XEN_MEMORY = 16 * MIB
 _SCHEDULERS = {"null": "CONFIG_SCHED_NULL", "rtds": "CONFIG_SCHED_RTDS", "arinc653": "CONFIG_SCHED_ARINC653"}
 NO_IOMMU = (
-    "An IOMMU stands for the guest's addresses; without one, the device reads and writes other memory than its owner means, unless the "
-    "owner is mapped 1:1"
+    "An IOMMU translates the domain's addresses. Without one, the device reads and writes at the board's addresses, which are those of the "
+    "domain only if it is mapped 1:1"
 )
 
 
-def check_files(board: Board, files: Files, plan: Plan, *, packed_ramdisks: bool, generated_trees: bool = False) -> None:
-    """Check every file that the board names, and what they say about each other; warnings and refusals go to `plan`.
+def check_files(board: Board, files: Files, plan: Plan, *, packed_ramdisks: bool) -> None:
+    """Check every file of the board, and that they agree with each other; warnings and refusals go to `plan`.
 
-    :param packed_ramdisks: whether ramdisks may be packed otherwise than with gzip.
-    :param generated_trees: whether the partial device trees are made later, from the paths.
+    :param packed_ramdisks: whether ramdisks may be packed in other ways than with gzip.
     :raises InvalidInput: a file is not what it must be, or breaks a rule.
     """
     files.kernel(board.xen, "xen", packed=False)
@@ -52,20 +51,14 @@ def check_files(board: Board, files: Files, plan: Plan, *, packed_ramdisks: bool
         kernel = files.kernel(domu.kernel, f"{domu.name}: kernel")
         ramdisk = files.ramdisk(domu.ramdisk, f"{domu.name}: ramdisk", packed_ramdisks) if domu.ramdisk else 0
         _check_guest_memory(domu, kernel, ramdisk)
-    for pool in board.cpupools:
-        for cpu in pool.cpus:
-            if f"/cpus/{cpu}" not in host.by_path:
-                raise InvalidInput(
-                    f"cpupools: {board.device_tree} has no CPU /cpus/{cpu}", remedy=f"It has: {_children(host, '/cpus', 'cpu@')}"
-                )
     for domu in board.domus:
-        _check_passthrough(board, domu, host, files, plan, generated_trees)
+        _check_passthrough(board, domu, host, files, plan)
 
 
 def check_memory(board: Board, files: Files, load_map: LoadMap, plan: Plan) -> None:
-    """Check that the board's RAM is enough, and that nothing is loaded where a domain's memory is to be.
+    """Check that the board has enough RAM, and that no file is loaded into memory that is reserved for a domain.
 
-    :raises InvalidInput: it is not.
+    :raises InvalidInput: one of these is not so.
     """
     banks = memory_banks(files.device_tree(board.device_tree, "device_tree"))
     window = board.memory
@@ -87,8 +80,8 @@ def check_memory(board: Board, files: Files, load_map: LoadMap, plan: Plan) -> N
     ram = board.ram or sum(bank.size for bank in banks)
     if not ram:
         plan.warnings.append(
-            f"{board.device_tree} does not tell how much RAM the board has (its firmware fills it in), so whether all domains fit is not "
-            "checked: set ram"
+            f"{board.device_tree} does not say how much RAM the board has (its firmware fills it in), so it is not checked whether all "
+            "domains fit. Set ram to have it checked"
         )
         return
     loaded = sum({slot.address: slot.room for slot in load_map.slots}.values())
@@ -107,14 +100,14 @@ def _check_guest_memory(domu: DomU, kernel: Kernel, ramdisk: int) -> None:
     needed = kernel.image_size + ramdisk + 2 * MIB
     if needed > domu.memory * MIB:
         raise InvalidInput(
-            f"{domu.name}: {domu.memory} MiB of memory are not enough: kernel and ramdisk alone take {-(-needed // MIB)} MiB",
-            rule="Xen stops at the boot when a domain's kernel, ramdisk and device tree do not fit into its memory",
+            f"{domu.name}: {domu.memory} MiB of memory are not enough: kernel and ramdisk alone need {-(-needed // MIB)} MiB",
+            rule="Xen stops during boot if a domain's kernel, ramdisk and device tree do not fit into its memory",
             remedy="Give it more memory",
         )
 
 
-def _check_xen(board: Board, files: Files, plan: Plan) -> None:
-    """Xen's build options say what it can do; Debian's Xen lacks most of what boards without an IOMMU need."""
+def _xen_needs(board: Board) -> dict[str, list[str]]:
+    """The build options that Xen needs for this board, each with the options that need it."""
     needs: dict[str, list[str]] = {}
 
     def need(option: str, why: str) -> None:
@@ -125,40 +118,41 @@ def _check_xen(board: Board, files: Files, plan: Plan) -> None:
             need("CONFIG_STATIC_MEMORY", f"static_memory of {domu.name}")
         if domu.shared_memory:
             need("CONFIG_STATIC_SHM", f"shared_memory of {domu.name}")
-        if domu.static_event_channels:
-            need("CONFIG_STATIC_EVTCHN", f"static_event_channels of {domu.name}")
         if domu.colors:
             need("CONFIG_LLC_COLORING", f"colors of {domu.name}")
     if board.static_heap:
         need("CONFIG_STATIC_MEMORY", "static_heap")
-    if board.xen_colors or (board.dom0 and board.dom0.colors):
-        need("CONFIG_LLC_COLORING", "cache colours")
-    if board.cpupools:
-        need("CONFIG_BOOT_TIME_CPUPOOLS", "cpupools")
-    if board.xen_policy:
-        need("CONFIG_XSM_FLASK", "xen_policy")
-    words = dict(word.partition("=")[::2] for word in board.xen_cmdline.split())
-    for scheduler, where in [(words.get("sched", ""), "sched= in xen_cmdline")] + [(pool.scheduler, "cpupools") for pool in board.cpupools]:
-        if scheduler in _SCHEDULERS:
-            need(_SCHEDULERS[scheduler], f"scheduler {scheduler} ({where})")
+    for word in ("xen-llc-colors", "dom0-llc-colors"):
+        if word in board.xen_words:
+            need("CONFIG_LLC_COLORING", f"{word}= in xen_cmdline")
+    scheduler = board.xen_words.get("sched", "")
+    if scheduler in _SCHEDULERS:
+        need(_SCHEDULERS[scheduler], f"sched={scheduler} in xen_cmdline")
+    return needs
+
+
+def _check_xen(board: Board, files: Files, plan: Plan) -> None:
+    """Check Xen's build options; Debian's Xen lacks most of what boards without an IOMMU need."""
+    needs = _xen_needs(board)
     configuration = xen_configuration(files.read(board.xen, "xen"))
     if configuration is None:
         if needs:
-            plan.warnings.append(f"{board.xen} does not tell its build options; it must have {_listed(needs)}")
+            plan.warnings.append(f"{board.xen} does not contain its build options; it must have {_listed(needs)}")
         return
     if configuration.get("CONFIG_ARM_64") != "y":
         raise InvalidInput(f"xen: {board.xen} is not built for 64-bit Arm")
     missing = {option: why for option, why in needs.items() if configuration.get(option) != "y"}
     if missing:
         raise InvalidInput(
-            f"This Xen ({board.xen}) cannot do what is asked of it: it was built without {_listed(missing)}",
-            rule="Debian's Xen for arm64 has no static memory, null scheduler, boot-time cpupools or cache colouring",
-            remedy="Build Xen with these options (make menuconfig, 'Configure EXPERT'), or leave out what needs them",
+            f"This Xen ({board.xen}) lacks what this board needs: it was built without {_listed(missing)}",
+            rule="Debian's Xen for arm64 has no static memory, null scheduler or cache colouring",
+            remedy="Build Xen with these options (make menuconfig, 'Configure EXPERT'), or leave out the options that need them",
         )
-    silo = (configuration.get("CONFIG_XSM_SILO_DEFAULT") == "y" and "xsm" not in words) or words.get("xsm") == "silo"
+    default = "silo" if configuration.get("CONFIG_XSM_SILO_DEFAULT") == "y" else ""
+    silo = board.xen_words.get("xsm", default) == "silo"
     if silo and len(board.booted) > 1:
         plan.warnings.append(
-            "Xen runs with xsm=silo, in which domains cannot talk to each other, only to dom0: a backend in a domU serves nobody. "
+            "Xen runs with xsm=silo, which lets domains communicate with dom0 alone: no other domain can use a backend in a domU. "
             "Add xsm=dummy to xen_cmdline for driver domains"
         )
 
@@ -167,13 +161,13 @@ def _listed(needs: t.Mapping[str, t.Sequence[str]]) -> str:
     return ", ".join(f"{option} (for {', '.join(why)})" for option, why in needs.items())
 
 
-def _check_passthrough(board: Board, domu: DomU, host: DeviceTree, files: Files, plan: Plan, generated: bool) -> None:
+def _check_passthrough(board: Board, domu: DomU, host: DeviceTree, files: Files, plan: Plan) -> None:
     for path in domu.passthrough_paths:
         node = host.by_path.get(path)
         if node is None:
             raise InvalidInput(
                 f"{domu.name}: {board.device_tree} has no node {path}",
-                remedy=f"Look at it with dtc -I dtb -O dts; similar ones: {_similar(host, path)}",
+                remedy=f"List its nodes with dtc -I dtb -O dts; similar ones: {_similar(host, path)}",
             )
         _check_console(board, domu, host, node)
         for device in node.subtree():
@@ -181,16 +175,16 @@ def _check_passthrough(board: Board, domu: DomU, host: DeviceTree, files: Files,
                 plan.refuse(
                     "dma_without_iommu",
                     f"{domu.name}: {device.path}",
-                    f"it can access memory by itself (DMA) and no IOMMU watches it. {NO_IOMMU}, which takes static_memory with direct_map "
-                    "and a Xen that is built with static memory",
+                    f"it can access memory by itself (DMA) and there is no IOMMU in front of it. {NO_IOMMU}. That needs static_memory with "
+                    "direct_map, and a Xen that is built with static memory",
                 )
                 break
     if not domu.passthrough_dtb:
-        if domu.passthrough_paths and domu.boot and not generated:
+        if domu.passthrough_paths and domu.boot:
             raise InvalidInput(
                 f"{domu.name}: passthrough_paths without passthrough_dtb",
-                rule="the paths take the devices from dom0; the partial device tree is what the domain finds them by",
-                remedy="Name its partial device tree in passthrough_dtb",
+                rule="the paths take the devices from dom0; the domain finds them by the partial device tree",
+                remedy="Set passthrough_dtb to its partial device tree",
             )
         return
     if not domu.passthrough_paths:
@@ -203,8 +197,7 @@ def _check_passthrough(board: Board, domu: DomU, host: DeviceTree, files: Files,
 
 
 def _check_console(board: Board, domu: DomU, host: DeviceTree, node: Node) -> None:
-    words = dict(word.partition("=")[::2] for word in board.xen_cmdline.split())
-    dtuart = words.get("dtuart", "").partition(":")[0]
+    dtuart = board.xen_words.get("dtuart", "").partition(":")[0]
     console = (host.by_path.get(dtuart) or host.aliases.get(dtuart)) if dtuart else host.console
     if console is node:
         raise InvalidInput(
@@ -221,7 +214,7 @@ def _partial_nodes(domu: DomU, files: Files) -> tuple[Node, list[Node]]:
         raise InvalidInput(
             f"{domu.name}: {domu.passthrough_dtb} has no node /passthrough",
             rule="Xen copies what is below /passthrough into the domain's device tree",
-            remedy="Is it a whole device tree? A partial one has /gic and /passthrough, with the devices below the latter",
+            remedy="Use a partial device tree, not a whole one; it has /gic and /passthrough, with the devices below the latter",
         )
     return passthrough, [node for node in passthrough.subtree() if node is not passthrough]
 
@@ -231,7 +224,7 @@ def _assigned(domu: DomU, files: Files) -> list[str]:
 
 
 def _check_partial_tree(domu: DomU, host: DeviceTree, files: Files) -> None:
-    """See what Xen's handle_passthrough_prop (dom0less-build.c) would say."""
+    """Check what Xen's handle_passthrough_prop (dom0less-build.c) will check at boot."""
     passthrough, nodes = _partial_nodes(domu, files)
     where = f"{domu.name}: {domu.passthrough_dtb}"
     for node in nodes:
@@ -264,7 +257,7 @@ def _check_partial_tree(domu: DomU, host: DeviceTree, files: Files) -> None:
         if not iommu_of(host, device) and "xen,force-assign-without-iommu" not in node.properties:
             raise InvalidInput(
                 f"{where}: {node.path} lacks xen,force-assign-without-iommu",
-                rule=f"no IOMMU stands before {path}, and without that property Xen refuses to assign such a device",
+                rule=f"there is no IOMMU in front of {path}, and Xen assigns such a device only with that property",
                 remedy="Add the property, which has no value",
             )
 
@@ -272,8 +265,3 @@ def _check_partial_tree(domu: DomU, host: DeviceTree, files: Files) -> None:
 def _similar(host: DeviceTree, path: str) -> str:
     base = path.rpartition("/")[2].partition("@")[0]
     return ", ".join([node.path for node in host.nodes if node.name.partition("@")[0] == base][:5]) or "none"
-
-
-def _children(host: DeviceTree, path: str, prefix: str) -> str:
-    node = host.by_path.get(path)
-    return ", ".join(child.name for child in (node.children if node else []) if child.name.startswith(prefix))
