@@ -2,7 +2,7 @@
 # GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""From the images that users ask of the role guest_image to the parameter of the module of the same name."""
+"""Turn the images of the role guest_image into the parameter of the module of the same name."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ def image_specifications(
     xen_version: str,
     architecture: str,
 ) -> list[dict[str, t.Any]]:
-    """Return the parameter `images` of the module guest_image, without what all images have in common.
+    """Return the parameter `images` of the module guest_image, without the options that all images share.
 
-    :param profiles: what an image of each profile is made of.
-    :param backends: what an image needs beside that to run backends, and their kernel modules by kind.
+    :param profiles: format, packages, modules and files of each profile.
+    :param backends: packages and modules that all backends need, and modules by kind of backend.
     :param architecture: the Debian architecture of the images.
-    :raises AnsibleFilterError: a profile or a kind of backend is not known.
+    :raises AnsibleFilterError: a profile or a kind of backend is unknown, or an image with backends has no Xen version.
     """
     return [_specification(image, profiles, backends, xen_version, architecture) for image in images]
 
 
 def image_paths(images: t.Sequence[dict[str, t.Any]], directory: str) -> dict[str, dict[str, str]]:
-    """Return key and paths of each image by its name, for images that are below `directory`.
+    """Return key and paths of each image by its name, for images in `directory`.
 
-    :param images: what the module guest_image returns.
+    :param images: as the module guest_image returns them.
     """
     return {
         image["name"]: {
@@ -55,13 +55,13 @@ def _specification(
     files = [*profile["files"], *image.get("files", [])]
     modules: list[str] = []
     if profile["format"] == "ramdisk":
-        # Devices come over the virtual PCI bus of a PV domain; an Arm domain has them in its device tree.
+        # A PV domain gets devices on a virtual PCI bus, an Arm domain in its device tree.
         bus = ["xen-pcifront"] if image.get("modules") and architecture == "amd64" else []
         modules = [*profile["modules"], *bus, *image.get("modules", [])]
     if image.get("backends"):
         if not xen_version:
             raise AnsibleFilterError(
-                f"Image {name!r}: backends need the tools of the host's Xen version, which is not known. Set guest_image_xen_version."
+                f"Image {name!r}: backends need the tools of the host's Xen version, which is unknown. Set guest_image_xen_version."
             )
         kinds = [_known(backends["modules"], kind, f"Image {name!r}: backend") for kind in image["backends"]]
         packages += [*backends["packages"], f"xen-utils-{xen_version}"]
@@ -82,7 +82,7 @@ def _specification(
 
 def _known(mapping: t.Mapping[str, t.Any], key: str, what: str) -> t.Any:
     if key not in mapping:
-        raise AnsibleFilterError(f"{what} {key!r} is not known. Use one of {', '.join(sorted(mapping))}.")
+        raise AnsibleFilterError(f"{what} {key!r} is unknown. Use one of {', '.join(sorted(mapping))}.")
     return mapping[key]
 
 

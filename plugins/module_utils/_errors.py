@@ -30,7 +30,7 @@ class InvalidInput(DriverDomainsError):
 
 
 class Refused(DriverDomainsError):
-    """A guard rail stopped the run before anything was changed."""
+    """A guard rail stopped the run, nearly always before anything was changed."""
 
 
 class NotOnThisHost(DriverDomainsError):
@@ -42,7 +42,7 @@ class CommandFailed(DriverDomainsError):
 
 
 class TimedOut(DriverDomainsError):
-    """Something did not answer, or did not reach the wanted state, in time."""
+    """Something did not answer, or did not reach the requested state, in time."""
 
 
 def _sentence(text: str) -> str:

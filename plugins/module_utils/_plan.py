@@ -61,7 +61,7 @@ class Plan:
     warnings: list[str] = field(default_factory=list)
     #: Return values that are known before anything is applied.
     results: dict[str, t.Any] = field(default_factory=dict)
-    #: Runs after the actions, also when there are none, but not in check mode: waits until the requested state is
+    #: Runs after the actions, even if there are none, but not in check mode: waits until the requested state is
     #: reached, and returns return values that replace those in `results`.
     conclude: t.Callable[[], dict[str, t.Any]] | None = None
     #: Descriptions of the actions that were applied.
@@ -127,7 +127,7 @@ class Plan:
     def apply(self, force: t.Collection[str] = (), check_mode: bool = False) -> dict[str, t.Any]:
         """Apply the plan, or in check mode only check that it could be applied, and return the return values.
 
-        `done` tells how far it came when an action raises.
+        When an action raises, `done` says how far the plan got.
 
         :raises Refused: a reason against the plan remains that `force` does not name; nothing was changed.
         :raises DriverDomainsError: an action failed.
@@ -144,17 +144,18 @@ class Plan:
         results.update(changed=bool(self.actions), actions=[action.description for action in self.actions])
         return results
 
-    def refuse_now(self, guard: str, subject: str, reason: str, rule: str = "", remedy: str = "") -> None:
+    def refuse_now(self, guard: str, subject: str, reason: str, rule: str = "", remedy: str = "", **details: t.Any) -> None:
         """For actions: stop for a reason that only shows while the plan is applied, unless `force` names the guard.
 
+        :param details: return values beside `msg`.
         :raises Refused: `force` does not name it.
         """
         refusal = Refusal(guard, subject, reason, rule=rule, remedy=remedy)
         if guard and guard in self._force:
             self.warnings.append(f"Forced: {refusal}")
             return
-        remedy = " ".join(filter(None, [remedy, guard and _by_name([guard])]))
-        raise Refused(f"{subject}: {reason}", rule, remedy, refusals=[refusal.as_dict()])
+        remedy = ". ".join(filter(None, [remedy, guard and _by_name([guard])]))
+        raise Refused(f"{subject}: {reason}", rule, remedy, refusals=[refusal.as_dict()], **details)
 
     def _check_refusals(self, check_mode: bool) -> None:
         remaining = []

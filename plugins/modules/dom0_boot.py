@@ -7,17 +7,17 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: dom0_boot
-short_description: Boot options of a Xen host
+short_description: Set the boot options of a Xen host
 version_added: 0.1.0
 description:
-  - Makes Xen the default entry of GRUB, sets options of Xen and of dom0's kernel, and has C(xen-pciback) take devices before
-    any driver does.
-  - Writes files of its own only (C(zz-xen-driver-domains.cfg) in C(/etc/default/grub.d), C(xen-driver-domains.conf) in
-    C(/etc/modprobe.d) and C(/etc/modules-load.d)) and runs C(update-grub) and C(update-initramfs) when they changed. Options that
-    others wrote stay; where both set the same option, these win.
-  - The guard rails of M(xen.driver_domains.xl_pci_assignable) hold for devices that are hidden at boot, too.
-  - Only one list of hidden devices can be in force. What others hide, in GRUB's options or in modprobe.d, is taken into it.
-  - Never reboots. RV(reboot_required) tells whether the running system lacks an option.
+  - Makes Xen the default entry of GRUB, sets options of Xen and of dom0's kernel, and makes C(xen-pciback) take devices before
+    any driver does (hides them from dom0).
+  - Writes only files of its own (C(zz-xen-driver-domains.cfg) in C(/etc/default/grub.d), C(xen-driver-domains.conf) in
+    C(/etc/modprobe.d) and C(/etc/modules-load.d)) and runs C(update-grub) and C(update-initramfs) when they changed. Options
+    that others wrote stay; if both set the same option, this module's is in force.
+  - The guard rails of M(xen.driver_domains.xl_pci_assignable) also apply to devices that are hidden at boot.
+  - Only one list of hidden devices can be in force. It includes what others hide in GRUB's options or in modprobe.d.
+  - Never reboots. RV(reboot_required) says whether the running system lacks an option.
 author:
   - The xen.driver_domains authors (@xen-driver-domains)
 extends_documentation_fragment:
@@ -35,12 +35,12 @@ options:
     elements: str
     default: []
   hide:
-    description: BDFs of the devices that C(xen-pciback) takes at boot. Each one must be there.
+    description: BDFs of the devices that C(xen-pciback) takes at boot. Each one must exist now.
     type: list
     elements: str
     default: []
   load_after_pciback:
-    description: Kernel modules that could take a hidden device and therefore have to be loaded after C(xen-pciback).
+    description: Kernel modules that could take a hidden device, so C(xen-pciback) has to be loaded before them.
     type: list
     elements: str
     default: []
@@ -54,7 +54,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Xen boots by default, with 2 GiB for dom0 and a network card hidden from it
+- name: Boot Xen by default, with 2 GiB for dom0 and a network card hidden from it
   xen.driver_domains.dom0_boot:
     hypervisor_options:
       - dom0_mem=2048M,max:2048M
@@ -65,7 +65,7 @@ EXAMPLES = r"""
       - e1000e
   register: boot
 
-- name: The host boots as it did before
+- name: Boot as before
   xen.driver_domains.dom0_boot:
     state: absent
 """
@@ -78,7 +78,7 @@ actions:
   elements: str
   sample: ["write /etc/default/grub.d/zz-xen-driver-domains.cfg", "update-grub"]
 reboot_required:
-  description: Whether the running system lacks Xen or an option that was asked for.
+  description: Whether the running system lacks Xen or a requested option.
   returned: success
   type: bool
   sample: true
@@ -89,20 +89,33 @@ reboot_reasons:
   elements: str
   sample: ["Xen runs without dom0_max_vcpus=2"]
 hidden_at_boot:
-  description: Whether the running kernel was told to hide just the devices in O(hide), and those that others hide.
+  description: Whether the list of the running kernel has exactly the devices in O(hide) and those that others hide.
   returned: success
   type: bool
   sample: false
-outdated_hides:
+not_hidden:
   description:
-    - BDFs of devices that C(xen-pciback) has only because the running kernel was told to hide their addresses, and that O(hide) does
-      not have. Hardware that was added moves addresses. Give them back with M(xen.driver_domains.xl_pci_assignable).
+    - Devices in O(hide) that C(xen-pciback) does not hold now, each as one line with address, IDs, driver and interface. They are
+      hidden from the next boot on. After that boot, the list should be empty.
   returned: success
   type: list
   elements: str
-  sample: []
+  sample: ["0000:03:00.0 8086:10d3 driver e1000e eth1 52:54:00:aa:00:02"]
+outdated_hides:
+  description:
+    - Devices that are hidden by mistake. New hardware moved them to an address that the list of the running kernel has, but O(hide)
+      does not.
+    - The entries can be given to O(xen.driver_domains.xl_pci_assignable#module:devices) with
+      O(xen.driver_domains.xl_pci_assignable#module:state=absent), which returns them to dom0.
+  returned: success
+  type: list
+  elements: dict
+  sample:
+    - name: stray0
+      match:
+        bdf: "0000:04:00.0"
 refusals:
-  description: The guard rails that spoke against the task.
+  description: The guard rails that blocked the task.
   returned: when a guard rail refused the task
   type: list
   elements: dict
@@ -114,28 +127,29 @@ import typing as t
 
 from ansible_collections.xen.driver_domains.plugins.module_utils._dom0_boot import (
     BootOptions,
+    check_hidden,
     hidden_at_boot,
     hidden_by_others,
+    not_hidden,
     outdated_hides,
     plan_boot,
     reboot_reasons,
-    too_late_drivers,
 )
-from ansible_collections.xen.driver_domains.plugins.module_utils._errors import InvalidInput
 from ansible_collections.xen.driver_domains.plugins.module_utils._files import read_text
 from ansible_collections.xen.driver_domains.plugins.module_utils._module import run_module
-from ansible_collections.xen.driver_domains.plugins.module_utils._pci.guards import GUARDS, Guards
-from ansible_collections.xen.driver_domains.plugins.module_utils._pci.host import PciDevice, PciHost
+from ansible_collections.xen.driver_domains.plugins.module_utils._pci.guards import PCI_GUARDS, Guards
+from ansible_collections.xen.driver_domains.plugins.module_utils._pci.host import PciHost
 from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Plan
 from ansible_collections.xen.driver_domains.plugins.module_utils._runner import Runner
-from ansible_collections.xen.driver_domains.plugins.module_utils._xen.xl import Xl, require_root, xen_version
+from ansible_collections.xen.driver_domains.plugins.module_utils._xen.host import require_root, xen_version
+from ansible_collections.xen.driver_domains.plugins.module_utils._xen.xl import Xl
 
 ARGUMENTS = {
     "hypervisor_options": {"type": "list", "elements": "str", "default": []},
     "kernel_options": {"type": "list", "elements": "str", "default": []},
     "hide": {"type": "list", "elements": "str", "default": []},
     "load_after_pciback": {"type": "list", "elements": "str", "default": []},
-    "force": {"type": "list", "elements": "str", "choices": list(GUARDS), "default": []},
+    "force": {"type": "list", "elements": "str", "choices": list(PCI_GUARDS), "default": []},
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
 }
 
@@ -145,20 +159,22 @@ def prepare(parameters: dict[str, t.Any]) -> Plan:
     require_root()
     if parameters["state"] == "absent":
         plan = plan_boot(None, Runner())
-        plan.results = {"reboot_required": False, "reboot_reasons": [], "hidden_at_boot": False, "outdated_hides": []}
+        plan.results = {"reboot_required": False, "reboot_reasons": [], "hidden_at_boot": False, "not_hidden": [], "outdated_hides": []}
         return plan
     others, warnings = hidden_by_others()
     options = BootOptions(
         hypervisor=tuple(parameters["hypervisor_options"]),
         kernel=tuple(parameters["kernel_options"]),
         hide=tuple(parameters["hide"]),
-        hide_of_others=others,
+        foreign_hides=others,
         load_after_pciback=tuple(parameters["load_after_pciback"]),
     )
-    plan = plan_boot(options, Runner())
+    runner = Runner()
+    plan = plan_boot(options, runner)
     plan.warnings += warnings
-    devices = PciHost().devices()
-    check_hidden(plan, options, devices)
+    host = PciHost()
+    devices = host.devices()
+    check_hidden(plan, options, devices, host, Guards(devices, runner), f"/lib/modules/{os.uname().release}")
     kernel_line = read_text("/proc/cmdline") or ""
     hypervisor_line = Xl().info().get("xen_commandline", "") if xen_version() else ""
     reasons = reboot_reasons(options, hypervisor_line, kernel_line)
@@ -166,28 +182,10 @@ def prepare(parameters: dict[str, t.Any]) -> Plan:
         "reboot_required": bool(reasons),
         "reboot_reasons": reasons,
         "hidden_at_boot": hidden_at_boot(options, kernel_line),
+        "not_hidden": list(map(str, not_hidden(options, devices))),
         "outdated_hides": outdated_hides(options, kernel_line, devices),
     }
     return plan
-
-
-def check_hidden(plan: Plan, options: BootOptions, devices: list[PciDevice]) -> None:
-    """See that what is to be hidden is there, and that the host can do without it."""
-    missing = sorted(set(options.hide) - {str(device.bdf) for device in devices})
-    if missing:
-        raise InvalidInput(
-            f"There is no PCI device at {', '.join(missing)}",
-            rule="what is hidden at boot must be there now: another device may come to that address",
-            remedy="The module xl_pci_info finds devices by what does not move",
-        )
-    to_take = [device for device in devices if str(device.bdf) in options.hide and not device.pciback]
-    guards = Guards(devices, Runner())
-    for device in to_take:
-        plan.refusals += guards.check(device, taking=to_take)
-    for device in too_late_drivers(to_take, f"/lib/modules/{os.uname().release}"):
-        plan.warnings.append(
-            f"{device.bdf} cannot be hidden at boot: its driver {device.driver} is built into the kernel, and xen-pciback is a module"
-        )
 
 
 def main() -> None:

@@ -10,31 +10,31 @@ module: guest_image
 version_added: 0.1.0
 short_description: Build kernels, ramdisks and root file systems for domains
 description:
-  - Builds images from Debian packages with C(mmdebstrap), on the machine where the module runs, and keeps them in a cache.
-  - An image is found by its key, a hash of all that goes into the build. The same input gives the same image, byte for byte,
-    as long as the archive hands out the same packages. An image that is in the cache is not built again; change
-    O(images[].revision) to get one with today's packages.
+  - Builds images from Debian packages with C(mmdebstrap), on the machine on which the module runs, and keeps them in a cache.
+  - Each image has a key, a hash of everything that goes into the build. The same input gives the same image, byte for byte,
+    as long as the archive serves the same packages. An image in the cache is not built again; change
+    O(images[].revision) to get one with current packages.
   - Works as root and as an ordinary user. An ordinary user needs user namespaces and subordinate user ids (C(uidmap)).
-  - Kernels for x86 are unpacked once, here, which makes C(xl create) much faster.
+  - Kernels for x86 are unpacked when the image is built, which makes C(xl create) much faster.
 author:
   - The xen.driver_domains authors (@xen-driver-domains)
 extends_documentation_fragment:
   - xen.driver_domains.attributes
 options:
   images:
-    description: The images, all of them in one call.
+    description: The images; list all of them in one call.
     type: list
     elements: dict
     required: true
     suboptions:
       name:
-        description: Name of the image, in results and messages. It does not change the image.
+        description: Name of the image in results and messages. It does not affect the image itself.
         type: str
         required: true
       format:
         description:
-          - V(ramdisk) builds an initramfs, with the means of C(initramfs-tools). The rest of the system is thrown away, so the
-            hooks among O(images[].files) decide what is in it.
+          - V(ramdisk) builds an initramfs with C(initramfs-tools). The rest of the system is discarded, so the hooks in
+            O(images[].files) decide what the initramfs contains.
           - V(disk) builds an ext4 file system that can be upgraded, and an initramfs that mounts it.
         type: str
         choices: [ramdisk, disk]
@@ -44,15 +44,15 @@ options:
         type: str
         required: true
       architecture:
-        description: The Debian architecture. By default that of the machine where the module runs.
+        description: The Debian architecture. The default is that of the machine on which the module runs.
         type: str
       packages:
-        description: Packages to install, without those that they merely recommend. Kernel and C(initramfs-tools) are added where needed.
+        description: Packages to install, without the packages that they recommend. Kernel and C(initramfs-tools) are added if needed.
         type: list
         elements: str
         default: []
       files:
-        description: Files to put into the system after its packages, also hooks and scripts for C(initramfs-tools).
+        description: Files to add to the system after its packages, including hooks and scripts for C(initramfs-tools).
         type: list
         elements: dict
         default: []
@@ -62,44 +62,44 @@ options:
             type: path
             required: true
           content:
-            description: The whole content.
+            description: The content of the file.
             type: str
             required: true
           mode:
-            description: The mode in octal, in quotes. The file belongs to root.
+            description: The mode in octal, in quotes. The owner is root.
             type: str
             default: "0644"
       kernel:
-        description: Whether the kernel is exported, which the ramdisk's modules belong to.
+        description: Whether to export the kernel to which the modules of the ramdisk belong.
         type: bool
         default: true
       modules:
-        description: Kernel modules that the initramfs has and loads first, with all they depend on.
+        description: Kernel modules that the initramfs contains and loads first, with their dependencies.
         type: list
         elements: str
         default: []
       size:
-        description: Size of the file system of a disk, a number with V(M) or V(G). The file is sparse. V(2G) unless given.
+        description: Size of the file system of a disk, a number with V(M) or V(G). The default is V(2G). The file is sparse.
         type: str
       mirror:
-        description: Lines for C(sources.list). By default those that C(mmdebstrap) chooses for the suite.
+        description: Lines for C(sources.list). By default, C(mmdebstrap) chooses them for the suite.
         type: list
         elements: str
         default: []
       revision:
-        description: Any text. Another text makes another image, with the packages that the archive has at that time.
+        description: Any text. Change it to build the image again, with the packages that the archive has at that time.
         type: str
   cache_dir:
-    description: Where the images are kept. Each is a directory named by its key.
+    description: Directory of the images. Each image is a subdirectory named by its key.
     type: path
     default: ~/.cache/xen-driver-domains/images
   state:
-    description: Whether the images are to be in the cache.
+    description: Whether the images should be in the cache.
     type: str
     choices: [present, absent]
     default: present
   timeout:
-    description: Seconds that each step of building an image may take, and before that the waiting for another build.
+    description: Time limit in seconds for each step of a build, and for the wait for another build to end.
     type: int
     default: 1800
 """
@@ -131,7 +131,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 images:
-  description: The images, in the order of the option. Paths are also there in check mode, when nothing was built.
+  description: The images, in the order of O(images). Check mode returns their paths too, although it builds nothing.
   returned: success
   type: list
   elements: dict
@@ -152,25 +152,25 @@ images:
       description: Name of the image.
       type: str
     key:
-      description: Hash of all that goes into the build.
+      description: Hash of everything that goes into the build.
       type: str
     directory:
-      description: Where the image is kept, with V(manifest.json), which tells the versions of its packages.
+      description: Directory of the image. The file C(manifest.json) in it lists the versions of its packages.
       type: str
     kernel:
-      description: Path of the kernel, or empty.
+      description: Path of the kernel, or an empty string.
       type: str
     ramdisk:
-      description: Path of the initramfs, or empty.
+      description: Path of the initramfs, or an empty string.
       type: str
     disk:
-      description: Path of the file system, or empty.
+      description: Path of the file system, or an empty string.
       type: str
     present:
       description: Whether the image is in the cache after the task.
       type: bool
     size_bytes:
-      description: Size of all its files; 0 when it is not there.
+      description: Total size of its files in bytes, or 0 if the image is not in the cache.
       type: int
     files:
       description: Size and SHA-256 of each file.
@@ -191,20 +191,17 @@ log:
 
 import typing as t
 
-from ansible_collections.xen.driver_domains.plugins.module_utils._guest_image.plan import (
-    Builder,
-    ImageCache,
-    dpkg_architecture,
-    plan_images,
-    read_images,
-)
+from ansible_collections.xen.driver_domains.plugins.module_utils._guest_image.build import Builder, dpkg_architecture
+from ansible_collections.xen.driver_domains.plugins.module_utils._guest_image.cache import ImageCache
+from ansible_collections.xen.driver_domains.plugins.module_utils._guest_image.plan import plan_images
+from ansible_collections.xen.driver_domains.plugins.module_utils._guest_image.specification import read_images
 from ansible_collections.xen.driver_domains.plugins.module_utils._module import run_module
 from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Plan
 from ansible_collections.xen.driver_domains.plugins.module_utils._runner import Runner
 
 
 def prepare(parameters: dict[str, t.Any]) -> Plan:
-    """Read the cache and plan what it lacks."""
+    """Read the cache and plan what to build or remove."""
     runner = Runner()
     cache = ImageCache(parameters["cache_dir"])
     images = read_images(parameters["images"], lambda: dpkg_architecture(runner))

@@ -8,17 +8,17 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: guest_image_info
 version_added: 0.1.0
-short_description: What decides which images a Xen host needs, and which it has
+short_description: Gather the images of a Xen host and what they depend on
 description:
-  - Tells Debian suite, architecture and hypervisor version of a host, and the keys of the images below a directory, in one call.
-  - Works on hosts that do not run Xen, too, and needs no root there.
+  - Returns the Debian suite, architecture and hypervisor version of a host, and the keys of the images in a directory.
+  - Also works on hosts that do not run Xen, where it does not need root.
 author:
   - The xen.driver_domains authors (@xen-driver-domains)
 extends_documentation_fragment:
   - xen.driver_domains.attributes.info_module
 options:
   cache_dir:
-    description: Where images are kept, as in M(xen.driver_domains.guest_image).
+    description: Directory of the images, as in M(xen.driver_domains.guest_image).
     type: path
     default: /var/lib/xen-driver-domains/images
 seealso:
@@ -26,7 +26,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Look at the images that dom0 has
+- name: Gather the images that dom0 has
   xen.driver_domains.guest_image_info:
   register: host
 """
@@ -57,10 +57,11 @@ image_keys:
 
 import typing as t
 
-from ansible_collections.xen.driver_domains.plugins.module_utils._guest_image.plan import ImageCache, read_host
+from ansible_collections.xen.driver_domains.plugins.module_utils._guest_image.cache import ImageCache
+from ansible_collections.xen.driver_domains.plugins.module_utils._guest_image.host import read_host
 from ansible_collections.xen.driver_domains.plugins.module_utils._module import run_module
 from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Plan
-from ansible_collections.xen.driver_domains.plugins.module_utils._xen.xl import xen_version
+from ansible_collections.xen.driver_domains.plugins.module_utils._xen.host import xen_version
 
 
 def prepare(parameters: dict[str, t.Any]) -> Plan:

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What is known of the Raspberry Pi 4 and the Odroid C4, from their manuals, Linux's sources and systems that run on them."""
+"""Known facts about the Raspberry Pi 4 and the Odroid C4, from their manuals, Linux's sources and running systems."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.analysis import Board
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.analysis import Analysis
 from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.dtb import read_device_tree
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.report import report_device
 from device_trees.debian import directory
 
 PI4, C4 = "broadcom/bcm2711-rpi-4-b.dtb", "amlogic/meson-sm1-odroid-c4.dtb"
@@ -40,8 +41,8 @@ PI4_TOGETHER = [
 ]
 
 
-def board(name: str) -> Board:
-    return Board(read_device_tree(str(directory() / name)))
+def board(name: str) -> Analysis:
+    return Analysis(read_device_tree(str(directory() / name)))
 
 
 @pytest.mark.parametrize(("name", "node", "pages", "lines"), DEVICES)
@@ -54,9 +55,9 @@ def test_device(name: str, node: str, pages: list[tuple[int, int]], lines: list[
 
 @pytest.mark.parametrize(("node", "others"), PI4_TOGETHER)
 def test_devices_of_the_pi_that_go_together(node: str, others: list[str]) -> None:
-    """Of I2C and SPI some are in a page of their own, but on the same line."""
+    """Some I2C and SPI controllers have a page of their own, but share an interrupt line."""
     machine = board(PI4)
-    report = machine.report(machine.device(machine.tree.find(node)))
+    report = report_device(machine, machine.device(machine.tree.find(node)))
     paths = [f"/soc/{other}" for other in others]
     assert report["page_sharers"] == paths
     assert set(paths) <= set(report["interrupts"][0]["sharers"])
@@ -64,7 +65,7 @@ def test_devices_of_the_pi_that_go_together(node: str, others: list[str]) -> Non
 
 def test_the_pi_network_card_needs_nothing_from_others() -> None:
     machine = board(PI4)
-    report: dict[str, Any] = machine.report(machine.device(machine.tree.find("ethernet0")))
+    report: dict[str, Any] = report_device(machine, machine.device(machine.tree.find("ethernet0")))
     assert (report["path"], report["page_sharers"], report["needs"], report["iommu"]) == ("/scb/ethernet@7d580000", [], [], None)
 
 
@@ -83,6 +84,6 @@ def test_the_i2c_of_the_odroid_is_edge_triggered() -> None:
 def test_all_devices_in_seconds(name: str) -> None:
     started = time.monotonic()
     machine = board(name)
-    reports = [machine.report(device) for device in machine.devices()]
+    reports = [report_device(machine, device) for device in machine.devices()]
     assert len(reports) > 50
     assert time.monotonic() - started < 5

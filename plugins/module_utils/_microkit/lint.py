@@ -4,48 +4,49 @@
 
 # PRIVATE to this collection: other collections must not import it.
 
-"""A system description of seL4/Microkit, held against the board's device tree: what the schema cannot know."""
+"""Compare a system description of seL4/Microkit with the device tree of its board."""
 
 from __future__ import annotations
 
 import typing as t
 
-from .._device_tree.analysis import Board
+from .._device_tree.analysis import Analysis
 from .._device_tree.findings import WARNING, Finding
-from .._device_tree.interrupts import interrupts
-from .._device_tree.registers import Span, pages, registers, without
+from .._device_tree.interrupts import gic_v2_interfaces, interrupts
+from .._device_tree.registers import registers
 from .._device_tree.tree import Node
-from .schema import Element, check_system, read_system, regions
-from .system import interface_of
+from .._spans import Span, pages
+from .check import check_system
+from .parser import Element, read_system, regions
 
 _SGIS, _PPIS = 16, 32
 
 
-def lint_system(text: str, source: str, version: str, board: Board) -> list[Finding]:
-    """Return what is wrong in a system description, by line.
+def lint_system(text: str, source: str, version: str, analysis: Analysis) -> list[Finding]:
+    """Return the problems of a system description, in the order of its lines: what breaks the schema, and what does not fit the board.
 
     :raises InvalidInput: it is not XML.
     """
     root, findings = read_system(text, source)
     findings += check_system(root, source, version)
-    findings += _Comparison(root, source, board).findings()
+    findings += _Comparison(root, source, analysis).findings()
     return sorted(findings, key=lambda finding: int(finding.place.rpartition(":")[2]))
 
 
 class _Comparison:
-    """The interrupts and maps of a description beside the devices of a board."""
+    """Compares interrupts and maps of a description with the devices of a board."""
 
-    def __init__(self, root: Element, source: str, board: Board) -> None:
-        self.root, self.source, self.board = root, source, board
+    def __init__(self, root: Element, source: str, analysis: Analysis) -> None:
+        self.root, self.source, self.analysis = root, source, analysis
         self.regions = regions(root)
         self.lines: dict[int, list[tuple[Node, str]]] = {}
-        for node in board.tree.nodes:
-            for line in interrupts(board.tree, node):
+        for node in analysis.tree.nodes:
+            for line in interrupts(analysis.tree, node):
                 if line.number is not None:
                     self.lines.setdefault(line.number, []).append((node, line.trigger))
 
     def findings(self) -> list[Finding]:
-        """Compare all protection domains that have a virtual machine or interrupts."""
+        """Return what does not fit, in all protection domains with a virtual machine or interrupts."""
         found: list[Finding] = []
         owners: dict[int, Element] = {}
         for domain in self.root.all("protection_domain"):
@@ -57,7 +58,7 @@ class _Comparison:
             found += self._missing_maps(domain)
             for machine in domain.own("virtual_machine"):
                 found += self._machine(machine)
-        return [*found, *self._strangers(owners)]
+        return [*found, *self._split_devices(owners)]
 
     def _say(self, element: Element, rule: str, problem: str, fix: str, severity: str = "error") -> Finding:
         return Finding(f"{self.source}:{element.line}", rule, problem, fix, severity)
@@ -66,13 +67,16 @@ class _Comparison:
         raising = self.lines.get(number, [])
         if not raising:
             if number < _SGIS:
-                problem, fix = f"irq {number} is one that processors send to each other, no device raises it", "Remove it: the VMM has them"
+                problem, fix = (
+                    f"irq {number} is one that processors send to each other; no device raises it",
+                    "Remove it: the VMM emulates it",
+                )
             elif number < _PPIS:
-                problem, fix = f"irq {number} is private to a processor, no device raises it", "Remove it"
+                problem, fix = f"irq {number} is private to a processor; no device raises it", "Remove it"
             else:
                 near = [f"{number + 32} ({node.path})" for node, _unused in self.lines.get(number + 32, [])]
                 problem = f"no device of the board raises irq {number}"
-                fix = f"Remove it, or is it {near[0]}, with the 32 that a device tree does not count?" if near else "Remove it"
+                fix = f"Remove it, or is it {near[0]}, which is 32 less in a device tree?" if near else "Remove it"
             yield self._say(irq, "unknown-interrupt", problem, fix, WARNING)
             return
         given = irq.attributes.get("trigger", "level")
@@ -101,26 +105,29 @@ class _Comparison:
     def _missing_maps(self, domain: Element) -> t.Iterator[Finding]:
         spaces = [domain, *domain.own("virtual_machine")]
         mapped = [span for space in spaces for _unused, _unused, span in self._spans(space)]
-        told: set[str] = set()
+        reported: set[str] = set()
         for irq in domain.own("irq"):
             nodes = [node for node, _unused in self.lines.get(irq.number("irq") or -1, [])]
-            holes = {node.path: [hole for span in self._device_pages(node) for hole in without(span, mapped)] for node in nodes}
+            holes = {node.path: [hole for span in self._device_pages(node) for hole in span.without(mapped)] for node in nodes}
             if not nodes or not all(holes.values()):
                 continue
-            # Of several devices on a line, any could be the one; the first enabled one is likely.
+            # Any of the devices on a shared line could be meant; the first enabled one is the most likely.
             node = next((node for node in nodes if node.available), nodes[0])
-            if node.path not in told:
-                told.add(node.path)
+            if node.path not in reported:
+                reported.add(node.path)
                 where = ", ".join(map(str, holes[node.path]))
                 first = holes[node.path][0]
-                fix = f'<memory_region ... size="{first.size:#x}" phys_addr="{first.start:#x}" /> and a map of it, or remove the irq'
+                fix = f'<memory_region ... size="{first.size:#x}" phys_addr="{first.start:#x}" /> and a map of it; or remove the irq'
                 yield self._say(
-                    irq, "missing-map", f"irq {irq.number('irq')} of {node.path} is given, but not its registers ({where})", fix
+                    irq,
+                    "missing-map",
+                    f"irq {irq.number('irq')} of {node.path} is passed through without its registers ({where})",
+                    fix,
                 )
 
     def _machine(self, machine: Element) -> t.Iterator[Finding]:
-        gic = self.board.gic
-        interface = interface_of(gic)
+        gic = self.analysis.gic
+        interface = gic_v2_interfaces(gic)
         has_interface = False
         for part, region, span in self._spans(machine):
             name, address = region.attributes.get("name", ""), part.number("vaddr")
@@ -128,34 +135,35 @@ class _Comparison:
                 has_interface = True
                 wanted = interface[0].start + span.start - interface[1].start
                 if address is not None and address != wanted:
-                    problem = f"{name!r} is the GIC's virtual interface, and the guest looks for it at {wanted:#x}, not {address:#x}"
+                    problem = f"{name!r} is the GIC's virtual interface; the guest expects it at {wanted:#x}, not {address:#x}"
                     yield self._say(part, "gic-interface", problem, f'vaddr="{wanted:#x}"')
             elif gic is not None and any(entry.span and span.overlaps(entry.span) for entry in registers(gic)):
-                yield self._say(part, "gic", f"{name!r} ({span}) gives the GIC itself away", "Leave its pages out: the VMM emulates it")
+                yield self._say(part, "gic", f"{name!r} ({span}) passes the GIC itself through", "Leave its pages out: the VMM emulates it")
             elif address is not None and address != span.start and self._is_device(span):
-                problem = f"{name!r} is at {span.start:#x}, and at {address:#x} for the guest, whose device tree says otherwise"
+                problem = f"{name!r} is at {span.start:#x}, as the guest's device tree says, but the guest gets it at {address:#x}"
                 yield self._say(part, "not-one-to-one", problem, f'vaddr="{span.start:#x}"', WARNING)
             if self._is_device(span) and part.attributes.get("cached", "true") != "false":
-                yield self._say(part, "cached-device", f"{name!r} holds registers, and is mapped as cached memory", 'cached="false"')
+                yield self._say(part, "cached-device", f"{name!r} contains registers, but is mapped as cached memory", 'cached="false"')
         if interface and not has_interface:
             real, virtual = interface
             fix = f'<memory_region ... phys_addr="{virtual.start:#x}" /> mapped at vaddr="{real.start:#x}"'
-            yield self._say(machine, "gic-interface", "the GIC's virtual interface is not mapped: the guest cannot take an interrupt", fix)
+            yield self._say(machine, "gic-interface", "the GIC's virtual interface is not mapped: the guest cannot handle interrupts", fix)
 
     def _is_device(self, span: Span) -> bool:
-        return bool(self.board.residents.among([span]))
+        return bool(self.analysis.register_map.nodes_in([span]))
 
-    def _strangers(self, owners: t.Mapping[int, Element]) -> t.Iterator[Finding]:
-        """Pages that hold registers of a device whose interrupt another protection domain has."""
+    def _split_devices(self, owners: t.Mapping[int, Element]) -> t.Iterator[Finding]:
+        """Find pages with registers of a device whose interrupt goes to another protection domain."""
         for domain in self.root.all("protection_domain"):
             for space in (domain, *domain.own("virtual_machine")):
                 for part, region, span in self._spans(space):
-                    for node in self.board.residents.among([span]):
-                        numbers = [line.number for line in interrupts(self.board.tree, node) if line.number in owners]
+                    for node in self.analysis.register_map.nodes_in([span]):
+                        numbers = [line.number for line in interrupts(self.analysis.tree, node) if line.number in owners]
                         others = {owners[number].attributes.get("name") for number in numbers if number is not None} - {
                             domain.attributes.get("name")
                         }
                         if others:
                             owner = sorted(map(str, others))[0]
-                            problem = f"{region.attributes.get('name')!r} holds the registers of {node.path}, whose interrupt {owner!r} has"
-                            yield self._say(part, "shared-page", problem, "Give both to one domain, or make the region smaller")
+                            name = region.attributes.get("name")
+                            problem = f"{name!r} contains the registers of {node.path}, but its interrupt goes to {owner!r}"
+                            yield self._say(part, "shared-page", problem, "Give both to the same domain, or make the region smaller")

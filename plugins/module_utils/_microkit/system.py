@@ -4,7 +4,7 @@
 
 # PRIVATE to this collection: other collections must not import it.
 
-"""The system description of a Linux driver VM on seL4/Microkit, and the table of interrupts for its monitor (VMM).
+"""Write the system description of a Linux driver VM on seL4/Microkit, and the table of interrupts for its monitor (VMM).
 
 Sources: Microkit's manual, libvmm's manual (passthrough, interrupt passthrough on ARM).
 """
@@ -16,23 +16,24 @@ import typing as t
 from dataclasses import dataclass, field
 from xml.sax.saxutils import quoteattr
 
-from .._device_tree.analysis import Board, Device
+from .._device_tree.analysis import Analysis, Device
 from .._device_tree.findings import ERROR
-from .._device_tree.interrupts import GIC_V2
-from .._device_tree.registers import Span, pages, registers, without
+from .._device_tree.interrupts import gic_v2_interfaces
+from .._device_tree.registers import memory_banks, registers
 from .._device_tree.tree import Node
 from .._errors import InvalidInput
-from .schema import LARGE_PAGE, MAX_ID, SMALL_PAGE, check_system, read_system
+from .._spans import Span, pages
+from .check import check_system
+from .parser import read_system
+from .schema import LARGE_PAGE, MAX_ID, SMALL_PAGE
 
-#: Places of the processor interface and of the virtual processor interface in the registers of a GICv2 (Arm IHI 0048).
-_GICC, _GICV = 1, 3
 _INTERFACE = "gic_vcpu"
-_PER_LINE = 120
+_COMMENT_LENGTH = 120
 
 
 @dataclass(frozen=True)
-class Region:
-    """A memory region, and where it is in the virtual machine."""
+class MemoryRegion:
+    """A memory region, and its address in the virtual machine."""
 
     name: str
     span: Span
@@ -42,8 +43,8 @@ class Region:
 
 
 @dataclass(frozen=True)
-class Line:
-    """An interrupt that is handed on, and its channel in the VMM."""
+class InterruptLine:
+    """An interrupt that is passed through, and its channel in the VMM."""
 
     number: int
     trigger: str
@@ -52,8 +53,8 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Choices:
-    """What the user decides of a driver VM."""
+class DriverVm:
+    """The driver VM that the user wants."""
 
     version: str
     vmm_name: str = "VMM"
@@ -62,188 +63,176 @@ class Choices:
     priority: int = 100
     vm_priority: int = 1
     ram: Span = field(default_factory=lambda: Span(0x20000000, 0x30000000))
-    #: Whether the guest's memory is where the guest sees it, which a device without IOMMU needs for DMA.
+    #: Whether guest addresses of the memory are physical addresses, which a device without IOMMU needs for DMA.
     one_to_one: bool = True
     large_pages: bool = True
-    #: Addresses that are handed over as a whole, by name, such as a bus.
+    #: (name, addresses) of ranges that are passed through whole, such as a bus.
     windows: tuple[tuple[str, Span], ...] = ()
-    #: Interrupts that no device of the list raises: (number, trigger, name).
+    #: (number, trigger, name) of interrupts that none of the devices raises.
     extra_lines: tuple[tuple[int, str, str], ...] = ()
-    #: Channels that are taken by something else.
+    #: Channels that something else uses.
     reserved: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
-class System:
-    """A driver VM, worked out."""
+class SystemDescription:
+    """Regions and interrupts of a driver VM, and the text of its files."""
 
-    regions: list[Region]
-    lines: list[Line]
+    regions: list[MemoryRegion]
+    lines: list[InterruptLine]
     description: str
     table: str
 
 
-def reached(provider: Node, choices: Choices) -> bool:
-    """Whether a node is among what goes over as a whole: all registers of it, or of the first node above that has some."""
-    spans = [span for _unused, span in choices.windows]
+def reached(provider: Node, vm: DriverVm) -> bool:
+    """Whether a node is inside the ranges passed through whole: all registers of it, or of its nearest ancestor that has any."""
+    spans = [span for _unused, span in vm.windows]
     for node in (provider, *provider.ancestors()):
         own = pages(entry.span for entry in registers(node) if entry.span)
         if own:
-            return not any(hole for span in own for hole in without(span, spans))
+            return not any(hole for span in own for hole in span.without(spans))
     return False
 
 
-def build_system(board: Board, devices: t.Sequence[Device], choices: Choices) -> System:
-    """Work out regions and interrupts and write them down.
+def build_system(analysis: Analysis, devices: t.Sequence[Device], vm: DriverVm) -> SystemDescription:
+    """Work out regions, interrupts and the text of the files.
 
-    :raises InvalidInput: guest memory where there is none, more interrupts than channels, or the result breaks a rule of the schema.
+    :raises InvalidInput: the board has no memory at the guest's addresses, there are more interrupts than channels, or the
+        result would break a rule of the schema.
     """
-    found = [*_windows(choices), *_interface(board)]
+    found = [*_windows(vm), *_interface(analysis)]
     for device in devices:
-        found += _regions(device, [region.span for region in found], choices)
-    _check_gic(board, found)
-    _check_memory(board, choices, found)
-    lines = _lines(devices, choices)
-    description = _describe(found, lines, choices)
+        found += _regions(device, [region.span for region in found], vm)
+    _check_gic(analysis, found)
+    _check_memory(analysis, vm, found)
+    lines = _lines(devices, vm)
+    description = _describe(found, lines, vm)
     root, findings = read_system(description, "the description")
-    errors = [finding for finding in findings + check_system(root, "the description", choices.version) if finding.severity == ERROR]
+    errors = [finding for finding in findings + check_system(root, "the description", vm.version) if finding.severity == ERROR]
     if errors:
         raise InvalidInput(
-            f"This would not be a system description of Microkit {choices.version}: " + "; ".join(finding.problem for finding in errors),
+            f"The result would not be valid for Microkit {vm.version}: " + "; ".join(finding.problem for finding in errors),
             remedy="; ".join(dict.fromkeys(finding.fix for finding in errors)),
         )
-    return System(found, lines, description, _table(lines))
+    return SystemDescription(found, lines, description, _table(lines))
 
 
-def _windows(choices: Choices) -> list[Region]:
-    found: list[Region] = []
-    for name, span in choices.windows:
+def _windows(vm: DriverVm) -> list[MemoryRegion]:
+    found: list[MemoryRegion] = []
+    for name, span in vm.windows:
         if span.start % SMALL_PAGE or span.size % SMALL_PAGE or not span.size:
             raise InvalidInput(
-                f"The region {name!r} ({span}) is not made of whole pages", rule=f"address and size are multiples of {SMALL_PAGE:#x}"
+                f"The region {name!r} ({span}) does not consist of whole pages", rule=f"address and size are multiples of {SMALL_PAGE:#x}"
             )
         other = next((region for region in found if region.span.overlaps(span)), None)
         if other:
-            raise InvalidInput(f"The region {name!r} ({span}) overlaps {other.name!r} ({other.span})", rule="each page is in one region")
-        found += _split(name, span, choices, name)
+            raise InvalidInput(f"The region {name!r} ({span}) overlaps {other.name!r} ({other.span})", rule="a page is in one region only")
+        found += _split(name, span, vm, name)
     return found
 
 
-def _regions(device: Device, taken: list[Span], choices: Choices) -> list[Region]:
-    """Return regions for the pages of a device that no other one has."""
+def _regions(device: Device, taken: list[Span], vm: DriverVm) -> list[MemoryRegion]:
+    """Return regions for the pages of a device that no other region has."""
     name = re.sub(r"[^A-Za-z0-9]+", "_", device.node.name.split("@")[0]).strip("_")
     return [
         region
         for span in device.pages
-        for part in without(span, taken)
-        for region in _split(f"{name}_{part.start:x}", part, choices, device.path)
+        for part in span.without(taken)
+        for region in _split(f"{name}_{part.start:x}", part, vm, device.path)
     ]
 
 
-def _split(name: str, span: Span, choices: Choices, comment: str) -> list[Region]:
-    """Cut out what can have large pages: they take less memory for page tables, and less time in each access."""
+def _split(name: str, span: Span, vm: DriverVm, comment: str) -> list[MemoryRegion]:
+    """Cut out the part that can have large pages: they need less memory for page tables, and accesses are faster."""
     first, last = -(-span.start // LARGE_PAGE) * LARGE_PAGE, span.end // LARGE_PAGE * LARGE_PAGE
-    if not choices.large_pages or first >= last:
-        return [Region(name, span, SMALL_PAGE, span.start, comment)]
+    if not vm.large_pages or first >= last:
+        return [MemoryRegion(name, span, SMALL_PAGE, span.start, comment)]
     parts = [
         (Span(span.start, first), SMALL_PAGE, "_head"),
         (Span(first, last), LARGE_PAGE, ""),
         (Span(last, span.end), SMALL_PAGE, "_tail"),
     ]
-    return [Region(name + suffix, part, page, part.start, comment) for part, page, suffix in parts if part.size]
+    return [MemoryRegion(name + suffix, part, page, part.start, comment) for part, page, suffix in parts if part.size]
 
 
-def _interface(board: Board) -> list[Region]:
-    """Return the region by which a guest reaches the virtual processor interface of a GICv2.
+def _interface(analysis: Analysis) -> list[MemoryRegion]:
+    """Return the region with the virtual processor interface of a GICv2.
 
-    The guest finds it where its device tree has the real one. A GICv3 has system registers instead.
+    It is mapped where the guest's device tree has the real interface. A GICv3 has system registers instead.
     """
-    places = interface_of(board.gic)
-    if places is None:
+    interfaces = gic_v2_interfaces(analysis.gic)
+    if interfaces is None:
         return []
-    real, virtual = places
-    return [Region(_INTERFACE, virtual, SMALL_PAGE, real.start, "the GIC's virtual interface, where the guest expects the real one")]
+    real, virtual = interfaces
+    return [MemoryRegion(_INTERFACE, virtual, SMALL_PAGE, real.start, "the GIC's virtual interface, where the guest expects the real one")]
 
 
-def interface_of(gic: Node | None) -> tuple[Span, Span] | None:
-    """Return the processor interface and the virtual one of a GICv2 with virtualisation, in pages; None for others."""
-    if gic is None or not any(name in GIC_V2 for name in gic.compatible):
-        return None
-    found = [entry.span for entry in registers(gic)]
-    if len(found) <= _GICV:
-        return None
-    real, virtual = found[_GICC], found[_GICV]
-    return (pages([real])[0], pages([virtual])[0]) if real and virtual else None
-
-
-def _check_gic(board: Board, found: t.Sequence[Region]) -> None:
-    own = pages(entry.span for entry in registers(board.gic) if entry.span) if board.gic else []
+def _check_gic(analysis: Analysis, found: t.Sequence[MemoryRegion]) -> None:
+    own = pages(entry.span for entry in registers(analysis.gic) if entry.span) if analysis.gic else []
     for region in found:
         if region.name != _INTERFACE and any(span.overlaps(region.span) for span in own):
             raise InvalidInput(
-                f"The region {region.name!r} ({region.span}) holds the GIC's registers ({', '.join(map(str, own))})",
+                f"The region {region.name!r} ({region.span}) contains the GIC's registers ({', '.join(map(str, own))})",
                 rule="seL4 drives the GIC; the VMM emulates it for the guest",
-                remedy="Leave it out: two regions, one before it and one behind it",
+                remedy="Leave them out with two regions, one below them and one above",
             )
 
 
-def _check_memory(board: Board, choices: Choices, found: t.Sequence[Region]) -> None:
-    ram = choices.ram
+def _check_memory(analysis: Analysis, vm: DriverVm, found: t.Sequence[MemoryRegion]) -> None:
+    ram = vm.ram
     if ram.start % SMALL_PAGE or ram.size % SMALL_PAGE or not ram.size:
         raise InvalidInput(
-            f"The guest's memory ({ram}) is not made of whole pages", rule=f"address and size are multiples of {SMALL_PAGE:#x}"
+            f"The guest's memory ({ram}) does not consist of whole pages", rule=f"address and size are multiples of {SMALL_PAGE:#x}"
         )
     for region in found:
         if ram.overlaps(Span(region.address, region.address + region.span.size)):
             raise InvalidInput(
                 f"The guest's memory ({ram}) overlaps {region.name!r} ({region.span})", remedy="Choose another address or size"
             )
-    if not choices.one_to_one:
+    if not vm.one_to_one:
         return
-    banks = pages(
-        entry.span for node in board.tree.nodes if node.text("device_type") == "memory" for entry in registers(node) if entry.span
-    )
-    # The boot loader fills in the memory of some boards: their dtb has none.
+    banks = pages(memory_banks(analysis.tree))
+    # Some boards' dtb has no memory, because the boot loader adds it.
     if banks and not any(bank.contains(ram) for bank in banks):
         have = ", ".join(map(str, banks))
         raise InvalidInput(f"The guest's memory ({ram}) is not memory of the board", rule=f"the board has {have}")
-    reserved = board.tree.root.child("reserved-memory")
+    reserved = analysis.tree.root.child("reserved-memory")
     for node in (child for child in reserved.children if "no-map" in child.properties and child.available) if reserved else ():
         for entry in registers(node):
             if entry.span and entry.span.overlaps(ram):
                 raise InvalidInput(
                     f"The guest's memory ({ram}) overlaps {node.path} ({entry.span})",
-                    rule="what is reserved without being mapped (no-map) is the firmware's",
+                    rule="memory that is reserved with no-map belongs to the firmware",
                     remedy="Choose another address or size",
                 )
 
 
-def _lines(devices: t.Sequence[Device], choices: Choices) -> list[Line]:
+def _lines(devices: t.Sequence[Device], vm: DriverVm) -> list[InterruptLine]:
     wanted: dict[int, tuple[str, str]] = {}
     for device in devices:
         for interrupt in device.interrupts:
             if interrupt.number is not None and interrupt.kind == "spi":
                 comment = f"{device.path}{' ' + interrupt.name if interrupt.name else ''}"
                 wanted.setdefault(interrupt.number, (interrupt.trigger or "level", comment))
-    for number, trigger, name in choices.extra_lines:
+    for number, trigger, name in vm.extra_lines:
         wanted.setdefault(number, (trigger, name))
-    free = [channel for channel in range(MAX_ID + 1) if channel not in choices.reserved]
+    free = [channel for channel in range(MAX_ID + 1) if channel not in vm.reserved]
     if len(wanted) > len(free):
         raise InvalidInput(
-            f"{len(wanted)} interrupts do not fit in the {len(free)} channels that are free",
+            f"{len(wanted)} interrupts do not fit in the {len(free)} free channels",
             rule=f"a protection domain has the ids 0 to {MAX_ID} for interrupts and channels",
-            remedy="Give fewer devices to this driver VM, or split it into two",
+            remedy="Pass fewer devices to this driver VM, or split it into two",
         )
-    return [Line(number, trigger, channel, comment) for channel, (number, (trigger, comment)) in zip(free, wanted.items())]
+    return [InterruptLine(number, trigger, channel, comment) for channel, (number, (trigger, comment)) in zip(free, wanted.items())]
 
 
-def _describe(found: t.Sequence[Region], lines: t.Sequence[Line], choices: Choices) -> str:
-    ram = choices.ram
+def _describe(found: t.Sequence[MemoryRegion], lines: t.Sequence[InterruptLine], vm: DriverVm) -> str:
+    ram = vm.ram
     ram_page = LARGE_PAGE if ram.start % LARGE_PAGE == ram.size % LARGE_PAGE == 0 else SMALL_PAGE
-    place = {"phys_addr": f"{ram.start:#x}"} if choices.one_to_one else {}
+    place = {"phys_addr": f"{ram.start:#x}"} if vm.one_to_one else {}
     text = [
         '<?xml version="1.0" encoding="UTF-8"?>',
-        f"<!-- A Linux driver VM, for Microkit {choices.version} and later of the same schema. Made by xen.driver_domains. -->",
+        f"<!-- A Linux driver VM for Microkit {vm.version} and later versions with the same schema. Made by xen.driver_domains. -->",
         "<system>",
         _tag(1, "memory_region", name="guest_ram", size=f"{ram.size:#x}", page_size=f"{ram_page:#x}", **place),
     ]
@@ -256,10 +245,10 @@ def _describe(found: t.Sequence[Region], lines: t.Sequence[Line], choices: Choic
         text.append(_tag(1, "memory_region", name=region.name, size=f"{region.span.size:#x}", page_size=f"{region.page:#x}", **place))
     text += [
         "",
-        _open(1, "protection_domain", name=choices.vmm_name, priority=str(choices.priority)),
-        _tag(2, "program_image", path=choices.vmm_image),
+        _open(1, "protection_domain", name=vm.vmm_name, priority=str(vm.priority)),
+        _tag(2, "program_image", path=vm.vmm_image),
         _tag(2, "map", mr="guest_ram", vaddr=f"{ram.start:#x}", perms="rw", setvar_vaddr="guest_ram_vaddr"),
-        _open(2, "virtual_machine", name=choices.vm_name, priority=str(choices.vm_priority)),
+        _open(2, "virtual_machine", name=vm.vm_name, priority=str(vm.vm_priority)),
         _tag(3, "vcpu", id="0"),
         _tag(3, "map", mr="guest_ram", vaddr=f"{ram.start:#x}", perms="rwx"),
         *(_tag(3, "map", mr=region.name, vaddr=f"{region.address:#x}", perms="rw", cached="false") for region in found),
@@ -281,16 +270,16 @@ def _open(depth: int, element: str, /, **attributes: str) -> str:
 
 def _comment(text: str) -> str:
     # Two hyphens end a comment in XML, a star and a slash in C.
-    return re.sub(r"-(?=-)|\*(?=/)", r"\g<0> ", text)[:_PER_LINE]
+    return re.sub(r"-(?=-)|\*(?=/)", r"\g<0> ", text)[:_COMMENT_LENGTH]
 
 
-def _table(lines: t.Sequence[Line]) -> str:
+def _table(lines: t.Sequence[InterruptLine]) -> str:
     entries = [
         f"    {{ .channel = {line.channel}, .irq = {line.number} }}, /* {line.trigger}: {_comment(line.comment)} */" for line in lines
     ]
     return "\n".join(
         [
-            "/* The interrupts that the VMM hands on to its guest, made with the system description beside it. */",
+            "/* The interrupts that the VMM passes on to its guest; made together with the system description. */",
             f"#define PASSTHROUGH_IRQS {len(lines)}",
             "static const struct {",
             "    unsigned int channel;",

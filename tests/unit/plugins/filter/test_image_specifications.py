@@ -66,8 +66,8 @@ def test_arm_has_no_virtual_pci_bus() -> None:
 @pytest.mark.parametrize(
     ("image", "xen_version", "message"),
     [
-        ({"profile": "tiny"}, "4.20", "profile 'tiny' is not known. Use one of debian, minimal."),
-        ({"backends": ["vfb"]}, "4.20", "backend 'vfb' is not known. Use one of vbd, vif."),
+        ({"profile": "tiny"}, "4.20", "profile 'tiny' is unknown. Use one of debian, minimal."),
+        ({"backends": ["vfb"]}, "4.20", "backend 'vfb' is unknown. Use one of vbd, vif."),
         ({"backends": ["vif"]}, "", "Set guest_image_xen_version."),
     ],
 )

@@ -13,12 +13,14 @@ import pytest
 
 from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.dtb import to_dtb
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import InvalidInput, Refused
-from ansible_collections.xen.driver_domains.plugins.module_utils._microkit.schema import VERSIONS, check_system, read_system
+from ansible_collections.xen.driver_domains.plugins.module_utils._microkit.check import check_system
+from ansible_collections.xen.driver_domains.plugins.module_utils._microkit.parser import read_system
+from ansible_collections.xen.driver_domains.plugins.module_utils._microkit.schema import VERSIONS
 from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Plan
 from ansible_collections.xen.driver_domains.plugins.modules import microkit_system
 from ansible_collections.xen.driver_domains.tests.unit.fakes.device_tree import board, build
 
-ALL = tuple(microkit_system.GUARDS)
+ALL = tuple(microkit_system.DEVICE_TREE_GUARDS)
 
 
 class Host:
@@ -139,12 +141,12 @@ def test_what_is_missing(host: Host) -> None:
         (["test,rtc"], {"memory_address": "0x3f000000", "memory_size": "0x2000000"}, "is not memory of the board"),
         (["test,rtc"], {"memory_address": "0x0f000000", "memory_size": "0x2000000"}, "overlaps /reserved-memory/firmware"),
         (["test,rtc"], {"memory_address": "0xfe000000", "memory_size": "0x400000", "one_to_one": False}, "overlaps 'rtc_fe300000'"),
-        (["test,rtc"], {"memory_address": "0x20000010"}, "not made of whole pages"),
+        (["test,rtc"], {"memory_address": "0x20000010"}, "does not consist of whole pages"),
         (["test,rtc"], {"memory_size": "256M"}, "'256M' is not a number for memory_size"),
-        (["test,rtc"], {"regions": [{"name": "bus", "address": "0x1", "size": "0x1000"}]}, "'bus'.*not made of whole pages"),
+        (["test,rtc"], {"regions": [{"name": "bus", "address": "0x1", "size": "0x1000"}]}, "'bus'.*does not consist of whole pages"),
         (["test,rtc"], {"regions": [{"name": name, "address": "0x0", "size": "0x1000"} for name in "ab"]}, "'b'.*overlaps 'a'"),
-        (["/soc/many"], {}, "70 interrupts do not fit in the 62 channels"),
-        (["test,rtc"], {"regions": [{"name": "all", "address": "0xff800000", "size": "0x200000"}]}, "'all'.*holds the GIC's registers"),
+        (["/soc/many"], {}, "70 interrupts do not fit in the 62 free channels"),
+        (["test,rtc"], {"regions": [{"name": "all", "address": "0xff800000", "size": "0x200000"}]}, "'all'.*contains the GIC's registers"),
         (["test,rtc"], {"reserved_channels": [62]}, "no channel 62"),
         (["test,rtc"], {"interrupts": [{"number": 1020, "trigger": "edge", "name": ""}]}, "no interrupt 1020"),
         (["test,rtc"], {"interrupts": [{"number": -1, "trigger": "edge", "name": ""}]}, "no interrupt -1"),

@@ -13,8 +13,7 @@ import typing as t
 import pytest
 from ansible.module_utils.testing import patch_module_args
 
-from ansible_collections.xen.driver_domains.plugins.module_utils._xenstore import wire as _xenstore_wire
-from ansible_collections.xen.driver_domains.plugins.module_utils._xenstore import xenbus as _xenbus_device
+from ansible_collections.xen.driver_domains.plugins.module_utils._xenstore import wire, xenbus
 from ansible_collections.xen.driver_domains.plugins.module_utils._xenstore.client import XenStore
 from ansible_collections.xen.driver_domains.plugins.modules import xenbus_device
 from ansible_collections.xen.driver_domains.tests.unit.fakes.xenstored import FakeXenstored
@@ -34,7 +33,7 @@ Run = t.Callable[..., t.Dict[str, t.Any]]  # noqa: UP006
 
 
 class Drivers:
-    """Plays the drivers of both sides: (state of the frontend, of the backend) -> those that they come to."""
+    """Plays the drivers of both sides: (state of the frontend, of the backend) -> the states that follow."""
 
     CONNECT = {("1", "1"): ("1", "2"), ("1", "2"): ("3", "2"), ("3", "2"): ("3", "4"), ("3", "4"): ("4", "4")}
     CLOSE = {(front, "5"): ("6", "5") for front in "1234"} | {("6", back): ("6", "6") for back in "2345"}
@@ -72,8 +71,8 @@ def fake() -> t.Iterator[FakeXenstored]:
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], fake: FakeXenstored) -> Run:
-    monkeypatch.setattr(_xenstore_wire, "DEFAULT_PATHS", (fake.path,))
-    monkeypatch.setattr(_xenbus_device, "SETTLE", 0.01)
+    monkeypatch.setattr(wire, "DEFAULT_PATHS", (fake.path,))
+    monkeypatch.setattr(xenbus, "REMOVAL_DELAY", 0.01)
 
     def run(*devices: dict[str, t.Any], **arguments: object) -> dict[str, t.Any]:
         with patch_module_args({"devices": list(devices), "wait_timeout": 5, **arguments}), pytest.raises(SystemExit):
@@ -109,7 +108,7 @@ def test_connect_and_leave_alone(run: Run, fake: FakeXenstored) -> None:
     }
     assert {perms for path, perms in fake.perms.items() if path.startswith(FRONT)} == {("n7", "r6")}
     assert {perms for path, perms in fake.perms.items() if path.startswith(BACK)} == {("n6", "r7")}
-    # The states come last, in the one transaction that all of it is.
+    # The states come last, and everything is one transaction.
     assert fake.requests.count(("transaction_start", "")) == 1
     fake.writes.clear()
     again = run(DEVICE)
@@ -123,10 +122,14 @@ def test_a_device_in_use_is_not_disturbed(run: Run, fake: FakeXenstored) -> None
     result = run({**DEVICE, "backend_keys": {"a/b": 2}})
     assert f"would have to change: {BACK}/a/b" in result["msg"]
     assert (result["changed"], fake.writes) == (False, [])
+    assert [(refusal["guard"], refusal["subject"]) for refusal in result["refusals"]] == [("", "mydev 0 of web1 at net-dd")]
+    # In check mode an earlier task that removes it has done nothing.
+    checked = run({**DEVICE, "backend_keys": {"a/b": 2}}, _ansible_check_mode=True)
+    assert (checked["changed"], checked["actions"]) == (False, [])
 
 
 def test_drivers_that_come_in_between(run: Run, fake: FakeXenstored, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A device that nobody used when it was looked at, and that is connected when it is to be changed."""
+    """A device that is unused when it is planned, and connected when it is to be changed."""
     run({**DEVICE, "wait_for": "none"})
     fake.writes.clear()
     transaction = XenStore.transaction
@@ -198,6 +201,7 @@ def test_drivers_that_do_not_close(run: Run, fake: FakeXenstored) -> None:
     result = run(ABSENT, wait_timeout=0.1)
     assert "the frontend in web1 is connected, the backend in net-dd is closing" in result["msg"]
     assert "force: [not_closed]" in result["msg"]
+    assert (result["refusals"][0]["guard"], result["device"]["frontend_state"]) == ("not_closed", "connected")
     assert fake.tree[f"{FRONT}/state"] == "4"
     run(ABSENT, wait_timeout=0.1, force=["not_closed"])
     assert FRONT not in fake.tree
@@ -264,7 +268,7 @@ def test_leftovers_of_domains_that_are_gone(run: Run, fake: FakeXenstored) -> No
         ({**DEVICE, "backend": "99"}, "no running domain '99'"),
         ({**DEVICE, "type": "my/dev"}, "not a type of device"),
         ({**DEVICE, "devid": -1}, "not the number of a device"),
-        ({**DEVICE, "backend_keys": {"state": "4"}}, "'state' of mydev 0 of web1 at net-dd is not yours"),
+        ({**DEVICE, "backend_keys": {"state": "4"}}, "'state' of mydev 0 of web1 at net-dd cannot be set"),
         ({**DEVICE, "frontend_keys": {"a": True}}, "Put it in quotes"),
         ({**DEVICE, "frontend_keys": {"a b": "1"}}, "is not a XenStore path"),
         ({**DEVICE, "devid": 9}, "listed twice"),

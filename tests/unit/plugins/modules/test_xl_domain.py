@@ -2,20 +2,21 @@
 # GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The module xl_domain: where it may run."""
+"""The module xl_domain: where it may run, and what it reads of PCI devices."""
 
 from __future__ import annotations
 
 import typing as t
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.definition import MARKER
-from ansible_collections.xen.driver_domains.plugins.module_utils._domain.plan import Places
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.host import Paths
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import NotOnThisHost
 from ansible_collections.xen.driver_domains.plugins.modules import xl_domain
-from ansible_collections.xen.driver_domains.tests.unit.fakes.domains import BLANK
+from ansible_collections.xen.driver_domains.tests.unit.fakes.domains import BLANK, FakeHost, pci_device
 
 POLICY = {"pci_devices": [], "restart_changed": False, "force": [], "create_timeout": 180, "shutdown_timeout": 90}
 
@@ -23,7 +24,7 @@ POLICY = {"pci_devices": [], "restart_changed": False, "force": [], "create_time
 @pytest.fixture
 def definition(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The definition of a domain, on a host that does not run Xen."""
-    monkeypatch.setattr(xl_domain, "Places", lambda: Places(f"{tmp_path}", f"{tmp_path}/auto", f"{tmp_path}/lib", f"{tmp_path}/sys"))
+    monkeypatch.setattr(xl_domain, "Paths", lambda: Paths(f"{tmp_path}", f"{tmp_path}/auto", f"{tmp_path}/lib", f"{tmp_path}/sys"))
     monkeypatch.setattr(xl_domain, "xen_version", lambda: None)
     monkeypatch.setattr(xl_domain, "require_root", lambda: None)
     path = tmp_path / "web1.cfg"
@@ -45,3 +46,22 @@ def test_without_xen_nothing_else_can_be_done(definition: Path) -> None:
     with pytest.raises(NotOnThisHost, match="does not run under Xen"):
         xl_domain.prepare(domains("absent", "stopped"))
     assert definition.exists()
+
+
+def test_the_owner_of_a_device_is_read_with_the_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = FakeHost(tmp_path)
+    fake.add("old-dd")
+    stores = []
+
+    def pci_host(store: t.Any) -> t.Any:
+        stores.append(store)
+        return SimpleNamespace(devices=lambda: [pci_device("0000:03:00.0", "pciback", "old-dd")])
+
+    replaced = {"Runner": lambda: fake, "Xl": lambda runner: fake, "XenStore": lambda: fake.store, "Paths": lambda: fake.paths}
+    for name, value in {**replaced, "PciHost": pci_host, "xen_version": lambda: (4, 20), "require_dom0": lambda: None}.items():
+        monkeypatch.setattr(xl_domain, name, value)
+    domain = {**BLANK, "name": "net-dd", "memory": 128, "kernel": str(tmp_path / "kernel"), "pci": [{"device": "uplink0"}]}
+    device = {"name": "uplink0", "match": {"bdf": "0000:03:00.0"}, "match_all": False}
+    (refusal,) = xl_domain.prepare({**POLICY, "pci_devices": [device], "domains": [domain]}).refusals
+    assert refusal.reason == "the running domain old-dd has the device 0000:03:00.0"
+    assert stores == [fake.store]

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Devices of a board that runs: what it needs itself is not given away."""
+"""Devices that the running board itself needs are not passed through."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ansible_collections.xen.driver_domains.tests.unit.fakes.xen import FakeXen
 
 @pytest.fixture
 def machine(tmp_path: Path) -> FakeMachine:
-    """A board with its system on an SD card, and a network card behind which the user sits."""
+    """A board with its system on an SD card, and a network card through which the user is connected."""
     made = FakeMachine(tmp_path)
     base = made.sys / "firmware/devicetree/base"
     for device, node in (

@@ -35,13 +35,13 @@ def xen(tmp_path: Path) -> FakeXen:
 
 
 def taken(xen: FakeXen, *devices: dict[str, t.Any]) -> FakeXen:
-    """Have devices taken by an earlier run, and forget what that did."""
+    """Take devices in an earlier run, and forget what it did."""
     xen.apply("present", devices)
     return forget_calls(xen)
 
 
 def questions_of(xen: FakeXen, act: t.Callable[[], object]) -> list[tuple[str, ...]]:
-    """Return what the machine was asked for meanwhile."""
+    """Return the questions that `act` asked the machine."""
     xen.questions.clear()
     act()
     return xen.questions
@@ -113,11 +113,11 @@ class TestPresent:
         assert xen.machine.records.load() == []
         assert len(predicted.actions) == 2
         done = xen.apply("present", [UPLINK0])
-        (foretold,), (found,) = predicted.results["devices"], done.results["devices"]
-        assert {**foretold, "in_pciback_slots": True} == found
+        (predicted_device,), (found,) = predicted.results["devices"], done.results["devices"]
+        assert {**predicted_device, "in_pciback_slots": True} == found
 
     @pytest.mark.parametrize("device", [UPLINK0, MANAGEMENT])
-    def test_a_refusal_stops_all(self, xen: FakeXen, device: dict[str, t.Any]) -> None:
+    def test_a_refusal_stops_everything(self, xen: FakeXen, device: dict[str, t.Any]) -> None:
         with pytest.raises(Refused, match=r"mgmt \(0000:00:03\.0\): carries the management connection.*force: \[default_route, management"):
             xen.apply("present", [UPLINK0, MANAGEMENT] if device is UPLINK0 else [MANAGEMENT])
         assert xen.calls == []
@@ -252,7 +252,7 @@ class TestPresent:
         assert xen.store.values["/libxl/pci/0000-00-04-0/name"] == "uplink0"
         assert xen.apply("present", [UPLINK0]).actions == []
 
-    def test_a_device_that_was_taken_by_hand_is_put_into_quarantine_once(self, xen: FakeXen) -> None:
+    def test_a_device_that_somebody_bound_to_pciback_is_put_into_quarantine_once(self, xen: FakeXen) -> None:
         xen.machine.hold(CARD)
         xen.store.values["/libxl/pci/0000-00-04-0/name"] = "uplink0"
         by_address = {"name": "uplink0", "match": {"bdf": CARD}}
@@ -285,8 +285,8 @@ class TestPresent:
             machine.nic(f"eth{number}", bdf, f"52:54:00:00:00:{number:02x}")
             many.append({"name": f"card{number}", "match": {"mac": f"52:54:00:00:00:{number:02x}"}})
         xen = FakeXen(machine)
-        foretold = xen.plan("present", many)
-        assert (len(foretold.actions), xen.calls, xen.store.writes, machine.records.load()) == (65, [], 0, [])
+        predicted = xen.plan("present", many)
+        assert (len(predicted.actions), xen.calls, xen.store.writes, machine.records.load()) == (65, [], 0, [])
         few = len(questions_of(xen, lambda: xen.plan("present", many[:1])))
         assert len(questions_of(xen, lambda: xen.apply("present", many))) == few
         assert len(xen.calls) == 65
@@ -302,7 +302,7 @@ class TestPresent:
         assert (plan.actions, plan.results["devices"], xen.calls, xen.questions) == ([], [], [], [])
 
     def test_a_device_of_a_running_domain_is_refused_whatever_driver_has_it(self, xen: FakeXen) -> None:
-        """Somebody unbound it from pciback by hand: the domain still uses it."""
+        """Somebody unbound it from pciback, and the domain still uses it."""
         xen.assign(CARD, 7)
         xen.store.running[7] = "net-dd"
         with pytest.raises(Refused, match=r"is in use by the running domain 7 \[in_use\]"):
@@ -331,10 +331,35 @@ class TestRecorded:
         xen.apply("absent", [UPLINK0])
         assert xen.host().interface_names(xen.host().devices()[4].bdf) == ["eth1"]
 
-    def test_guard_rails_are_minded(self, xen: FakeXen) -> None:
+    def test_guard_rails_hold_without_xen_too(self, xen: FakeXen) -> None:
+        xen.under_xen = False
         with pytest.raises(Refused, match="management"):
             xen.apply("recorded", [MANAGEMENT])
         assert xen.machine.records.load() == []
+
+    def test_what_is_pending_is_what_present_does(self, xen: FakeXen) -> None:
+        for boot in ("first", "hidden"):
+            pending = xen.apply("recorded", [UPLINK0, UPLINK1]).results["pending"]
+            assert pending, boot
+            assert [action.description for action in xen.apply("present", [UPLINK0, UPLINK1]).actions] == pending
+            plan = xen.apply("recorded", [UPLINK0, UPLINK1])
+            assert (plan.results["pending"], plan.actions) == ([], [])
+            # pciback has the devices then, but xl has forgotten their names.
+            reboot(xen, CARD, FAR_CARD)
+
+    def test_a_confirmation_is_pending(self, xen: FakeXen) -> None:
+        xen.apply("present", [UPLINK0], confirm_timeout=60)
+        assert xen.apply("recorded", [UPLINK0]).results["pending"] == [f"confirm {CARD}"]
+
+    def test_nothing_is_recorded_of_what_could_not_be_taken(self, xen: FakeXen) -> None:
+        xen.virt_caps = "pv"
+        with pytest.raises(NotOnThisHost, match="no IOMMU"):
+            xen.apply("recorded", [UPLINK0])
+        assert xen.machine.records.load() == []
+
+    def test_a_host_without_devices(self, xen: FakeXen) -> None:
+        plan = xen.apply("recorded", [])
+        assert (plan.actions, plan.results["pending"], plan.results["devices"]) == ([], [], [])
 
 
 class TestAbsent:
@@ -403,7 +428,7 @@ class TestAbsent:
         assert xen.quarantine == set()
 
     @pytest.mark.parametrize("driver", ["", "e1000e"], ids=["nobody has it", "its driver has it"])
-    def test_a_device_that_was_taken_from_pciback_by_hand_is_still_in_quarantine(self, xen: FakeXen, driver: str) -> None:
+    def test_a_device_that_somebody_unbound_from_pciback_is_still_in_quarantine(self, xen: FakeXen, driver: str) -> None:
         taken(xen, UPLINK0)
         xen.machine.bind(CARD, driver)
         plan = xen.apply("absent", [UPLINK0])

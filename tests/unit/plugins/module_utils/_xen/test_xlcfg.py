@@ -20,7 +20,7 @@ NAMED = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": 
 
 
 def dequote(quoted: str) -> str:
-    """What libxlu makes of a quoted string (xlu__cfgl_dequote and the string rule of its lexer)."""
+    """Return the value that libxlu reads from a quoted string (xlu__cfgl_dequote and the string rule of its lexer)."""
     assert re.fullmatch(r'"([^"\\\n]|\\.)*"', quoted), quoted
     return re.sub(r"\\(.)", lambda match: NAMED[match.group(1)], quoted[1:-1])
 
@@ -46,8 +46,8 @@ def test_render() -> None:
     [
         ({"a b": 1}, "not the name of a setting"),
         ({"1a": 1}, "not the name of a setting"),
-        ({"a": 1.5}, "cannot stand"),
-        ({"a": {}}, "cannot stand"),
+        ({"a": 1.5}, "cannot be written"),
+        ({"a": {}}, "cannot be written"),
     ],
 )
 def test_bad_settings_are_refused(settings: dict[str, t.Any], problem: str) -> None:

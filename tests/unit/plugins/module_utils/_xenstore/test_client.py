@@ -142,7 +142,7 @@ class TestNodes:
                 fake.set(f"/d/z{next(counter)}", "")
 
         names = [f"name-{number:04d}" for number in range(1000)]
-        with FakeXenstored({f"/d/{n}": "" for n in names}, answer=meddle) as fake, XenStore(fake.path, timeout=0.2) as store:
+        with FakeXenstored({f"/d/{n}": "" for n in names}, answer=meddle) as fake, XenStore(fake.path, timeout=1) as store:
             with pytest.raises(XenStoreError) as caught:
                 store.directory("/d")
             assert caught.value.errno_name == "EAGAIN"
@@ -158,7 +158,7 @@ class TestNodes:
             assert store.read("/") == b""
 
     def test_permissions(self, fake: FakeXenstored, store: XenStore) -> None:
-        assert store.get_perms("/tool") == [Permission("n", 0)]
+        assert store.get_perms_many(["/tool"]) == {"/tool": [Permission("n", 0)]}
         store.set_perms("/tool", [Permission("n", 3), Permission("r", 12)])
         assert fake.perms["/tool"] == ("n3", "r12")
         assert store.get_perms_many(["/tool", "/none"]) == {"/tool": [Permission("n", 3), Permission("r", 12)], "/none": None}
@@ -195,9 +195,7 @@ class TestDomains:
             assert store.domains() == {}
 
     def test_domain_requests(self, fake: FakeXenstored, store: XenStore) -> None:
-        fake.introduced.add(3)
         assert store.get_domain_path(3) == "/local/domain/3"
-        assert [store.is_domain_introduced(domid) for domid in (0, 3, 4)] == [True, True, False]
         with pytest.raises(InvalidInput, match="not a domain number"):
             store.get_domain_path(65536)
 
@@ -208,9 +206,11 @@ class TestBadInput:
         ["", "//", "/a/", "/a//b", "/a b", "/ä", "/a\n", "/a.b", "/a\0b", "@releaseDomain", "/" + "a" * 3072, "relative/path", "a" * 2049],
     )
     def test_paths(self, fake: FakeXenstored, store: XenStore, path: str) -> None:
-        for call in (store.read, store.rm, store.mkdir, store.directory, store.tree, store.get_perms):
+        for call in (store.read, store.rm, store.mkdir, store.directory, store.tree):
             with pytest.raises(InvalidInput):
                 call(path)
+        with pytest.raises(InvalidInput):
+            store.get_perms_many([path])
         with pytest.raises(InvalidInput):
             store.write_many({"/tool/first": "1", path: "2"})
         assert fake.requests == []
@@ -355,9 +355,6 @@ class TestWatches:
         fake.set("/tool/a/b", "1")
         fake.set("/elsewhere", "1")
         assert store.next_event(1) == WatchEvent("/tool/a/b", "one")
-        assert store.next_event(0.05) is None
-        store.unwatch("/tool", "one")
-        fake.set("/tool/a/b", "2")
         assert store.next_event(0.05) is None
 
     def test_special_and_by_token(self, fake: FakeXenstored, store: XenStore) -> None:
@@ -545,7 +542,7 @@ def test_device_protocol(tmp_path: t.Any, monkeypatch: pytest.MonkeyPatch) -> No
     written: list[bytes] = []
     real_write = os.write
     monkeypatch.setattr(os, "write", lambda fd, data: written.append(bytes(data)) or real_write(fd, data))
-    # A FIFO gives back what it gets: a reply of the right type and number.
+    # A FIFO returns what it gets: a reply of the right type and number.
     with XenStore(fifo, timeout=1) as store:
         with pytest.raises(InvalidInput, match="at most 4080 bytes"):
             store.write("data/x", b"x" * (4080 - len("data/x")))
@@ -574,7 +571,7 @@ def test_device_gets_one_request_at_a_time(tmp_path: t.Any, monkeypatch: pytest.
 
 
 def test_device_refuses_in_write(tmp_path: t.Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Linux tells some refusals (a watch over the quota) as the error of write()."""
+    """Linux reports some refusals (a watch over the quota) as the error of write()."""
     fifo = str(tmp_path / "xenbus")
     os.mkfifo(fifo)
 
@@ -616,7 +613,7 @@ CALLS: dict[str, t.Callable[[XenStore], object]] = {
     "tree": lambda s: s.tree("/a"),
     "write": lambda s: s.write("/a", "1"),
     "rm": lambda s: s.rm("/a"),
-    "get_perms": lambda s: s.get_perms("/a"),
+    "get_perms_many": lambda s: s.get_perms_many(["/a"]),
     "directories": lambda s: s.directories(["/a", "/b"]),
     "set_perms_many": lambda s: s.set_perms_many({"/a": [Permission("n", 0)], "/b": [Permission("r", 1)]}),
     "domids_of": lambda s: s.domids_of(["web1", "2"]),
@@ -624,7 +621,6 @@ CALLS: dict[str, t.Callable[[XenStore], object]] = {
     "apply": lambda s: apply(s, [Nodes("/a", {"/a": b"2", "/a/b": b"3"}, (Permission("n", 0),), prune=True), Nodes("/c", {})]),
     "domains": lambda s: s.domains(),
     "get_domain_path": lambda s: s.get_domain_path(1),
-    "is_domain_introduced": lambda s: s.is_domain_introduced(1),
     "transaction": lambda s: s.transaction(lambda inner: inner.read_text("/a")),
     "watch": lambda s: s.watch("/a", "t"),
     "next_event": lambda s: s.next_event(0.02),
@@ -665,7 +661,7 @@ def test_nonsense_from_the_server(name: str, script: bytes, hang_up: bool) -> No
 @settings(max_examples=200, deadline=None)
 @given(name=st.sampled_from(sorted(CALLS)), script=st.lists(st.tuples(st.booleans(), payloads), max_size=12))
 def test_nonsense_in_well_formed_replies(name: str, script: list[tuple[bool, bytes]]) -> None:
-    """As above, with the right type and request number, so that the payloads are looked at; proper replies follow."""
+    """As above, with the right type and request number, so that the payloads are parsed; proper replies follow."""
     replies = iter(script)
 
     def answer(kind: int, req_id: int, _payload: bytes) -> bytes | None:

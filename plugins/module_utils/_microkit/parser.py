@@ -1,0 +1,127 @@
+# Copyright (c) 2026, the xen.driver_domains authors
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# PRIVATE to this collection: other collections must not import it.
+
+"""Read system descriptions of seL4/Microkit."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+from dataclasses import dataclass, field
+from xml.parsers import expat
+
+from .._device_tree.findings import WARNING, Finding
+from .._errors import InvalidInput
+from .schema import UNCHECKED
+
+_UNQUOTED = re.compile(r"(\s[A-Za-z_]+\s*=\s*)([A-Za-z_]\w*)(?=[\s/>])")
+#: Marks a macro when it is quoted: a character that XML allows and that has no meaning (private use).
+_MACRO = "\ue000"
+#: Far deeper than any description, and shallow enough for recursion.
+_MAX_DEPTH = 64
+
+
+@dataclass
+class Element:
+    """An element of the file, and the line on which it begins."""
+
+    name: str
+    attributes: dict[str, str]
+    line: int
+    parent: Element | None = None
+    children: list[Element] = field(default_factory=list)
+    #: The attributes whose value is a macro: present, but unknown.
+    macros: set[str] = field(default_factory=set)
+
+    def has(self, name: str) -> bool:
+        """Whether the attribute is present, with a known value or a macro."""
+        return name in self.attributes or name in self.macros
+
+    def all(self, name: str) -> t.Iterator[Element]:
+        """Yield the elements of that name below this one, at any depth."""
+        for child in self.children:
+            if child.name == name:
+                yield child
+            yield from child.all(name)
+
+    def own(self, name: str) -> list[Element]:
+        """Return the children of that name."""
+        return [child for child in self.children if child.name == name]
+
+    def number(self, name: str, default: int | None = None) -> int | None:
+        """Return an attribute as a number, or the default if it is missing or not a number."""
+        value = parse_number(self.attributes.get(name, ""))
+        return default if value is None else value
+
+
+def parse_number(text: str) -> int | None:
+    """Parse a number as the tool does: decimal or 0x, with underscores anywhere, up to 64 bits. None if it is not a number."""
+    digits = text.replace("_", "")
+    if re.fullmatch(r"0x[0-9a-fA-F]{1,99}|[0-9]{1,99}", digits) is None:
+        return None
+    number = int(digits, 16) if digits.startswith("0x") else int(digits)
+    return number if number < 1 << 64 else None
+
+
+def read_system(text: str, source: str) -> tuple[Element, list[Finding]]:
+    """Read a system description, a fragment of one, or one with macros for the C preprocessor.
+
+    :returns: the root element, and what is wrong on the level of XML.
+    :raises InvalidInput: even with macros quoted and a root added, it is not XML.
+    """
+    findings: list[Finding] = []
+
+    def quote(match: re.Match[str]) -> str:
+        line = text.count("\n", 0, match.start(2)) + 1
+        fix = f'{match[1].strip()}"0x..." with the number, or run the file through cpp first'
+        findings.append(Finding(f"{source}:{line}", "unquoted-value", f"{match[2]} is a macro, not a value", fix, WARNING))
+        return f'{match[1]}"{_MACRO}{match[2]}"'
+
+    quoted = _UNQUOTED.sub(quote, text)
+    try:
+        root = _parse(quoted, source, findings)
+    except UnicodeEncodeError as exc:
+        raise InvalidInput(f"{source} is not a system description: it is not UTF-8", rule="it is XML with the root element system") from exc
+    except expat.ExpatError as exc:
+        if exc.code != expat.errors.codes[expat.errors.XML_ERROR_JUNK_AFTER_DOC_ELEMENT]:
+            raise InvalidInput(f"{source} is not a system description: {exc}", rule="it is XML with the root element system") from exc
+        # Elements without a root. The added root is on the same line, so that line numbers stay correct.
+        try:
+            root = _parse(f"<system>{quoted}</system>", source, findings)
+        except expat.ExpatError as second:
+            raise InvalidInput(f"{source} is not a system description: {second}", rule="it is XML with the root element system") from second
+        findings.append(Finding(f"{source}:1", "root", "the elements are not in an element system", "<system> ... </system>"))
+    return root, findings
+
+
+def _parse(text: str, source: str, findings: list[Finding]) -> Element:
+    parser = expat.ParserCreate()
+    root: list[Element] = []
+    current: list[Element] = []
+
+    def start(name: str, attributes: dict[str, str]) -> None:
+        if len(current) == _MAX_DEPTH:
+            raise InvalidInput(f"{source}:{parser.CurrentLineNumber}: {name} is below {_MAX_DEPTH} other elements")
+        known = {key: value for key, value in attributes.items() if not value.startswith(_MACRO)}
+        element = Element(name, known, parser.CurrentLineNumber, current[-1] if current else None, macros=set(attributes) - set(known))
+        (current[-1].children if current else root).append(element)
+        current.append(element)
+
+    def data(content: str) -> None:
+        if content.strip() and current[-1].name not in UNCHECKED:
+            place = f"{source}:{parser.CurrentLineNumber}"
+            findings.append(Finding(place, "text", f"unexpected text {content.strip()[:40]!r} in {current[-1].name}", "Remove it"))
+
+    parser.StartElementHandler = start
+    parser.EndElementHandler = lambda name: current.pop()
+    parser.CharacterDataHandler = data
+    parser.Parse(text, True)
+    return root[0]
+
+
+def regions(root: Element) -> dict[str, Element]:
+    """Return the memory regions by name."""
+    return {element.attributes.get("name", ""): element for element in root.all("memory_region")}

@@ -1,0 +1,134 @@
+# Copyright (c) 2026, the xen.driver_domains authors
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What an image and its key depend on, and the command that builds it."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+import typing as t
+
+import pytest
+
+from ansible_collections.xen.driver_domains.plugins.module_utils._errors import InvalidInput
+from ansible_collections.xen.driver_domains.plugins.module_utils._guest_image import specification
+from ansible_collections.xen.driver_domains.plugins.module_utils._guest_image.specification import read_images
+from ansible_collections.xen.driver_domains.tests.unit.fakes.images import image, item
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"format": "disk"},
+        {"suite": "bookworm"},
+        {"architecture": "arm64"},
+        {"packages": ["kmod"]},
+        {"packages": ["kmod", "busybox", "linux-image-cloud-amd64"]},
+        {"files": [{"path": "/etc/a", "content": "a", "mode": "0644"}]},
+        {"files": [{"path": "/etc/a", "content": "A", "mode": "0644"}, {"path": "/etc/b", "content": "b", "mode": "0755"}]},
+        {"files": [{"path": "/etc/a", "content": "a", "mode": "0600"}, {"path": "/etc/b", "content": "b", "mode": "0755"}]},
+        {"files": [{"path": "/etc/c", "content": "a", "mode": "0644"}, {"path": "/etc/b", "content": "b", "mode": "0755"}]},
+        {"kernel": False},
+        {"modules": ["e1000e"]},
+        {"mirror": ["deb http://mirror.example.org/debian trixie main"]},
+        {"revision": "2026-08"},
+    ],
+    ids=json.dumps,
+)
+def test_every_input_changes_the_key(changes: dict[str, t.Any]) -> None:
+    assert image(**changes).key != image().key
+
+
+def test_the_size_of_a_disk_changes_its_key() -> None:
+    assert len({image(format="disk", size=size).key for size in ("1G", "1024M", "3G")}) == 2
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"name": "other"},
+        {"packages": ["busybox", "kmod", "kmod"]},
+        {"modules": ["xen-netfront", "e1000e"]},
+        {"files": list(reversed(item()["files"]))},
+        {"architecture": "amd64"},
+        {"revision": ""},
+    ],
+    ids=json.dumps,
+)
+def test_what_does_not_change_the_image_does_not_change_the_key(changes: dict[str, t.Any]) -> None:
+    assert image(**changes).key == image().key
+
+
+def test_the_build_itself_changes_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = image().key
+    monkeypatch.setattr(specification, "FINISH_SCRIPT", "exit 1")
+    assert image().key != before
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"name": "../x"}, r"name '../x' is not valid"),
+        ({"suite": "Trixie!"}, r"suite 'Trixie!' is not valid"),
+        ({"packages": ["kmod; rm"]}, r"'kmod; rm' in packages"),
+        ({"modules": ["a b"]}, r"'a b' in modules"),
+        ({"size": "2G"}, r"size '2G' is only for format disk"),
+        ({"format": "disk", "size": "2T"}, r"size '2T' is not valid"),
+        ({"format": "disk", "size": "1M"}, r"at least 64M"),
+        ({"files": [{"path": "etc/a", "content": "", "mode": None}]}, r"'etc/a' is not valid"),
+        ({"files": [{"path": "/etc/../a", "content": "", "mode": None}]}, r"'/etc/../a' is not valid"),
+        ({"files": [{"path": "/a", "content": "", "mode": "rwx"}]}, r"mode 'rwx' of /a is not octal"),
+        ({"files": [{"path": "/a", "content": "", "mode": None}] * 2}, r"/a is listed twice"),
+    ],
+)
+def test_bad_input(changes: dict[str, t.Any], message: str) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        image(**changes)
+
+
+def test_an_image_is_called_like_its_domain() -> None:
+    """A domain and its image share one name, with the characters that a definition allows."""
+    assert list(read_images([item(name="a+b_c.d-e")], lambda: "amd64")) == ["a+b_c.d-e"]
+
+
+def test_two_images_with_one_name() -> None:
+    with pytest.raises(InvalidInput, match="Item 2 of images has the name 'dd'"):
+        read_images([item(), item(suite="bookworm")], lambda: "amd64")
+
+
+def test_command_for_a_ramdisk() -> None:
+    command = image(mirror=["deb http://mirror.example.org/debian trixie main"]).build_command("/tmp/x")
+    assert command[:5] == [
+        "mmdebstrap",
+        "--variant=essential",
+        "--format=null",
+        "--architectures=amd64",
+        "--include=busybox,initramfs-tools,kmod,linux-image-amd64",
+    ]
+    assert command[-3:] == ["trixie", "-", "deb http://mirror.example.org/debian trixie main"]
+    assert "--customize-hook=tar-in /tmp/x/overlay.tar /" in command
+    assert "--customize-hook=copy-out /.guest-image /tmp/x" in command
+
+
+def test_command_for_a_disk_without_kernel() -> None:
+    disk = image(format="disk", kernel=False)
+    assert disk.build_command("/tmp/x")[1:5] == ["--variant=minbase", "--format=tar", "--architectures=amd64", "--include=busybox,kmod"]
+    assert disk.build_command("/tmp/x")[-2:] == ["trixie", "/tmp/x/root.tar"]
+    assert disk.parts == ("disk",)
+
+
+def test_own_kernel_package_replaces_the_default() -> None:
+    assert image(packages=["linux-image-cloud-amd64"]).all_packages == ["initramfs-tools", "linux-image-cloud-amd64"]
+
+
+def test_overlay() -> None:
+    with tarfile.open(fileobj=io.BytesIO(image(format="disk", modules=["loop"]).overlay())) as archive:
+        entries = {entry.name: entry for entry in archive}
+        modules = archive.extractfile("etc/initramfs-tools/modules")
+        assert modules is not None and modules.read() == b"ext4\nloop\nxen-blkfront\n"
+    assert list(entries) == sorted(entries)
+    assert entries["etc/b"].mode == 0o755
+    assert {(entry.uid, entry.gid, entry.mtime) for entry in entries.values()} == {(0, 0, specification.EPOCH)}

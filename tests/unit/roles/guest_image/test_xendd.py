@@ -1,0 +1,446 @@
+# Copyright (c) 2026, the xen.driver_domains authors
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""xendd, run by the shells of both image profiles in a directory that looks like the root of a domain."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import threading
+import time
+import typing as t
+from pathlib import Path
+
+import pytest
+
+FILES = Path(__file__).resolve().parents[4] / "roles" / "guest_image" / "files"
+#: Debian's /bin/sh, and the shell of an initramfs.
+SHELLS = (("dash",), ("busybox", "sh"))
+MAC, OTHER_MAC = "52:54:00:aa:00:02", "52:54:00:aa:00:03"
+STATUS, ERROR, BRIDGES = "data/driver-domain/status", "data/driver-domain/error", "data/driver-domain/bridges"
+
+#: Every stub logs its call. It fails if the call matches the shell pattern in $FAIL.
+STUB = r"""#!/bin/sh
+printf '%s\n' "${0##*/} $*" >>"$CALLS"
+# shellcheck disable=SC2254
+case "${0##*/} $*" in $FAIL) echo 'stub: no' >&2; exit 1 ;; esac
+"""
+EFFECTS = {
+    "ip": r"""
+case "$*" in "link add name "*) mkdir -p "$XENDD_ROOT/sys/class/net/$4/bridge" ;; esac
+""",
+    "xenstore-write": r"""
+while [ $# -gt 0 ]; do
+	printf '%s=%s\n' "$1" "$2" >>"$STORE"
+	shift 2
+done
+""",
+    "modprobe": "",
+    "mount": "",
+}
+#: Runs as long as there is a file `stay`, and opens XenStore once there is a file `open`.
+XL = r"""
+mkdir -p "$XENDD_ROOT/proc/$$/fd"
+while [ ! -e "$XENDD_ROOT/open" ]; do sleep 0.05; done
+ln -s /dev/xen/xenbus "$XENDD_ROOT/proc/$$/fd/5"
+while [ -e "$XENDD_ROOT/stay" ]; do sleep 0.05; done
+exit 3
+"""
+
+
+class FakeDomain:
+    """The root of a domain, stubs in PATH, and what xendd did with them."""
+
+    def __init__(self, directory: Path, shell: t.Sequence[str]) -> None:
+        assert shutil.which(shell[0]), f"{shell[0]} is not installed; make setup installs it"
+        self.directory, self.shell = directory, shell
+        self.root = directory / "root"
+        self.calls_file, self.store_file = directory / "calls", directory / "store"
+        self.fail = ""
+        for path, text in {
+            "proc/cmdline": "",
+            "proc/interrupts": "  1:  0  xen-percpu  timer0\n",
+            "proc/uptime": "100.00 200.00\n",
+            "proc/sys/kernel/hostname": "(none)\n",
+            "sys/hypervisor/version/major": "4\n",
+            "sys/hypervisor/version/minor": "20\n",
+        }.items():
+            self.write(path, text)
+        (self.root / "sys/class/net").mkdir(parents=True)
+        for name, effect in EFFECTS.items():
+            self._program(directory / "bin" / name, effect)
+        (directory / "work").mkdir()
+
+    def write(self, path: str, text: str) -> None:
+        (self.root / path).parent.mkdir(parents=True, exist_ok=True)
+        (self.root / path).write_text(text, encoding="utf-8")
+
+    def read(self, path: str) -> str:
+        return (self.root / path).read_text(encoding="utf-8")
+
+    def add_interface(self, name: str, mac: str, device: bool = True) -> None:
+        """Make it appear at once, with its address."""
+        unseen = self.directory / name
+        unseen.mkdir()
+        (unseen / "address").write_text(f"{mac}\n", encoding="utf-8")
+        if device:
+            (unseen / "device").mkdir()
+        self.write(f"proc/sys/net/ipv6/conf/{name}/disable_ipv6", "0\n")
+        unseen.rename(self.root / "sys/class/net" / name)
+
+    def add_backends(self, version: str = "4.20") -> None:
+        self.write("usr/lib/xendd/modules", "xen-netback bridge\n")
+        self._program(self.root / f"usr/lib/xen-{version}/bin/xl", XL)
+
+    @staticmethod
+    def _program(path: Path, effect: str) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(STUB + effect, encoding="utf-8")
+        path.chmod(0o755)
+
+    @contextlib.contextmanager
+    def running(self, command_line: str, *arguments: str) -> t.Iterator[subprocess.Popen[str]]:
+        """Start xendd, and end it with all that it started."""
+        self.write("proc/cmdline", f"{command_line}\n")
+        environment = {
+            "PATH": f"{self.directory / 'bin'}:{os.environ['PATH']}",
+            "XENDD_ROOT": str(self.root),
+            "CALLS": str(self.calls_file),
+            "STORE": str(self.store_file),
+            "FAIL": self.fail,
+        }
+        process = subprocess.Popen(
+            [*self.shell, str(FILES / "xendd"), *arguments],
+            env=environment,
+            cwd=self.directory / "work",
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        try:
+            yield process
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+
+    def run(self, command_line: str, *arguments: str) -> int:
+        """Run xendd to its end and return its exit code."""
+        with self.running(command_line, *arguments) as process:
+            self.output = process.communicate(timeout=30)
+            return process.returncode
+
+    @property
+    def calls(self) -> list[str]:
+        """All calls of stubs but the reports to XenStore, in order."""
+        lines = self.calls_file.read_text(encoding="utf-8").splitlines() if self.calls_file.exists() else []
+        return [line for line in lines if not line.startswith("xenstore-write ")]
+
+    def reports(self, key: str) -> list[str]:
+        """All values that a key in XenStore had, in order."""
+        lines = self.store_file.read_text(encoding="utf-8").splitlines() if self.store_file.exists() else []
+        return [value for name, _unused, value in (line.partition("=") for line in lines) if name == key]
+
+    @property
+    def status(self) -> tuple[str, str]:
+        """The last status and error."""
+        return self.reports(STATUS)[-1], self.reports(ERROR)[-1]
+
+    @contextlib.contextmanager
+    def fast_clock(self) -> t.Iterator[None]:
+        """Let 10 s of uptime go by in every 50 ms."""
+        stop = threading.Event()
+
+        def advance() -> None:
+            uptime = 100
+            while not stop.wait(0.05):
+                uptime += 10
+                self.write("proc/uptime.new", f"{uptime}.00 0.00\n")
+                (self.root / "proc/uptime.new").rename(self.root / "proc/uptime")
+
+        thread = threading.Thread(target=advance)
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
+
+
+def until(condition: t.Callable[[], object], seconds: float = 20) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.02)
+
+
+@pytest.fixture(params=SHELLS, ids=lambda shell: shell[0])
+def domain(tmp_path: Path, request: pytest.FixtureRequest) -> FakeDomain:
+    return FakeDomain(tmp_path, request.param)
+
+
+def test_a_domain_without_parameters_is_ready(domain: FakeDomain) -> None:
+    assert domain.run("console=hvc0 boot=xendd quiet") == 0
+    assert (domain.calls, domain.read("proc/sys/kernel/hostname")) == ([], "(none)\n")
+    assert (domain.reports(STATUS), domain.reports(ERROR), domain.reports(BRIDGES)) == (["starting", "ready"], ["", ""], [""])
+
+
+# Bridges and addresses
+
+
+def test_bridges_and_addresses(domain: FakeDomain) -> None:
+    domain.add_interface("enX0", MAC)
+    domain.add_interface("enX1", OTHER_MAC)
+    assert (
+        domain.run(
+            f"xendd.hostname=net-dd xendd.bridge=xenbr0,{MAC},{OTHER_MAC} xendd.bridge=inner "
+            "xendd.address=xenbr0,10.0.3.9/24,10.0.3.1 xendd.address=xenbr0,2001:db8::9/64"
+        )
+        == 0
+    )
+    assert domain.calls == [
+        "ip link add name xenbr0 type bridge",
+        "ip link set dev xenbr0 up",
+        "ip link set dev enX0 master xenbr0",
+        "ip link set dev enX0 up",
+        "ip link set dev enX1 master xenbr0",
+        "ip link set dev enX1 up",
+        "ip link add name inner type bridge",
+        "ip link set dev inner up",
+        "ip address replace 10.0.3.9/24 dev xenbr0",
+        "ip link set dev xenbr0 up",
+        "ip route replace default via 10.0.3.1 dev xenbr0",
+        "ip address replace 2001:db8::9/64 dev xenbr0",
+        "ip link set dev xenbr0 up",
+    ]
+    assert domain.read("proc/sys/kernel/hostname") == "net-dd\n"
+    assert domain.read("sys/class/net/xenbr0/bridge/forward_delay") == "0\n"
+    assert (domain.status, domain.reports(BRIDGES)) == (("ready", ""), ["xenbr0 inner"])
+
+
+def test_a_second_run_keeps_the_bridge(domain: FakeDomain) -> None:
+    domain.run("xendd.bridge=xenbr0")
+    domain.calls_file.unlink()
+    domain.run("xendd.bridge=xenbr0")
+    assert (domain.calls, domain.status) == (["ip link set dev xenbr0 up"], ("ready", ""))
+
+
+def test_only_an_interface_with_an_address_of_its_own_has_ipv6(domain: FakeDomain) -> None:
+    domain.add_interface("enX0", MAC)
+    for bridge in ("with", "without"):
+        domain.write(f"proc/sys/net/ipv6/conf/{bridge}/disable_ipv6", "0\n")
+    domain.run(f"xendd.bridge=with,{MAC} xendd.bridge=without xendd.address=with,10.0.3.9/24")
+    values = {name: domain.read(f"proc/sys/net/ipv6/conf/{name}/disable_ipv6").strip() for name in ("enX0", "with", "without")}
+    assert values == {"enX0": "1", "with": "0", "without": "1"}
+
+
+def test_an_address_by_mac(domain: FakeDomain) -> None:
+    """Only the device counts, not the bridge that copied its address."""
+    domain.add_interface("abridge", MAC, device=False)
+    domain.add_interface("enX0", MAC)
+    domain.run(f"xendd.address={MAC},10.0.3.5/24")
+    assert domain.calls[0] == "ip address replace 10.0.3.5/24 dev enX0"
+
+
+@pytest.mark.parametrize("mac", [MAC, MAC.upper()])
+def test_a_network_card_that_appears_late(domain: FakeDomain, mac: str) -> None:
+    with domain.running(f"xendd.bridge=xenbr0,{mac}") as process:
+        until(lambda: "ip link set dev xenbr0 up" in domain.calls)
+        time.sleep(0.3)
+        assert domain.reports(STATUS) == ["starting"]
+        domain.add_interface("enX7", MAC)
+        assert process.wait(timeout=20) == 0
+    assert "ip link set dev enX7 master xenbr0" in domain.calls
+    assert domain.status == ("ready", "")
+
+
+def test_interfaces_that_never_appear(domain: FakeDomain) -> None:
+    domain.add_interface("enX1", OTHER_MAC)
+    with domain.fast_clock():
+        assert domain.run(f"xendd.bridge=xenbr0,{MAC},{OTHER_MAC} xendd.address=eth7,10.0.3.5/24") == 0
+    assert domain.status == (
+        "error",
+        f"no network interface with MAC address {MAC} appeared within 30 s; no network interface 'eth7' appeared within 30 s",
+    )
+    assert "ip link set dev enX1 master xenbr0" in domain.calls
+
+
+@pytest.mark.parametrize(
+    ("fail", "then", "error"),
+    [
+        ("ip link add name one *", "ip link set dev two up", "'ip link add name one type bridge' failed: stub: no"),
+        ("ip link set dev one up", "ip link set dev two up", "'ip link set dev one up' failed: stub: no"),
+        ("*master one", "ip link set dev enX0 up", "'ip link set dev enX0 master one' failed: stub: no"),
+        ("ip address*", "ip route replace default via 10.0.3.1 dev two", "'ip address replace 10.0.3.9/24 dev two' failed: stub: no"),
+        ("ip route*", "ip link set dev two up", "'ip route replace default via 10.0.3.1 dev two' failed: stub: no"),
+    ],
+)
+def test_a_failed_step_does_not_stop_the_others(domain: FakeDomain, fail: str, then: str, error: str) -> None:
+    domain.add_interface("enX0", MAC)
+    domain.fail = fail
+    assert domain.run(f"xendd.bridge=one,{MAC} xendd.bridge=two xendd.address=two,10.0.3.9/24,10.0.3.1") == 0
+    assert then in domain.calls
+    assert domain.status == ("error", error)
+
+
+@pytest.mark.parametrize("systemd", [True, False])
+def test_dhcp_is_for_networkd(domain: FakeDomain, systemd: bool) -> None:
+    domain.add_interface("eth0", MAC)
+    if systemd:
+        (domain.root / "run/systemd/system").mkdir(parents=True)
+    domain.run("xendd.address=eth0,dhcp")
+    problem = "xendd.address=eth0,dhcp: this image has no DHCP client; only images with systemd have one"
+    assert domain.status == (("ready", "") if systemd else ("error", problem))
+    assert domain.calls == []
+
+
+def test_what_networkd_leaves_alone(domain: FakeDomain) -> None:
+    """Before networkd starts, so without waiting for interfaces or XenStore."""
+    assert (
+        domain.run(f"xendd.bridge=xenbr0,{MAC} xendd.address=xenbr0,10.0.3.9/24 xendd.address={OTHER_MAC},dhcp", "write-network-units") == 0
+    )
+    directory = domain.root / "run/systemd/network"
+    assert {path.name: path.read_text(encoding="utf-8") for path in directory.iterdir()} == {
+        "11-xendd.network": "[Match]\nName=xenbr0\n\n[Link]\nUnmanaged=yes\n",
+        "12-xendd.network": "[Match]\nName=xenbr0\n\n[Link]\nUnmanaged=yes\n",
+        "13-xendd.network": f"[Match]\nMACAddress={OTHER_MAC}\nKind=!bridge\n\n[Network]\nDHCP=yes\n",
+    }
+    assert (domain.calls, domain.reports(STATUS)) == ([], [])
+
+
+# The command line
+
+
+def test_an_unknown_parameter(domain: FakeDomain) -> None:
+    domain.run("xendd.brdige=xenbr0 xendd.backend=yes xendd.bridge=br1")
+    problem = "the kernel command line has '{}', which is unknown"
+    assert domain.status == ("error", f"{problem.format('xendd.brdige=xenbr0')}; {problem.format('xendd.backend=yes')}")
+    assert domain.reports(BRIDGES) == ["br1"]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "$(touch${IFS}made)",
+        "`touch${IFS}made`",
+        ";touch${IFS}made",
+        "*",
+        "[a-z]*",
+        "-n",
+        "-e",
+        r"a\nb\c",
+        "'\"",
+        "../../work",
+    ],
+)
+def test_a_value_is_never_more_than_a_value(domain: FakeDomain, value: str) -> None:
+    (domain.directory / "work/file").touch()
+    with domain.fast_clock():
+        assert domain.run(f"xendd.hostname={value} xendd.bridge={value} xendd.address={value},{value},{value} xendd.{value}") == 0
+    assert [path.name for path in (domain.directory / "work").iterdir()] == ["file"]
+    assert domain.read("proc/sys/kernel/hostname") == f"{value}\n"
+    assert domain.calls[0] == f"ip link add name {value} type bridge"
+    assert domain.reports(BRIDGES) == [value]
+    assert f"'xendd.{value}', which is unknown" in domain.status[1]
+    assert f"'xendd.{value}', which is unknown" in domain.output[1]
+
+
+# XenStore
+
+
+def test_xenstore_that_comes_late(domain: FakeDomain) -> None:
+    domain.write("proc/interrupts", " 30:  0  xen-dyn  xenstore_late_init\n")
+    with domain.running("xendd.bridge=xenbr0") as process:
+        time.sleep(0.3)
+        assert (domain.reports(STATUS), domain.calls) == ([], [])
+        domain.write("proc/interrupts", "")
+        assert process.wait(timeout=20) == 0
+    assert domain.status == ("ready", "")
+
+
+def test_xenstore_that_refuses(domain: FakeDomain) -> None:
+    domain.fail = "xenstore-write *"
+    assert domain.run("xendd.bridge=xenbr0") == 0
+    assert "ip link set dev xenbr0 up" in domain.calls
+    assert "xendd: cannot write to XenStore" in domain.output[1]
+
+
+# Backends
+
+
+def test_an_image_without_backends(domain: FakeDomain) -> None:
+    assert domain.run("xendd.backend=1 xendd.bridge=xenbr0") == 1
+    assert domain.status == ("error", "the kernel command line asks for backends, but this image was built without them")
+
+
+def test_an_image_for_another_hypervisor(domain: FakeDomain) -> None:
+    domain.add_backends("4.17")
+    assert domain.run("xendd.backend=1") == 1
+    status, error = domain.status
+    assert status == "error" and error.startswith("the hypervisor is Xen 4.20, but this image has no ")
+    assert error.endswith("build it with xen-utils-4.20")
+
+
+@pytest.mark.parametrize("mounted", [True, False])
+def test_ready_when_devd_has_opened_xenstore(domain: FakeDomain, mounted: bool) -> None:
+    domain.add_backends()
+    domain.write("stay", "")
+    if mounted:
+        domain.write("proc/xen/capabilities", "")
+    with domain.running("xendd.backend=1 xendd.bridge=xenbr0"):
+        until(lambda: "xl devd -F" in domain.calls)
+        time.sleep(0.3)
+        assert domain.reports(STATUS) == ["starting"]
+        domain.write("open", "")
+        until(lambda: domain.reports(STATUS) == ["starting", "ready"])
+    mount = [] if mounted else [f"mount -t xenfs xenfs {domain.root}/proc/xen"]
+    assert domain.calls == [
+        "modprobe -a xen-netback bridge",
+        *mount,
+        "ip link add name xenbr0 type bridge",
+        "ip link set dev xenbr0 up",
+        "xl devd -F",
+    ]
+    assert domain.reports(BRIDGES) == ["xenbr0"]
+    assert (domain.root / "run/xen").is_dir() and (domain.root / "var/log/xen").is_dir()
+
+
+def test_devd_is_restarted(domain: FakeDomain) -> None:
+    domain.add_backends()
+    domain.write("open", "")
+    domain.write("stay", "")
+    with domain.running("xendd.backend=1"):
+        until(lambda: domain.reports(STATUS) == ["starting", "ready"])
+        (domain.root / "stay").unlink()
+        until(lambda: domain.status == ("error", "xl devd ended with exit code 3; restarting it"))
+        domain.write("stay", "")
+        until(lambda: domain.reports(STATUS) == ["starting", "ready", "error", "ready"])
+    assert domain.calls.count("xl devd -F") == 2
+
+
+def test_devd_that_ends_before_it_is_ready(domain: FakeDomain) -> None:
+    domain.add_backends()
+    xl = domain.root / "usr/lib/xen-4.20/bin/xl"
+    xl.write_text("#!/bin/sh\nexit 1\n", encoding="utf-8")
+    with domain.running("xendd.backend=1"):
+        until(lambda: "error" in domain.reports(STATUS))
+    assert domain.reports(STATUS)[:2] == ["starting", "error"]
+    assert domain.reports(BRIDGES) == []
+
+
+def test_modules_that_cannot_be_loaded(domain: FakeDomain) -> None:
+    domain.add_backends()
+    domain.fail = "modprobe *"
+    for name in ("open", "stay"):
+        domain.write(name, "")
+    with domain.running("xendd.backend=1"):
+        until(lambda: len(domain.reports(STATUS)) == 2)
+    assert domain.status == ("error", "'modprobe -a xen-netback bridge' failed: stub: no")
+    assert "xl devd -F" in domain.calls
