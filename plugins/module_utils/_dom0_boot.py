@@ -6,8 +6,8 @@
 
 """How a GRUB host boots: Xen as the default entry, its options, and the devices that pciback takes before any driver does.
 
-Nothing that others wrote is touched: the options go into a file of our own that GRUB's configuration reads last, and the
-last occurrence of an option is the one in force.
+Files of others are left alone: the options go into a file of our own that GRUB's configuration reads last, and the last
+occurrence of an option is the one in force.
 """
 
 from __future__ import annotations
@@ -19,19 +19,21 @@ from dataclasses import dataclass
 from functools import partial
 
 from ._errors import DriverDomainsError, InvalidInput, NotOnThisHost
-from ._files import list_directory, read_text, remove, write_text
+from ._files import list_directory, read_text, remove
 from ._pci import hide_list as _hide_list
-from ._pci.host import PCIBACK_MODULE, PciDevice
+from ._pci.device import PCIBACK_MODULE, PciDevice
+from ._pci.guards import Guards
+from ._pci.host import PciHost
 from ._plan import Plan
 from ._runner import Runner
-from ._xen.xl import xen_version
+from ._xen.host import xen_version
 
-#: Sorts behind Debian's own /etc/default/grub.d/xen.cfg.
+#: Sorts after Debian's own /etc/default/grub.d/xen.cfg.
 GRUB_FILE = "/etc/default/grub.d/zz-xen-driver-domains.cfg"
 MODPROBE_FILE = "/etc/modprobe.d/xen-driver-domains.conf"
 MODULES_FILE = "/etc/modules-load.d/xen-driver-domains.conf"
 GRUB_CONFIGURATION = "/boot/grub/grub.cfg"
-#: The id that 20_linux_xen gives to its first entry.
+#: The ID that 20_linux_xen gives to its first entry.
 ENTRY_ID = "xen-gnulinux-simple-"
 
 _HEADER = "# Managed by Ansible (xen.driver_domains.dom0_boot): changes made here are lost.\n"
@@ -39,7 +41,7 @@ _OPTION = re.compile(r"[A-Za-z0-9_.,:=/@+()*-]+")
 _BDF = re.compile(r"[0-9a-f]{4}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7]")
 _MODULE = re.compile(r"[A-Za-z0-9_-]+")
 _KERNEL_LINE = re.compile(r"^\s*(?:module2?\s+\S*vmlinu\S*|xen_module\s+\S+|linux\s+\S+)(\s.*)$", re.MULTILINE)
-#: What Xen passes to a PV dom0 of its command line, the rest being cut off without a word (xen.h, MAX_GUEST_CMDLINE).
+#: The characters of the command line that Xen passes to a PV dom0; it silently drops the rest (xen.h, MAX_GUEST_CMDLINE).
 _MAX_KERNEL_LINE = 1023
 
 UPDATE_TIMEOUT = 600.0
@@ -47,14 +49,14 @@ UPDATE_TIMEOUT = 600.0
 
 @dataclass(frozen=True)
 class BootOptions:
-    """What the next boot shall be like."""
+    """How the host is to boot next time."""
 
     hypervisor: tuple[str, ...] = ()
     kernel: tuple[str, ...] = ()
     hide: tuple[str, ...] = ()
-    #: What somebody else has hidden: only one list is in force, the last one, so that it must hold theirs too.
-    hide_of_others: tuple[str, ...] = ()
-    #: Kernel modules that must find the hidden devices already taken.
+    #: What others hide. Only one list is in force, the last one, so ours has to hold theirs, too.
+    foreign_hides: tuple[str, ...] = ()
+    #: Kernel modules that have to find the hidden devices already taken.
     load_after_pciback: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -86,8 +88,8 @@ class BootOptions:
 
     @property
     def hide_option(self) -> str:
-        """The kernel option; its prefix is the module's name with a hyphen, whether it is built in or not."""
-        return f"{PCIBACK_MODULE}.hide={_hide_list.render((*self.hide, *self.hide_of_others))}" if self.hide else ""
+        """The kernel option. Its prefix is the module's name with a hyphen, whether pciback is built in or not."""
+        return f"{PCIBACK_MODULE}.hide={_hide_list.render((*self.hide, *self.foreign_hides))}" if self.hide else ""
 
     @property
     def kernel_line(self) -> tuple[str, ...]:
@@ -95,7 +97,7 @@ class BootOptions:
         return (*self.kernel, *([self.hide_option] if self.hide else ()))
 
     def grub_file(self) -> str:
-        """Text of our drop-in for /etc/default/grub (a shell fragment that grub-mkconfig reads)."""
+        """Return our drop-in for /etc/default/grub (a shell fragment that grub-mkconfig reads)."""
         lines = [_HEADER, 'GRUB_DEFAULT="' + ENTRY_ID + '${GRUB_DEVICE_UUID}"\n']
         if self.hypervisor:
             lines.append(f'GRUB_CMDLINE_XEN_DEFAULT="${{GRUB_CMDLINE_XEN_DEFAULT}} {" ".join(self.hypervisor)}"\n')
@@ -108,17 +110,17 @@ class BootOptions:
         return "".join(lines)
 
     def modprobe_file(self) -> str:
-        """Text of our modprobe.d file, or "" when none is needed: pciback must be there before the drivers."""
+        """Return our modprobe.d file, or "" if none is needed: pciback has to be there before the drivers."""
         modules = sorted(set(self.load_after_pciback)) if self.hide else []
         return _HEADER + "".join(f"softdep {module} pre: {PCIBACK_MODULE}\n" for module in modules) if modules else ""
 
     def modules_file(self) -> str:
-        """Text of our modules-load.d file, or "": nothing else loads pciback for devices that have no driver of their own."""
+        """Return our modules-load.d file, or "": nothing else loads pciback for devices without a driver of their own."""
         return f"{_HEADER}{PCIBACK_MODULE}\n" if self.hide and not self.load_after_pciback else ""
 
 
 def hidden_by_others(root: str = "") -> tuple[tuple[str, ...], list[str]]:
-    """Return what others hide at boot, in files for GRUB and modprobe, and warnings about lists that cannot be read.
+    """Return what others hide at boot (in the files of GRUB and modprobe), and warnings about lists that cannot be read.
 
     :param root: directory that stands for / (tests).
     """
@@ -127,7 +129,7 @@ def hidden_by_others(root: str = "") -> tuple[tuple[str, ...], list[str]]:
     lists = set()
     for path in files:
         if path != root + GRUB_FILE:
-            # Shell assignments: quotes end an option as blanks do.
+            # Shell assignments: a quote ends an option as a blank does.
             lines = re.sub(r"^\s*#.*$|[\"']", " ", read_text(path) or "", flags=re.MULTILINE)
             lists.update(_hide_list.lists_in(lines))
     directory = f"{root}/etc/modprobe.d"
@@ -141,39 +143,68 @@ def hidden_by_others(root: str = "") -> tuple[tuple[str, ...], list[str]]:
         try:
             items.update(_hide_list.parse(text))
         except InvalidInput as exc:
-            warnings.append(f"Somebody else's list is not kept, as the kernel cannot read it either. {exc}")
+            warnings.append(f"A list of hidden devices that others wrote is not kept, because the kernel cannot read it either. {exc}")
     return tuple(sorted(items)), warnings
 
 
-def outdated_hides(options: BootOptions, kernel_line: str, devices: t.Sequence[PciDevice]) -> list[str]:
-    """Return devices that pciback has only because the running kernel's list names their addresses, which hardware that was added moved.
+def check_hidden(plan: Plan, options: BootOptions, devices: t.Sequence[PciDevice], host: PciHost, guards: Guards, modules: str) -> None:
+    """Refuse what is to be hidden but is not there, or what this host needs.
 
-    A device that was ever taken on purpose has a record, which goes with the device, not with the address.
+    :param modules: directory of the running kernel's modules.
+    :raises InvalidInput: there is no such device.
+    """
+    missing = sorted(set(options.hide) - {str(device.bdf) for device in devices})
+    if missing:
+        raise InvalidInput(
+            f"There is no PCI device at {', '.join(missing)}",
+            rule="what is hidden at boot has to be there now: another device may come to that address",
+            remedy="The module xl_pci_info finds devices by stable identifiers",
+        )
+    to_take = not_hidden(options, devices)
+    for device in to_take:
+        plan.refusals += guards.check(device, taking=to_take)
+    for device in too_late_drivers(to_take, modules, host):
+        plan.warnings.append(
+            f"{device.bdf} cannot be hidden at boot: its driver {device.driver} is built into the kernel, and {PCIBACK_MODULE} is a module"
+        )
+
+
+def not_hidden(options: BootOptions, devices: t.Sequence[PciDevice]) -> list[PciDevice]:
+    """Return the devices to hide that pciback does not hold now."""
+    return [device for device in devices if str(device.bdf) in options.hide and not device.pciback]
+
+
+def outdated_hides(options: BootOptions, kernel_line: str, devices: t.Sequence[PciDevice]) -> list[dict[str, t.Any]]:
+    """Return the devices that pciback holds only because new hardware moved them to an address that the running kernel hides.
+
+    They are entries for the option `devices` of xl_pci_assignable, to give them back.
+
+    A device that was ever taken on purpose has a record, which stays with the device and not with the address.
     """
     try:
         hidden = [item for text in _hide_list.lists_in(kernel_line)[-1:] for item in _hide_list.parse(text)]
     except InvalidInput:
         return []
-    wanted = {*options.hide, *options.hide_of_others}
+    wanted = {*options.hide, *options.foreign_hides}
     strays = (device for device in devices if device.pciback and not device.record)
-    return [str(device.bdf) for device in strays if str(device.bdf) in hidden and str(device.bdf) not in wanted]
+    moved = [bdf for bdf in (str(device.bdf) for device in strays) if bdf in hidden and bdf not in wanted]
+    return [{"name": f"stray{number}", "match": {"bdf": bdf}} for number, bdf in enumerate(moved)]
 
 
-def too_late_drivers(devices: t.Iterable[PciDevice], modules: str, sysfs: str = "/sys") -> list[PciDevice]:
-    """Return the devices whose drivers are built into the kernel while pciback is a module: they cannot be hidden at boot.
+def too_late_drivers(devices: t.Iterable[PciDevice], modules: str, host: PciHost) -> list[PciDevice]:
+    """Return the devices that cannot be hidden at boot: their drivers are built into the kernel while pciback is a module.
 
     :param modules: directory of the running kernel's modules.
     """
     if re.search(rf"/{PCIBACK_MODULE}\.ko", read_text(f"{modules}/modules.builtin") or ""):
         return []
-    held = [device for device in devices if device.driver and not device.pciback]
-    # Only what was loaded has a state (Linux, kernel/module/sysfs.c).
-    return [device for device in held if not os.path.exists(f"{sysfs}/bus/pci/drivers/{device.driver}/module/initstate")]
+    return [device for device in devices if device.driver and not device.pciback and not host.is_module(device.driver)]
 
 
 def plan_boot(options: BootOptions | None, runner: Runner, root: str = "") -> Plan:
-    """Return the changes to the host's boot files; `options` None means that nothing of ours shall remain.
+    """Plan the changes to the host's boot files.
 
+    :param options: None removes everything that this module wrote.
     :param root: directory that stands for / (tests).
     :raises NotOnThisHost: the host does not boot through GRUB.
     """
@@ -192,7 +223,7 @@ def plan_boot(options: BootOptions | None, runner: Runner, root: str = "") -> Pl
         root + MODPROBE_FILE: options.modprobe_file() if options else "",
         root + MODULES_FILE: options.modules_file() if options else "",
     }
-    # What goes is emptied first and removed last: when a run is cut off, the file tells the next one what is still to be updated.
+    # Files to remove are emptied first and deleted last, so that after an interrupted run the next one knows what is left to update.
     going = [path for path, text in texts.items() if not text and read_text(path) is not None]
     grub_changes, modprobe_changes, _modules = [_plan_file(plan, path, text, path in going) for path, text in texts.items()]
     if modprobe_changes or (options and options.modprobe_file() and _initramfs_is_older(root)):
@@ -219,13 +250,13 @@ def _check_length(options: BootOptions, configuration: str) -> None:
 
 
 def _initramfs_is_older(root: str) -> bool:
-    """Tell whether an earlier run was cut off before it put our module order into the initramfs."""
+    """Tell whether an earlier run was interrupted before it put our module order into the initramfs."""
     images = [f"{root}/boot/{name}" for name in list_directory(f"{root}/boot") if name.startswith("initrd.img-")]
     return bool(images) and max(map(os.path.getmtime, images)) < os.path.getmtime(root + MODPROBE_FILE)
 
 
 def reboot_reasons(options: BootOptions, hypervisor_line: str, kernel_line: str, sysfs: str = "/sys") -> list[str]:
-    """Tell what of the options the running system does not have yet.
+    """Return what the running system lacks, in words.
 
     :param hypervisor_line: the running Xen's command line (`xl info`, xen_commandline).
     :param kernel_line: /proc/cmdline.
@@ -238,28 +269,27 @@ def reboot_reasons(options: BootOptions, hypervisor_line: str, kernel_line: str,
 
 
 def hidden_at_boot(options: BootOptions, kernel_line: str) -> bool:
-    """Tell whether the running kernel was told to hide just these devices."""
+    """Tell whether exactly these devices are in the list of the running kernel."""
     return not options.hide or options.hide_option in kernel_line.split()
 
 
 def _missing(options: t.Iterable[str], line: str) -> list[str]:
-    """Return the options that are not in force: the last occurrence of a key counts, also where several are wanted (console)."""
+    """Return the options that are not in force: the last occurrence of a key counts, also if several are wanted (console)."""
     wanted, words = list(options), line.split()
     last_wanted, in_force = ({word.split("=", 1)[0]: word for word in of} for of in (wanted, words))
     return [option for option in wanted if option not in words or in_force[option.split("=", 1)[0]] != last_wanted[option.split("=", 1)[0]]]
 
 
 def _plan_file(plan: Plan, path: str, text: str, going: bool) -> bool:
-    before = read_text(path) or ""
+    """Plan one of our files; return whether what is made from it has to be updated."""
     if going:
-        plan.add(f"empty {path}", partial(write_text, path, _HEADER), subject=path, before=before)
-    elif before != text:
-        plan.add(f"write {path}", partial(write_text, path, text), subject=path, before=before, after=text)
-    return going or before != text
+        plan.write_file(path, _HEADER, description=f"empty {path}", after="")
+        return True
+    return bool(text) and plan.write_file(path, text)
 
 
 def _in_configuration(options: BootOptions, configuration: str) -> bool:
-    """Tell whether GRUB's generated configuration has our default entry and options: an earlier run may have been cut off."""
+    """Tell whether GRUB's generated configuration has our default entry and options: an earlier run may have been interrupted."""
     default = re.search(r'set default="(' + ENTRY_ID + '[^"]*)"', configuration)
     if not default or f"'{default.group(1)}'" not in configuration:
         return False
@@ -278,6 +308,6 @@ def _update_grub(options: BootOptions | None, runner: Runner, root: str) -> None
         raise DriverDomainsError(
             f"update-grub ran but {GRUB_CONFIGURATION} does not boot Xen by default with the wanted options",
             rule="20_linux_xen writes an entry for /boot/xen-*, and the last file of /etc/default/grub.d that sets an option wins",
-            remedy="See that a Xen hypervisor package is installed, that GRUB_DISABLE_SUBMENU is not set, and which file of "
-            f"/etc/default/grub.d sorts behind {GRUB_FILE.rsplit('/', 1)[1]}",
+            remedy="Check that a Xen hypervisor package is installed, that GRUB_DISABLE_SUBMENU is not set, and which file of "
+            f"/etc/default/grub.d sorts after {GRUB_FILE.rsplit('/', 1)[1]}",
         )

@@ -114,28 +114,29 @@ import typing as t
 
 from ansible_collections.xen.driver_domains.plugins.module_utils._dom0_boot import (
     BootOptions,
+    check_hidden,
     hidden_at_boot,
     hidden_by_others,
+    not_hidden,
     outdated_hides,
     plan_boot,
     reboot_reasons,
-    too_late_drivers,
 )
-from ansible_collections.xen.driver_domains.plugins.module_utils._errors import InvalidInput
 from ansible_collections.xen.driver_domains.plugins.module_utils._files import read_text
 from ansible_collections.xen.driver_domains.plugins.module_utils._module import run_module
-from ansible_collections.xen.driver_domains.plugins.module_utils._pci.guards import GUARDS, Guards
-from ansible_collections.xen.driver_domains.plugins.module_utils._pci.host import PciDevice, PciHost
+from ansible_collections.xen.driver_domains.plugins.module_utils._pci.guards import PCI_GUARDS, Guards
+from ansible_collections.xen.driver_domains.plugins.module_utils._pci.host import PciHost
 from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Plan
 from ansible_collections.xen.driver_domains.plugins.module_utils._runner import Runner
-from ansible_collections.xen.driver_domains.plugins.module_utils._xen.xl import Xl, require_root, xen_version
+from ansible_collections.xen.driver_domains.plugins.module_utils._xen.host import require_root, xen_version
+from ansible_collections.xen.driver_domains.plugins.module_utils._xen.xl import Xl
 
 ARGUMENTS = {
     "hypervisor_options": {"type": "list", "elements": "str", "default": []},
     "kernel_options": {"type": "list", "elements": "str", "default": []},
     "hide": {"type": "list", "elements": "str", "default": []},
     "load_after_pciback": {"type": "list", "elements": "str", "default": []},
-    "force": {"type": "list", "elements": "str", "choices": list(GUARDS), "default": []},
+    "force": {"type": "list", "elements": "str", "choices": list(PCI_GUARDS), "default": []},
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
 }
 
@@ -145,20 +146,22 @@ def prepare(parameters: dict[str, t.Any]) -> Plan:
     require_root()
     if parameters["state"] == "absent":
         plan = plan_boot(None, Runner())
-        plan.results = {"reboot_required": False, "reboot_reasons": [], "hidden_at_boot": False, "outdated_hides": []}
+        plan.results = {"reboot_required": False, "reboot_reasons": [], "hidden_at_boot": False, "not_hidden": [], "outdated_hides": []}
         return plan
     others, warnings = hidden_by_others()
     options = BootOptions(
         hypervisor=tuple(parameters["hypervisor_options"]),
         kernel=tuple(parameters["kernel_options"]),
         hide=tuple(parameters["hide"]),
-        hide_of_others=others,
+        foreign_hides=others,
         load_after_pciback=tuple(parameters["load_after_pciback"]),
     )
-    plan = plan_boot(options, Runner())
+    runner = Runner()
+    plan = plan_boot(options, runner)
     plan.warnings += warnings
-    devices = PciHost().devices()
-    check_hidden(plan, options, devices)
+    host = PciHost()
+    devices = host.devices()
+    check_hidden(plan, options, devices, host, Guards(devices, runner), f"/lib/modules/{os.uname().release}")
     kernel_line = read_text("/proc/cmdline") or ""
     hypervisor_line = Xl().info().get("xen_commandline", "") if xen_version() else ""
     reasons = reboot_reasons(options, hypervisor_line, kernel_line)
@@ -166,28 +169,10 @@ def prepare(parameters: dict[str, t.Any]) -> Plan:
         "reboot_required": bool(reasons),
         "reboot_reasons": reasons,
         "hidden_at_boot": hidden_at_boot(options, kernel_line),
+        "not_hidden": list(map(str, not_hidden(options, devices))),
         "outdated_hides": outdated_hides(options, kernel_line, devices),
     }
     return plan
-
-
-def check_hidden(plan: Plan, options: BootOptions, devices: list[PciDevice]) -> None:
-    """See that what is to be hidden is there, and that the host can do without it."""
-    missing = sorted(set(options.hide) - {str(device.bdf) for device in devices})
-    if missing:
-        raise InvalidInput(
-            f"There is no PCI device at {', '.join(missing)}",
-            rule="what is hidden at boot must be there now: another device may come to that address",
-            remedy="The module xl_pci_info finds devices by what does not move",
-        )
-    to_take = [device for device in devices if str(device.bdf) in options.hide and not device.pciback]
-    guards = Guards(devices, Runner())
-    for device in to_take:
-        plan.refusals += guards.check(device, taking=to_take)
-    for device in too_late_drivers(to_take, f"/lib/modules/{os.uname().release}"):
-        plan.warnings.append(
-            f"{device.bdf} cannot be hidden at boot: its driver {device.driver} is built into the kernel, and xen-pciback is a module"
-        )
 
 
 def main() -> None:

@@ -52,7 +52,8 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._domain.dom0les
 from ansible_collections.xen.driver_domains.plugins.module_utils._module import run_module
 from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Plan
 from ansible_collections.xen.driver_domains.plugins.module_utils._runner import Runner
-from ansible_collections.xen.driver_domains.plugins.module_utils._xen.xl import Xl, require_dom0
+from ansible_collections.xen.driver_domains.plugins.module_utils._xen.host import require_dom0
+from ansible_collections.xen.driver_domains.plugins.module_utils._xen.xl import Xl
 from ansible_collections.xen.driver_domains.plugins.module_utils._xenstore.client import XenStore
 
 

@@ -60,7 +60,7 @@ import typing as t
 from ansible_collections.xen.driver_domains.plugins.module_utils._guest_image.plan import ImageCache, read_host
 from ansible_collections.xen.driver_domains.plugins.module_utils._module import run_module
 from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Plan
-from ansible_collections.xen.driver_domains.plugins.module_utils._xen.xl import xen_version
+from ansible_collections.xen.driver_domains.plugins.module_utils._xen.host import xen_version
 
 
 def prepare(parameters: dict[str, t.Any]) -> Plan:

@@ -69,7 +69,8 @@ import typing as t
 from ansible_collections.xen.driver_domains.plugins.module_utils._files import read_text
 from ansible_collections.xen.driver_domains.plugins.module_utils._module import run_module
 from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Plan
-from ansible_collections.xen.driver_domains.plugins.module_utils._xen.xl import Xl, has_iommu, require_root, xen_version
+from ansible_collections.xen.driver_domains.plugins.module_utils._xen.host import require_root, xen_version
+from ansible_collections.xen.driver_domains.plugins.module_utils._xen.xl import Xl, has_iommu
 
 
 def prepare(parameters: dict[str, t.Any]) -> Plan:

@@ -177,21 +177,22 @@ import typing as t
 
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import InvalidInput
 from ansible_collections.xen.driver_domains.plugins.module_utils._module import run_module
-from ansible_collections.xen.driver_domains.plugins.module_utils._pci.assignable import Pool
-from ansible_collections.xen.driver_domains.plugins.module_utils._pci.confirm_timer import SafetyNet
-from ansible_collections.xen.driver_domains.plugins.module_utils._pci.guards import GUARDS, Guards
+from ansible_collections.xen.driver_domains.plugins.module_utils._pci.assignable import AssignablePool
+from ansible_collections.xen.driver_domains.plugins.module_utils._pci.confirm_timer import ConfirmTimer
+from ansible_collections.xen.driver_domains.plugins.module_utils._pci.guards import PCI_GUARDS, Guards
 from ansible_collections.xen.driver_domains.plugins.module_utils._pci.host import PciHost
 from ansible_collections.xen.driver_domains.plugins.module_utils._pci.match import DEVICES_OPTION, parse_requests
 from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Plan
 from ansible_collections.xen.driver_domains.plugins.module_utils._runner import Runner
-from ansible_collections.xen.driver_domains.plugins.module_utils._xen.xl import NAMES_SINCE, Xl, require_dom0, require_root, xen_version
+from ansible_collections.xen.driver_domains.plugins.module_utils._xen.host import require_dom0, require_root, xen_version
+from ansible_collections.xen.driver_domains.plugins.module_utils._xen.xl import NAMES_SINCE, Xl
 from ansible_collections.xen.driver_domains.plugins.module_utils._xenstore.client import XenStore
 
 ARGUMENTS = {
     "devices": dict(DEVICES_OPTION, required=True),
     "state": {"type": "str", "choices": ["present", "recorded", "confirmed", "absent"], "default": "present"},
     "confirm_timeout": {"type": "int", "default": 0},
-    "force": {"type": "list", "elements": "str", "choices": list(GUARDS), "default": []},
+    "force": {"type": "list", "elements": "str", "choices": list(PCI_GUARDS), "default": []},
     "timeout": {"type": "int", "default": 60},
 }
 
@@ -206,16 +207,17 @@ def prepare(parameters: dict[str, t.Any]) -> Plan:
     if version:
         version = require_dom0()
     runner = Runner(timeout=parameters["timeout"])
-    pool = Pool(
+    pool = AssignablePool(
         PciHost(store=XenStore() if version else None),
         Xl(runner),
         runner,
         lambda devices: Guards(devices, runner),
-        SafetyNet(runner),
+        ConfirmTimer(runner),
         under_xen=version is not None,
         names=version is None or version >= NAMES_SINCE,
     )
     plan = pool.plan(parameters["state"], requests, parameters["confirm_timeout"])
+    plan.results["xen"] = version is not None
     if version is None and parameters["state"] == "present":
         remedy = "Apply the role xen.driver_domains.dom0 first, and reboot"
         plan.refuse("", "this host", "does not run under Xen", passing=True, remedy=remedy)

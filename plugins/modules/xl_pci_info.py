@@ -209,7 +209,8 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._pci.match impo
 from ansible_collections.xen.driver_domains.plugins.module_utils._pci.sharing import shared_interrupts, shared_pages
 from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Plan
 from ansible_collections.xen.driver_domains.plugins.module_utils._runner import Runner
-from ansible_collections.xen.driver_domains.plugins.module_utils._xen.xl import Xl, has_iommu, require_dom0, xen_version
+from ansible_collections.xen.driver_domains.plugins.module_utils._xen.host import require_dom0, xen_version
+from ansible_collections.xen.driver_domains.plugins.module_utils._xen.xl import Xl, has_iommu
 from ansible_collections.xen.driver_domains.plugins.module_utils._xenstore.client import XenStore
 
 ARGUMENTS = {"devices": DEVICES_OPTION, "timeout": {"type": "int", "default": 60}}
@@ -229,7 +230,7 @@ def prepare(parameters: dict[str, t.Any]) -> Plan:
     else:
         chosen = [(device.xl_name or (device.record.name if device.record else ""), device) for device in present]
     guards = Guards(present, runner)
-    lines, pages = shared_interrupts(present, host.sysfs), shared_pages(present, host.sysfs)
+    lines, pages = shared_interrupts(present, host), shared_pages(present, host)
     # What one asks for is meant to be taken together.
     together = [device for _name, device in chosen] if requests else []
     complete = with_kernel_modules([device for _name, device in chosen], runner)

@@ -104,7 +104,8 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._domain.definit
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.vifs import VifPlanner, wanted_vifs
 from ansible_collections.xen.driver_domains.plugins.module_utils._module import run_module
 from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Plan
-from ansible_collections.xen.driver_domains.plugins.module_utils._xen.xl import Xl, require_dom0
+from ansible_collections.xen.driver_domains.plugins.module_utils._xen.host import require_dom0
+from ansible_collections.xen.driver_domains.plugins.module_utils._xen.xl import Xl
 from ansible_collections.xen.driver_domains.plugins.module_utils._xenstore.client import XenStore
 
 

@@ -12,15 +12,14 @@ import os
 import typing as t
 
 from .._errors import InvalidInput
-from .._pci.guards import Guards
+from .._host_uses import HOST_GUARDS, HostUses
 from .._plan import Plan
 from .._runner import Runner
 from .analysis import Board, Device
 from .interrupts import is_gic
 from .registers import windows
 
-#: What the host would miss, known only where the tree is that of the machine itself.
-HOST_GUARDS = ("management_route", "default_route", "root_disk", "mounted_disk")
+#: What `force` can name; those of the host only where the tree is that of the machine itself.
 GUARDS = ("shared_page", "shared_interrupt", "console", *HOST_GUARDS)
 
 
@@ -93,8 +92,8 @@ def refuse_what_the_host_needs(
         return ["/" + os.path.relpath(os.path.realpath(link), base) for link in links if os.path.islink(link)]
 
     told = set()
-    for use in Guards([], runner, sysfs, procfs, in_path=nodes_in_path).uses:
-        for path in use.functions:
+    for use in HostUses(runner, nodes_in_path, sysfs, procfs).uses:
+        for path in use.devices:
             if path in paths and (use.guard, path) not in told:
                 told.add((use.guard, path))
                 plan.refuse(use.guard, path, use.reason)

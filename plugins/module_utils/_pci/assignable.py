@@ -3,39 +3,35 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 # PRIVATE to this collection: other collections must not import it.
-
-"""Hand PCI devices to pciback, so that guests can have them, and take them back for this host's own drivers."""
+"""Which PCI devices of this host are assignable to guests, and how to get from there to what the user wants."""
 
 from __future__ import annotations
 
-import time
 import typing as t
 from dataclasses import replace
 from functools import partial
 
-from .._errors import CommandFailed, DriverDomainsError, InvalidInput, NotOnThisHost, TimedOut
+from .._errors import DriverDomainsError, InvalidInput, NotOnThisHost
 from .._plan import Plan
 from .._runner import Runner
 from .._xen.xl import Xl, has_iommu
-from .confirm_timer import SafetyNet
+from .confirm_timer import ConfirmTimer
+from .device import PCIBACK, PCIBACK_MODULE, PciDevice
 from .guards import Guards
-from .host import PCIBACK, PCIBACK_MODULE, PciDevice, PciHost, with_kernel_modules
-from .match import Request, choose
+from .host import PciHost, with_kernel_modules
+from .match import PciRequest, choose
+from .steps import DeviceSteps
 
-#: Seconds in which a driver that was given a device back makes itself and its network interface seen.
-SETTLE = 15.0
-#: Seconds in which udev renames the interface.
-RENAME = 3.0
-
-_NO_XEN_YET = "This host does not run under Xen yet: whether it has an IOMMU, which passing a device through needs, shows only then"
+_NO_XEN_YET = "This host does not run under Xen yet. Whether it has an IOMMU, which passing devices through needs, shows only then"
+_ANY_DRIVER = "(whichever the kernel chooses)"
 
 
-class Pool:
-    """The devices that this host gives away.
+class AssignablePool:
+    """Plans what becomes of the devices that this host makes assignable.
 
-    :param under_xen: whether this is the control domain of a running Xen; without, only plans can be made.
-    :param names: whether xl knows names of devices (since Xen 4.15).
-    :param patience: what the times to wait are multiplied by (tests).
+    :param under_xen: whether this is the control domain of a running Xen; otherwise only plans can be made.
+    :param names: whether xl can name devices (since Xen 4.15).
+    :param patience: factor for all timeouts (tests).
     """
 
     def __init__(
@@ -44,7 +40,7 @@ class Pool:
         xl: Xl,
         runner: Runner,
         guards: t.Callable[[list[PciDevice]], Guards],
-        net: SafetyNet,
+        timer: ConfirmTimer,
         *,
         under_xen: bool = True,
         names: bool = True,
@@ -54,16 +50,17 @@ class Pool:
         self._xl = xl
         self._runner = runner
         self._make_guards = guards
-        self._net = net
+        self._timer = timer
         self._under_xen = under_xen
         self._names = names
-        self._patience = patience
+        self._steps = DeviceSteps(host, xl, runner, names=names, patience=patience)
 
-    def plan(self, state: str, requests: t.Sequence[Request], confirm_timeout: int = 0) -> Plan:
+    def plan(self, state: str, requests: t.Sequence[PciRequest], confirm_timeout: int = 0) -> Plan:
         """Plan for one of the states `present`, `recorded`, `confirmed` and `absent`.
 
+        :param confirm_timeout: seconds within which a new connection has to confirm what `present` takes; 0 takes it for good.
         :raises InvalidInput: a request fits no device or several, or its name is taken.
-        :raises NotOnThisHost: a device shall be taken but the machine has no IOMMU.
+        :raises NotOnThisHost: a device is to be taken but the machine has no IOMMU.
         """
         devices = self._host.devices()
         plan = Plan()
@@ -82,8 +79,10 @@ class Pool:
             results = self._plan_absent(plan, wanted)
         plan.results["devices"] = results
         if plan.actions:
-            plan.conclude = lambda: {"devices": self._look_again(wanted)}
+            plan.conclude = lambda: {"devices": self._read_again(wanted)}
         return plan
+
+    # -- the states -----------------------------------------------------------------------------------------------------
 
     def _plan_present(
         self, plan: Plan, wanted: list[tuple[str, PciDevice]], devices: list[PciDevice], confirm_timeout: int
@@ -92,23 +91,14 @@ class Pool:
         to_take = [device for _name, device in wanted if not device.pciback]
         if to_take:
             self._prepare_host(plan)
-        self._plan_probation(plan, wanted, to_take, confirm_timeout)
+        self._plan_timer(plan, wanted, to_take, confirm_timeout)
         guards = self._make_guards(devices)
-        boot = self._host.boot_id
         results = []
         for name, device in wanted:
-            self._plan_owner(plan, device)
+            self._forget_stale_owner(plan, device)
             if not device.pciback:
                 plan.refusals += guards.check(device, f"{name} ({device.bdf})", to_take)
-                if not device.reset_methods:
-                    plan.warnings.append(f"The kernel cannot reset {name} ({device.bdf}): each guest finds it as the last one left it")
-                plan.add(
-                    f"give {device.bdf} to pciback as {name}",
-                    partial(self._take, name, device),
-                    subject=str(device.bdf),
-                    before=_state(device.driver, ""),
-                    after=_state(PCIBACK, name),
-                )
+                self._plan_taking(plan, name, device)
             elif device.owner_domid is not None:
                 if self._names and device.xl_name != name:
                     plan.warnings.append(
@@ -116,47 +106,21 @@ class Pool:
                     )
                 results.append(device.as_dict(name))
                 continue
-            elif (self._names and device.xl_name != name) or device.record != replace(device.as_record(name), boot=boot):
-                plan.add(
-                    f"name {device.bdf} {name}",
-                    partial(self._name, name, device),
-                    subject=str(device.bdf),
-                    before=_state(PCIBACK, device.xl_name),
-                    after=_state(PCIBACK, name),
-                )
+            else:
+                self._plan_name(plan, name, device)
             taken = replace(device, driver=PCIBACK, interfaces=(), xl_name=name, record=device.as_record(name))
             results.append(taken.as_dict(name))
         return results
 
-    def _plan_probation(self, plan: Plan, wanted: list[tuple[str, PciDevice]], to_take: list[PciDevice], confirm_timeout: int) -> None:
-        """Stretch the safety net before the first device is taken, or take it away where none is wanted any more."""
-        waiting = [str(device.bdf) for _name, device in wanted if str(device.bdf) in self._net.probation().bdfs]
-        if confirm_timeout and (to_take or waiting):
-            bdfs = waiting + [str(device.bdf) for device in to_take]
-            plan.add(f"give {', '.join(bdfs)} back in {confirm_timeout} s unless confirmed", partial(self._net.arm, bdfs, confirm_timeout))
-            plan.results["unconfirmed"] = bdfs
-        elif waiting:
-            plan.add(f"confirm {', '.join(waiting)}", self._net.confirm)
-
-    def _plan_owner(self, plan: Plan, device: PciDevice) -> None:
-        """A domain that ended without detaching leaves its number behind, and xl then believes that the device is taken."""
-        if device.stale_domid:
-            plan.add(
-                f"forget that domain {device.stale_domid}, which is gone, has {device.bdf}",
-                partial(self._host.clear_xl_memory, device.bdf, "domid"),
-                subject=f"/libxl/pci/{device.bdf.xenstore_name}/domid",
-                before=device.stale_domid,
-            )
-
     def _plan_recorded(self, plan: Plan, wanted: list[tuple[str, PciDevice]], devices: list[PciDevice]) -> list[dict[str, t.Any]]:
-        guards = self._make_guards(devices)
-        to_take = [device for _name, device in wanted if not device.pciback]
+        """Record devices that are not taken yet; what stands against taking them stands against recording them, too."""
+        present = Plan()
+        self._plan_present(present, wanted, devices, 0)
+        plan.refusals += present.refusals
+        plan.results["pending"] = [action.description for action in present.actions]
         for name, device in wanted:
-            if device.pciback:
-                continue
-            plan.refusals += guards.check(device, f"{name} ({device.bdf})", to_take)
             record = device.as_record(name)
-            if device.record != record:
+            if not device.pciback and device.record != record:
                 plan.add(
                     f"record {device.bdf} as {name}",
                     partial(self._host.records.save, record),
@@ -170,68 +134,63 @@ class Pool:
         lost = [f"{name} ({device.bdf})" for name, device in wanted if not device.pciback]
         if lost:
             raise DriverDomainsError(
-                f"Not held by {PCIBACK}, so that there is nothing to confirm: {', '.join(lost)}",
+                f"{PCIBACK} does not hold {', '.join(lost)}, so there is nothing to confirm",
                 rule="devices that are not confirmed in time are given back to their drivers",
                 remedy="If the host could not be reached without them, leave them to it; otherwise allow more time with confirm_timeout",
             )
-        probation = self._net.probation()
-        waiting = [str(device.bdf) for _name, device in wanted if str(device.bdf) in probation.bdfs]
+        waiting = self._waiting(wanted)
         if waiting:
-            self._net.refuse_stale_session()
-            plan.add(f"confirm {', '.join(probation.bdfs)}", self._net.confirm)
+            if self._timer.same_session():
+                plan.refuse(
+                    "",
+                    ", ".join(waiting),
+                    "the confirmation came over the connection that the devices were taken over",
+                    rule="only a new connection shows that the host can still be reached",
+                    remedy="Put 'meta: reset_connection' before the task with state: confirmed",
+                )
+            plan.add(f"confirm {', '.join(self._timer.unconfirmed().bdfs)}", self._timer.confirm)
         return [device.as_dict(name) for name, device in wanted]
 
     def _plan_absent(self, plan: Plan, wanted: list[tuple[str, PciDevice]]) -> list[dict[str, t.Any]]:
         results = []
         for name, device in wanted:
             driver = device.record.driver if device.record else ""
-            # Taking or giving back was cut off: nobody has it, or something would have pciback take it again.
+            back = _state(driver or _ANY_DRIVER, "")
+            # Taking or giving back was interrupted: nobody has it, or something would have pciback take it again.
             claimed = device.in_pciback_slots or device.driver_override == PCIBACK
             if device.owner_domid is not None:
                 plan.refuse("in_use", f"{name} ({device.bdf})", f"is in use by the running domain {device.owner_domid}", passing=True)
             if device.pciback:
                 plan.add(
                     f"take {device.bdf} back from pciback",
-                    partial(self._give_back, device),
+                    partial(self._steps.give_back, device),
                     subject=str(device.bdf),
                     before=_state(PCIBACK, device.xl_name),
-                    after=_state(driver or "(whichever the kernel chooses)", ""),
+                    after=back,
                 )
                 results.append(replace(device, driver=driver, xl_name="", owner_domid=None, owner="").as_dict(name))
                 continue
-            quarantined = device.record is not None and device.record.boot == self._host.boot_id
+            quarantined = self._host.in_quarantine(device)
             if quarantined or (not device.driver and (device.record or claimed)):
                 # Somebody took it from pciback by hand, and Xen still keeps it from reaching memory; or nobody has it.
                 plan.add(
                     f"give {device.bdf} back to its driver",
-                    partial(self._give_back if quarantined else self._finish_giving_back, device),
+                    partial(self._steps.give_back if quarantined else self._steps.finish_giving_back, device),
                     subject=str(device.bdf),
                     before=_state(device.driver, device.xl_name),
-                    after=_state(driver or "(whichever the kernel chooses)", ""),
+                    after=back,
                 )
             elif device.record or device.xl_name or claimed:
                 plan.add(
                     f"forget {device.bdf}",
-                    partial(self._forget, device),
+                    partial(self._steps.forget, device),
                     subject=self._host.records.path(str(device.bdf)),
                     before=device.record.text if device.record else _state(device.driver, device.xl_name),
                 )
             results.append(device.as_dict(name))
         return results
 
-    def _prepare_host(self, plan: Plan) -> None:
-        """See that devices can be taken at all, before the first one is."""
-        if not self._under_xen:
-            plan.warnings.append(_NO_XEN_YET)
-        elif not has_iommu(self._xl.info()):
-            raise NotOnThisHost(
-                "This machine has no IOMMU that Xen can use, so it cannot pass devices through",
-                rule="'xl info' shows pv_directio or hvm_directio in virt_caps where it can",
-                remedy="Enable the IOMMU (Intel: VT-d, AMD: AMD-Vi or IOMMU) in the firmware, see that Xen's command line has no "
-                "iommu=off, and reboot; 'xl dmesg' then says 'I/O virtualisation enabled'",
-            )
-        if not self._host.pciback_loaded:
-            plan.add(f"modprobe {PCIBACK_MODULE}", self._load_pciback)
+    # -- parts of the state present -------------------------------------------------------------------------------------
 
     def _check_names(self, plan: Plan, wanted: list[tuple[str, PciDevice]], devices: list[PciDevice]) -> None:
         """xl takes the first device that has a name, assignable or not (libxl_pci.c, name2bdf): no other one may keep it."""
@@ -253,132 +212,79 @@ class Pool:
                 before=other.xl_name,
             )
 
-    def _load_pciback(self) -> None:
-        self._runner.run(["modprobe", PCIBACK_MODULE], remedy="dom0's kernel needs the xen-pciback driver (CONFIG_XEN_PCIDEV_BACKEND)")
+    def _prepare_host(self, plan: Plan) -> None:
+        """Check that devices can be taken at all, before the first one is."""
+        if not self._under_xen:
+            plan.warnings.append(_NO_XEN_YET)
+        elif not has_iommu(self._xl.info()):
+            raise NotOnThisHost(
+                "This machine has no IOMMU that Xen can use, so it cannot pass devices through",
+                rule="'xl info' shows pv_directio or hvm_directio in virt_caps where it can",
+                remedy="Enable the IOMMU (Intel: VT-d, AMD: AMD-Vi or IOMMU) in the firmware, check that Xen's command line has no "
+                "iommu=off, and reboot; 'xl dmesg' then says 'I/O virtualisation enabled'",
+            )
         if not self._host.pciback_loaded:
-            raise DriverDomainsError(f"{PCIBACK_MODULE} is loaded but its driver does not appear in sysfs", remedy="See 'dmesg'")
+            plan.add(f"modprobe {PCIBACK_MODULE}", self._steps.load_pciback)
 
-    def _take(self, name: str, device: PciDevice) -> None:
-        # Before the device is taken: afterwards its interface, and with it its MAC address, is gone.
-        self._host.records.save(replace(device.as_record(name), boot=""))
-        try:
-            self._xl.pci_assignable_add(str(device.bdf), name if self._names else None)
-            self._expect_pciback(device)
-        except DriverDomainsError as exc:
-            self._undo(device, exc)
-            raise
-        self._host.records.save(replace(device.as_record(name), boot=self._host.boot_id))
+    def _plan_timer(self, plan: Plan, wanted: list[tuple[str, PciDevice]], to_take: list[PciDevice], confirm_timeout: int) -> None:
+        """Arm the confirmation timer before the first device is taken, or cancel one that is no longer wanted."""
+        waiting = self._waiting(wanted)
+        if confirm_timeout and (to_take or waiting):
+            bdfs = waiting + [str(device.bdf) for device in to_take]
+            when = f"in {confirm_timeout} s unless confirmed"
+            plan.add(f"give {', '.join(bdfs)} back {when}", partial(self._timer.arm, bdfs, confirm_timeout))
+            plan.results["unconfirmed"] = bdfs
+        elif waiting:
+            plan.add(f"confirm {', '.join(waiting)}", self._timer.confirm)
 
-    def _expect_pciback(self, device: PciDevice) -> None:
-        driver = self._host.driver(device.bdf)
-        if driver != PCIBACK:
-            raise DriverDomainsError(
-                f"xl reported no error, yet {device.bdf} is bound to {driver or 'no driver'} instead of {PCIBACK}",
-                remedy="The kernel's reason is in 'dmesg'; is something (udev, driverctl) rebinding the device?",
+    def _waiting(self, wanted: list[tuple[str, PciDevice]]) -> list[str]:
+        """Return the BDFs that still have to be confirmed."""
+        unconfirmed = self._timer.unconfirmed().bdfs
+        return [str(device.bdf) for _name, device in wanted if str(device.bdf) in unconfirmed]
+
+    def _forget_stale_owner(self, plan: Plan, device: PciDevice) -> None:
+        """A domain that ended without detaching leaves its number behind, and xl then believes that the device is taken."""
+        if device.stale_domid:
+            plan.add(
+                f"forget that domain {device.stale_domid}, which is gone, has {device.bdf}",
+                partial(self._host.clear_xl_memory, device.bdf, "domid"),
+                subject=f"/libxl/pci/{device.bdf.xenstore_name}/domid",
+                before=device.stale_domid,
             )
 
-    def _undo(self, device: PciDevice, failure: DriverDomainsError) -> None:
-        """Leave the host as it was; xl binds the device before it puts it into quarantine, which may fail."""
-        before = device.driver or (device.record.driver if device.record else "")
-        try:
-            if self._host.driver(device.bdf) == PCIBACK:
-                self._host.release(device.bdf)
-            self._host.clear_claims(device.bdf)
-            if self._host.driver(device.bdf) != before:
-                self._rebind(device, before)
-            self._host.clear_xl_memory(device.bdf)
-            if device.record:
-                self._host.records.save(device.record)
-            else:
-                self._host.records.forget(device.as_record(""))
-        except DriverDomainsError as exc:
-            failure.details["undo"] = f"{device.bdf} could not be given back to {before or 'its driver'}: {exc}"
+    def _plan_taking(self, plan: Plan, name: str, device: PciDevice) -> None:
+        if not device.reset_methods:
+            plan.warnings.append(f"The kernel cannot reset {name} ({device.bdf}): each guest finds it as the last one left it")
+        plan.add(
+            f"give {device.bdf} to pciback as {name}",
+            partial(self._steps.take, name, device),
+            subject=str(device.bdf),
+            before=_state(device.driver, ""),
+            after=_state(PCIBACK, name),
+        )
 
-    def _name(self, name: str, device: PciDevice) -> None:
-        """Name a device that is held, put it into quarantine, and record that: any of these may be missing."""
-        self._xl.pci_assignable_add(str(device.bdf), name if self._names else None)
-        self._host.records.save(replace(device.as_record(name), boot=self._host.boot_id))
-
-    def _give_back(self, device: PciDevice) -> None:
-        bdf = str(device.bdf)
-        settled = device.record is not None and device.record.boot == self._host.boot_id
-        # From here on it may be out of quarantine, and then in nobody's hands: the record tells that this was begun.
-        record = replace(device.record or device.as_record(device.xl_name), boot="")
-        if device.record != record:
-            self._host.records.save(record)
-        device = replace(device, record=record)
-        try:
-            if not settled:
-                # pciback took it at boot, or taking it was cut off: xl can only take out of quarantine what is in there.
-                self._xl.pci_assignable_add(bdf, device.xl_name or None)
-            self._xl.pci_assignable_remove(bdf, rebind=True)
-        except CommandFailed:
-            # xl may have released the device and only have failed to bind it again.
-            if self._host.driver(device.bdf) == PCIBACK:
-                raise
-        self._finish_giving_back(device)
-
-    def _finish_giving_back(self, device: PciDevice) -> None:
-        self._host.clear_claims(device.bdf)
-        self._rebind(device, device.record.driver if device.record else "")
-        self._forget(device)
-
-    def _forget(self, device: PciDevice) -> None:
-        self._host.clear_claims(device.bdf)
-        self._host.clear_xl_memory(device.bdf)
-        if device.record:
-            self._host.records.forget(device.record)
-
-    def _rebind(self, device: PciDevice, expected: str) -> None:
-        """See that a device that was released has the driver `expected`, or any if that is not known, and its interface."""
-        if not self._host.driver(device.bdf):
-            if device.modalias:
-                # udev loaded it when the device appeared, but it may have been unloaded since; a device may also have no driver.
-                self._runner.run(["modprobe", "--quiet", "--use-blacklist", device.modalias], check=False)
-            self._host.probe(device.bdf)
-        if expected:
-            self._wait(lambda: self._host.driver(device.bdf), f"{device.bdf} got no driver back; it had {expected}")
-        elif device.kernel_modules:
-            # The record is lost: the kernel has drivers for it, but it may never have had one here.
-            self._reached(lambda: self._host.driver(device.bdf), SETTLE)
-        driver = self._host.driver(device.bdf)
-        if driver == PCIBACK or (expected and driver != expected):
-            raise DriverDomainsError(
-                f"{device.bdf} was given back but is bound to {driver or 'no driver'}" + (f" instead of {expected}" if expected else ""),
-                remedy="The kernel's reason is in 'dmesg'; /sys/bus/pci/devices/.../driver_override keeps other drivers away",
+    def _plan_name(self, plan: Plan, name: str, device: PciDevice) -> None:
+        recorded = device.record == replace(device.as_record(name), boot=self._host.boot_id)
+        if not recorded or (self._names and device.xl_name != name):
+            plan.add(
+                f"name {device.bdf} {name}",
+                partial(self._steps.rename, name, device),
+                subject=str(device.bdf),
+                before=_state(PCIBACK, device.xl_name),
+                after=_state(PCIBACK, name),
             )
-        if device.is_network and driver and (device.ifname or not expected):
-            self._wait(
-                lambda: self._host.interface_names(device.bdf),
-                f"{device.bdf} is back at {driver} but its network interface does not appear",
-            )
-            # udev gives it its name a moment later, which may be another one than before.
-            if device.ifname:
-                self._reached(lambda: device.ifname in self._host.interface_names(device.bdf), RENAME)
 
-    def _wait(self, condition: t.Callable[[], t.Any], failure: str) -> None:
-        if not self._reached(condition, SETTLE):
-            raise TimedOut(f"{failure} (waited {self._patience * SETTLE:g} s)", remedy="The kernel's reason is in 'dmesg'")
-
-    def _reached(self, condition: t.Callable[[], t.Any], seconds: float) -> bool:
-        end = time.monotonic() + self._patience * seconds
-        while not condition():
-            if time.monotonic() >= end:
-                return False
-            time.sleep(0.2)
-        return True
-
-    def _look_again(self, wanted: t.Sequence[tuple[str, PciDevice]]) -> list[dict[str, t.Any]]:
+    def _read_again(self, wanted: t.Sequence[tuple[str, PciDevice]]) -> list[dict[str, t.Any]]:
         now = {device.bdf: device for device in self._host.devices()}
         return [
             replace(now[device.bdf], kernel_modules=device.kernel_modules).as_dict(name) for name, device in wanted if device.bdf in now
         ]
 
 
-def _still_there(plan: Plan, requests: t.Sequence[Request], devices: t.Sequence[PciDevice]) -> t.Sequence[Request]:
-    """Return the requests without those whose device was pulled out: what is gone needs no giving back.
+def _still_there(plan: Plan, requests: t.Sequence[PciRequest], devices: t.Sequence[PciDevice]) -> t.Sequence[PciRequest]:
+    """Return the requests without those whose device was pulled out: it need not be given back.
 
-    Only where pciback holds nothing that is not known: that could be it.
+    Only if every device that pciback holds is recorded: one that is not could be the missing one.
     """
     gone = [request for request in requests if not any(map(request.fits, devices))]
     if any(device.pciback and not device.record for device in devices):

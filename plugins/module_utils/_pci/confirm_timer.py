@@ -3,11 +3,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 # PRIVATE to this collection: other collections must not import it.
+"""The timer that gives devices back unless a new connection confirms that the host can still be reached without them.
 
-"""Devices that were taken on probation: the host gives them back by itself unless a fresh connection confirms that it is reached.
-
-What gives them back is a transient timer of systemd that runs a few lines of shell: it lives on when the connection, and with it
-this code, is gone. A reboot ends it, and the probation with it.
+It is what network devices call "commit confirmed". The timer is a transient one of systemd and runs `RETURN_SCRIPT`. It ends with
+a reboot, which gives the devices back to the host anyway unless they are hidden at boot.
 """
 
 from __future__ import annotations
@@ -17,89 +16,65 @@ import os
 import typing as t
 from dataclasses import dataclass
 
-from .._errors import DriverDomainsError, Refused
+from .._errors import DriverDomainsError
 from .._files import read_text, remove, write_text
+from .._host_uses import SSH_SERVERS
 from .._runner import Runner
-from .guards import SSH_SERVERS
-from .host import RECORDS
+from .records import RECORDS
+from .return_script import RETURN_SCRIPT
 
 UNIT = "xen-driver-domains-give-back"
 STATE = "/run/xen-driver-domains/unconfirmed.json"
 
-#: Arguments: the file of the state, the directory of the records, the devices. What xl cannot release is not in quarantine, as
-#: when taking it was cut off: put it there, and try again.
-GIVE_BACK = """\
-state=$1 records=$2; shift 2
-cd /sys/bus/pci || exit
-for bdf; do
-  for attempt in 1 2; do
-    [ -e drivers/pciback/$bdf ] || break
-    timeout 30 xl pci-assignable-remove -r $bdf && break
-    timeout 30 xl pci-assignable-add $bdf
-  done
-  [ ! -e drivers/pciback/$bdf ] || echo $bdf > drivers/pciback/unbind
-  if [ ! -e devices/$bdf/driver ]; then
-    grep -qx $bdf drivers/pciback/slots && echo $bdf > drivers/pciback/remove_slot
-    echo $bdf > drivers_probe
-  fi
-  [ ! -e devices/$bdf/driver ] || rm -f "$records/$bdf.json"
-done
-rm -f "$state"
-"""
-
 
 @dataclass(frozen=True)
-class Probation:
-    """The devices that wait for a confirmation, by BDF, and the SSH session that they were taken over ("" where there was none)."""
+class Unconfirmed:
+    """The devices to be confirmed, by BDF, and the SSH session that they were taken over ("" if there was none)."""
 
     bdfs: tuple[str, ...] = ()
     session: str = ""
 
 
-class SafetyNet:
-    """The timer that gives devices back. `path` and `procfs` are other ones in tests."""
+class ConfirmTimer:
+    """Arms, reads and stops the timer. `path` is its state file; this and the other paths are different in tests."""
 
-    def __init__(self, runner: Runner, path: str = STATE, procfs: str = "/proc", records: str = RECORDS) -> None:
+    def __init__(self, runner: Runner, path: str = STATE, procfs: str = "/proc", records: str = RECORDS, sysfs: str = "/sys") -> None:
         self._runner = runner
         self._path = path
         self._procfs = procfs
         self._records = records
+        self._sysfs = sysfs
 
-    def probation(self) -> Probation:
-        """Return what waits for a confirmation."""
+    def unconfirmed(self) -> Unconfirmed:
+        """Return what waits for a confirmation.
+
+        :raises DriverDomainsError: the state file is damaged.
+        """
         text = read_text(self._path)
         if text is None:
-            return Probation()
+            return Unconfirmed()
         try:
             found = json.loads(text)
-            return Probation(tuple(map(str, found["bdfs"])), str(found["session"]))
+            return Unconfirmed(tuple(map(str, found["bdfs"])), str(found["session"]))
         except (ValueError, TypeError, KeyError) as exc:
             raise DriverDomainsError(f"{self._path} is damaged: {exc}", remedy=f"Remove it and stop {UNIT}.timer") from exc
 
     def arm(self, bdfs: t.Sequence[str], seconds: int) -> None:
-        """Have devices given back in `seconds`, beside those that wait already.
+        """Give devices back in `seconds`, together with those that wait already.
 
         :raises NotOnThisHost: the host has no systemd.
         """
-        bdfs = sorted({*self.probation().bdfs, *bdfs})
+        bdfs = sorted({*self.unconfirmed().bdfs, *bdfs})
         self._stop_timer()
-        # The state first: a timer without it would be one that nobody can stop.
+        # The state first: nobody could stop a timer without it.
         write_text(self._path, json.dumps({"bdfs": bdfs, "session": self.session()}) + "\n", mode=0o600)
         command = ["systemd-run", "--quiet", "--collect", f"--unit={UNIT}", f"--on-active={seconds}s", "--timer-property=AccuracySec=1s"]
-        self._runner.run([*command, "/bin/sh", "-c", GIVE_BACK, UNIT, self._path, self._records, *bdfs])
+        self._runner.run([*command, "/bin/sh", "-c", RETURN_SCRIPT, UNIT, self._sysfs, self._path, self._records, *bdfs])
 
-    def refuse_stale_session(self) -> None:
-        """Refuse a confirmation that tells nothing: over the connection that was there before the devices were taken.
-
-        :raises Refused: it is the same connection.
-        """
+    def same_session(self) -> bool:
+        """Tell whether this process was started over the connection that the devices were taken over: it proves nothing then."""
         session = self.session()
-        if session and session == self.probation().session:
-            raise Refused(
-                "The confirmation came over the connection that the devices were taken over",
-                rule="only a fresh connection shows that the host is still reached",
-                remedy="Put 'meta: reset_connection' before the task with state: confirmed",
-            )
+        return bool(session) and session == self.unconfirmed().session
 
     def confirm(self) -> None:
         """Keep the devices.
@@ -112,13 +87,13 @@ class SafetyNet:
         remove(self._path)
 
     def session(self) -> str:
-        """Return what tells the SSH connection that this process was started over from others; "" when there is none.
+        """Return an identifier of the SSH connection that this process was started over; "" if there is none.
 
-        It is the nearest SSH server above this process: there is one for each connection, also when sessions share it.
+        It is the nearest SSH server above this process: there is one for each connection, also if several sessions share it.
         """
         pid = str(os.getpid())
         while pid not in ("0", "1", ""):
-            # stat of proc(5): pid (name) state parent ...; the 22nd is when it started, as pids are used again.
+            # stat of proc(5): pid (name) state parent ...; the 22nd field is its start time, because PIDs are reused.
             name, _bracket, rest = (read_text(f"{self._procfs}/{pid}/stat") or "").rpartition(")")
             fields = rest.split()
             if name.partition("(")[2].startswith(SSH_SERVERS):

@@ -4,7 +4,7 @@
 
 # PRIVATE to this collection: other collections must not import it.
 
-"""Choose PCI devices by what does not move: parse what the user asks for and find the devices that fit."""
+"""Select PCI devices by stable identifiers: parse what the user asks for and find the devices that match."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from .._errors import InvalidInput
 from .bdf import Bdf
-from .host import PciDevice
+from .device import PciDevice
 
 #: Classes that can be asked for by name, with the digits that they stand for (PCI Code and ID Assignment Specification).
 CLASSES = {
@@ -31,7 +31,7 @@ CLASSES = {
     "wireless": "0d",
 }
 
-#: The option O(devices) of the modules.
+#: The option `devices` of the modules.
 DEVICES_OPTION = {
     "type": "list",
     "elements": "dict",
@@ -79,7 +79,7 @@ def _ifname(text: str) -> str:
     if not re.fullmatch(r"[^\s/:\0]{1,15}", text) or text in (".", ".."):
         raise InvalidInput(
             f"{text!r} is not the name of a network interface",
-            "it has 1 to 15 characters without blanks, '/' and ':'",
+            "it has 1 to 15 characters other than blanks, '/' and ':'",
             "Take it from 'ip link'",
         )
     return text
@@ -90,7 +90,7 @@ def _class(text: str) -> str:
         return CLASSES[text.lower()]
     return _lower(
         text,
-        # Base classes that exist: the numbers that YAML makes of bare octal digits are not among them.
+        # Base classes that exist: the numbers that YAML makes of unquoted octal digits are not among them.
         r"(0[0-9a-f]|1[0-3]|40|ff)([0-9a-f]{2}|[0-9a-f]{4})",
         "a PCI class",
         f"it is 4 or 6 hexadecimal digits such as 0200, or one of {', '.join(sorted(CLASSES))}",
@@ -115,7 +115,7 @@ def _lower(text: str, syntax: str, what: str, rule: str, remedy: str) -> str:
 
 
 class _Criterion(t.NamedTuple):
-    """How a criterion is read, and how a device is held against it."""
+    """How a criterion is read, and how a device is compared with it."""
 
     normalise: t.Callable[[str], str]
     fits: t.Callable[[PciDevice, str], bool]
@@ -134,29 +134,29 @@ _CRITERIA = {
 
 
 @dataclass(frozen=True)
-class Request:
-    """What the user asks for: the name that a device shall have, and what it is known by."""
+class PciRequest:
+    """What the user asks for: a name for a device, and the criteria that identify it."""
 
     name: str
-    #: Criterion and value in its normal form; all of them must hold.
+    #: Criterion and value in its normal form; all of them must match.
     criteria: tuple[tuple[str, str], ...]
     #: Whether it stands for every device that fits, one or more; they are then called NAME.0, NAME.1 and so on.
     match_all: bool = False
 
     def fits(self, device: PciDevice) -> bool:
-        """Tell whether every criterion holds for a device."""
+        """Tell whether a device matches every criterion."""
         return all(_CRITERIA[key].fits(device, value) for key, value in self.criteria)
 
     def __str__(self) -> str:
         return f"{self.name!r} ({', '.join(f'{key} {value}' for key, value in self.criteria)})"
 
 
-def parse_requests(devices: t.Sequence[t.Mapping[str, t.Any]]) -> list[Request]:
+def parse_requests(devices: t.Sequence[t.Mapping[str, t.Any]]) -> list[PciRequest]:
     """Read the option `devices`.
 
     :raises InvalidInput: a name or criterion is malformed, unknown or missing, or two entries have the same name.
     """
-    requests: list[Request] = []
+    requests: list[PciRequest] = []
     indices: dict[str, int] = {}
     for index, entry in enumerate(devices):
         where = f"devices[{index}]"
@@ -176,17 +176,17 @@ def parse_requests(devices: t.Sequence[t.Mapping[str, t.Any]]) -> list[Request]:
             raise InvalidInput(f"{where} ({name}): {problem}", f"at least one of {', '.join(_CRITERIA)} is needed")
         try:
             criteria = tuple((key, _CRITERIA[key].normalise(value)) for key, value in match.items())
-            requests.append(Request(name, criteria, match_all))
+            requests.append(PciRequest(name, criteria, match_all))
         except InvalidInput as exc:
             raise InvalidInput(f"{where} ({name}): {exc.problem}", exc.rule, exc.remedy) from exc
     return requests
 
 
-def choose(requests: t.Sequence[Request], devices: t.Sequence[PciDevice]) -> list[tuple[str, PciDevice]]:
-    """Return the devices that are asked for with their names, in the order of the requests and of their addresses.
+def choose(requests: t.Sequence[PciRequest], devices: t.Sequence[PciDevice]) -> list[tuple[str, PciDevice]]:
+    """Return the requested devices with their names, in the order of the requests and of their addresses.
 
-    :raises InvalidInput: no device fits a request, or several where one is meant, one device fits two requests, or two get
-        the same name; the candidates are listed.
+    :raises InvalidInput: no device matches a request, or several do and only one is meant, one device matches two requests, or
+        two get the same name; the candidates are listed.
     """
     chosen: list[tuple[str, PciDevice]] = []
     indices: dict[Bdf, int] = {}
@@ -215,7 +215,7 @@ def choose(requests: t.Sequence[Request], devices: t.Sequence[PciDevice]) -> lis
     return chosen
 
 
-def _not_one(index: int, request: Request, fitting: t.Sequence[PciDevice], devices: t.Sequence[PciDevice]) -> InvalidInput:
+def _not_one(index: int, request: PciRequest, fitting: t.Sequence[PciDevice], devices: t.Sequence[PciDevice]) -> InvalidInput:
     candidates = fitting or [device for device in devices if not device.bridge]
     shown = "; ".join(map(str, candidates))
     if fitting:

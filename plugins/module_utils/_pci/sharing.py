@@ -4,45 +4,32 @@
 
 # PRIVATE to this collection: other collections must not import it.
 
-"""What PCI devices share although nothing should: interrupt lines and memory pages (SUPPORT.md of Xen: no security support then)."""
+"""What PCI devices share although they should not: interrupt lines and memory pages (no security support then: SUPPORT.md of Xen)."""
 
 from __future__ import annotations
 
 import typing as t
 
-from .._files import read_text
-from .host import PciDevice
+from .device import PciDevice
+from .host import PciHost
 
 _PAGE_BITS = 12
-#: Flag of a memory range in sysfs's resource files (Linux, ioport.h), and how many lines of these are BARs.
-_MEMORY, _BARS = 0x200, 6
 
 
-def shared_interrupts(devices: t.Sequence[PciDevice], sysfs: str = "/sys") -> dict[str, list[str]]:
-    """Return for each device the others that have its interrupt line."""
-    lines: dict[str, set[int]] = {}
-    for device in devices:
-        irq = int((read_text(f"{sysfs}/bus/pci/devices/{device.bdf}/irq") or "0").strip())
-        # 255 is what the firmware writes for "none".
-        lines[str(device.bdf)] = {irq} - {0, 255}
-    return _sharing(lines)
+def shared_interrupts(devices: t.Sequence[PciDevice], host: PciHost) -> dict[str, list[str]]:
+    """Return for each device the others on its interrupt line, by BDF."""
+    return _sharing({str(device.bdf): {host.interrupt_line(device.bdf)} - {None} for device in devices})
 
 
-def shared_pages(devices: t.Sequence[PciDevice], sysfs: str = "/sys") -> dict[str, list[str]]:
-    """Return for each device the others that have a memory BAR in a page of one of its own."""
-    pages: dict[str, set[int]] = {}
-    for device in devices:
-        mine = pages.setdefault(str(device.bdf), set())
-        for line in (read_text(f"{sysfs}/bus/pci/devices/{device.bdf}/resource") or "").splitlines()[:_BARS]:
-            start, end, flags = (int(number, 16) for number in line.split())
-            if flags & _MEMORY and start:
-                # Ranges do not overlap, so that only the pages at their ends can be shared.
-                mine.update((start >> _PAGE_BITS, end >> _PAGE_BITS))
-    return _sharing(pages)
+def shared_pages(devices: t.Sequence[PciDevice], host: PciHost) -> dict[str, list[str]]:
+    """Return for each device the others that have memory in a page of one of its own memory BARs, by BDF."""
+    # Ranges do not overlap, so only the pages at their ends can be shared.
+    ranges = {str(device.bdf): host.memory(device.bdf) for device in devices}
+    return _sharing({bdf: {address >> _PAGE_BITS for ends in memory for address in ends} for bdf, memory in ranges.items()})
 
 
-def _sharing(things: dict[str, set[int]]) -> dict[str, list[str]]:
-    holders: dict[int, list[str]] = {}
+def _sharing(things: t.Mapping[str, t.Collection[int | None]]) -> dict[str, list[str]]:
+    holders: dict[int | None, list[str]] = {}
     for bdf, held in things.items():
         for thing in held:
             holders.setdefault(thing, []).append(bdf)

@@ -14,8 +14,7 @@ import re
 import typing as t
 from dataclasses import dataclass
 
-from .._errors import CommandFailed, InvalidInput, NotOnThisHost, TimedOut
-from .._files import read_text
+from .._errors import CommandFailed, InvalidInput, TimedOut
 from .._runner import Runner
 
 #: What a timeout of xl nearly always means (a dead xenstored makes every xl call hang forever).
@@ -136,51 +135,6 @@ class Xl:
     def pci_assignable_remove(self, bdf: str, rebind: bool = True) -> None:
         """Take a device back from pciback; `rebind` gives it to the driver that xl recorded."""
         self._run("pci-assignable-remove", *(["-r"] if rebind else []), bdf)
-
-
-def xen_version(sysfs: str = "/sys") -> tuple[int, int] | None:
-    """Return major and minor version of the running hypervisor, or None on a host that does not run Xen."""
-    if (read_text(f"{sysfs}/hypervisor/type") or "").strip() != "xen":
-        return None
-    major = (read_text(f"{sysfs}/hypervisor/version/major") or "").strip()
-    minor = (read_text(f"{sysfs}/hypervisor/version/minor") or "").strip()
-    return (int(major), int(minor)) if major.isdigit() and minor.isdigit() else None
-
-
-def require_root(effective_uid: t.Callable[[], int] = os.geteuid) -> None:
-    """Refuse to go on without root.
-
-    :raises NotOnThisHost: the module does not run as root.
-    """
-    if effective_uid() != 0:
-        raise NotOnThisHost(
-            f"This task needs root but runs as uid {effective_uid()}",
-            rule="only root may drive Xen's toolstack and rebind devices",
-            remedy="Set become: true on the play or the task",
-        )
-
-
-def require_dom0(sysfs: str = "/sys", procfs: str = "/proc") -> tuple[int, int]:
-    """Return the version of the running hypervisor.
-
-    :raises NotOnThisHost: this is not the control domain of a Xen host, or the module does not run as root.
-    """
-    version = xen_version(sysfs)
-    if version is None:
-        raise NotOnThisHost(
-            "This host does not run under Xen",
-            rule="domains and assignable devices exist only on a Xen host",
-            remedy="Apply the role xen.driver_domains.dom0 first and reboot, or take the host out of the group",
-        )
-    capabilities = read_text(f"{procfs}/xen/capabilities")
-    if capabilities is not None and "control_d" not in capabilities:
-        raise NotOnThisHost(
-            "This host is a guest of Xen, not its control domain",
-            rule="only dom0 manages domains and gives devices away",
-            remedy="Put the host's dom0 into the group instead",
-        )
-    require_root()
-    return version
 
 
 def has_iommu(info: t.Mapping[str, str]) -> bool:

@@ -12,7 +12,7 @@ import struct
 import typing as t
 from pathlib import Path
 
-from ansible_collections.xen.driver_domains.plugins.module_utils._pci.host import Record, Records
+from ansible_collections.xen.driver_domains.plugins.module_utils._pci.records import Record, Records
 
 
 class FakeMachine:

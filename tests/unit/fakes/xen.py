@@ -2,23 +2,35 @@
 # GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A Xen host for unit tests: what xl, modprobe, ip, systemd and writing to sysfs do to the machine of fake_sysfs."""
+"""A Xen host for unit tests: what xl, modprobe, ip, systemd and writes to sysfs do to a `FakeMachine`."""
 
 from __future__ import annotations
 
 import json
 import os
+import subprocess
 import typing as t
+from pathlib import Path
 
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import CommandFailed, NotOnThisHost
-from ansible_collections.xen.driver_domains.plugins.module_utils._pci.assignable import Pool
-from ansible_collections.xen.driver_domains.plugins.module_utils._pci.confirm_timer import GIVE_BACK, SafetyNet
+from ansible_collections.xen.driver_domains.plugins.module_utils._pci.assignable import AssignablePool
+from ansible_collections.xen.driver_domains.plugins.module_utils._pci.confirm_timer import ConfirmTimer
+from ansible_collections.xen.driver_domains.plugins.module_utils._pci.device import PciDevice
 from ansible_collections.xen.driver_domains.plugins.module_utils._pci.guards import Guards
-from ansible_collections.xen.driver_domains.plugins.module_utils._pci.host import PciDevice, PciHost
+from ansible_collections.xen.driver_domains.plugins.module_utils._pci.host import PciHost
 from ansible_collections.xen.driver_domains.plugins.module_utils._pci.match import parse_requests
+from ansible_collections.xen.driver_domains.plugins.module_utils._pci.return_script import RETURN_SCRIPT
 from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Plan
 from ansible_collections.xen.driver_domains.plugins.module_utils._runner import Result
 from ansible_collections.xen.driver_domains.tests.unit.fakes.sysfs import FakeMachine
+
+#: Put before the script of the timer: the commands with which it changes the machine ask this process and wait for its answer.
+_PRELUDE = """
+ask() { command echo "$@" >&2; read code; return $code; }
+xl() { ask xl "$@"; }
+timeout() { shift; "$@"; }
+echo() { printf '%s\\n' "$*"; ask echo; }
+"""
 
 #: The modules that the fake kernel has, by the start of a modalias.
 MODULES = {"pci:v00008086d000010D3": ["e1000e"], "pci:v00008086d0000100E": ["e1000"], "pci:v00001AF4d00001041": ["virtio_pci"]}
@@ -90,8 +102,8 @@ class FakeXen:
         self.spoilt_ip: dict[str, str | None] = {}
         self.under_xen = True
         self.environment: dict[str, str] = {}
-        #: The devices that the armed timer gives back.
-        self.timer: list[str] = []
+        #: The command of the armed timer.
+        self._timer: tuple[str, ...] = ()
         self.firing = False
 
     # What the code calls as a runner
@@ -110,7 +122,7 @@ class FakeXen:
         if words[0] in ("systemctl", "systemd-run"):
             self.machine.step(" ".join(words[:2]))
             self.calls.append(words)
-            self.timer = list(words[words.index(GIVE_BACK) + 4 :]) if words[0] == "systemd-run" else []
+            self._timer = words[words.index("/bin/sh") :] if words[0] == "systemd-run" else ()
             return Result(words, 0, "", "")
         assert words[0] == "modprobe", words
         if not self.modprobe:
@@ -240,27 +252,62 @@ class FakeXen:
         self.machine.boot_id += "+"
         self.store.values.clear()
         self.quarantine.clear()
-        self.timer = []
+        self._timer = ()
         (self.machine.root / "unconfirmed.json").unlink(missing_ok=True)
+
+    @property
+    def timer(self) -> list[str]:
+        """The devices that the armed timer gives back."""
+        return list(self._timer[7:])
 
     def fire(self) -> None:
-        """Let the timer give the devices back, as its shell script does."""
-        for bdf in self.timer:
-            if self.machine.driver(bdf) == "pciback":
-                if bdf not in self.quarantine:
-                    self.pci_assignable_add(bdf)
-                self.pci_assignable_remove(bdf)
-            if not self.machine.driver(bdf):
-                self.machine.slots = [slot for slot in self.machine.slots if slot != bdf]
-                self.machine.probe(bdf)
-            (self.machine.root / f"records/{bdf}.json").unlink(missing_ok=True)
-        self.timer = []
-        (self.machine.root / "unconfirmed.json").unlink(missing_ok=True)
+        """Let the timer, if it is armed, run its script on this machine: see `_PRELUDE`."""
+        if not self._timer:
+            return
+        shell, option, script, *arguments = self._timer
+        assert script == RETURN_SCRIPT
+        self._timer = ()
+        for path in self._control_files():
+            path.unlink(missing_ok=True)
+        argv = [shell, option, _PRELUDE + script, *arguments]
+        with subprocess.Popen(argv, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=1) as process:
+            assert process.stdin and process.stderr
+            for question in process.stderr:
+                process.stdin.write(f"{self._answer_script(*question.split())}\n")
+            assert process.wait(10) == 0
 
-    def net(self) -> SafetyNet:
-        """Return the safety net of this machine."""
+    def _answer_script(self, command: str, *words: str) -> int:
+        """Do what the script wants, and return an exit code."""
+        try:
+            if words[:1] == ("pci-assignable-remove",):
+                self.pci_assignable_remove(words[-1])
+            elif words[:1] == ("pci-assignable-add",):
+                self.pci_assignable_add(words[-1])
+            else:
+                assert command == "echo", (command, words)
+                self._react_to_writes()
+            return 0
+        except CommandFailed:
+            return 1
+
+    def _react_to_writes(self) -> None:
+        """Do what the kernel does with what the script wrote to the files of sysfs."""
+        for path in self._control_files():
+            if path.exists():
+                self.host()._write(str(path), path.read_text().strip())
+                path.unlink()
+
+    def _control_files(self) -> list[Path]:
+        """Return the files of sysfs that the kernel reacts to."""
+        bus = self.machine.sys / "bus/pci"
+        return [bus / "drivers_probe", bus / "drivers/pciback/unbind", bus / "drivers/pciback/remove_slot"]
+
+    def confirm_timer(self) -> ConfirmTimer:
+        """Return the timer of this machine."""
         fake: t.Any = self
-        return SafetyNet(fake, str(self.machine.root / "unconfirmed.json"), str(self.machine.proc), self.machine.records.directory)
+        machine = self.machine
+        state = str(machine.root / "unconfirmed.json")
+        return ConfirmTimer(fake, state, str(machine.proc), machine.records.directory, str(machine.sys))
 
     def host(self) -> PciHost:
         """Return the host as the code reads it."""
@@ -274,7 +321,7 @@ class FakeXen:
     def plan(self, state: str, devices: t.Sequence[t.Mapping[str, t.Any]], confirm_timeout: int = 0, **options: t.Any) -> Plan:
         """Plan as the module does."""
         fake: t.Any = self
-        pool = Pool(self.host(), fake, fake, self.guards, self.net(), under_xen=self.under_xen, patience=0.0, **options)
+        pool = AssignablePool(self.host(), fake, fake, self.guards, self.confirm_timer(), under_xen=self.under_xen, patience=0.0, **options)
         return pool.plan(state, parse_requests(devices), confirm_timeout)
 
     def apply(

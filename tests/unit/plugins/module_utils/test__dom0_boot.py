@@ -19,14 +19,17 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._dom0_boot impo
     MODPROBE_FILE,
     MODULES_FILE,
     BootOptions,
+    check_hidden,
     hidden_at_boot,
     hidden_by_others,
+    not_hidden,
     outdated_hides,
     plan_boot,
     reboot_reasons,
     too_late_drivers,
 )
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import DriverDomainsError, InvalidInput, NotOnThisHost
+from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Plan
 from ansible_collections.xen.driver_domains.tests.unit.fakes.sysfs import plain_server
 from ansible_collections.xen.driver_domains.tests.unit.fakes.xen import FakeXen
 
@@ -166,7 +169,7 @@ def test_what_others_hide_stays_hidden(grub: FakeGrub, tmp_path: Path, path: str
     theirs.write_text(text)
     found, warnings = hidden_by_others(str(tmp_path))
     assert (found, warnings) == (("0000:00:1f.3", "0000:02:00.*"), [])
-    options = replace(OPTIONS, hide_of_others=found)
+    options = replace(OPTIONS, foreign_hides=found)
     assert options.hide_option == "xen-pciback.hide=(0000:00:04.0)(0000:00:06.0)(0000:00:1f.3)(0000:02:00.*)"
     grub.result = grub_configuration("dom0_mem=768M,max:768M dom0_max_vcpus=1", f"quiet {options.hide_option}")
     run(options, grub, tmp_path)
@@ -220,8 +223,36 @@ def test_a_command_line_that_xen_would_cut_off_is_refused_before_anything_is_wri
         run(OPTIONS, grub, tmp_path)
 
 
+@pytest.fixture
+def xen(tmp_path: Path) -> FakeXen:
+    return FakeXen(plain_server(tmp_path))
+
+
 class TestDevices:
     """What the host's devices say about the list."""
+
+    @staticmethod
+    def check(xen: FakeXen, *hide: str) -> Plan:
+        devices, plan = xen.host().devices(), Plan()
+        check_hidden(plan, BootOptions(hide=hide), devices, xen.host(), xen.guards(devices), "/nonexistent")
+        return plan
+
+    def test_guard_rails_hold_at_boot_too(self, xen: FakeXen) -> None:
+        assert [refusal.guard for refusal in self.check(xen, "0000:00:03.0").refusals] == ["management_route", "default_route"]
+        assert self.check(xen, "0000:00:04.0", "0000:03:00.0").refusals == []
+
+    def test_what_is_held_already_is_not_refused(self, xen: FakeXen) -> None:
+        xen.machine.hold("0000:00:1c.0")
+        assert self.check(xen, "0000:00:1c.0").refusals == []
+
+    def test_an_address_without_a_device_would_hide_something_else_one_day(self, xen: FakeXen) -> None:
+        with pytest.raises(InvalidInput, match="no PCI device at 0000:09:00.0"):
+            self.check(xen, "0000:00:04.0", "0000:09:00.0")
+
+    def test_devices_that_are_not_hidden(self, xen: FakeXen) -> None:
+        xen.machine.hold("0000:00:04.0")
+        options = BootOptions(hide=("0000:00:04.0", "0000:03:00.0"))
+        assert [str(device.bdf) for device in not_hidden(options, xen.host().devices())] == ["0000:03:00.0"]
 
     def test_devices_that_came_to_the_addresses_of_others(self, tmp_path: Path) -> None:
         xen = FakeXen(plain_server(tmp_path))
@@ -231,9 +262,9 @@ class TestDevices:
         line = "quiet xen-pciback.hide=(0000:00:04.0)(0000:03:00.0)"
         nothing = BootOptions()
         # The one that was recorded is somebody's, the other one of the list is not, and the third one is not in the list.
-        assert outdated_hides(nothing, line, devices) == ["0000:00:04.0"]
+        assert outdated_hides(nothing, line, devices) == [{"name": "stray0", "match": {"bdf": "0000:00:04.0"}}]
         assert outdated_hides(BootOptions(hide=("0000:00:04.0",)), line, devices) == []
-        assert outdated_hides(BootOptions(hide_of_others=("0000:00:04.0",)), line, devices) == []
+        assert outdated_hides(BootOptions(foreign_hides=("0000:00:04.0",)), line, devices) == []
         assert outdated_hides(nothing, "quiet", devices) == []
         assert outdated_hides(nothing, "xen-pciback.hide=(0b::00.1)", devices) == []
 
@@ -251,7 +282,7 @@ class TestDevices:
         if driver == "loaded":
             (state / "initstate").write_text("live\n")
         card = next(device for device in xen.host().devices() if str(device.bdf) == "0000:00:04.0")
-        assert (too_late_drivers([card], str(modules), str(xen.machine.sys)) == [card]) is late
+        assert (too_late_drivers([card], str(modules), xen.host()) == [card]) is late
 
 
 def test_planning_writes_nothing(grub: FakeGrub, tmp_path: Path) -> None:

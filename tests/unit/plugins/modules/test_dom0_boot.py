@@ -2,7 +2,7 @@
 # GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""dom0_boot: what it says about the devices that are to be hidden."""
+"""What the module dom0_boot returns beside the changes to the boot files."""
 
 from __future__ import annotations
 
@@ -11,37 +11,26 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.xen.driver_domains.plugins.module_utils._dom0_boot import BootOptions
-from ansible_collections.xen.driver_domains.plugins.module_utils._errors import InvalidInput
 from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Plan
 from ansible_collections.xen.driver_domains.plugins.modules import dom0_boot
 from ansible_collections.xen.driver_domains.tests.unit.fakes.sysfs import plain_server
 from ansible_collections.xen.driver_domains.tests.unit.fakes.xen import FakeXen
 
 
-@pytest.fixture
-def xen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeXen:
-    fake: t.Any = FakeXen(plain_server(tmp_path))
-    monkeypatch.setattr(dom0_boot, "Guards", lambda devices, runner: fake.guards(devices))
-    return t.cast(FakeXen, fake)
-
-
-def check(xen: FakeXen, *hide: str) -> Plan:
-    plan = Plan()
-    dom0_boot.check_hidden(plan, BootOptions(hide=hide), xen.host().devices())
-    return plan
-
-
-def test_guard_rails_hold_at_boot_too(xen: FakeXen) -> None:
-    assert [refusal.guard for refusal in check(xen, "0000:00:03.0").refusals] == ["management_route", "default_route"]
-    assert check(xen, "0000:00:04.0", "0000:03:00.0").refusals == []
-
-
-def test_what_is_held_already_is_not_refused(xen: FakeXen) -> None:
-    xen.machine.hold("0000:00:1c.0")
-    assert check(xen, "0000:00:1c.0").refusals == []
-
-
-def test_an_address_where_nothing_is_would_hide_something_else_one_day(xen: FakeXen) -> None:
-    with pytest.raises(InvalidInput, match="no PCI device at 0000:09:00.0"):
-        check(xen, "0000:00:04.0", "0000:09:00.0")
+def test_the_devices_that_are_not_hidden_and_those_that_are_by_mistake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hardware was added: the card of the list came to another address, and another device to its old one."""
+    xen: t.Any = FakeXen(plain_server(tmp_path))
+    xen.machine.hold("0000:00:1d.0")
+    (tmp_path / "cmdline").write_text("quiet xen-pciback.hide=(0000:00:1d.0)\n")
+    monkeypatch.setattr(dom0_boot, "require_root", lambda: None)
+    monkeypatch.setattr(dom0_boot, "xen_version", lambda: None)
+    monkeypatch.setattr(dom0_boot, "PciHost", xen.host)
+    monkeypatch.setattr(dom0_boot, "Guards", lambda devices, runner: xen.guards(devices))
+    monkeypatch.setattr(dom0_boot, "hidden_by_others", lambda: ((), []))
+    monkeypatch.setattr(dom0_boot, "plan_boot", lambda options, runner: Plan())
+    monkeypatch.setattr(dom0_boot, "read_text", lambda path: (tmp_path / "cmdline").read_text())
+    none: t.Any = {"hypervisor_options": [], "kernel_options": [], "load_after_pciback": [], "state": "present"}
+    results = dom0_boot.prepare({**none, "hide": ["0000:03:00.0"]}).results
+    assert results["not_hidden"] == ["0000:03:00.0 8086:10d3 driver e1000e eth2 52:54:00:aa:00:03"]
+    assert results["outdated_hides"] == [{"name": "stray0", "match": {"bdf": "0000:00:1d.0"}}]
+    assert not results["hidden_at_boot"]

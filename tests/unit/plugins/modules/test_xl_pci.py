@@ -15,8 +15,8 @@ import yaml
 
 from ansible_collections.xen.driver_domains.plugins.doc_fragments.pci_devices import ModuleDocFragment
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import DriverDomainsError, InvalidInput, NotOnThisHost, Refused
-from ansible_collections.xen.driver_domains.plugins.module_utils._pci.guards import GUARDS
-from ansible_collections.xen.driver_domains.plugins.module_utils._xen import xl as _xl
+from ansible_collections.xen.driver_domains.plugins.module_utils._pci.guards import PCI_GUARDS
+from ansible_collections.xen.driver_domains.plugins.module_utils._xen import host as xen_host
 from ansible_collections.xen.driver_domains.plugins.modules import xl_pci_assignable, xl_pci_info
 from ansible_collections.xen.driver_domains.tests.unit.fakes.sysfs import plain_server
 from ansible_collections.xen.driver_domains.tests.unit.fakes.xen import FakeXen
@@ -28,17 +28,17 @@ UPLINK0 = {"name": "uplink0", "match": {"mac": "52:54:00:aa:00:02"}}
 def xen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeXen:
     """A fake machine where the modules look for the real one."""
     fake: t.Any = FakeXen(plain_server(tmp_path))
-    monkeypatch.setattr(_xl, "require_root", lambda: None)
+    monkeypatch.setattr(xen_host, "require_root", lambda: None)
     for module in (xl_pci_assignable, xl_pci_info):
         monkeypatch.setattr(module, "Runner", lambda timeout: fake)
         monkeypatch.setattr(module, "XenStore", lambda: fake.store)
         monkeypatch.setattr(module, "PciHost", lambda store: fake.host())
         monkeypatch.setattr(module, "Guards", lambda devices, runner: fake.guards(devices))
         monkeypatch.setattr(module, "xen_version", lambda: (4, 17) if fake.under_xen else None)
-        monkeypatch.setattr(module, "require_dom0", lambda: _xl.require_dom0(str(fake.machine.sys), str(fake.machine.proc)))
+        monkeypatch.setattr(module, "require_dom0", lambda: xen_host.require_dom0(str(fake.machine.sys), str(fake.machine.proc)))
         monkeypatch.setattr(module, "Xl", lambda runner: fake)
     monkeypatch.setattr(xl_pci_assignable, "require_root", lambda: None)
-    monkeypatch.setattr(xl_pci_assignable, "SafetyNet", lambda runner: fake.net())
+    monkeypatch.setattr(xl_pci_assignable, "ConfirmTimer", lambda runner: fake.confirm_timer())
     hypervisor = fake.machine.sys / "hypervisor/version"
     hypervisor.mkdir(parents=True)
     (hypervisor.parent / "type").write_text("xen\n")
@@ -59,7 +59,7 @@ def parameters(*devices: dict[str, t.Any], **others: t.Any) -> dict[str, t.Any]:
 @pytest.mark.parametrize("check_mode", [True, False])
 @pytest.mark.parametrize("state", ["present", "recorded", "absent"])
 def test_assignable_needs_root(monkeypatch: pytest.MonkeyPatch, state: str, check_mode: bool) -> None:
-    monkeypatch.setattr(xl_pci_assignable, "require_root", lambda: _xl.require_root(lambda: 1000))
+    monkeypatch.setattr(xl_pci_assignable, "require_root", lambda: xen_host.require_root(lambda: 1000))
     with pytest.raises(NotOnThisHost, match=r"needs root but runs as uid 1000.*become"):
         xl_pci_assignable.prepare(parameters(UPLINK0, state=state))
 
@@ -96,6 +96,7 @@ def test_bad_input_changes_nothing(xen: FakeXen, module: t.Any, devices: list[di
 def test_assignable_on_a_host_without_xen(xen: FakeXen, state: str, check_mode: bool, refused: bool) -> None:
     without_xen(xen)
     plan = xl_pci_assignable.prepare(parameters(UPLINK0, state=state))
+    assert plan.results["xen"] is False
     assert bool(plan.actions) is (state != "absent")
     if refused:
         with pytest.raises(Refused, match="does not run under Xen"):
@@ -116,6 +117,7 @@ def test_a_guest_is_no_place_for_it(xen: FakeXen, module: t.Any) -> None:
 
 def test_assignable_plans(xen: FakeXen) -> None:
     plan = xl_pci_assignable.prepare(parameters(UPLINK0))
+    assert plan.results["xen"] is True
     assert [action.description for action in plan.actions] == ["modprobe xen-pciback", "give 0000:00:04.0 to pciback as uplink0"]
 
 
@@ -177,5 +179,5 @@ def test_a_negative_time_limit_is_refused(xen: FakeXen) -> None:
 
 def test_the_guards_that_can_be_named_are_those_that_are_documented() -> None:
     options = yaml.safe_load(ModuleDocFragment.GUARDS)["options"]["force"]
-    assert options["choices"] == list(GUARDS)
-    assert all(f"V({guard})" in " ".join(options["description"]) for guard in GUARDS)
+    assert options["choices"] == list(PCI_GUARDS)
+    assert all(f"V({guard})" in " ".join(options["description"]) for guard in PCI_GUARDS)

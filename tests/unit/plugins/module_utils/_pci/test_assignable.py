@@ -331,10 +331,35 @@ class TestRecorded:
         xen.apply("absent", [UPLINK0])
         assert xen.host().interface_names(xen.host().devices()[4].bdf) == ["eth1"]
 
-    def test_guard_rails_are_minded(self, xen: FakeXen) -> None:
+    def test_guard_rails_hold_without_xen_too(self, xen: FakeXen) -> None:
+        xen.under_xen = False
         with pytest.raises(Refused, match="management"):
             xen.apply("recorded", [MANAGEMENT])
         assert xen.machine.records.load() == []
+
+    def test_what_is_pending_is_what_present_does(self, xen: FakeXen) -> None:
+        for boot in ("first", "hidden"):
+            pending = xen.apply("recorded", [UPLINK0, UPLINK1]).results["pending"]
+            assert pending, boot
+            assert [action.description for action in xen.apply("present", [UPLINK0, UPLINK1]).actions] == pending
+            plan = xen.apply("recorded", [UPLINK0, UPLINK1])
+            assert (plan.results["pending"], plan.actions) == ([], [])
+            # pciback has the devices then, but xl has forgotten their names.
+            reboot(xen, CARD, FAR_CARD)
+
+    def test_a_confirmation_is_pending(self, xen: FakeXen) -> None:
+        xen.apply("present", [UPLINK0], confirm_timeout=60)
+        assert xen.apply("recorded", [UPLINK0]).results["pending"] == [f"confirm {CARD}"]
+
+    def test_nothing_is_recorded_of_what_could_not_be_taken(self, xen: FakeXen) -> None:
+        xen.virt_caps = "pv"
+        with pytest.raises(NotOnThisHost, match="no IOMMU"):
+            xen.apply("recorded", [UPLINK0])
+        assert xen.machine.records.load() == []
+
+    def test_a_host_without_devices(self, xen: FakeXen) -> None:
+        plan = xen.apply("recorded", [])
+        assert (plan.actions, plan.results["pending"], plan.results["devices"]) == ([], [], [])
 
 
 class TestAbsent:

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Devices on probation: the timer, its confirmation, and the shell script that gives devices back."""
+"""Devices that have to be confirmed: the timer, its confirmation, and the shell script that gives devices back."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import DriverDomainsError, Refused
-from ansible_collections.xen.driver_domains.plugins.module_utils._pci.confirm_timer import GIVE_BACK, UNIT, Probation
+from ansible_collections.xen.driver_domains.plugins.module_utils._pci.confirm_timer import UNIT, Unconfirmed
+from ansible_collections.xen.driver_domains.plugins.module_utils._pci.return_script import RETURN_SCRIPT
 from ansible_collections.xen.driver_domains.tests.unit.fakes.sysfs import plain_server
 from ansible_collections.xen.driver_domains.tests.unit.fakes.xen import FakeXen
 
@@ -58,11 +59,11 @@ def test_a_confirmation_over_a_fresh_connection(xen: FakeXen) -> None:
     connect(xen, 31)
     xen.apply("present", [UPLINK0], confirm_timeout=60)
     with pytest.raises(Refused, match="over the connection that the devices were taken over.*reset_connection"):
-        xen.plan("confirmed", [UPLINK0])
+        xen.apply("confirmed", [UPLINK0])
     connect(xen, 32)
     plan = xen.apply("confirmed", [UPLINK0])
     assert [action.description for action in plan.actions] == [f"confirm {CARD}"]
-    assert (xen.timer, xen.net().probation()) == ([], Probation())
+    assert (xen.timer, xen.confirm_timer().unconfirmed()) == ([], Unconfirmed())
     assert plan.results["devices"][0]["pciback"]
     assert xen.apply("confirmed", [UPLINK0]).actions == []
 
@@ -83,7 +84,7 @@ def test_without_ssh_every_confirmation_counts(xen: FakeXen) -> None:
 def test_a_confirmation_that_comes_too_late(xen: FakeXen) -> None:
     xen.apply("present", [UPLINK0], confirm_timeout=60)
     xen.fire()
-    with pytest.raises(DriverDomainsError, match=rf"Not held by pciback.*uplink0 \({CARD}\).*given back to their drivers"):
+    with pytest.raises(DriverDomainsError, match=rf"pciback does not hold uplink0 \({CARD}\).*given back to their drivers"):
         xen.plan("confirmed", [UPLINK0])
 
 
@@ -102,7 +103,7 @@ def test_nothing_to_take_nothing_to_confirm(xen: FakeXen) -> None:
     assert "unconfirmed" not in plan.results
 
 
-def test_a_second_run_on_probation_stretches_the_net_over_all(xen: FakeXen) -> None:
+def test_a_second_run_arms_the_timer_for_all(xen: FakeXen) -> None:
     xen.apply("present", [UPLINK0], confirm_timeout=60)
     xen.apply("present", [UPLINK1], confirm_timeout=60)
     assert xen.timer == [CARD, FAR_CARD]
@@ -119,13 +120,13 @@ def test_a_run_without_a_time_limit_confirms(xen: FakeXen) -> None:
 def test_check_mode_arms_nothing(xen: FakeXen) -> None:
     plan = xen.plan("present", [UPLINK0], confirm_timeout=60)
     assert f"give {CARD} back in 60 s unless confirmed" in [action.description for action in plan.actions]
-    assert (xen.calls, xen.net().probation()) == ([], Probation())
+    assert (xen.calls, xen.confirm_timer().unconfirmed()) == ([], Unconfirmed())
 
 
 def test_a_damaged_state_is_named(xen: FakeXen) -> None:
     (xen.machine.root / "unconfirmed.json").write_text("[]")
     with pytest.raises(DriverDomainsError, match="unconfirmed.json is damaged"):
-        xen.net().probation()
+        xen.confirm_timer().unconfirmed()
 
 
 XL = """\
@@ -165,8 +166,7 @@ def test_the_script(xen: FakeXen, tmp_path: Path, quarantined: bool, held: bool,
     record.parent.mkdir(exist_ok=True)
     record.touch()
     environment = {"PATH": f"{programs}:{os.environ['PATH']}", "LOG": str(log), "REBIND": rebind}
-    script = GIVE_BACK.replace("/sys/bus/pci", str(machine.sys / "bus/pci"))
-    argv: list[t.Any] = ["/bin/sh", "-c", script, UNIT, state, record.parent, CARD]
+    argv: list[t.Any] = ["/bin/sh", "-c", RETURN_SCRIPT, UNIT, machine.sys, state, record.parent, CARD]
     done = subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=60, check=True)
     assert done.stderr == ""
     assert log.read_text().splitlines() == [f"{call} {CARD}" for call in calls]

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import DriverDomainsError
-from ansible_collections.xen.driver_domains.plugins.module_utils._pci.guards import GUARDS
+from ansible_collections.xen.driver_domains.plugins.module_utils._pci.guards import PCI_GUARDS
 from ansible_collections.xen.driver_domains.tests.unit.fakes.sysfs import FakeMachine, bonded_server, lvm_server, plain_server
 from ansible_collections.xen.driver_domains.tests.unit.fakes.xen import FakeXen
 
@@ -24,7 +24,7 @@ def reasons(xen: FakeXen) -> dict[str, dict[str, str]]:
     found: dict[str, dict[str, str]] = {}
     for device in devices:
         for refusal in guards.check(device):
-            assert refusal.guard in GUARDS
+            assert refusal.guard in PCI_GUARDS
             assert refusal.subject == str(device.bdf)
             found.setdefault(refusal.subject, {})[refusal.guard] = refusal.reason
     return found
@@ -295,7 +295,7 @@ def bridged_box(root: Path) -> FakeMachine:
 
 def test_siblings_behind_a_conventional_bridge(tmp_path: Path) -> None:
     found = reasons(FakeXen(bridged_box(tmp_path)))
-    told = "cannot be told by the IOMMU from {} behind the same PCI bridge"
+    told = "shares its requester ID with {} behind the same PCI bridge: the IOMMU cannot tell them apart"
     sound, card = "0000:06:01.0 (driver snd_ice1724)", "0000:06:00.0 (driver e1000)"
     assert found["0000:06:00.0"] == {"siblings": told.format(sound)}
     assert found["0000:06:01.0"] == {"siblings": told.format(card)}

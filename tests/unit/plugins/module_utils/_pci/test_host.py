@@ -13,15 +13,9 @@ import pytest
 
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import DriverDomainsError
 from ansible_collections.xen.driver_domains.plugins.module_utils._pci.bdf import Bdf
-from ansible_collections.xen.driver_domains.plugins.module_utils._pci.host import (
-    Interface,
-    PciDevice,
-    PciHost,
-    Record,
-    Records,
-    read_permanent_mac,
-    with_kernel_modules,
-)
+from ansible_collections.xen.driver_domains.plugins.module_utils._pci.device import Interface, PciDevice
+from ansible_collections.xen.driver_domains.plugins.module_utils._pci.host import PciHost, read_permanent_mac, with_kernel_modules
+from ansible_collections.xen.driver_domains.plugins.module_utils._pci.records import Record, Records
 from ansible_collections.xen.driver_domains.tests.unit.fakes.sysfs import FakeMachine, bonded_server, plain_server
 from ansible_collections.xen.driver_domains.tests.unit.fakes.xen import FakeXen
 

@@ -84,7 +84,7 @@ def hidden_unknown(xen: FakeXen) -> None:
     xen.reboot(CARD, FAR_CARD)
 
 
-def on_probation(xen: FakeXen) -> None:
+def not_confirmed(xen: FakeXen) -> None:
     """Taken, and not yet confirmed."""
     xen.apply("present", DEVICES, confirm_timeout=60)
 
@@ -120,8 +120,8 @@ JOURNEYS = [
     (hidden, "absent", DEVICES),
     (hidden_unknown, "present", BY_ADDRESS),
     (hidden_unknown, "absent", BY_ADDRESS),
-    (on_probation, "present", DEVICES),
-    (on_probation, "absent", DEVICES),
+    (not_confirmed, "present", DEVICES),
+    (not_confirmed, "absent", DEVICES),
 ]
 
 
@@ -190,8 +190,8 @@ def test_the_steps_are_all_there(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", range(11))
-def test_a_device_on_probation_comes_back_by_itself_wherever_the_run_ended(tmp_path: Path, number: int) -> None:
-    """With the script's own steps, which are tested elsewhere, on what a killed run left."""
+def test_an_unconfirmed_device_comes_back_by_itself_wherever_the_run_ended(tmp_path: Path, number: int) -> None:
+    """The script that gives devices back copes with what a killed run left."""
     xen = FakeXen(two_cards(tmp_path))
     kill_at(xen, number)
     with pytest.raises(Killed):

@@ -25,7 +25,7 @@ def machine_with(root: Path) -> FakeXen:
 
 def test_interrupt_lines(tmp_path: Path) -> None:
     xen = machine_with(tmp_path)
-    assert shared_interrupts(xen.host().devices(), str(xen.machine.sys)) == {
+    assert shared_interrupts(xen.host().devices(), xen.host()) == {
         "0000:00:03.0": ["0000:00:04.0"],
         "0000:00:04.0": ["0000:00:03.0"],
         "0000:00:05.0": [],
@@ -36,7 +36,7 @@ def test_interrupt_lines(tmp_path: Path) -> None:
 
 def test_pages(tmp_path: Path) -> None:
     xen = machine_with(tmp_path)
-    assert shared_pages(xen.host().devices(), str(xen.machine.sys)) == {
+    assert shared_pages(xen.host().devices(), xen.host()) == {
         "0000:00:03.0": [],
         "0000:00:04.0": ["0000:00:05.0"],
         "0000:00:05.0": ["0000:00:04.0"],
