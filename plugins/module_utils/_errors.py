@@ -30,7 +30,7 @@ class InvalidInput(DriverDomainsError):
 
 
 class Refused(DriverDomainsError):
-    """A guard rail stopped the run before anything was changed."""
+    """A guard rail stopped the run, nearly always before anything was changed."""
 
 
 class NotOnThisHost(DriverDomainsError):

@@ -144,17 +144,18 @@ class Plan:
         results.update(changed=bool(self.actions), actions=[action.description for action in self.actions])
         return results
 
-    def refuse_now(self, guard: str, subject: str, reason: str, rule: str = "", remedy: str = "") -> None:
+    def refuse_now(self, guard: str, subject: str, reason: str, rule: str = "", remedy: str = "", **details: t.Any) -> None:
         """For actions: stop for a reason that only shows while the plan is applied, unless `force` names the guard.
 
+        :param details: return values beside `msg`.
         :raises Refused: `force` does not name it.
         """
         refusal = Refusal(guard, subject, reason, rule=rule, remedy=remedy)
         if guard and guard in self._force:
             self.warnings.append(f"Forced: {refusal}")
             return
-        remedy = " ".join(filter(None, [remedy, guard and _by_name([guard])]))
-        raise Refused(f"{subject}: {reason}", rule, remedy, refusals=[refusal.as_dict()])
+        remedy = ". ".join(filter(None, [remedy, guard and _by_name([guard])]))
+        raise Refused(f"{subject}: {reason}", rule, remedy, refusals=[refusal.as_dict()], **details)
 
     def _check_refusals(self, check_mode: bool) -> None:
         remaining = []

@@ -327,8 +327,11 @@ pending_restart:
 
 import typing as t
 
-from ansible_collections.xen.driver_domains.plugins.module_utils._domain.definition import VIF_OPTIONS, definitions
-from ansible_collections.xen.driver_domains.plugins.module_utils._domain.plan import DomainPlanner, Places, Policy
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.definition import definitions
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.host import Paths, read_host
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.plan import plan_domains
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.steps import DomainSteps, Limits
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.vif_options import VIF_OPTIONS
 from ansible_collections.xen.driver_domains.plugins.module_utils._module import run_module
 from ansible_collections.xen.driver_domains.plugins.module_utils._pci.host import PciHost
 from ansible_collections.xen.driver_domains.plugins.module_utils._pci.match import choose, parse_requests
@@ -422,24 +425,20 @@ ARGUMENTS = {
 
 def prepare(parameters: dict[str, t.Any]) -> Plan:
     """Read the host and plan."""
-    # What nobody runs can be undone without Xen, too.
+    # Definitions can be removed without Xen: no domain can be running.
     under_xen = xen_version() is not None or any(domain["state"] != "absent" for domain in parameters["domains"])
     if under_xen:
         require_dom0()
     else:
         require_root()
+    runner, paths = Runner(), Paths()
+    xl, store = Xl(runner), XenStore() if under_xen else None
     requests = parse_requests(parameters["pci_devices"])
-    bdf_of = {name: str(device.bdf) for name, device in choose(requests, PciHost().devices())} if requests else {}
-    wanted = definitions(parameters["domains"], bdf_of)
-    policy = Policy(
-        restart_changed=parameters["restart_changed"],
-        force=tuple(parameters["force"]),
-        create_timeout=parameters["create_timeout"],
-        shutdown_timeout=parameters["shutdown_timeout"],
-        under_xen=under_xen,
-    )
-    runner = Runner()
-    return DomainPlanner(runner, Xl(runner), XenStore, Places(), policy).plan(wanted)
+    devices = dict(choose(requests, PciHost(store=store).devices())) if requests else {}
+    wanted = definitions(parameters["domains"], devices)
+    host = read_host(wanted, xl, store, paths)
+    limits = Limits(create=parameters["create_timeout"], shutdown=parameters["shutdown_timeout"])
+    return plan_domains(wanted, host, DomainSteps(xl, store, runner, paths, limits), parameters["restart_changed"])
 
 
 def main() -> None:

@@ -100,7 +100,7 @@ actions:
 
 import typing as t
 
-from ansible_collections.xen.driver_domains.plugins.module_utils._domain.definition import VIF_OPTIONS
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.vif_options import VIF_OPTIONS
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.vifs import VifPlanner, wanted_vifs
 from ansible_collections.xen.driver_domains.plugins.module_utils._module import run_module
 from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Plan

@@ -18,16 +18,16 @@ if t.TYPE_CHECKING:
     from .._xenstore.client import XenStore
     from .definition import Definition
 
-#: Where hotplug scripts say what went wrong. In a driver domain that is the only place: xl devd leaves nothing of it in XenStore.
+#: The log of hotplug scripts. In a driver domain it is the only place that says what went wrong: xl devd writes nothing to XenStore.
 HOTPLUG_LOG = "/var/log/xen/xen-hotplug.log"
 
-#: xenbus_state of a device that works (xen/include/public/io/xenbus.h).
+#: The xenbus state of a device that works (xen/include/public/io/xenbus.h).
 CONNECTED = "4"
 
 
 @dataclass(frozen=True)
 class Vif:
-    """A virtual network interface as frontend and backend see it."""
+    """A virtual network interface as its frontend and backend show it in XenStore."""
 
     devid: int
     mac: str
@@ -46,7 +46,7 @@ class Vif:
         return self.frontend_state == self.backend_state == CONNECTED and self.hotplug_status == "connected"
 
     def as_dict(self) -> dict[str, t.Any]:
-        """Return value form."""
+        """The vif as a return value."""
         return {**asdict(self), "connected": self.connected}
 
 
@@ -58,7 +58,7 @@ def vif_status(store: XenStore, domid: int) -> list[Vif]:
         return []
     frontend_keys = ("backend", "mac", "state")
     fronts = store.read_texts(f"{home}/{devid}/{key}" for devid in devids for key in frontend_keys)
-    # These keys are the domain's own, which may write anything there: only what is its backend is followed.
+    # The domain owns these keys and can write anything there: only the path of a backend of its own is followed.
     paths = {
         devid: path
         for devid in devids
@@ -92,16 +92,16 @@ def vif_status(store: XenStore, domid: int) -> list[Vif]:
     return [vif(devid) for devid in devids]
 
 
-def vif_trouble(store: XenStore, name: str, domid: int, expected: int) -> str:
-    """Tell what a domain's vifs still lack, or "" when all are connected.
+def not_serving(store: XenStore, domain: Definition, domid: int) -> str:
+    """Say what a running domain lacks until it serves, or "": connected vifs, and its readiness key if it has one.
 
-    :raises DriverDomainsError: a hotplug script reported an error: waiting is of no use; its text is in the error.
+    :raises DriverDomainsError: a hotplug script failed, or the domain reports an error; waiting is of no use.
     """
-    return lacking(name, vif_status(store, domid), expected)
+    return not_connected(domain.name, vif_status(store, domid), len(domain.vifs)) or _not_ready(store, domain, domid)
 
 
-def lacking(name: str, vifs: t.Sequence[Vif], expected: int) -> str:
-    """Tell what these vifs of a domain lack to be connected, or "".
+def not_connected(name: str, vifs: t.Sequence[Vif], expected: int) -> str:
+    """Say what these vifs of a domain lack until `expected` of them are connected, or "".
 
     :raises DriverDomainsError: a hotplug script reported an error.
     """
@@ -115,7 +115,7 @@ def lacking(name: str, vifs: t.Sequence[Vif], expected: int) -> str:
                 vif=vif.as_dict(),
             )
     if len(vifs) < expected:
-        return f"{len(vifs)} of its {expected} vifs are there"
+        return f"{len(vifs)} of its {expected} vifs exist"
     waiting = [vif for vif in vifs if not vif.connected]
     return "; ".join(
         f"vif {vif.devid} at {vif.backend or vif.backend_id}: frontend state {vif.frontend_state or 'none'}, "
@@ -124,17 +124,14 @@ def lacking(name: str, vifs: t.Sequence[Vif], expected: int) -> str:
     )
 
 
-def is_ready(store: XenStore, domain: Definition, home: str) -> str:
-    """Tell what a domain's readiness key still lacks, or "" when it has its value (or the domain has no such key).
-
-    :raises DriverDomainsError: the domain itself says that it failed.
-    """
+def _not_ready(store: XenStore, domain: Definition, domid: int) -> str:
     if domain.ready is None:
         return ""
+    home = f"/local/domain/{domid}"
     status = store.read_text(f"{home}/{domain.ready.key}") or ""
     if status == domain.ready.value:
         return ""
     if status == "error":
         reason = (domain.ready.error_key and store.read_text(f"{home}/{domain.ready.error_key}")) or "it gave no reason"
-        raise DriverDomainsError(f"Domain {domain.name} reports: {reason}", remedy=f"Look at its console: xl console {domain.name}")
+        raise DriverDomainsError(f"Domain {domain.name} reports: {reason}", remedy=f"Check its console: xl console {domain.name}")
     return f"its key {domain.ready.key} is {status!r}, not {domain.ready.value!r}"

@@ -15,8 +15,8 @@ from .._errors import DriverDomainsError, InvalidInput, TimedOut
 from .._plan import Plan
 from .._xen.xl import Xl
 from .._xen.xlcfg import specification
-from .definition import vif_settings
-from .status import Vif, lacking, vif_status
+from .status import Vif, not_connected, vif_status
+from .vif_options import vif_settings
 
 if t.TYPE_CHECKING:
     from .._xenstore.client import XenStore
@@ -146,7 +146,7 @@ class VifPlanner:
             nonlocal missing
             if self._store.read_text(f"/local/domain/{domid}/name") is None:
                 raise DriverDomainsError(f"Domain {vif.domain} went away while its vif {vif.mac} was waited for")
-            missing = lacking(vif.domain, own(), 1)
+            missing = not_connected(vif.domain, own(), 1)
             return not missing
 
         paths = [f"/local/domain/{domid}/name", f"/local/domain/{domid}/device/vif"]

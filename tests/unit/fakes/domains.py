@@ -12,8 +12,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.definition import definitions
-from ansible_collections.xen.driver_domains.plugins.module_utils._domain.plan import DomainPlanner, Places, Policy
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.host import Paths, read_host
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.plan import plan_domains
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.steps import DomainSteps, Limits
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import InvalidInput, TimedOut
+from ansible_collections.xen.driver_domains.plugins.module_utils._pci.bdf import Bdf
+from ansible_collections.xen.driver_domains.plugins.module_utils._pci.host import PciDevice
 from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Plan
 from ansible_collections.xen.driver_domains.plugins.module_utils._xen.xl import Domain
 
@@ -28,6 +32,27 @@ BLANK: dict[str, t.Any] = {
     "driver_domain": False,
     "wait_timeout": 1.0,
 }
+
+
+def pci_device(bdf: str, driver: str = "", owner: str = "") -> PciDevice:
+    """A network card, as sysfs and XenStore show it."""
+    return PciDevice(
+        bdf=Bdf.parse(bdf),
+        slot="0000:00/03.0",
+        vendor_device="8086:10d3",
+        subsystem="8086:a01f",
+        class_code="020000",
+        modalias="",
+        driver=driver,
+        interfaces=(),
+        in_pciback_slots=driver == "pciback",
+        iommu_group=None,
+        reset_methods=(),
+        boot_vga=False,
+        bridge=False,
+        responds=True,
+        owner=owner,
+    )
 
 
 class FakeStore:
@@ -66,8 +91,10 @@ class FakeHost:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.store = FakeStore()
-        self.places = Places(f"{root}/xen", f"{root}/xen/auto", f"{root}/lib", f"{root}/sys")
+        self.paths = Paths(f"{root}/xen", f"{root}/xen/auto", f"{root}/lib", f"{root}/sys")
         self.calls: list[tuple[str, ...]] = []
+        #: The PCI devices, by BDF.
+        self.devices: dict[str, PciDevice] = {}
         self.domains = {"Domain-0": Domain("Domain-0", 0, 768, 1, "r")}
         self.store.values["/local/domain/0/name"] = "Domain-0"
         self.free_memory = 1024
@@ -81,19 +108,28 @@ class FakeHost:
         (root / "lib").mkdir()
         (root / "kernel").write_text("")
 
-    def run_plan(self, domains: t.Sequence[dict[str, t.Any]], bdf_of: t.Mapping[str, str] | None = None, **policy: t.Any) -> Plan:
+    def run_plan(self, domains: t.Sequence[dict[str, t.Any]], pci: t.Mapping[str, str] | None = None, **options: t.Any) -> Plan:
         """Plan, and apply unless in check mode, as run_module does."""
-        check_mode = policy.pop("check_mode", False)
-        plan = self.plan(domains, bdf_of, **policy)
-        plan.results.update(plan.apply(policy.get("force", ()), check_mode))
+        check_mode, force = options.pop("check_mode", False), options.pop("force", ())
+        plan = self.plan(domains, pci, **options)
+        plan.results.update(plan.apply(force, check_mode))
         return plan
 
-    def plan(self, domains: t.Sequence[dict[str, t.Any]], bdf_of: t.Mapping[str, str] | None = None, **policy: t.Any) -> Plan:
+    def plan(
+        self,
+        domains: t.Sequence[dict[str, t.Any]],
+        pci: t.Mapping[str, str] | None = None,
+        restart_changed: bool = False,
+        under_xen: bool = True,
+    ) -> Plan:
+        """Plan; `pci` are the names of devices with their BDFs."""
         full = [{**BLANK, "memory": 128, "kernel": str(self.root / "kernel"), **domain} for domain in domains]
-        fakes: t.Any = self
-        policy = {"shutdown_timeout": 0.3, **policy}
-        planner = DomainPlanner(fakes, fakes, lambda: t.cast(t.Any, self.store), self.places, Policy(**policy))
-        return planner.plan(definitions(full, bdf_of or {}))
+        fake: t.Any = self
+        store: t.Any = self.store if under_xen else None
+        devices = {name: self.devices.get(bdf) or pci_device(bdf) for name, bdf in (pci or {}).items()}
+        wanted = definitions(full, devices)
+        steps = DomainSteps(fake, store, fake, self.paths, Limits(shutdown=0.3))
+        return plan_domains(wanted, read_host(wanted, fake, store, self.paths), steps, restart_changed)
 
     def add(self, name: str, flags: str = "b", text: str | None = None) -> int:
         """Let a domain run; `text` is the definition that it was started with."""
@@ -105,10 +141,9 @@ class FakeHost:
             (self.root / "lib" / f"userdata-d.{domid}.uuid.libxl-json").write_text(json.dumps(config) + "\0")
         return domid
 
-    def hold(self, *bdfs: str) -> None:
-        """Let pciback hold devices."""
-        for bdf in bdfs:
-            (self.root / "sys/bus/pci/drivers/pciback" / bdf).mkdir(parents=True)
+    def hold(self, bdf: str, owner: str = "") -> None:
+        """Let pciback hold a device, for the running domain `owner` if there is one."""
+        self.devices[bdf] = pci_device(bdf, "pciback", owner)
 
     # What the planner calls as xl
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.definition import MARKER
-from ansible_collections.xen.driver_domains.plugins.module_utils._domain.plan import Places
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.host import Paths
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import NotOnThisHost
 from ansible_collections.xen.driver_domains.plugins.modules import xl_domain
 from ansible_collections.xen.driver_domains.tests.unit.fakes.domains import BLANK
@@ -23,7 +23,7 @@ POLICY = {"pci_devices": [], "restart_changed": False, "force": [], "create_time
 @pytest.fixture
 def definition(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The definition of a domain, on a host that does not run Xen."""
-    monkeypatch.setattr(xl_domain, "Places", lambda: Places(f"{tmp_path}", f"{tmp_path}/auto", f"{tmp_path}/lib", f"{tmp_path}/sys"))
+    monkeypatch.setattr(xl_domain, "Paths", lambda: Paths(f"{tmp_path}", f"{tmp_path}/auto", f"{tmp_path}/lib", f"{tmp_path}/sys"))
     monkeypatch.setattr(xl_domain, "xen_version", lambda: None)
     monkeypatch.setattr(xl_domain, "require_root", lambda: None)
     path = tmp_path / "web1.cfg"

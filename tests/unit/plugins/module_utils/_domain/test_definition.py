@@ -10,11 +10,12 @@ import typing as t
 
 import pytest
 
-from ansible_collections.xen.driver_domains.plugins.module_utils._domain.definition import MARKER, Definition, default_mac, definitions
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.definition import MARKER, Definition, definitions
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.vif_options import default_mac
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import InvalidInput
-from ansible_collections.xen.driver_domains.tests.unit.fakes.domains import BLANK
+from ansible_collections.xen.driver_domains.tests.unit.fakes.domains import BLANK, pci_device
 
-UPLINK = {"uplink0": "0000:03:00.0"}
+UPLINK = {"uplink0": pci_device("0000:03:00.0")}
 
 
 def define(**parameters: t.Any) -> Definition:
@@ -58,8 +59,8 @@ def test_dom0_is_no_backend_to_wait_for() -> None:
 BAD: dict[str, tuple[dict[str, t.Any], str]] = {
     "name with a slash": ({"name": "../web"}, r"'../web' is not a usable domain name"),
     "empty name": ({"name": ""}, "not a usable domain name"),
-    "name of dom0": ({"name": "Domain-0"}, "not Domain-0"),
-    "name that xl takes for a number": ({"name": "7"}, "xl would take it for a domid"),
+    "name of dom0": ({"name": "Domain-0"}, "neither Domain-0"),
+    "name that xl takes for a number": ({"name": "7"}, "xl would take for a domid"),
     "name of several lines": ({"name": "web1\n"}, "not a usable domain name"),
     "no memory": ({"memory": None}, "memory is None"),
     "tiny memory": ({"memory": 4}, "at least 16"),

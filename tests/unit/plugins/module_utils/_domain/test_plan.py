@@ -44,7 +44,7 @@ def test_first_run_second_run_and_undoing(host: FakeHost) -> None:
     assert host.calls == [("create", "net-dd"), ("create", "web1")]
     assert [(d["name"], d["state"]) for d in first.results["domains"]] == [("net-dd", "running"), ("web1", "running")]
     assert first.results["domains"][1]["vifs"][0]["connected"]
-    assert os.readlink(host.places.links("net-dd")[0]) == host.places.definition("net-dd")
+    assert os.readlink(host.paths.links("net-dd")[0]) == host.paths.definition("net-dd")
     host.calls.clear()
     before = files(host.root)
 
@@ -53,8 +53,8 @@ def test_first_run_second_run_and_undoing(host: FakeHost) -> None:
 
     host.run_plan([{"name": name, "state": "absent"} for name in ("net-dd", "web1")])
     assert host.calls == [("shutdown", "web1"), ("shutdown", "net-dd")]
-    assert os.listdir(host.places.autostart) == []
-    assert list(Path(host.places.definitions).glob("*.cfg")) == []
+    assert os.listdir(host.paths.autostart) == []
+    assert list(Path(host.paths.definitions).glob("*.cfg")) == []
 
 
 def test_check_mode_writes_nothing_and_warns_of_what_is_not_there_yet(host: FakeHost) -> None:
@@ -115,7 +115,7 @@ def test_a_domain_that_somebody_paused(wanted: dict[str, t.Any], calls: list[tup
 
 def test_a_domain_whose_creation_has_not_ended_is_left_alone(host: FakeHost) -> None:
     host.add("web1", "p")
-    with pytest.raises(DriverDomainsError, match=r"web1 is not complete.*at work, or was cut off.*xl destroy web1"):
+    with pytest.raises(DriverDomainsError, match=r"Domain web1: it is not complete.*still running, or was cut off.*xl destroy web1"):
         host.run_plan([{"name": "web1"}])
     assert host.calls == []
 
@@ -148,7 +148,7 @@ def test_backends_start_before_their_frontends_whatever_the_order(host: FakeHost
 
 
 def test_domains_that_wait_for_each_other(host: FakeHost) -> None:
-    with pytest.raises(InvalidInput, match="web1, net-dd can never start"):
+    with pytest.raises(InvalidInput, match="web1, net-dd can never start: each waits"):
         host.run_plan([GUEST, {**DRIVER, "vifs": [{"backend": "web1"}]}], UPLINK)
     assert host.calls == []
 
@@ -175,7 +175,7 @@ def test_an_undoing_where_xen_does_not_run_leaves_no_files(host: FakeHost, monke
     monkeypatch.setattr(host, "store", None)
     plan = host.run_plan([{"name": name, "state": "absent"} for name in ("net-dd", "web1")], under_xen=False)
     assert [domain["state"] for domain in plan.results["domains"]] == ["absent", "absent"]
-    assert (os.listdir(host.places.autostart), list(Path(host.places.definitions).glob("*.cfg")), host.calls) == ([], [], [])
+    assert (os.listdir(host.paths.autostart), list(Path(host.paths.definitions).glob("*.cfg")), host.calls) == ([], [], [])
 
 
 def test_a_changed_definition_is_reported_and_the_domain_left_alone(host: FakeHost) -> None:
@@ -185,7 +185,7 @@ def test_a_changed_definition_is_reported_and_the_domain_left_alone(host: FakeHo
     assert host.calls == []
     assert plan.results["pending_restart"] == ["web1"]
     assert "restart_changed" in plan.warnings[0]
-    assert "memory = 256" in Path(host.places.definition("web1")).read_text()
+    assert "memory = 256" in Path(host.paths.definition("web1")).read_text()
     again = host.run_plan([{"name": "web1", "memory": 256}])
     assert (again.actions, again.results["pending_restart"]) == ([], ["web1"])
 
@@ -229,7 +229,7 @@ def test_a_driver_domain_that_serves_is_not_stopped(host: FakeHost) -> None:
     assert host.calls == []
     # An earlier task of an undoing has only pretended to stop the guest.
     foretold = host.run_plan([{"name": "net-dd", "state": "absent"}], check_mode=True)
-    assert "unless an earlier task resolves it: net-dd: it serves the vif" in foretold.warnings[0]
+    assert "unless an earlier task resolves it: Domain net-dd: it serves the vif" in foretold.warnings[0]
     host.run_plan([{"name": "net-dd", "state": "absent"}], force=("serves_clients",))
     assert host.calls == [("shutdown", "net-dd")]
 
@@ -237,7 +237,7 @@ def test_a_driver_domain_that_serves_is_not_stopped(host: FakeHost) -> None:
 def test_a_domain_that_does_not_shut_down(host: FakeHost) -> None:
     host.add("web1")
     host.deaf.add("web1")
-    with pytest.raises(TimedOut, match="did not shut down"):
+    with pytest.raises(Refused, match=r"Domain web1: it did not shut down within 0.3 s.*force: \[destroy\]"):
         host.run_plan([{"name": "web1", "state": "stopped"}])
     host.run_plan([{"name": "web1", "state": "stopped"}], force=("destroy",))
     assert ("destroy", "web1") in host.calls
@@ -302,19 +302,19 @@ class TestDisk:
 
 def test_driver_domains_start_before_their_guests(host: FakeHost) -> None:
     host.run_plan([DRIVER, {**GUEST, "name": "a-guest", "autostart": True}], UPLINK)
-    assert sorted(os.listdir(host.places.autostart)) == ["00-net-dd.cfg", "a-guest.cfg"]
+    assert sorted(os.listdir(host.paths.autostart)) == ["00-net-dd.cfg", "a-guest.cfg"]
     host.run_plan([{**DRIVER, "autostart": False}], UPLINK)
-    assert os.listdir(host.places.autostart) == ["a-guest.cfg"]
+    assert os.listdir(host.paths.autostart) == ["a-guest.cfg"]
 
 
 def test_what_others_wrote_is_not_overwritten_or_removed(host: FakeHost) -> None:
-    path = Path(host.places.definition("web1"))
+    path = Path(host.paths.definition("web1"))
     path.parent.mkdir()
     path.write_text("name = 'web1'\n")
     with pytest.raises(Refused, match="was not written by this collection"):
         host.run_plan([{"name": "web1"}])
     host.add("web1")
-    with pytest.raises(Refused, match="their domains are not stopped"):
+    with pytest.raises(Refused, match="and their domains, are left alone"):
         host.run_plan([{"name": "web1", "state": "absent"}])
     assert (path.read_text(), host.calls) == ("name = 'web1'\n", [])
     host.run_plan([{"name": "web1"}], force=("foreign_definition",))
@@ -325,18 +325,18 @@ def test_what_others_wrote_is_not_overwritten_or_removed(host: FakeHost) -> None
 
 
 def test_autostart_links(host: FakeHost) -> None:
-    auto = Path(host.places.autostart)
+    auto = Path(host.paths.autostart)
     auto.mkdir(parents=True)
     (auto / "web1.cfg").symlink_to("../web1.cfg")
     (auto / "web2.cfg").symlink_to("../old/web2.cfg")
     (auto / "00-web1.cfg").write_text("of a domain that somebody calls 00-web1\n")
     guests = [{"name": "web1", "autostart": True}, {"name": "web2", "autostart": True}]
     host.run_plan(guests)
-    assert os.readlink(auto / "web2.cfg") == host.places.definition("web2")
+    assert os.readlink(auto / "web2.cfg") == host.paths.definition("web2")
     assert host.run_plan(guests).actions == []
     host.run_plan([{"name": name, "state": "absent"} for name in ("web1", "web2")])
     assert os.listdir(auto) == ["00-web1.cfg"]
-    with pytest.raises(Refused, match="auto/00-web1.cfg exists and was not written by this collection"):
+    with pytest.raises(Refused, match="auto/00-web1.cfg: the file exists and was not written by this collection"):
         host.run_plan([{"name": "web1", "autostart": True, "driver_domain": True}])
 
 
@@ -365,7 +365,7 @@ BAD: dict[str, tuple[t.Callable[[FakeHost], None] | None, dict[str, t.Any], type
         little_memory,
         {"name": "web1", "memory": 128},
         Refused,
-        "need 128 MiB of memory and the host has 100",
+        "Memory of this host: web1 need 128 MiB, and 100 MiB are free",
     ),
     "no such backend": (None, GUEST, Refused, "'net-dd' does not run"),
     "no such bridge": (
@@ -395,7 +395,7 @@ def test_what_cannot_work_is_refused_before_any_change(
 def test_a_device_moves_only_when_its_owner_goes(host: FakeHost) -> None:
     old = {**DRIVER, "name": "old-dd"}
     host.run_plan([old], UPLINK)
-    host.store.values["/libxl/pci/0000-03-00-0/domid"] = str(host.domains["old-dd"].domid)
+    host.hold("0000:03:00.0", owner="old-dd")
     host.calls.clear()
     without = {**old, "pci": None}
     with pytest.raises(Refused, match="Domain net-dd: the running domain old-dd has the device 0000:03:00.0"):
@@ -403,18 +403,42 @@ def test_a_device_moves_only_when_its_owner_goes(host: FakeHost) -> None:
     assert host.calls == []
     host.run_plan([without, DRIVER], UPLINK, restart_changed=True)
     assert host.calls == [("shutdown", "old-dd"), ("create", "old-dd"), ("create", "net-dd")]
-    # Its number stays behind.
+    host.hold("0000:03:00.0")
     host.remove("old-dd")
     host.remove("net-dd")
     host.run_plan([DRIVER], UPLINK)
     assert host.calls[-1] == ("create", "net-dd")
 
 
-def test_all_problems_are_told_at_once(host: FakeHost) -> None:
+def test_all_problems_are_reported_at_once(host: FakeHost) -> None:
+    host.run_plan([{"name": "web2"}])
     host.free_memory = 10
+    host.rejected = "nonsense"
     with pytest.raises(Refused) as caught:
-        host.run_plan([GUEST])
-    assert len(caught.value.details["refusals"]) == 2
+        host.run_plan([GUEST, {"name": "web2", "options": {"nonsense": 1}}])
+    refusals = [(refusal["subject"], refusal["reason"]) for refusal in caught.value.details["refusals"]]
+    assert refusals == [
+        ("Domain web2", "xl does not accept the definition: no"),
+        ("Domain web1", "its backend domain 'net-dd' does not run"),
+        ("Memory of this host", "web1 need 128 MiB, and 10 MiB are free"),
+    ]
+
+
+def test_xl_parses_a_definition_once(host: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    host.run_plan([{"name": "web1"}])
+    parsed: list[str] = []
+    parse = host.parse_definition
+    monkeypatch.setattr(host, "parse_definition", lambda text: parsed.append(text) or parse(text))
+    host.plan([{"name": "web1", "memory": 256}])
+    assert len(parsed) == 1
+
+
+def test_a_foreign_file_is_named_with_its_guard(host: FakeHost) -> None:
+    path = Path(host.paths.definition("web1"))
+    path.parent.mkdir()
+    path.write_text("name = 'web1'\n")
+    (refusal,) = host.plan([{"name": "web1"}]).refusals
+    assert (refusal.subject, refusal.guard) == (str(path), "foreign_definition")
 
 
 def test_a_hotplug_error_is_reported_with_its_text(host: FakeHost) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.xen.driver_domains.plugins.module_utils._domain.definition import default_mac
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.vif_options import default_mac
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.vifs import VifPlanner, wanted_vifs
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import CommandFailed, DriverDomainsError, InvalidInput, TimedOut
 from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Plan

@@ -1,0 +1,50 @@
+# Copyright (c) 2026, the xen.driver_domains authors
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# PRIVATE to this collection: other collections must not import it.
+
+"""The options of a virtual network interface (vif), for every module that takes one."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import typing as t
+
+from .._errors import InvalidInput
+
+_MAC = re.compile(r"(?:[0-9a-f]{2}:){5}[0-9a-f]{2}")
+#: As an argument spec, in the order in which a definition lists them.
+VIF_OPTIONS: dict[str, t.Any] = {
+    **{name: {"type": "str"} for name in ("mac", "bridge", "backend")},
+    "type": {"type": "str", "choices": ["vif", "ioemu"]},
+    **{name: {"type": "str"} for name in ("model", "script", "ip", "vifname", "rate")},
+    "mtu": {"type": "int"},
+    "trusted": {"type": "bool"},
+}
+
+
+def default_mac(domain: str, index: int) -> str:
+    """Return the MAC address of a vif for which the user gave none: the same at every run, in Xen's own range (OUI 00:16:3e)."""
+    digest = hashlib.sha256(f"{domain}/{index}".encode()).digest()
+    return f"00:16:3e:{digest[0] & 0x7F:02x}:{digest[1]:02x}:{digest[2]:02x}"
+
+
+def vif_settings(domain: str, vifs: t.Sequence[t.Mapping[str, t.Any]]) -> list[dict[str, t.Any]]:
+    """Return the vifs of a domain with their MAC addresses, keys in the order in which they are written.
+
+    :raises InvalidInput: a MAC address is not usable.
+    """
+    settings = []
+    for index, vif in enumerate(vifs):
+        mac = (vif.get("mac") or default_mac(domain, index)).lower()
+        if not _MAC.fullmatch(mac) or int(mac[:2], 16) & 1:
+            raise InvalidInput(
+                f"vif {index} has the MAC address {vif['mac']!r}",
+                rule="six pairs of hexadecimal digits with colons, a unicast address (first pair even)",
+                remedy="Use e.g. 00:16:3e:00:00:11, or leave it out: the address is then derived from the domain's name",
+            )
+        full = {**vif, "mac": mac}
+        settings.append({key: full[key] for key in VIF_OPTIONS if full.get(key) is not None})
+    return settings
