@@ -30,7 +30,9 @@ _OWN_VIF_KEYS = frozenset({"address", "gateway"})
 _BRIDGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,14}")
 
 
-def domain_images(domains: t.Sequence[dict[str, t.Any]], role: str, *, devices: t.Sequence[dict[str, t.Any]] = ()) -> list[dict[str, t.Any]]:
+def domain_images(
+    domains: t.Sequence[dict[str, t.Any]], role: str, *, devices: t.Sequence[dict[str, t.Any]] = ()
+) -> list[dict[str, t.Any]]:
     """Return the images (of the role guest_image) that the domains boot, one for each different need."""
     images: dict[str, dict[str, t.Any]] = {}
     modules_of = {device["name"]: device["kernel_modules"] for device in devices}

@@ -121,7 +121,7 @@ def test_state_of_the_role_and_of_the_domain(state: str, own: str | None, expect
     assert definitions(domain, "driver_domain", state=state)["state"] == expected
 
 
-@pytest.mark.parametrize(("port", "problem"), [("nic9", "none of the devices"), ("disk0", "without a known MAC")])
+@pytest.mark.parametrize(("port", "problem"), [("nic9", "not one of the devices"), ("disk0", "without a known MAC")])
 def test_a_port_must_be_a_network_card(port: str, problem: str) -> None:
     with pytest.raises(AnsibleFilterError, match=problem):
         definitions({"name": "net-dd", "bridges": [{"name": "br", "ports": [port]}]}, "driver_domain")
