@@ -12,12 +12,26 @@ class ModuleDocFragment:
 options:
   device_tree:
     description:
-      - The board's device tree, on the machine where the task runs; a dtb file, or the directory C(/proc/device-tree) of a board that runs
-        Linux.
-      - The tree of a running board holds what its boot loader filled in, such as MAC addresses. The kernel's packages hold dtb files
-        for all boards.
+      - The board's device tree on the machine where the task runs, as a dtb file or as the directory C(/proc/device-tree) of a board that
+        runs Linux.
+      - The tree of a running board has what its boot loader filled in, such as MAC addresses. The kernel packages of distributions have dtb
+        files for many boards.
     type: path
     default: /proc/device-tree
 notes:
   - Usually runs on the controller (C(delegate_to) localhost), where the dtb of the board is at hand.
+"""
+
+    GUARDS = r"""
+options:
+  force:
+    description:
+      - Guards to override, by the names that error messages have in brackets.
+      - V(shared_page), V(shared_interrupt) - other devices are passed through with the requested ones.
+      - V(console) - the firmware or the hypervisor writes to the device.
+      - V(management_route), V(default_route), V(root_disk), V(mounted_disk) - the host that runs the task needs the device. Checked only
+        if O(device_tree) is the host's own, C(/proc/device-tree).
+    type: list
+    elements: str
+    default: []
 """

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""From what users say of a board in the role imagebuilder to the options of the modules."""
+"""From the variables of the role `board` to the options of the modules."""
 
 from __future__ import annotations
 
@@ -10,20 +10,21 @@ import typing as t
 
 from ansible.errors import AnsibleFilterError
 
-#: Options that name one file, of a board, of dom0 and of a domU.
-_BOARD_FILES = ("xen", "device_tree", "xen_policy", "bitstream", "extra_commands_file")
-_DOMAIN_FILES = ("kernel", "ramdisk", "passthrough_dtb")
+from ansible_collections.xen.driver_domains.plugins.module_utils._board.options import BOARD_OPTIONS, DOMU_OPTIONS, named_files
+
+_BOARD_FILES = named_files(BOARD_OPTIONS)
+_DOMAIN_FILES = named_files(DOMU_OPTIONS)
 
 Board = dict[str, t.Any]
 
 
 def board_names(domus: t.Sequence[Board]) -> list[str]:
-    """Return the names of the domains that Xen starts, in order: without those that dom0 is to start."""
+    """Return the names of the domains that Xen starts, in order; dom0 starts the others."""
     return [domu["name"] for domu in domus if domu.get("boot", True)]
 
 
 def board_images(domus: t.Sequence[Board]) -> list[Board]:
-    """Return the option `guest_image_images` of the role guest_image, for the domains whose image is to be built."""
+    """Return the option `guest_image_images` of the role guest_image, for the domains that have an image built."""
     return [{"name": domu["name"], **domu["image"]} for domu in domus if domu.get("image") is not None]
 
 
@@ -44,8 +45,8 @@ def board_with_images(board: Board, images: t.Mapping[str, Board], kernel: str) 
             minimal = domu["image"].get("profile", "minimal") == "minimal"
             if minimal and "boot=xendd" not in found["cmdline"].split():
                 raise AnsibleFilterError(
-                    f"Domain {domu['name']!r}: its cmdline lacks boot=xendd: it has no root file system but its ramdisk. "
-                    "Let it begin with console=ttyAMA0 boot=xendd."
+                    f"Domain {domu['name']!r}: its cmdline lacks boot=xendd, and its ramdisk is its only root file system. "
+                    "Begin it with console=ttyAMA0 boot=xendd."
                 )
         if kernel:
             found.setdefault("kernel", kernel)
@@ -55,7 +56,7 @@ def board_with_images(board: Board, images: t.Mapping[str, Board], kernel: str) 
 
 
 def board_sources(board: Board) -> dict[str, str]:
-    """Return the path of each file that a board names, by that path."""
+    """Return the path of each file that a board has, by that path."""
     paths = [board.get(name) for name in _BOARD_FILES] + list(board.get("overlays") or [])
     for domain in (board.get("dom0") or {}, *board["domus"]):
         paths += [domain.get(name) for name in _DOMAIN_FILES]
@@ -63,9 +64,9 @@ def board_sources(board: Board) -> dict[str, str]:
 
 
 def board_with_files(board: Board, files: t.Mapping[str, str]) -> Board:
-    """Return the board with other names of its files.
+    """Return the board with the stored names of its files.
 
-    :param files: what module board_files returns for `board_sources`.
+    :param files: what the module boot_set_files returns for `board_sources`.
     """
 
     def renamed(options: Board, names: t.Sequence[str]) -> Board:

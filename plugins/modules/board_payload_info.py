@@ -7,14 +7,14 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: board_payload_info
-short_description: Kernel, ramdisk and device tree that a running board has booted
+short_description: Find the kernel, ramdisk and device tree that a running board has booted
 version_added: 0.1.0
 description:
-  - Finds the files of the kernel that runs on an Arm board and the device tree that its boot loader handed over, and checks that they
-    belong together, so that they can be the payload of a driver domain or a driver VM. The role
-    P(xen.driver_domains.board_payload#role) brings them to the controller.
+  - Finds the files of the kernel that runs on an Arm board and the device tree from its boot loader, and checks that they belong
+    together. They can then be the payload of a driver domain or a driver VM. The role P(xen.driver_domains.board_payload#role) fetches
+    them to the controller.
   - Under Xen the device tree is the one that Xen made for dom0, and there is a warning.
-  - Needs root, since Linux shows the device tree as one file to root alone.
+  - Needs root, because only root can read the device tree as one file.
 author:
   - The xen.driver_domains authors (@xen-driver-domains)
 extends_documentation_fragment:
@@ -29,7 +29,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: What has the board booted
+- name: Find what the board has booted
   xen.driver_domains.board_payload_info:
   become: true
   register: payload
@@ -37,7 +37,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 kernel_release:
-  description: Version of the kernel that runs.
+  description: Version of the running kernel.
   returned: success
   type: str
   sample: 6.12.107+deb13-arm64
@@ -47,25 +47,25 @@ model:
   type: str
   sample: Hardkernel ODROID-C4
 compatible:
-  description: What the board is.
+  description: The C(compatible) strings of the board.
   returned: success
   type: list
   elements: str
   sample: [hardkernel,odroid-c4, amlogic,sm1]
 kernel:
   description: >-
-    Path, size, C(sha256) of the kernel, and C(checked), whether its content was seen to be of that version. What packs itself with zstd
-    cannot be looked into.
+    Path, size and C(sha256) of the kernel, and C(checked), which says whether its content was found to be of that version. A kernel that
+    unpacks itself from zstd cannot be checked.
   returned: success
   type: dict
   sample: {"path": "/boot/vmlinuz-6.12.107+deb13-arm64", "size": 36700160, "sha256": "9f86d0...", "checked": true}
 ramdisk:
-  description: The same of the ramdisk, which is null if there is none. It is listed with C(lsinitramfs) where that is installed.
+  description: The same for the ramdisk, or null if there is none. It is checked with C(lsinitramfs) if that is installed.
   returned: success
   type: dict
   sample: {"path": "/boot/initrd.img-6.12.107+deb13-arm64", "size": 41943040, "sha256": "2c26b4...", "checked": true}
 device_tree:
-  description: The same of the device tree.
+  description: The same for the device tree.
   returned: success
   type: dict
   sample: {"path": "/sys/firmware/fdt", "size": 52431, "sha256": "fcde2b...", "checked": true}
@@ -81,7 +81,7 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._runner import 
 
 
 def prepare(parameters: dict[str, t.Any]) -> Plan:
-    """Look for the files."""
+    """Find the files."""
     found = asdict(find_payload(Runner(timeout=parameters["timeout"])))
     return Plan(results={"kernel_release": found.pop("release"), **found}, warnings=[UNDER_XEN] if under_xen() else [])
 

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: device_tree_info
-short_description: The devices of a board, and what each of them takes to be given to a guest
+short_description: List the devices of a device tree and what passing each one through requires
 version_added: 0.1.0
 description:
-  - Reads a device tree and tells for each device where its registers are in the processor's address space, which pages that makes and who
-    else is in them, which interrupts of the GIC it raises and who else raises them, whether an IOMMU is in front of it, and what it
-    needs from other devices.
-  - What cannot be resolved is listed in RV(devices[].problems) instead of being left out in silence.
+  - Reads a device tree and returns for each device where its registers are in the processor's address space, which pages those are and
+    which other devices are in them, which interrupts of the GIC it raises and which other devices raise them, which IOMMU is in front of
+    it, and what it needs from other devices.
+  - What cannot be resolved is listed in RV(devices[].problems).
 author:
   - The xen.driver_domains authors (@xen-driver-domains)
 extends_documentation_fragment:
@@ -22,8 +22,8 @@ extends_documentation_fragment:
 options:
   nodes:
     description:
-      - The devices to tell about, each by path, alias, label or compatible, in this order.
-      - Without it, all nodes that have addresses in the processor's address space, or interrupts.
+      - The devices to return, each by path, alias, label or compatible, in this order.
+      - If omitted, all nodes that have addresses in the processor's address space, or interrupts.
     type: list
     elements: str
 seealso:
@@ -32,27 +32,25 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: What does the network card of a Raspberry Pi 4 take
+- name: Read what passing the network card of a Raspberry Pi 4 through requires
   xen.driver_domains.device_tree_info:
     device_tree: /srv/boards/bcm2711-rpi-4-b.dtb
     nodes: [ethernet0]
   delegate_to: localhost
   register: board
 
-- name: Devices that can be given away alone
+- name: List the devices that have their pages to themselves
   ansible.builtin.debug:
-    msg: "{{ all.devices | selectattr('page_sharers', 'equalto', []) | map(attribute='path') }}"
-  vars:
-    all: "{{ board }}"
+    msg: "{{ board.devices | selectattr('page_sharers', 'equalto', []) | map(attribute='path') }}"
 
-- name: Look at the board that runs
+- name: Read the devices of the running board
   xen.driver_domains.device_tree_info:
     device_tree: /proc/device-tree
 """
 
 RETURN = r"""
 model:
-  description: Name of the board.
+  description: The name of the board.
   returned: success
   type: str
   sample: Raspberry Pi 4 Model B
@@ -102,16 +100,16 @@ devices:
       type: bool
       returned: always
     console:
-      description: Whether C(/chosen) names it as the console, which then is Xen's.
+      description: Whether C(/chosen) names it as the console, which Xen then uses as well.
       type: bool
       returned: always
     registers:
-      description: Its registers with their name, address on their bus, address for the processor (null if it has none) and size.
+      description: Its registers with name, address on the bus, address for the processor (null if there is none) and size.
       type: list
       elements: dict
       returned: always
     pages:
-      description: The pages of 4 KiB that hold its registers and those of the nodes below it, joined.
+      description: The pages of 4 KiB with its registers and those of the nodes below it; adjacent ones are joined.
       type: list
       elements: dict
       returned: always
@@ -121,7 +119,7 @@ devices:
       elements: str
       returned: always
     windows:
-      description: Addresses that a PCI host bridge hands on to its bus.
+      description: Addresses that a PCI host bridge forwards to its bus.
       type: list
       elements: dict
       returned: always
@@ -136,20 +134,21 @@ devices:
       returned: always
     dma_windows:
       description:
-        - The windows through which it sees memory; empty if it sees all, where the processor does. Null if the tree does not tell.
+        - The windows through which it sees memory. Empty if it sees all memory at the same addresses as the processor. Null if the tree
+          does not say.
       type: list
       elements: dict
       returned: always
     macs:
-      description: MAC addresses that the boot loader gave it.
+      description: MAC addresses that the boot loader or the tree gave it.
       type: list
       elements: str
       returned: always
     needs:
       description:
-        - What it refers to, with kind, property, name, consumer, provider, arguments and, of clocks, the rate in Hz if the tree tells it.
-        - C(reach) is V(missing) for what a guest with this device alone cannot reach, V(copied) for what is only a description, such as
-          a clock of fixed rate, V(given) for a part of the device.
+        - What it refers to, with kind, property, name, consumer, provider, arguments and, for clocks, the rate in Hz if the tree says it.
+        - C(reach) is V(missing) for what a guest with this device alone cannot reach, V(copied) for a mere description, such as a clock
+          of fixed rate, and V(given) for a part of the device.
       type: list
       elements: dict
       returned: always
@@ -197,8 +196,9 @@ devices:
 
 import typing as t
 
-from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.analysis import Board
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.analysis import Analysis
 from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.dtb import DEVICE_TREE_OPTION, read_device_tree
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.report import report
 from ansible_collections.xen.driver_domains.plugins.module_utils._module import run_module
 from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Plan
 
@@ -207,19 +207,8 @@ ARGUMENTS = {"device_tree": DEVICE_TREE_OPTION, "nodes": {"type": "list", "eleme
 
 def prepare(parameters: dict[str, t.Any]) -> Plan:
     """Read the tree."""
-    tree = read_device_tree(parameters["device_tree"])
-    board = Board(tree)
-    wanted = parameters["nodes"]
-    devices = board.devices() if wanted is None else [board.device(tree.find(name)) for name in wanted]
-    return Plan(
-        results={
-            "model": tree.root.text("model"),
-            "compatible": tree.root.compatible,
-            "interrupt_controller": board.gic.path if board.gic else None,
-            "nodes": len(tree.nodes),
-            "devices": [board.report(device) for device in devices],
-        }
-    )
+    analysis = Analysis(read_device_tree(parameters["device_tree"]))
+    return Plan(results=report(analysis, parameters["nodes"]))
 
 
 def main() -> None:

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: device_tree_lint
-short_description: Mistakes in hand-written files that give devices of an Arm board to guests
+short_description: Check hand-written files that pass devices of an Arm board through to guests
 version_added: 0.1.0
 description:
-  - Holds a system description of seL4/Microkit, a partial device tree for Xen, or the device settings of an C(xl.cfg) against the board's
-    device tree, and returns what does not fit, with the place and the fix - missing maps, wrong triggers, shared pages and interrupts,
-    overlaps, missing clocks, and what the schema of Microkit does not allow.
+  - Checks a system description of seL4/Microkit, a partial device tree for Xen, or the device settings of an C(xl.cfg) against the
+    board's device tree. Returns each mistake with its place and a fix - missing maps, wrong triggers, shared pages and interrupts,
+    overlaps, missing clocks, and violations of Microkit's schema.
   - Changes nothing.
 author:
   - The xen.driver_domains authors (@xen-driver-domains)
@@ -24,7 +24,7 @@ options:
     description: A system description of Microkit, or a part of one.
     type: path
   version:
-    description: Version of Microkit that O(system) is for.
+    description: Version of Microkit that O(system) was written for.
     type: str
     choices: ["1.3.0", "1.4.1", "2.0.0", "2.1.0", "2.2.0", "2.3.0"]
     default: "2.0.0"
@@ -32,10 +32,10 @@ options:
     description: A partial device tree, as dtb or as source (C(.dts), for which C(dtc) must be installed).
     type: path
   xl_config:
-    description: A configuration file of C(xl). Only C(device_tree), C(dtdev), C(iomem) and C(irqs) are looked at.
+    description: A configuration file of C(xl). Only C(device_tree), C(dtdev), C(iomem) and C(irqs) are checked.
     type: path
   fail_on:
-    description: Fail if there is a finding as severe as this.
+    description: Fail if there is a finding of this severity or above.
     type: str
     choices: [error, warning, never]
     default: never
@@ -45,7 +45,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Look through a system description
+- name: Check a system description
   xen.driver_domains.device_tree_lint:
     device_tree: /srv/boards/meson-sm1-odroid-c4.dtb
     system: /srv/odroid/vmm.system
@@ -53,11 +53,11 @@ EXAMPLES = r"""
   delegate_to: localhost
   register: lint
 
-- name: What to mend
+- name: Show the problems
   ansible.builtin.debug:
     msg: "{{ lint.findings | map(attribute='problem') }}"
 
-- name: Stop for a partial device tree with an error
+- name: Fail if a partial device tree has an error
   xen.driver_domains.device_tree_lint:
     device_tree: /srv/boards/bcm2711-rpi-4-b.dtb
     partial: /srv/tftp/net-dd.dts
@@ -67,7 +67,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 findings:
-  description: What was found, file by file, from top to bottom.
+  description: The findings, file by file, from top to bottom.
   returned: always
   type: list
   elements: dict
@@ -81,7 +81,7 @@ findings:
       type: str
       returned: always
     severity:
-      description: C(error), or C(warning) for what may be meant so.
+      description: V(error), or V(warning) for what may be intended.
       type: str
       returned: always
     problem:
@@ -102,11 +102,12 @@ findings:
 
 import typing as t
 
-from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.analysis import Board
-from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.dtb import DEVICE_TREE_OPTION, read_device_tree, read_source
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.analysis import Analysis
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.dtb import DEVICE_TREE_OPTION, read_device_tree
 from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.findings import ERROR, WARNING, Finding
 from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.lint_xen_partial import lint_partial
 from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.lint_xl_config import lint_xl_config
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.source import read_source
 from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.tree import DeviceTree
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import DriverDomainsError, InvalidInput
 from ansible_collections.xen.driver_domains.plugins.module_utils._files import read_text
@@ -128,20 +129,20 @@ ARGUMENTS: dict[str, t.Any] = {
 
 
 def prepare(parameters: dict[str, t.Any]) -> Plan:
-    """Read the files and compare them."""
-    board = Board(read_device_tree(parameters["device_tree"]))
+    """Read the files and check them."""
+    analysis = Analysis(read_device_tree(parameters["device_tree"]))
     findings: list[Finding] = []
     if parameters["system"]:
-        findings += lint_system(_text(parameters["system"]), parameters["system"], parameters["version"], board)
+        findings += lint_system(_text(parameters["system"]), parameters["system"], parameters["version"], analysis)
     if parameters["partial"]:
-        findings += lint_partial(_partial(parameters["partial"]), parameters["partial"], board)
+        findings += lint_partial(_partial(parameters["partial"]), parameters["partial"], analysis)
     if parameters["xl_config"]:
-        findings += lint_xl_config(_text(parameters["xl_config"]), parameters["xl_config"], board)
+        findings += lint_xl_config(_text(parameters["xl_config"]), parameters["xl_config"], analysis)
     found = [finding.as_dict() for finding in findings]
     fatal = [finding for finding in findings if finding.severity in _FATAL[parameters["fail_on"]]]
     if fatal:
-        told = "; ".join(f"{finding.place}: {finding.problem} (fix: {finding.fix})" for finding in fatal)
-        raise DriverDomainsError(f"{len(fatal)} of {len(findings)} findings are not acceptable: {told}", findings=found)
+        listed = "; ".join(f"{finding.place}: {finding.problem} (fix: {finding.fix})" for finding in fatal)
+        raise DriverDomainsError(f"{len(fatal)} of {len(findings)} findings are not acceptable: {listed}", findings=found)
     return Plan(results={"findings": found})
 
 

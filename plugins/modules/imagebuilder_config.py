@@ -10,12 +10,14 @@ module: imagebuilder_config
 version_added: 0.1.0
 short_description: Write the configuration of ImageBuilder for an Arm board
 description:
-  - Writes a configuration for ImageBuilder's C(uboot-script-gen), with every value quoted such that bash reads back just that.
-  - Everything is checked before it is written - what the files are, whether they fit into memory, what this Xen can do, whether the
-    devices given away are there and safe to give. C(uboot-script-gen) finds some of this too late, and some not at all.
-  - Command lines are always written out, also where ImageBuilder has defaults, and domains are numbered backwards, because
-    C(uboot-script-gen) makes Xen start the last one first. So the result means the same as that of M(xen.driver_domains.uboot_script).
-  - In diff mode it shows the file, with the load map at its head.
+  - Writes a configuration for ImageBuilder's C(uboot-script-gen), with every value quoted so that bash reads back exactly that value.
+  - Everything is checked before it is written, including the type of each file, whether all files fit into memory, whether this Xen
+    supports what is used, and whether the devices exist and are safe to pass through. C(uboot-script-gen) checks some of this too late, and
+    some not at all.
+  - Command lines are always written, even where ImageBuilder has defaults. Domains are numbered backwards, because C(uboot-script-gen)
+    makes Xen start the last one first. Thus the result boots the same domains with the same numbers as
+    M(xen.driver_domains.uboot_script).
+  - Diff mode shows the file, which begins with the load map.
 author:
   - The xen.driver_domains authors (@xen-driver-domains)
 seealso:
@@ -30,43 +32,20 @@ options:
     required: true
   checkout:
     description:
-      - A checkout of ImageBuilder. When given, variables that its C(uboot-script-gen) would silently ignore are refused; otherwise there is
-        a warning about those that release 2023.2 does not have.
+      - A checkout of ImageBuilder. Variables that its C(uboot-script-gen) would silently ignore are refused.
+      - Without it, there is a warning about variables that release 2023.2 does not have.
     type: path
   uboot_source:
-    description: The script's text that C(uboot-script-gen) writes, relative to O(directory).
+    description: File for the plain text of the script that C(uboot-script-gen) writes. Relative to O(directory).
     type: str
     default: boot.source
   uboot_script:
-    description: The script that C(uboot-script-gen) writes, relative to O(directory).
+    description: File for the script that C(uboot-script-gen) writes. Relative to O(directory).
     type: str
     default: boot.scr
-  passthrough_dts_repo:
-    description: Git repository, and directory in it, with sources of partial device trees. Excludes O(domus[].passthrough_dtb).
-    type: str
-  lopper_path:
-    description: Path of C(lopper.py), which makes partial device trees. Excludes O(domus[].passthrough_dtb).
-    type: str
-  lopper_options:
-    description: Options for Lopper.
-    type: str
-  fdtedit:
-    description: File for a copy of the changed device tree.
-    type: str
   fit:
-    description: File for a FIT image that holds everything.
+    description: File for a FIT image that contains everything.
     type: str
-  fit_enc_key_dir:
-    description: Directory and name of the key that signs the FIT image, V(DIRECTORY/NAME).
-    type: str
-  fit_enc_ub_dtb:
-    description: U-Boot's own device tree blob, which the public key is added to.
-    type: str
-  boot_aux_files:
-    description: More files for the first partition that C(disk_image) makes.
-    type: list
-    elements: str
-    default: []
 """
 
 EXAMPLES = r"""
@@ -102,7 +81,7 @@ domids:
   type: dict
   sample: {dom0: 0, net-dd: 1}
 load_map:
-  description: What is loaded where, as RV(xen.driver_domains.uboot_script#module:load_map).
+  description: The address of each file in memory, as RV(xen.driver_domains.uboot_script#module:load_map).
   returned: success
   type: list
   elements: dict
@@ -113,87 +92,25 @@ memory_left:
   type: int
   sample: 2055208960
 script_address:
-  description: Where to load the boot script itself, as RV(xen.driver_domains.uboot_script#module:script_address).
+  description: Address to load the boot script itself to, as RV(xen.driver_domains.uboot_script#module:script_address).
   returned: success
   type: str
   sample: "0x40200000"
 actions:
-  description: What was done, or would be done in check mode.
+  description: Changes that were made, or in check mode would be made.
   returned: always
   type: list
   elements: str
 """
 
-import os
-import typing as t
-
-from ansible_collections.xen.driver_domains.plugins.module_utils._board import checks as _board_rules
-from ansible_collections.xen.driver_domains.plugins.module_utils._board import imagebuilder as _imagebuilder
-from ansible_collections.xen.driver_domains.plugins.module_utils._board.boot_files import Files
-from ansible_collections.xen.driver_domains.plugins.module_utils._board.configuration import ARGUMENT_SPEC, Board
-from ansible_collections.xen.driver_domains.plugins.module_utils._board.load_map import lay_out
-from ansible_collections.xen.driver_domains.plugins.module_utils._errors import InvalidInput
-from ansible_collections.xen.driver_domains.plugins.module_utils._files import read_text, write_text
+from ansible_collections.xen.driver_domains.plugins.module_utils._board.imagebuilder import OPTIONS, plan_configuration
+from ansible_collections.xen.driver_domains.plugins.module_utils._board.options import ARGUMENT_SPEC
 from ansible_collections.xen.driver_domains.plugins.module_utils._module import run_module
-from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Plan
-
-OPTIONS: dict[str, t.Any] = {
-    "path": {"type": "path", "required": True},
-    "checkout": {"type": "path"},
-    "uboot_source": {"type": "str", "default": "boot.source"},
-    "uboot_script": {"type": "str", "default": "boot.scr"},
-    "passthrough_dts_repo": {"type": "str", "no_log": False},
-    "lopper_path": {"type": "str"},
-    "lopper_options": {"type": "str"},
-    "fdtedit": {"type": "str"},
-    "fit": {"type": "str"},
-    "fit_enc_key_dir": {"type": "str", "no_log": False},
-    "fit_enc_ub_dtb": {"type": "str"},
-    "boot_aux_files": {"type": "list", "elements": "str", "default": []},
-}
-
-
-def prepare(parameters: dict[str, t.Any]) -> Plan:
-    """Read the board's files and plan the configuration."""
-    board = Board.from_parameters(parameters)
-    generated = bool(parameters["passthrough_dts_repo"] or parameters["lopper_path"])
-    _imagebuilder.check_extra(board, parameters)
-    files, plan = Files(board.directory), Plan()
-    _board_rules.check_files(board, files, plan, packed_ramdisks=False, generated_trees=generated)
-    load_map = lay_out(board, files, domus=board.booted[::-1])
-    _board_rules.check_memory(board, files, load_map, plan)
-    values = _imagebuilder.variables(board, parameters)
-    _check_variables(values, parameters["checkout"], plan)
-    text = _imagebuilder.render(values, board, load_map)
-    plan.results = {"variables": values, "domids": board.domids, **load_map.results()}
-    path = parameters["path"]
-    before = read_text(path) or ""
-    if before != text:
-        plan.add(f"write {path}", lambda: write_text(path, text), subject=path, before=before, after=text)
-    return plan
-
-
-def _check_variables(values: dict[str, str], checkout: str | None, plan: Plan) -> None:
-    script = None
-    if checkout:
-        script_path = os.path.join(checkout, "scripts", "uboot-script-gen")
-        script = read_text(script_path)
-        if script is None:
-            raise InvalidInput(f"There is no {script_path}", remedy="Let checkout name a clone of gitlab.com/xen-project/imagebuilder")
-    missing = _imagebuilder.missing_variables(values, script)
-    if missing and checkout:
-        raise InvalidInput(
-            f"The ImageBuilder in {checkout} does not know {', '.join(missing)}",
-            rule="it ignores variables that it does not know",
-            remedy="Use a newer one, or the module uboot_script",
-        )
-    if missing:
-        plan.warnings.append(f"ImageBuilder 2023.2 ignores {', '.join(missing)}: use a newer one, and name its checkout")
 
 
 def main() -> None:
     """Run the module."""
-    run_module({**ARGUMENT_SPEC, **OPTIONS}, prepare)
+    run_module({**ARGUMENT_SPEC, **OPTIONS}, plan_configuration)
 
 
 if __name__ == "__main__":

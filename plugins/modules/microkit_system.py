@@ -19,6 +19,7 @@ author:
 extends_documentation_fragment:
   - xen.driver_domains.attributes
   - xen.driver_domains.device_tree
+  - xen.driver_domains.device_tree.guards
 options:
   devices:
     description: The devices of the virtual machine, each by path, alias, label or compatible.
@@ -118,16 +119,7 @@ options:
     elements: int
     default: []
   force:
-    description:
-      - Guards to override, by the name that the error message has in brackets.
-      - V(shared_page), V(shared_interrupt) - other devices go along.
-      - V(console) - the firmware, or seL4, writes to it.
-      - V(management_route), V(default_route), V(root_disk), V(mounted_disk) - the host that the task runs on needs it. Seen only if
-        O(device_tree) is that host's own, C(/proc/device-tree).
-    type: list
-    elements: str
     choices: [shared_page, shared_interrupt, console, management_route, default_route, root_disk, mounted_disk]
-    default: []
 seealso:
   - module: xen.driver_domains.device_tree_info
   - module: xen.driver_domains.device_tree_lint
@@ -207,14 +199,14 @@ actions:
 
 import typing as t
 
-from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.analysis import Board, Device
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.analysis import Analysis, Device
 from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.dtb import (
     DEVICE_TREE_OPTION,
     check_outputs,
     read_device_tree,
 )
 from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.guards import (
-    GUARDS,
+    DEVICE_TREE_GUARDS,
     all_that_goes,
     check_devices,
     refuse_sharing,
@@ -222,7 +214,6 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.gu
 )
 from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.interrupts import INTERRUPTS
 from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.needs import MISSING, reach
-from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.registers import Span
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import InvalidInput
 from ansible_collections.xen.driver_domains.plugins.module_utils._files import read_text, write_text
 from ansible_collections.xen.driver_domains.plugins.module_utils._microkit.schema import MAX_ID, VERSIONS, parse_number
@@ -230,6 +221,7 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._microkit.syste
 from ansible_collections.xen.driver_domains.plugins.module_utils._module import run_module
 from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Plan
 from ansible_collections.xen.driver_domains.plugins.module_utils._runner import Runner
+from ansible_collections.xen.driver_domains.plugins.module_utils._spans import Span
 
 ARGUMENTS: dict[str, t.Any] = {
     "device_tree": DEVICE_TREE_OPTION,
@@ -267,13 +259,13 @@ ARGUMENTS: dict[str, t.Any] = {
         },
     },
     "reserved_channels": {"type": "list", "elements": "int", "default": []},
-    "force": {"type": "list", "elements": "str", "choices": list(GUARDS), "default": []},
+    "force": {"type": "list", "elements": "str", "choices": list(DEVICE_TREE_GUARDS), "default": []},
 }
 
 
 def prepare(parameters: dict[str, t.Any]) -> Plan:
     """Work out the description and compare it with the file."""
-    board = Board(read_device_tree(parameters["device_tree"]))
+    board = Analysis(read_device_tree(parameters["device_tree"]))
     devices = [board.device(board.tree.find(name)) for name in parameters["devices"]]
     check_devices(board, devices)
     choices = _choices(parameters)
@@ -283,7 +275,7 @@ def prepare(parameters: dict[str, t.Any]) -> Plan:
     plan = Plan()
     # Who is in a region that goes over as a whole is meant to go along.
     windows = [span for _unused, span in choices.windows]
-    inside = {node.path for node in board.residents.among(windows)} if windows else set()
+    inside = {node.path for node in board.register_map.nodes_in(windows)} if windows else set()
     companions = refuse_sharing(plan, board, devices)
     refuse_what_the_host_needs(plan, parameters["device_tree"], all_that_goes(devices, companions), Runner(timeout=30))
     plan.refusals = [refusal for refusal in plan.refusals if refusal.guard != "shared_page" or refusal.subject not in inside]

@@ -8,15 +8,15 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: uboot_script
 version_added: 0.1.0
-short_description: Make the boot script of an Arm board with Xen and dom0less domains
+short_description: Write the boot script of an Arm board with Xen and dom0less domains
 description:
-  - Makes a script for U-Boot that loads Xen, dom0 and the domains that Xen itself starts, describes them in the device tree and boots.
-  - Does the job of ImageBuilder's C(uboot-script-gen) without it, from the same options as M(xen.driver_domains.imagebuilder_config).
-    Unlike that, it numbers the domains in the order listed, makes room in the device tree for any number of them, loads a file once that
-    several domains use, and the script stops with a message at the first command that fails.
-  - Everything is checked before a file is written - what the files are, whether they fit into memory, what this Xen can do, whether the
-    devices given away are there and safe to give.
-  - Needs no program of U-Boot. In diff mode it shows the script, with the load map at its head.
+  - Writes a script for U-Boot that loads Xen, dom0 and the domains that Xen itself starts, describes them in the device tree and boots.
+  - Replaces ImageBuilder's C(uboot-script-gen), with the same options as M(xen.driver_domains.imagebuilder_config). In contrast to it, the
+    domains are numbered in the order listed, the device tree has room for any number of them, a file that several domains use is
+    loaded once, and the script stops with a message at the first command that fails.
+  - Everything is checked before a file is written, including the type of each file, whether all files fit into memory, whether this Xen
+    supports what is used, and whether the devices exist and are safe to pass through.
+  - Needs no program of U-Boot. Diff mode shows the script, which begins with the load map.
 author:
   - The xen.driver_domains authors (@xen-driver-domains)
 seealso:
@@ -26,11 +26,11 @@ extends_documentation_fragment:
   - xen.driver_domains.board
 options:
   path:
-    description: The script, ready for C(source). Relative to O(directory).
+    description: File for the script, in the form that U-Boot's command C(source) wants. Relative to O(directory).
     type: str
     default: boot.scr
   source:
-    description: The script's text, for reading. Not written unless given. Relative to O(directory).
+    description: File for the plain text of the script. Relative to O(directory). By default it is not written.
     type: str
 """
 
@@ -55,7 +55,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 path:
-  description: Where the script is.
+  description: Path of the script.
   returned: success
   type: str
   sample: /srv/tftp/virt/boot.scr
@@ -65,26 +65,26 @@ domids:
   type: dict
   sample: {dom0: 0, net-dd: 1}
 load_map:
-  description: What is loaded where.
+  description: The address of each file in memory.
   returned: success
   type: list
   elements: dict
   sample: [{what: Xen, file: xen, address: "0x42e00000", size: 1015816, end: "0x43000000"}]
   contains:
     what:
-      description: What the file is for.
+      description: Purpose of the file.
       type: str
     file:
       description: The file, relative to O(directory).
       type: str
     address:
-      description: Where it is loaded.
+      description: Address that it is loaded to.
       type: str
     size:
       description: Size of the file in bytes.
       type: int
     end:
-      description: End of the memory that it takes.
+      description: End of the memory that it takes up.
       type: str
 memory_left:
   description: Bytes between the last file and O(memory_end).
@@ -92,63 +92,25 @@ memory_left:
   type: int
   sample: 2055208960
 script_address:
-  description: Where to load the boot script itself; C(source) with that address runs it.
+  description: Address to load the boot script itself to. C(source) with that address runs it.
   returned: success
   type: str
   sample: "0x40200000"
 actions:
-  description: What was done, or would be done in check mode.
+  description: Changes that were made, or in check mode would be made.
   returned: always
   type: list
   elements: str
 """
 
-import os
-import typing as t
-
-from ansible_collections.xen.driver_domains.plugins.module_utils._board import checks as _board_rules
-from ansible_collections.xen.driver_domains.plugins.module_utils._board import uboot_script as _uboot_script
-from ansible_collections.xen.driver_domains.plugins.module_utils._board.boot_files import Files
-from ansible_collections.xen.driver_domains.plugins.module_utils._board.configuration import ARGUMENT_SPEC, Board
-from ansible_collections.xen.driver_domains.plugins.module_utils._files import read_bytes, write_bytes
+from ansible_collections.xen.driver_domains.plugins.module_utils._board.options import ARGUMENT_SPEC
+from ansible_collections.xen.driver_domains.plugins.module_utils._board.uboot_script import plan_script
 from ansible_collections.xen.driver_domains.plugins.module_utils._module import run_module
-from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Plan
-
-
-def prepare(parameters: dict[str, t.Any]) -> Plan:
-    """Read the board's files and plan the script."""
-    board = Board.from_parameters(parameters)
-    _uboot_script.check_supported(board)
-    files, plan = Files(board.directory), Plan()
-    _board_rules.check_files(board, files, plan, packed_ramdisks=True)
-    load_map = _uboot_script.plan_memory(board, files)
-    _board_rules.check_memory(board, files, load_map, plan)
-    text = _uboot_script.source(board, files, load_map)
-    path = os.path.join(board.directory, parameters["path"])
-    plan.results = {"path": path, "domids": board.domids, **load_map.results()}
-    wanted = {path: _uboot_script.image(text, load_map)}
-    if parameters["source"]:
-        wanted[os.path.join(board.directory, parameters["source"])] = text.encode()
-    for name, content in wanted.items():
-        before = read_bytes(name) or b""
-        if before != content:
-            plan.add(
-                f"write {name}",
-                _writer(name, content),
-                subject=name,
-                before=_uboot_script.text_of(before) if name == path else before.decode("utf-8", "replace"),
-                after=text,
-            )
-    return plan
-
-
-def _writer(path: str, content: bytes) -> t.Callable[[], None]:
-    return lambda: write_bytes(path, content)
 
 
 def main() -> None:
     """Run the module."""
-    run_module({**ARGUMENT_SPEC, "path": {"type": "str", "default": "boot.scr"}, "source": {"type": "str"}}, prepare)
+    run_module({**ARGUMENT_SPEC, "path": {"type": "str", "default": "boot.scr"}, "source": {"type": "str"}}, plan_script)
 
 
 if __name__ == "__main__":

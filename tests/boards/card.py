@@ -2,7 +2,7 @@
 # GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""An SD card for an emulated Raspberry Pi 4, what is on it, and the device tree that fits the emulation."""
+"""An SD card for an emulated Raspberry Pi 4, its files, and the device tree that fits the emulation."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .parts import Parts
 
 _SIZE = 256 << 20
 _START = 1 << 20
-#: What QEMU 10 does not have of a Raspberry Pi 4, by the start of the nodes' names.
+#: The devices of a Raspberry Pi 4 that QEMU 10 lacks, by the start of the nodes' names.
 _MISSING = (
     r"pcie@|ethernet@7d58|hdmi|interrupt-controller@7ef00100|v3d|gpu|vc4|hvs|pixelvalve|txp|dsi|csi|vec|rng@|clock@7ef00000"
     r"|avs-monitor|watchdog|i2c@7ef0"
@@ -74,7 +74,7 @@ def _nodes(parts: Parts, tree: Path) -> list[str]:
 
 
 def write_card(parts: Parts, source: Path, device_tree: Path, target: Path) -> None:
-    """Write a card with a directory's files; the firmware's device tree is put beside it."""
+    """Write a card with a directory's files, and the firmware's device tree beside it."""
     shutil.copy(device_tree, target.with_suffix(".dtb"))
     write_disk(parts, source, target)
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A serial console that a program talks to: wait for a text, send a line."""
+"""The serial console of a board: wait for a text, send a line."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from pathlib import Path
 
 
 class ConsoleError(Exception):
-    """The awaited text did not come; the message has the end of what came."""
+    """The expected text did not come; the message has the end of what came."""
 
 
 class Console:
     """One serial port of an emulated board, behind a Unix socket.
 
-    It is read all the time: a board whose port nobody reads stops, because the socket holds a few hundred single bytes.
+    A thread reads it all the time: a board stops when nobody reads its port, because the socket holds only a few hundred bytes.
     """
 
     def __init__(self, path: Path) -> None:
         self.text = ""
-        #: Up to where a wait has already looked.
+        #: The end of what a wait has already searched.
         self.position = 0
         self._socket = socket.socket(socket.AF_UNIX)
         end = time.monotonic() + 10
@@ -44,7 +44,7 @@ class Console:
         self._reader.start()
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
         self._reader.join()
@@ -55,7 +55,7 @@ class Console:
         self._socket.sendall(text.encode())
 
     def wait(self, pattern: str, timeout: float) -> re.Match[str]:
-        """Return the first match of a regular expression behind the last one.
+        """Return the first match of a regular expression after the last one.
 
         :raises ConsoleError: none came within `timeout` seconds.
         """
@@ -89,7 +89,7 @@ class Console:
         return self.text[start : self.position]
 
     def _read(self) -> None:
-        """Take in what comes until the other side hangs up."""
+        """Receive text until the other side closes the connection."""
         while True:
             try:
                 data = self._socket.recv(65536)

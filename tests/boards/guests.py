@@ -49,8 +49,8 @@ def ramdisk(busybox: Path, init: str) -> bytes:
     return gzip.compress(buffer.getvalue(), 6, mtime=0)
 
 
-#: Says who it is and how many real-time clocks it has, lets the clock's alarm go off, and gives a shell. There is no input over a
-#: domain's console: what is typed faster than it reads is lost.
+#: Prints its command line and the number of its real-time clocks, sets off the clock's alarm, and starts a shell. Do not type on a
+#: domain's console: what comes faster than it reads is lost.
 INIT = """\
 #!/bin/busybox sh
 /bin/busybox --install -s /bin

@@ -21,7 +21,7 @@ PROMPT = r"^(=>|U-Boot>) $"
 #: Where a script is loaded to; the board's memory begins below.
 SCRIPT_ADDRESS = {"virt": 0x40200000, "raspi4b": 0x2400000}
 MEMORY_MIB = 2048
-#: How a disk hangs on the virt machine, by the name that U-Boot's load command has for it.
+#: How a disk is attached to the virt machine, by the name that U-Boot's load command has for it.
 DISKS = {
     "virtio": ["-device", "virtio-blk-device,drive=disk0"],
     "scsi": ["-device", "ahci,id=ahci", "-device", "ide-hd,drive=disk0,bus=ahci.0"],
@@ -48,7 +48,7 @@ class Machine:
         self.console.wait(PROMPT, 20)
 
     def source(self, script: str = "boot.scr") -> None:
-        """Let U-Boot load a script by TFTP and run it."""
+        """Make U-Boot load a script by TFTP and run it."""
         address = f"{SCRIPT_ADDRESS['virt']:#x}"
         self.console.send(f"setenv autoload no; dhcp; tftpb {address} {script}; source {address}\n")
 
@@ -70,7 +70,7 @@ def virt_tree(parts: Parts, target: Path) -> None:
 def virt(
     parts: Parts, tftp: Path, *, disk: Path | None = None, bus: str = "virtio", ssh_port: int | None = None, log: Path | None = None
 ) -> Iterator[Machine]:
-    """Run QEMU's virt machine with U-Boot, a network card behind which a directory is served by TFTP, and perhaps a disk."""
+    """Run QEMU's virt machine with U-Boot, a network with a TFTP server for a directory, and perhaps a disk."""
     forward = f",hostfwd=tcp:127.0.0.1:{ssh_port}-:22" if ssh_port else ""
     args = [*virt_args(), "-bios", str(parts.u_boot("qemu_arm64"))]
     args += ["-netdev", f"user,id=net0,tftp={tftp}{forward}", "-device", "virtio-net-device,netdev=net0,mac=52:54:00:aa:00:01"]

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What emulated boards are made of: QEMU for Arm, U-Boot, and Debian's Xen and kernel for arm64, kept in the test bed's cache."""
+"""The parts of emulated boards: QEMU for Arm, U-Boot, and Debian's Xen and kernel for arm64, kept in the test bed's cache."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Parts:
 
 
 def get(cache: Cache | None = None) -> Parts:
-    """Return the parts, fetched when they are not in the cache."""
+    """Return the parts; those that are not in the cache are fetched."""
     cache = cache or Cache(default_dir())
     tools = cache.get("arm-tools", digest(SUITE, _TOOLS), lambda into: _unpack(into, "amd64", _TOOLS))
     arm64 = cache.get("arm-parts", digest(SUITE, _ARM64), lambda into: _unpack(into, "arm64", _ARM64))

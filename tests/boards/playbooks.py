@@ -2,7 +2,7 @@
 # GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Playbooks for boards that have this machine as their server."""
+"""Run playbooks for boards that have this machine as their server."""
 
 from __future__ import annotations
 
@@ -23,10 +23,9 @@ def write_inventory(path: Path, name: str, board: dict[str, Any]) -> Path:
     return path
 
 
-def playbook(name: Path, inventory: Path, timeout: float, **variables: Any) -> str:
-    """Run a playbook; it must succeed."""
-    extra = [part for key, value in variables.items() for part in ("-e", f"{key}={value}")]
-    command = ["ansible-playbook", "-i", str(inventory), *extra, str(name)]
+def playbook(name: Path, inventory: Path, timeout: float, *flags: str) -> str:
+    """Run a playbook and return its output; it must succeed."""
+    command = ["ansible-playbook", "-i", str(inventory), *flags, str(name)]
     finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=timeout, check=False)
     assert finished.returncode == 0, finished.stdout + finished.stderr
     return finished.stdout

@@ -110,17 +110,17 @@ def inventory(tmp_path: Path, board_parts: Parts, virt_tree: Path, dom0: dict[st
         "ansible_ssh_private_key_file": str(key),
         "ansible_ssh_common_args": "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null",
         "ansible_python_interpreter": "/usr/bin/python3",
-        "imagebuilder_preset": "qemu-virt",
-        "imagebuilder_dir": str(tmp_path / "tftp"),
-        "imagebuilder_xen": str(board_parts.xen),
-        "imagebuilder_device_tree": str(virt_tree),
-        "imagebuilder_dom0": {
+        "board_preset": "qemu-virt",
+        "board_dir": str(tmp_path / "tftp"),
+        "board_xen": str(board_parts.xen),
+        "board_device_tree": str(virt_tree),
+        "board_dom0": {
             "kernel": dom0["kernel"],
             "ramdisk": dom0["ramdisk"],
             "memory": 768,
             "cmdline": "console=hvc0 root=/dev/vda rw net.ifnames=0 systemd.show_status=0",
         },
-        "imagebuilder_domus": [
+        "board_domus": [
             {
                 "name": "net-dd",
                 "image": image,
@@ -142,7 +142,7 @@ def inventory(tmp_path: Path, board_parts: Parts, virt_tree: Path, dom0: dict[st
 
 @pytest.fixture
 def booted(inventory: Path, board_parts: Parts, dom0: dict[str, str], key: Path, tmp_path: Path) -> Iterator[tuple[machine.Machine, Ssh]]:
-    """The board after its playbook ran and U-Boot took the script; dom0 answers."""
+    """The board after its playbook ran and U-Boot ran the script; dom0 answers."""
     playbook(ROOT / "playbooks/board.yml", inventory, 3600)
     assert "changed=0" in playbook(ROOT / "playbooks/board.yml", inventory, 300)
     disk = tmp_path / "disk.img"
@@ -160,7 +160,7 @@ def booted(inventory: Path, board_parts: Parts, dom0: dict[str, str], key: Path,
         while not ssh.answers():
             assert time.monotonic() < end, board.console.text[-3000:]
             time.sleep(1)
-        # SSH answers before XenStore is there.
+        # SSH answers before XenStore runs.
         ssh.run("systemctl is-system-running --wait", timeout=300)
         try:
             yield board, ssh
@@ -191,23 +191,23 @@ def test_from_inventory_to_running_system(
     assert "changed=0" in playbook(running, inventory, 600)
     reach_guest(ssh)
     assert findings(inventory, ["guest", "net-dd", "third"]) == ["wrong_order", "wrong_order", "domain_missing"]
-    vif_goes_and_comes(ssh, inventory)
-    bring_payload(ssh, inventory, dom0, tmp_path)
+    detach_and_attach_vif(ssh, inventory)
+    fetch_payload(ssh, inventory, dom0, tmp_path)
     assert "changed=0" in playbook(ROOT / "playbooks/board.yml", inventory, 300)
 
 
 def findings(inventory: Path, names: list[str]) -> list[str]:
-    """What is said of the board when it was to start domains of these names."""
+    """The findings for the board, if it was to start domains of these names."""
     return [finding["name"] for finding in run_module(inventory, "dom0less_domain_info", names=names)["findings"]]
 
 
 def reach_guest(ssh: Ssh) -> None:
-    """Ping from dom0 through the driver domain's bridge to the guest; neither is at the other's end of a vif."""
+    """Ping from dom0 through the driver domain's bridge to the guest; no vif connects the two directly."""
     ssh.check(f"ip address add {NETWORK}.3/24 dev eth1 && ip link set eth1 up")
     ssh.check(f"ping -c 3 -W 10 {NETWORK}.2", timeout=120)
 
 
-def vif_goes_and_comes(ssh: Ssh, inventory: Path) -> None:
+def detach_and_attach_vif(ssh: Ssh, inventory: Path) -> None:
     vif = {"domain": "Domain-0", "backend": "net-dd", "bridge": "xenbr0"}
     absent = {"vifs": [{**vif, "state": "absent"}]}
     predicted = run_module(inventory, "xl_vif", "--check", "--diff", **absent)
@@ -221,8 +221,8 @@ def vif_goes_and_comes(ssh: Ssh, inventory: Path) -> None:
     reach_guest(ssh)
 
 
-def bring_payload(ssh: Ssh, inventory: Path, dom0: dict[str, str], tmp_path: Path) -> None:
-    """Kernel, ramdisk and device tree of the board's dom0; the loader had the ramdisk from elsewhere."""
+def fetch_payload(ssh: Ssh, inventory: Path, dom0: dict[str, str], tmp_path: Path) -> None:
+    """Kernel, ramdisk and device tree of the board's dom0, which gets its ramdisk in /boot first: U-Boot loaded it from elsewhere."""
     play = tmp_path / "payload.yml"
     release = ssh.check("uname -r").strip()
     ramdisk = {"ansible.builtin.copy": {"src": dom0["ramdisk"], "dest": f"/boot/initrd.img-{release}", "mode": "0600"}}
@@ -232,6 +232,6 @@ def bring_payload(ssh: Ssh, inventory: Path, dom0: dict[str, str], tmp_path: Pat
     payload = tmp_path / "payload/virt1"
     assert sorted(path.name for path in payload.iterdir()) == ["board.dtb", "kernel", "payload.json", "ramdisk"]
     assert all((payload / name).read_bytes() == Path(dom0[name]).read_bytes() for name in ("kernel", "ramdisk"))
-    told = json.loads((payload / "payload.json").read_text())
-    assert told["kernel_release"] == release and all(told[part]["checked"] for part in ("kernel", "ramdisk", "device_tree"))
+    description = json.loads((payload / "payload.json").read_text())
+    assert description["kernel_release"] == release and all(description[part]["checked"] for part in ("kernel", "ramdisk", "device_tree"))
     assert "changed=0" in playbook(play, inventory, 300)

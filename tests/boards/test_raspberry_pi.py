@@ -24,20 +24,23 @@ def test_from_the_example_to_a_domain_that_owns_the_uart(board_parts: Parts, tmp
     card.write_files(board_parts, files, guests.INIT, OWNER)
     (files / "uart0.dtb").write_bytes(board_parts.run("usr/bin/dtc", "-q", "-I", "dts", "-O", "dtb", EXAMPLE / "uart0.dts"))
     board = yaml.safe_load((EXAMPLE / "inventory.yml").read_text())["boards"]["hosts"]["pi4"]
-    owner = next(domain for domain in board["imagebuilder_domus"] if domain["name"] == "net-dd")
+    owner = next(domain for domain in board["board_domus"] if domain["name"] == "net-dd")
     own_files = {"ramdisk": str(files / "domu.cpio.gz"), "passthrough_dtb": str(files / "uart0.dtb"), "cmdline": "console=ttyAMA0"}
     board |= {
-        "imagebuilder_dir": str(directory),
-        "imagebuilder_load_command": "sd",
-        "imagebuilder_ram": 2048,
-        "imagebuilder_xen": str(files / "xen"),
-        "imagebuilder_kernel": str(files / "vmlinuz"),
-        "imagebuilder_device_tree": str(files / "pi4.dtb"),
-        "imagebuilder_dom0": {"ramdisk": str(files / "dom0.cpio.gz"), "memory": 512},
+        "board_dir": str(directory),
+        "board_load_command": "sd",
+        "board_ram": 2048,
+        "board_xen": str(files / "xen"),
+        "board_kernel": str(files / "vmlinuz"),
+        "board_device_tree": str(files / "pi4.dtb"),
+        "board_dom0": {"ramdisk": str(files / "dom0.cpio.gz"), "memory": 512},
         # The UART itself is its console, not one that Xen emulates.
-        "imagebuilder_domus": [{key: value for key, value in owner.items() if key != "image"} | own_files | {"vpl011": False}],
+        "board_domus": [{key: value for key, value in owner.items() if key != "image"} | own_files | {"vpl011": False}],
     }
     inventory = write_inventory(tmp_path / "inventory.yml", "pi4", board)
+    predicted = playbook(ROOT / "playbooks/board.yml", inventory, 300, "--check", "--diff")
+    assert "dom0 kernel: files/" in predicted and 'test "${filesize}" = ' in predicted, "the script of a new board is checked and shown"
+    assert not directory.exists()
     playbook(ROOT / "playbooks/board.yml", inventory, 300)
     assert "changed=0" in playbook(ROOT / "playbooks/board.yml", inventory, 300)
     image = tmp_path / "sd.img"

@@ -24,14 +24,14 @@ BOARD = {
     "xen": "xen",
     "xen_cmdline": "console=dtuart bootscrub=0 xsm=dummy",
 }
-#: All that is allowed in a command line, and that a shell might take for something.
+#: Every character that is allowed in a command line and that a shell might interpret.
 ODD = "!#%&()*+,./09:;<=>?@AZ[x]^_az{y|z}~ - a;b&&c|d *?[x]"
 RTC = Path(__file__).with_name("pl031.dts")
 Run = Callable[..., dict[str, Any]]
 
 
 def test_the_device_tree_is_as_planned(board_parts: Parts, tftp: Path, run_module: Run) -> None:
-    """U-Boot's shell changes nothing in what it is given, and there is room for two dozen domains."""
+    """U-Boot's shell leaves command lines as they are, and there is room for two dozen domains."""
     names = [f"d{number}" for number in range(24)]
     domus = [{"name": name, "kernel": "vmlinuz", "cmdline": f"{name} {ODD}", "memory": 64} for name in names]
     (tftp / "extra").write_text("fdt print /chosen\necho printed\n")
@@ -67,7 +67,7 @@ def test_domains_start_in_the_order_listed(board_parts: Parts, tftp: Path, run_m
         board.source()
         seen = {}
         for _name in names:
-            # Xen gives its console to the first domain, whose name it then leaves out.
+            # The first domain has the console at the beginning, and Xen then leaves out its name.
             match = board.console.wait(r"^\(XEN\) (?:DOM(\d+): )?here is (guest\d+)\n", 60)
             seen[match[2]] = int(match[1] or 1)
     assert seen == made["domids"]
@@ -106,7 +106,7 @@ def test_a_script_stops_where_it_fails(board_parts: Parts, tftp: Path, run_modul
 
 
 def test_a_domain_owns_a_device(board_parts: Parts, tftp: Path, run_module: Run) -> None:
-    """Its driver binds and gets interrupts, and dom0 does not see it."""
+    """Its driver binds and gets interrupts, and dom0 does not have it."""
     (tftp / "pl031.dtb").write_bytes(board_parts.run("usr/bin/dtc", "-q", "-I", "dts", "-O", "dtb", RTC))
     linux = {"kernel": "vmlinuz", "ramdisk": "ramdisk.cpio.gz"}
     passthrough = {"passthrough_dtb": "pl031.dtb", "passthrough_paths": ["/pl031@9010000"]}

@@ -18,11 +18,12 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.analysis import Board
-from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.dtb import parse_dtb, read_device_tree, read_source, to_dtb
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.analysis import Analysis
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.dtb import parse_dtb, read_device_tree, to_dtb
 from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.interrupts import specifiers
-from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.registers import join, registers
-from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.tree import DeviceTree, Node
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.registers import registers
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.source import read_source
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.tree import DeviceTree, Node, join_cells
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import DriverDomainsError
 from ansible_collections.xen.driver_domains.plugins.module_utils._runner import Runner
 from device_trees.debian import directory
@@ -69,7 +70,7 @@ def describe(ranges: Iterable[tuple[int, int]], interrupts: Iterable[tuple[int, 
 
 def ours(tree: DeviceTree, node: Node) -> str:
     """What this collection says; then who shares pages, and what it could not resolve."""
-    board = Board(tree)
+    board = Analysis(tree)
     device = board.device(node)
     found = describe(
         [(span.start, span.size) for span in device.pages],
@@ -140,7 +141,7 @@ def _given(part: Node) -> Iterator[tuple[int, int]]:
     width, size_width = parent.address_cells, parent.size_cells
     cells, step = part.cells("xen,reg"), 2 * width + size_width
     for at in range(0, len(cells) - step + 1, step):
-        yield join(cells[at : at + width]), join(cells[at + width : at + width + size_width])
+        yield join_cells(cells[at : at + width]), join_cells(cells[at + width : at + width + size_width])
 
 
 def _last_line(text: str) -> str:

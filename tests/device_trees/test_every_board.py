@@ -10,9 +10,10 @@ import struct
 
 import pytest
 
-from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.analysis import Board
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.analysis import Analysis
 from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.dtb import read_device_tree
-from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.registers import PAGE, Span
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.report import report_device
+from ansible_collections.xen.driver_domains.plugins.module_utils._spans import PAGE, Span
 from device_trees.debian import directory, dtbs
 
 BEGIN_NODE, END_NODE, PROPERTY, END = 1, 2, 3, 9
@@ -42,11 +43,11 @@ def test_there_are_hundreds() -> None:
 def test_board(name: str) -> None:
     path = directory() / name
     tree = read_device_tree(str(path))
-    board = Board(tree)
+    board = Analysis(tree)
     assert len(tree.nodes) == count_nodes(path.read_bytes())
     assert len(tree.by_path) == len(tree.nodes)
     for device in board.devices():
-        report = board.report(device)
+        report = report_device(board, device)
         end = 0
         for page in report["pages"]:
             assert page["address"] % PAGE == 0 and page["size"] % PAGE == 0 and page["size"] > 0
@@ -73,7 +74,7 @@ def test_board(name: str) -> None:
 
 def test_pages_of_neighbours() -> None:
     """The sharers of a page, against a search that knows no shortcut."""
-    board = Board(read_device_tree(str(directory() / "broadcom/bcm2711-rpi-4-b.dtb")))
+    board = Analysis(read_device_tree(str(directory() / "broadcom/bcm2711-rpi-4-b.dtb")))
     devices = [device for device in board.devices() if "simple-bus" not in device.node.compatible]
     own = {
         device.path: [Span(entry.address, entry.address + entry.size) for entry in device.registers if entry.address is not None]

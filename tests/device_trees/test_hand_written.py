@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.analysis import Board
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.analysis import Analysis
 from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.dtb import read_device_tree
 from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.tree import DeviceTree
 from ansible_collections.xen.driver_domains.plugins.module_utils._microkit.lint import lint_system
@@ -22,7 +22,7 @@ TEXT = Path(__file__).with_name("odroid_c4.system").read_text()
 
 def findings(tree: DeviceTree, version: str = "2.1.0") -> list[tuple[str, str]]:
     lines = TEXT.splitlines()
-    found = lint_system(TEXT, "vmm.system", version, Board(tree))
+    found = lint_system(TEXT, "vmm.system", version, Analysis(tree))
     return [(finding.rule, lines[int(finding.place.rpartition(":")[2]) - 1].strip()) for finding in found if finding.rule != "root"]
 
 
@@ -68,4 +68,4 @@ def test_the_fixes_are_enough(tree: DeviceTree) -> None:
         .replace('<irq irq="5" id="17" />', "")
     )
     gpu = '<memory_region name="gpu" size="0x40000" phys_addr="0xffe40000" />'
-    assert lint_system(f"<system>{gpu}{mended}</system>", "vmm.system", "2.1.0", Board(tree)) == []
+    assert lint_system(f"<system>{gpu}{mended}</system>", "vmm.system", "2.1.0", Analysis(tree)) == []

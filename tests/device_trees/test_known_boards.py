@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.analysis import Board
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.analysis import Analysis
 from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.dtb import read_device_tree
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.report import report_device
 from device_trees.debian import directory
 
 PI4, C4 = "broadcom/bcm2711-rpi-4-b.dtb", "amlogic/meson-sm1-odroid-c4.dtb"
@@ -40,8 +41,8 @@ PI4_TOGETHER = [
 ]
 
 
-def board(name: str) -> Board:
-    return Board(read_device_tree(str(directory() / name)))
+def board(name: str) -> Analysis:
+    return Analysis(read_device_tree(str(directory() / name)))
 
 
 @pytest.mark.parametrize(("name", "node", "pages", "lines"), DEVICES)
@@ -56,7 +57,7 @@ def test_device(name: str, node: str, pages: list[tuple[int, int]], lines: list[
 def test_devices_of_the_pi_that_go_together(node: str, others: list[str]) -> None:
     """Of I2C and SPI some are in a page of their own, but on the same line."""
     machine = board(PI4)
-    report = machine.report(machine.device(machine.tree.find(node)))
+    report = report_device(machine, machine.device(machine.tree.find(node)))
     paths = [f"/soc/{other}" for other in others]
     assert report["page_sharers"] == paths
     assert set(paths) <= set(report["interrupts"][0]["sharers"])
@@ -64,7 +65,7 @@ def test_devices_of_the_pi_that_go_together(node: str, others: list[str]) -> Non
 
 def test_the_pi_network_card_needs_nothing_from_others() -> None:
     machine = board(PI4)
-    report: dict[str, Any] = machine.report(machine.device(machine.tree.find("ethernet0")))
+    report: dict[str, Any] = report_device(machine, machine.device(machine.tree.find("ethernet0")))
     assert (report["path"], report["page_sharers"], report["needs"], report["iommu"]) == ("/scb/ethernet@7d580000", [], [], None)
 
 
@@ -83,6 +84,6 @@ def test_the_i2c_of_the_odroid_is_edge_triggered() -> None:
 def test_all_devices_in_seconds(name: str) -> None:
     started = time.monotonic()
     machine = board(name)
-    reports = [machine.report(device) for device in machine.devices()]
+    reports = [report_device(machine, device) for device in machine.devices()]
     assert len(reports) > 50
     assert time.monotonic() - started < 5

@@ -4,8 +4,10 @@
 
 # PRIVATE to this collection: other collections must not import it.
 
-"""A board's files under names that hold their content's hash: a new boot set never overwrites a file of the one in use, and
-replacing one script switches to it."""
+"""The boot set of a board: files under names that contain the hash of their content, and the boot script that loads them.
+
+A new boot set never overwrites a file of the one in use, and replacing the script switches to it.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +19,9 @@ import shutil
 import typing as t
 
 from .._errors import DriverDomainsError, InvalidInput
-from .._files import list_directory, read_bytes, remove, write_bytes
+from .._files import list_directory, read_bytes, remove
 from .._plan import Plan
-from .uboot_script import text_of
+from .script_image import text_of
 
 ACTIVE, NEW, PREVIOUS = "boot.scr", "boot-new.scr", "boot-previous.scr"
 #: Below the board's directory.
@@ -28,31 +30,34 @@ _STORED = re.compile(rf"{STORE}/[0-9a-f]{{12}}-[A-Za-z0-9._+@,=-]+")
 
 
 def plan_store(directory: str, sources: t.Mapping[str, str]) -> Plan:
-    """Plan what brings files into the store, and removes those that no boot script uses any more.
+    """Plan the copying of files into the store, and the removal of those that no boot script uses any more.
 
     :param sources: path of each file, by a name of the user's choice.
-    :raises InvalidInput: a source cannot be read.
     """
     plan = Plan()
-    sources = {key: os.path.expanduser(path) for key, path in sources.items()}
-    names = {key: _stored_name(path) for key, path in sources.items()}
-    for path, name in sorted({path: names[key] for key, path in sources.items()}.items(), key=lambda item: item[1]):
-        target = os.path.join(directory, name)
-        if _size(target) != _size(path):
-            plan.add(f"copy {path} to {target}", _copier(path, target), subject=target, after=f"copy of {path}")
-    used = set(names.values())
-    for script in (ACTIVE, NEW, PREVIOUS):
-        used |= set(_STORED.findall((read_bytes(os.path.join(directory, script)) or b"").decode("ascii", "replace")))
-    for name in list_directory(os.path.join(directory, STORE)):
-        if f"{STORE}/{name}" not in used:
-            path = os.path.join(directory, STORE, name)
-            plan.add(f"remove {path}", functools.partial(remove, path), subject=path, before="not used by any boot script")
-    plan.results = {"files": names}
+    names: dict[str, str] = {}
+    pending: dict[str, str] = {}
+    missing: list[str] = []
+    for key, source in sorted(sources.items()):
+        path = os.path.expanduser(source)
+        try:
+            names[key] = _stored_name(path)
+        except OSError as exc:
+            plan.refuse("", path, f"cannot be read: {exc.strerror}", passing=True, remedy="Build it, or correct the path")
+            missing.append(path)
+            continue
+        target = os.path.join(directory, names[key])
+        if names[key] not in pending and _size(target) != os.path.getsize(path):
+            pending[names[key]] = path
+            plan.add(f"copy {path} to {target}", functools.partial(_copy, path, target), subject=target, after=f"copy of {path}")
+    if not missing:
+        _plan_removals(plan, directory, set(names.values()))
+    plan.results = {"files": names, "pending": pending, "missing": missing}
     return plan
 
 
 def plan_switch(directory: str, state: str) -> Plan:
-    """Plan what makes a boot script the one that the board runs; each step is atomic.
+    """Plan to make a boot script the one that the board runs; each step is atomic.
 
     :param state: `new` for boot-new.scr, `previous` for boot-previous.scr.
     :raises InvalidInput: there is no such script.
@@ -62,39 +67,46 @@ def plan_switch(directory: str, state: str) -> Plan:
     source = os.path.join(directory, NEW if state == "new" else PREVIOUS)
     wanted, before = read_bytes(source), read_bytes(active)
     if wanted is None:
-        raise InvalidInput(f"There is no {source}", remedy="Make it first" if state == "new" else "Only what was replaced can come back")
+        raise InvalidInput(f"There is no {source}", remedy="Make it first" if state == "new" else "No script has been replaced yet")
     if wanted != before:
         if state == "new" and before is not None:
-            plan.add(f"keep the old script as {previous}", functools.partial(write_bytes, previous, before))
-        texts = {"before": text_of(before or b""), "after": text_of(wanted)}
-        plan.add(f"switch {active} to {source}", functools.partial(write_bytes, active, wanted), subject=active, **texts)
+            plan.write_file(previous, before, description=f"keep the old script as {previous}")
+        plan.write_file(active, wanted, description=f"switch {active} to {source}", before=text_of(before or b""), after=text_of(wanted))
     return plan
 
 
+def _plan_removals(plan: Plan, directory: str, used: set[str]) -> None:
+    """Plan the removal of stored files that are neither in use nor named by one of the scripts."""
+    for script in (ACTIVE, NEW, PREVIOUS):
+        used |= set(_STORED.findall((read_bytes(os.path.join(directory, script)) or b"").decode("ascii", "replace")))
+    for name in list_directory(os.path.join(directory, STORE)):
+        if f"{STORE}/{name}" not in used:
+            path = os.path.join(directory, STORE, name)
+            plan.add(f"remove {path}", functools.partial(remove, path), subject=path, before="not used by any boot script")
+
+
 def _stored_name(path: str) -> str:
+    """Return the name of a file in the store.
+
+    :raises OSError: the file cannot be read.
+    """
     name = re.sub(r"[^A-Za-z0-9._+@,=-]", "_", os.path.basename(path))
     digest = hashlib.sha256()
-    try:
-        with open(path, "rb") as handle:
-            for block in iter(lambda: handle.read(1 << 20), b""):
-                digest.update(block)
-    except OSError as exc:
-        raise InvalidInput(f"Cannot read {path}: {exc.strerror}", remedy="Build it, or correct the path") from exc
+    with open(path, "rb") as handle:
+        for block in iter(lambda: handle.read(1 << 20), b""):
+            digest.update(block)
     return f"{STORE}/{digest.hexdigest()[:12]}-{name}"
 
 
-def _copier(source: str, target: str) -> t.Callable[[], None]:
-    def copy() -> None:
-        temporary = f"{target}.new"
-        try:
-            os.makedirs(os.path.dirname(target), mode=0o755, exist_ok=True)
-            shutil.copyfile(source, temporary)
-            os.chmod(temporary, 0o644)
-            os.replace(temporary, target)
-        except OSError as exc:
-            raise DriverDomainsError(f"Cannot copy {source} to {target}: {exc.strerror}", remedy="Is there room for it?") from exc
-
-    return copy
+def _copy(source: str, target: str) -> None:
+    temporary = f"{target}.new"
+    try:
+        os.makedirs(os.path.dirname(target), mode=0o755, exist_ok=True)
+        shutil.copyfile(source, temporary)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, target)
+    except OSError as exc:
+        raise DriverDomainsError(f"Cannot copy {source} to {target}: {exc.strerror}", remedy="Check that there is room for it") from exc
 
 
 def _size(path: str) -> int:

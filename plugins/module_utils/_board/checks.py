@@ -4,41 +4,43 @@
 
 # PRIVATE to this collection: other collections must not import it.
 
-"""The rules of a board that need its files: what Xen, the device tree and the partial device trees say about each other."""
+"""The checks of a board that read its files: whether Xen, the device tree and the partial device trees agree with each other."""
 
 from __future__ import annotations
 
 import typing as t
 
-from .._device_tree.tree import Node
+from .._device_tree.dma import can_dma, iommu_of
+from .._device_tree.registers import memory_banks
+from .._device_tree.tree import DeviceTree, Node
+from .._device_tree.xen_reg import xen_reg
 from .._errors import InvalidInput
 from .._plan import Plan
+from .._spans import MIB
 from .boot_files import Files, Kernel, xen_configuration
-from .configuration import MIB, PAGE, Board, DomU
-from .host_tree import behind_iommu, can_dma, find, number, ram_banks
+from .configuration import Board, DomU
 from .load_map import LoadMap
 
-#: What Xen itself takes at least, in bytes.
+#: The least that Xen itself needs, in bytes.
 XEN_MEMORY = 16 * MIB
 _SCHEDULERS = {"null": "CONFIG_SCHED_NULL", "rtds": "CONFIG_SCHED_RTDS", "arinc653": "CONFIG_SCHED_ARINC653"}
 NO_IOMMU = (
-    "An IOMMU stands for the guest's addresses; without one, the device reads and writes other memory than its owner means, unless the "
-    "owner is mapped 1:1"
+    "An IOMMU translates the domain's addresses. Without one, the device reads and writes at the board's addresses, which are those of the "
+    "domain only if it is mapped 1:1"
 )
 
 
-def check_files(board: Board, files: Files, plan: Plan, *, packed_ramdisks: bool, generated_trees: bool = False) -> None:
-    """Check every file that the board names, and what they say about each other; warnings and refusals go to `plan`.
+def check_files(board: Board, files: Files, plan: Plan, *, packed_ramdisks: bool) -> None:
+    """Check every file of the board, and that they agree with each other; warnings and refusals go to `plan`.
 
-    :param packed_ramdisks: whether ramdisks may be packed otherwise than with gzip.
-    :param generated_trees: whether the partial device trees are made later, from the paths.
+    :param packed_ramdisks: whether ramdisks may be packed in other ways than with gzip.
     :raises InvalidInput: a file is not what it must be, or breaks a rule.
     """
     files.kernel(board.xen, "xen", packed=False)
     _check_xen(board, files, plan)
     host = files.device_tree(board.device_tree, "device_tree")
-    for number_, name in enumerate(board.overlays):
-        files.device_tree(name, f"overlays[{number_}]")
+    for number, name in enumerate(board.overlays):
+        files.device_tree(name, f"overlays[{number}]")
     if board.extra_commands_file:
         files.text(board.extra_commands_file, "extra_commands_file")
     if board.dom0:
@@ -49,43 +51,37 @@ def check_files(board: Board, files: Files, plan: Plan, *, packed_ramdisks: bool
         kernel = files.kernel(domu.kernel, f"{domu.name}: kernel")
         ramdisk = files.ramdisk(domu.ramdisk, f"{domu.name}: ramdisk", packed_ramdisks) if domu.ramdisk else 0
         _check_guest_memory(domu, kernel, ramdisk)
-    for pool in board.cpupools:
-        for cpu in pool.cpus:
-            if not find(host, f"/cpus/{cpu}"):
-                raise InvalidInput(
-                    f"cpupools: {board.device_tree} has no CPU /cpus/{cpu}", remedy=f"It has: {_children(host, '/cpus', 'cpu@')}"
-                )
     for domu in board.domus:
-        _check_passthrough(board, domu, host, files, plan, generated_trees)
+        _check_passthrough(board, domu, host, files, plan)
 
 
 def check_memory(board: Board, files: Files, load_map: LoadMap, plan: Plan) -> None:
-    """Check that the board's RAM is enough, and that nothing is loaded where a domain's memory is to be.
+    """Check that the board has enough RAM, and that no file is loaded into memory that is reserved for a domain.
 
-    :raises InvalidInput: it is not.
+    :raises InvalidInput: one of these is not so.
     """
-    banks = ram_banks(files.device_tree(board.device_tree, "device_tree"))
+    banks = memory_banks(files.device_tree(board.device_tree, "device_tree"))
     window = board.memory
-    if banks and not any(start <= window.start and window.end <= start + size for start, size in banks):
+    if banks and not any(bank.contains(window) for bank in banks):
         raise InvalidInput(
             f"memory_start..memory_end is {window}, and {board.device_tree} has no such RAM",
             rule="the window lies within one bank of RAM",
-            remedy="The tree has " + ", ".join(f"{start:#x}..{start + size:#x}" for start, size in banks),
+            remedy="The tree has " + ", ".join(map(str, banks)),
         )
     reserved = [("static_heap", region) for region in board.static_heap]
     reserved += [(domu.name, region) for domu in board.booted for region in domu.static_memory]
     for owner, region in reserved:
         for slot in load_map.slots:
-            if region.overlaps(slot.region):
+            if region.overlaps(slot.span):
                 raise InvalidInput(
-                    f"{owner}: its memory {region} overlaps {slot.region}, where {slot.what} is loaded",
+                    f"{owner}: its memory {region} overlaps {slot.span}, where {slot.what} is loaded",
                     remedy=f"Choose memory outside of {window}",
                 )
-    ram = board.ram or sum(size for _start, size in banks)
+    ram = board.ram or sum(bank.size for bank in banks)
     if not ram:
         plan.warnings.append(
-            f"{board.device_tree} does not tell how much RAM the board has (its firmware fills it in), so whether all domains fit is not "
-            "checked: set ram"
+            f"{board.device_tree} does not say how much RAM the board has (its firmware fills it in), so it is not checked whether all "
+            "domains fit. Set ram to have it checked"
         )
         return
     loaded = sum({slot.address: slot.room for slot in load_map.slots}.values())
@@ -104,14 +100,14 @@ def _check_guest_memory(domu: DomU, kernel: Kernel, ramdisk: int) -> None:
     needed = kernel.image_size + ramdisk + 2 * MIB
     if needed > domu.memory * MIB:
         raise InvalidInput(
-            f"{domu.name}: {domu.memory} MiB of memory are not enough: kernel and ramdisk alone take {-(-needed // MIB)} MiB",
-            rule="Xen stops at the boot when a domain's kernel, ramdisk and device tree do not fit into its memory",
+            f"{domu.name}: {domu.memory} MiB of memory are not enough: kernel and ramdisk alone need {-(-needed // MIB)} MiB",
+            rule="Xen stops during boot if a domain's kernel, ramdisk and device tree do not fit into its memory",
             remedy="Give it more memory",
         )
 
 
-def _check_xen(board: Board, files: Files, plan: Plan) -> None:
-    """Xen's build options say what it can do; Debian's Xen lacks most of what boards without an IOMMU need."""
+def _xen_needs(board: Board) -> dict[str, list[str]]:
+    """The build options that Xen needs for this board, each with the options that need it."""
     needs: dict[str, list[str]] = {}
 
     def need(option: str, why: str) -> None:
@@ -122,40 +118,41 @@ def _check_xen(board: Board, files: Files, plan: Plan) -> None:
             need("CONFIG_STATIC_MEMORY", f"static_memory of {domu.name}")
         if domu.shared_memory:
             need("CONFIG_STATIC_SHM", f"shared_memory of {domu.name}")
-        if domu.static_event_channels:
-            need("CONFIG_STATIC_EVTCHN", f"static_event_channels of {domu.name}")
         if domu.colors:
             need("CONFIG_LLC_COLORING", f"colors of {domu.name}")
     if board.static_heap:
         need("CONFIG_STATIC_MEMORY", "static_heap")
-    if board.xen_colors or (board.dom0 and board.dom0.colors):
-        need("CONFIG_LLC_COLORING", "cache colours")
-    if board.cpupools:
-        need("CONFIG_BOOT_TIME_CPUPOOLS", "cpupools")
-    if board.xen_policy:
-        need("CONFIG_XSM_FLASK", "xen_policy")
-    words = dict(word.partition("=")[::2] for word in board.xen_cmdline.split())
-    for scheduler, where in [(words.get("sched", ""), "sched= in xen_cmdline")] + [(pool.scheduler, "cpupools") for pool in board.cpupools]:
-        if scheduler in _SCHEDULERS:
-            need(_SCHEDULERS[scheduler], f"scheduler {scheduler} ({where})")
+    for word in ("xen-llc-colors", "dom0-llc-colors"):
+        if word in board.xen_words:
+            need("CONFIG_LLC_COLORING", f"{word}= in xen_cmdline")
+    scheduler = board.xen_words.get("sched", "")
+    if scheduler in _SCHEDULERS:
+        need(_SCHEDULERS[scheduler], f"sched={scheduler} in xen_cmdline")
+    return needs
+
+
+def _check_xen(board: Board, files: Files, plan: Plan) -> None:
+    """Check Xen's build options; Debian's Xen lacks most of what boards without an IOMMU need."""
+    needs = _xen_needs(board)
     configuration = xen_configuration(files.read(board.xen, "xen"))
     if configuration is None:
         if needs:
-            plan.warnings.append(f"{board.xen} does not tell its build options; it must have {_listed(needs)}")
+            plan.warnings.append(f"{board.xen} does not contain its build options; it must have {_listed(needs)}")
         return
     if configuration.get("CONFIG_ARM_64") != "y":
         raise InvalidInput(f"xen: {board.xen} is not built for 64-bit Arm")
     missing = {option: why for option, why in needs.items() if configuration.get(option) != "y"}
     if missing:
         raise InvalidInput(
-            f"This Xen ({board.xen}) cannot do what is asked of it: it was built without {_listed(missing)}",
-            rule="Debian's Xen for arm64 has no static memory, null scheduler, boot-time cpupools or cache colouring",
-            remedy="Build Xen with these options (make menuconfig, 'Configure EXPERT'), or leave out what needs them",
+            f"This Xen ({board.xen}) lacks what this board needs: it was built without {_listed(missing)}",
+            rule="Debian's Xen for arm64 has no static memory, null scheduler or cache colouring",
+            remedy="Build Xen with these options (make menuconfig, 'Configure EXPERT'), or leave out the options that need them",
         )
-    silo = (configuration.get("CONFIG_XSM_SILO_DEFAULT") == "y" and "xsm" not in words) or words.get("xsm") == "silo"
+    default = "silo" if configuration.get("CONFIG_XSM_SILO_DEFAULT") == "y" else ""
+    silo = board.xen_words.get("xsm", default) == "silo"
     if silo and len(board.booted) > 1:
         plan.warnings.append(
-            "Xen runs with xsm=silo, in which domains cannot talk to each other, only to dom0: a backend in a domU serves nobody. "
+            "Xen runs with xsm=silo, which lets domains communicate with dom0 alone: no other domain can use a backend in a domU. "
             "Add xsm=dummy to xen_cmdline for driver domains"
         )
 
@@ -164,30 +161,30 @@ def _listed(needs: t.Mapping[str, t.Sequence[str]]) -> str:
     return ", ".join(f"{option} (for {', '.join(why)})" for option, why in needs.items())
 
 
-def _check_passthrough(board: Board, domu: DomU, host: Node, files: Files, plan: Plan, generated: bool) -> None:
+def _check_passthrough(board: Board, domu: DomU, host: DeviceTree, files: Files, plan: Plan) -> None:
     for path in domu.passthrough_paths:
-        node = find(host, path)
+        node = host.by_path.get(path)
         if node is None:
             raise InvalidInput(
                 f"{domu.name}: {board.device_tree} has no node {path}",
-                remedy=f"Look at it with dtc -I dtb -O dts; similar ones: {_similar(host, path)}",
+                remedy=f"List its nodes with dtc -I dtb -O dts; similar ones: {_similar(host, path)}",
             )
         _check_console(board, domu, host, node)
         for device in node.subtree():
-            if can_dma(device) and not behind_iommu(device) and domu.boot and not domu.direct_map:
+            if can_dma(device) and not iommu_of(host, device) and domu.boot and not domu.direct_map:
                 plan.refuse(
                     "dma_without_iommu",
                     f"{domu.name}: {device.path}",
-                    f"it can access memory by itself (DMA) and no IOMMU watches it. {NO_IOMMU}, which takes static_memory with direct_map "
-                    "and a Xen that is built with static memory",
+                    f"it can access memory by itself (DMA) and there is no IOMMU in front of it. {NO_IOMMU}. That needs static_memory with "
+                    "direct_map, and a Xen that is built with static memory",
                 )
                 break
     if not domu.passthrough_dtb:
-        if domu.passthrough_paths and domu.boot and not generated:
+        if domu.passthrough_paths and domu.boot:
             raise InvalidInput(
                 f"{domu.name}: passthrough_paths without passthrough_dtb",
-                rule="the paths take the devices from dom0; the partial device tree is what the domain finds them by",
-                remedy="Name its partial device tree in passthrough_dtb",
+                rule="the paths take the devices from dom0; the domain finds them by the partial device tree",
+                remedy="Set passthrough_dtb to its partial device tree",
             )
         return
     if not domu.passthrough_paths:
@@ -199,17 +196,12 @@ def _check_passthrough(board: Board, domu: DomU, host: Node, files: Files, plan:
     _check_partial_tree(domu, host, files)
 
 
-def _check_console(board: Board, domu: DomU, host: Node, node: Node) -> None:
-    words = dict(word.partition("=")[::2] for word in board.xen_cmdline.split())
-    console = words.get("dtuart", "")
-    chosen, aliases = find(host, "/chosen"), find(host, "/aliases")
-    if not console and chosen:
-        console = chosen.text("stdout-path")
-    console = console.partition(":")[0]
-    path = console if console.startswith("/") or not aliases else aliases.text(console)
-    if path == node.path:
+def _check_console(board: Board, domu: DomU, host: DeviceTree, node: Node) -> None:
+    dtuart = board.xen_words.get("dtuart", "").partition(":")[0]
+    console = (host.by_path.get(dtuart) or host.aliases.get(dtuart)) if dtuart else host.console
+    if console is node:
         raise InvalidInput(
-            f"{domu.name}: {path} is Xen's own console",
+            f"{domu.name}: {node.path} is Xen's own console",
             rule="a device has one owner",
             remedy="Give Xen another one (dtuart=/path/of/node in xen_cmdline), or leave the device out",
         )
@@ -217,12 +209,12 @@ def _check_console(board: Board, domu: DomU, host: Node, node: Node) -> None:
 
 def _partial_nodes(domu: DomU, files: Files) -> tuple[Node, list[Node]]:
     tree = files.device_tree(domu.passthrough_dtb, f"{domu.name}: passthrough_dtb")
-    passthrough = find(tree, "/passthrough")
+    passthrough = tree.root.child("passthrough")
     if passthrough is None:
         raise InvalidInput(
             f"{domu.name}: {domu.passthrough_dtb} has no node /passthrough",
             rule="Xen copies what is below /passthrough into the domain's device tree",
-            remedy="Is it a whole device tree? A partial one has /gic and /passthrough, with the devices below the latter",
+            remedy="Use a partial device tree, not a whole one; it has /gic and /passthrough, with the devices below the latter",
         )
     return passthrough, [node for node in passthrough.subtree() if node is not passthrough]
 
@@ -231,25 +223,21 @@ def _assigned(domu: DomU, files: Files) -> list[str]:
     return [node.text("xen,path") for node in _partial_nodes(domu, files)[1] if "xen,path" in node.properties]
 
 
-def _check_partial_tree(domu: DomU, host: Node, files: Files) -> None:
-    """See what Xen's handle_passthrough_prop (dom0less-build.c) would say."""
+def _check_partial_tree(domu: DomU, host: DeviceTree, files: Files) -> None:
+    """Check what Xen's handle_passthrough_prop (dom0less-build.c) will check at boot."""
     passthrough, nodes = _partial_nodes(domu, files)
     where = f"{domu.name}: {domu.passthrough_dtb}"
     for node in nodes:
         if "xen,reg" not in node.properties and "xen,path" not in node.properties:
             continue
         parent = node.parent or passthrough
-        cells, behind_start, behind_size = node.cells("xen,reg"), parent.address_cells, parent.address_cells + parent.size_cells
-        width = behind_size + parent.address_cells
-        for index in range(0, len(cells), width):
-            entry = cells[index : index + width]
-            start, size, guest = number(entry[:behind_start]), number(entry[behind_start:behind_size]), number(entry[behind_size:])
-            if len(cells) % width or not size or (start | size | guest) % PAGE:
-                raise InvalidInput(
-                    f"{where}: xen,reg of {node.path} is not <physical address, size, guest address> in whole pages",
-                    rule=f"#address-cells {parent.address_cells} and #size-cells {parent.size_cells} of {parent.path}; multiples of 0x1000",
-                    remedy="Round the start down and the end up to 4 KiB",
-                )
+        entries = xen_reg(node)
+        if entries is None or not all(entry.whole_pages for entry in entries):
+            raise InvalidInput(
+                f"{where}: xen,reg of {node.path} is not <physical address, size, guest address> in whole pages",
+                rule=f"#address-cells {parent.address_cells} and #size-cells {parent.size_cells} of {parent.path}; multiples of 0x1000",
+                remedy="Round the start down and the end up to 4 KiB",
+            )
         path = node.text("xen,path")
         if not path:
             if "xen,force-assign-without-iommu" not in node.properties:
@@ -257,7 +245,7 @@ def _check_partial_tree(domu: DomU, host: Node, files: Files) -> None:
                     f"{where}: {node.path} has xen,reg without xen,path", remedy="Add xen,path = the node in the board's tree"
                 )
             continue
-        device = find(host, path)
+        device = host.by_path.get(path)
         if device is None:
             raise InvalidInput(f"{where}: xen,path of {node.path} names {path}, which the board's device tree does not have")
         if not any(path == allowed or path.startswith(allowed + "/") for allowed in domu.passthrough_paths):
@@ -266,19 +254,14 @@ def _check_partial_tree(domu: DomU, host: Node, files: Files) -> None:
                 rule="Xen refuses to assign what is not marked with xen,passthrough",
                 remedy=f"Add {path} to passthrough_paths",
             )
-        if not behind_iommu(device) and "xen,force-assign-without-iommu" not in node.properties:
+        if not iommu_of(host, device) and "xen,force-assign-without-iommu" not in node.properties:
             raise InvalidInput(
                 f"{where}: {node.path} lacks xen,force-assign-without-iommu",
-                rule=f"no IOMMU stands before {path}, and without that property Xen refuses to assign such a device",
+                rule=f"there is no IOMMU in front of {path}, and Xen assigns such a device only with that property",
                 remedy="Add the property, which has no value",
             )
 
 
-def _similar(host: Node, path: str) -> str:
+def _similar(host: DeviceTree, path: str) -> str:
     base = path.rpartition("/")[2].partition("@")[0]
-    return ", ".join([node.path for node in host.subtree() if node.name.partition("@")[0] == base][:5]) or "none"
-
-
-def _children(host: Node, path: str, prefix: str) -> str:
-    node = find(host, path)
-    return ", ".join(child.name for child in (node.children if node else []) if child.name.startswith(prefix))
+    return ", ".join([node.path for node in host.nodes if node.name.partition("@")[0] == base][:5]) or "none"

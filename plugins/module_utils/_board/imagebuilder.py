@@ -8,101 +8,91 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import typing as t
 
 from .._errors import InvalidInput
+from .._files import read_text
+from .._plan import Plan
+from .._spans import Span
+from .boot_files import Files
+from .checks import check_files, check_memory
 from .configuration import Board
-from .load_map import LoadMap
+from .load_map import LoadMap, lay_out
+from .options import BOARD_OPTIONS, DOM0_OPTIONS, DOMU_OPTIONS, Option, newer_variables
+from .reader import read_board
 
-#: Variables that ImageBuilder has got after its release 2023.2 of Xilinx.
-NEWER = (
-    "XEN_LOAD",
-    "DOM0_LOAD",
-    "DOMU_LOAD",
-    "XEN_POLICY",
-    "XEN_STATIC_HEAP",
-    "DOMU_SHARED_MEM",
-    "DOMU_VPL011",
-    "DOMU_NR_SPIS",
-    "DOMU_GRANT_VER",
-    "DOMU_GRANT_FRAMES",
-    "DOMU_MAPTRACK_FRAMES",
-    "DOMU_CAPS",
-    "DOMU_VCPU_HARD_AFFINITY",
-    "DOMU_STATIC_EVTCHNS",
-    "DOMU_TRAP_UNMAP",
-)
+#: The options that are ImageBuilder's alone.
+OPTIONS: dict[str, t.Any] = {
+    "path": {"type": "path", "required": True},
+    "checkout": {"type": "path"},
+    "uboot_source": {"type": "str", "default": "boot.source"},
+    "uboot_script": {"type": "str", "default": "boot.scr"},
+    "fit": {"type": "str"},
+}
+#: Those that name files which uboot-script-gen writes; the variable is the name in capitals.
+_OUTPUTS = ("uboot_source", "uboot_script", "fit")
 
 
-def variables(board: Board, extra: t.Mapping[str, t.Any]) -> dict[str, str]:
+def plan_configuration(parameters: t.Mapping[str, t.Any]) -> Plan:
+    """Check the board and its files, and plan the writing of the configuration.
+
+    :param parameters: those of `ARGUMENT_SPEC` and `OPTIONS`.
+    :raises InvalidInput: an option or a file is wrong, or the checkout would ignore a variable.
+    """
+    board = read_board(parameters)
+    outputs = {option: parameters[option] or "" for option in _OUTPUTS}
+    check_outputs(outputs)
+    files, plan = Files(board.directory, board.pending), Plan()
+    check_files(board, files, plan, packed_ramdisks=False)
+    load_map = lay_out(board, files, domus=board.booted[::-1])
+    check_memory(board, files, load_map, plan)
+    values = variables(board, outputs)
+    _check_variables(values, parameters["checkout"], plan)
+    plan.results = {"variables": values, "domids": board.domids, **load_map.results()}
+    plan.write_file(parameters["path"], render(values, board, load_map))
+    return plan
+
+
+def variables(board: Board, outputs: t.Mapping[str, str]) -> dict[str, str]:
     """Return all variables in the order of the file.
 
     The domains are numbered backwards: uboot-script-gen puts each before those it has already put, and Xen counts from the front.
 
-    :param extra: the options of the module that are not about the board.
+    :param outputs: the files that uboot-script-gen writes, by option.
     """
-    found: dict[str, str] = {
-        "MEMORY_START": hex(board.memory.start),
-        "MEMORY_END": hex(board.memory.end),
-        "LOAD_CMD": board.load_command,
-        "BOOT_CMD": board.boot_command,
-        "DEVICE_TREE": board.device_tree,
-        "XEN": board.xen,
-        "XEN_CMD": board.xen_cmdline,
-        "XEN_LOAD": board.xen_load_command,
-        "XEN_POLICY": board.xen_policy,
-        "XEN_STATIC_HEAP": " ".join(f"{region.start:#x} {region.size:#x}" for region in board.static_heap),
-        "PASSTHROUGH_DTS_REPO": extra["passthrough_dts_repo"],
-        "LOPPER_PATH": extra["lopper_path"],
-        "LOPPER_CMD": extra["lopper_options"],
-    }
+    found = {"MEMORY_START": hex(board.memory.start), "MEMORY_END": hex(board.memory.end)}
+    found.update((option.variable, _value(option, board)) for option in BOARD_OPTIONS if option.variable and option.variable not in found)
     if board.dom0:
-        found["DOM0_KERNEL"] = board.dom0.kernel
-        found["DOM0_RAMDISK"] = board.dom0.ramdisk
-        found["DOM0_CMD"] = board.dom0.cmdline
-        found["DOM0_ROOTFS"] = board.dom0.rootfs
-        found["DOM0_LOAD"] = board.dom0.load_command
-    _indexed(found, "NUM_DT_OVERLAY", "DT_OVERLAY", board.overlays)
-    _indexed(found, "NUM_CPUPOOLS", "CPUPOOL", [" ".join(filter(None, (",".join(p.cpus), p.scheduler))) for p in board.cpupools])
+        found.update((f"DOM0_{option.variable}", _value(option, board.dom0)) for option in DOM0_OPTIONS if option.variable)
+    if board.overlays:
+        found["NUM_DT_OVERLAY"] = str(len(board.overlays))
+        found.update((f"DT_OVERLAY[{index}]", name) for index, name in enumerate(board.overlays))
     found["NUM_DOMUS"] = str(len(board.domus))
     for index, domu in enumerate(reversed(board.domus)):
-        values = {
-            "KERNEL": domu.kernel,
-            "RAMDISK": domu.ramdisk,
-            "CMD": domu.cmdline,
-            "ROOTFS": domu.rootfs,
-            "MEM": "" if domu.static_memory else str(domu.memory),
-            "VCPUS": str(domu.vcpus),
-            "PASSTHROUGH_DTB": domu.passthrough_dtb,
-            "PASSTHROUGH_PATHS": " ".join(domu.passthrough_paths),
-            "NOBOOT": "" if domu.boot else "1",
-            "ENHANCED": {"enabled": "1", "no-xenstore": "2", "disabled": "0"}[domu.enhanced],
-            "STATIC_MEM": " ".join(f"{region.start:#x} {region.size:#x}" for region in domu.static_memory),
-            "DIRECT_MAP": str(int(domu.direct_map)) if domu.static_memory else "",
-            "CPUPOOL": "" if domu.cpupool is None else str(domu.cpupool),
-            "COLORS": domu.colors,
-            "DRIVER_DOMAIN": "1" if domu.driver_domain else "",
-            "VPL011": "" if domu.vpl011 else "0",
-            "NR_SPIS": _number(domu.nr_spis),
-            "GRANT_VER": _number(domu.grant_version),
-            "GRANT_FRAMES": _number(domu.grant_frames),
-            "MAPTRACK_FRAMES": _number(domu.maptrack_frames),
-            "CAPS": ",".join(domu.capabilities),
-            "SHARED_MEM": domu.shared_memory,
-            "STATIC_EVTCHNS": domu.static_event_channels,
-            "TRAP_UNMAP": "" if domu.trap_unmapped is None else str(int(domu.trap_unmapped)),
-            "LOAD": domu.load_command,
-        }
-        found.update({f"DOMU_{key}[{index}]": value for key, value in values.items()})
-        found.update({f"DOMU_VCPU_HARD_AFFINITY[{index},{vcpu}]": cpus for vcpu, cpus in domu.vcpu_affinity})
-    found["BITSTREAM"] = board.bitstream
-    _indexed(found, "NUM_BOOT_AUX_FILE", "BOOT_AUX_FILE", extra["boot_aux_files"])
-    found["APPEND_EXTRA_CMDS"] = board.extra_commands_file
-    for option in ("uboot_source", "uboot_script", "fdtedit", "fit", "fit_enc_key_dir", "fit_enc_ub_dtb"):
-        found[option.upper()] = extra[option] or ""
+        values = {option.variable: _value(option, domu) for option in DOMU_OPTIONS if option.variable}
+        # Static memory has its size; only such memory can be mapped 1:1.
+        del values["MEM" if domu.static_memory else "DIRECT_MAP"]
+        found.update((f"DOMU_{name}[{index}]", value) for name, value in values.items())
+    found.update((option.upper(), name) for option, name in outputs.items())
     return {name: value for name, value in found.items() if value}
+
+
+def _value(option: Option, owner: t.Any) -> str:
+    """Return an option's value as ImageBuilder wants it; "" leaves the variable out."""
+    value = getattr(owner, option.name)
+    if option.variable_values is not None:
+        return option.variable_values[value]
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(int(value))
+    if isinstance(value, tuple):
+        separator = "," if option.name == "capabilities" else " "
+        return separator.join(f"{item.start:#x} {item.size:#x}" if isinstance(item, Span) else item for item in value)
+    return str(value)
 
 
 def render(values: t.Mapping[str, str], board: Board, load_map: LoadMap) -> str:
@@ -110,8 +100,6 @@ def render(values: t.Mapping[str, str], board: Board, load_map: LoadMap) -> str:
     lines = ["# Managed by Ansible (xen.driver_domains.imagebuilder_config): changes made here are lost.\n", "#\n"]
     lines += [f"# {line}\n" for line in load_map.text().splitlines()]
     lines += ["#\n", *(f"# domain {domid}: {name}\n" for name, domid in board.domids.items()), "\n"]
-    if any("," in name for name in values):
-        lines.append("declare -A DOMU_VCPU_HARD_AFFINITY\n")
     return "".join(lines) + assignments(values)
 
 
@@ -120,57 +108,45 @@ def assignments(values: t.Mapping[str, str]) -> str:
     return "".join(f"{name}={shlex.quote(value)}\n" for name, value in values.items())
 
 
-def check_extra(board: Board, extra: t.Mapping[str, t.Any]) -> None:
-    """Check the options that are ImageBuilder's alone.
+def check_outputs(outputs: t.Mapping[str, str]) -> None:
+    """Check the names of the files that uboot-script-gen writes.
 
-    :raises InvalidInput: they contradict each other, or the board.
+    :raises InvalidInput: one is missing, or has a character that uboot-script-gen would interpret.
     """
-    generated = [option for option in ("passthrough_dts_repo", "lopper_path") if extra[option]]
-    if len(generated) > 1:
-        raise InvalidInput("passthrough_dts_repo and lopper_path are both set", remedy="Keep one of them")
-    for domu in board.domus:
-        if generated and domu.passthrough_dtb:
-            raise InvalidInput(f"{domu.name}: passthrough_dtb is set, and {generated[0]} would make another one", remedy="Keep one of them")
-    if extra["lopper_options"] and not extra["lopper_path"]:
-        raise InvalidInput("lopper_options is set without lopper_path", remedy="Set lopper_path")
-    if not (extra["uboot_source"] and extra["uboot_script"]):
+    if not (outputs["uboot_source"] and outputs["uboot_script"]):
         raise InvalidInput(
             "uboot_source and uboot_script are not both set",
             rule="without them, and without -o, uboot-script-gen ends with success and leaves garbage",
             remedy="Set both",
         )
-    if extra["fit_enc_ub_dtb"] and not extra["fit_enc_key_dir"]:
-        raise InvalidInput("fit_enc_ub_dtb is set without fit_enc_key_dir", remedy="Set fit_enc_key_dir")
-    for option in (
-        "passthrough_dts_repo",
-        "lopper_path",
-        "lopper_options",
-        "uboot_source",
-        "uboot_script",
-        "fdtedit",
-        "fit",
-        "fit_enc_key_dir",
-    ):
-        if extra[option] and not re.fullmatch(r"[A-Za-z0-9._+@,:=/ -]+", extra[option]):
-            raise InvalidInput(f"{option} {extra[option]!r} has a character that uboot-script-gen would interpret", remedy="Rename it")
+    for option, name in outputs.items():
+        if not re.fullmatch(r"[A-Za-z0-9._+@,:=/ -]*", name):
+            raise InvalidInput(f"{option} {name!r} has a character that uboot-script-gen would interpret", remedy="Rename it")
+
+
+def _check_variables(values: t.Mapping[str, str], checkout: str | None, plan: Plan) -> None:
+    script = None
+    if checkout:
+        script_path = os.path.join(checkout, "scripts", "uboot-script-gen")
+        script = read_text(script_path)
+        if script is None:
+            raise InvalidInput(f"There is no {script_path}", remedy="Set checkout to a clone of gitlab.com/xen-project/imagebuilder")
+    missing = missing_variables(values, script)
+    if missing and checkout:
+        raise InvalidInput(
+            f"The ImageBuilder in {checkout} does not know {', '.join(missing)}",
+            rule="it ignores variables that it does not know",
+            remedy="Use a newer one, or the module uboot_script",
+        )
+    if missing:
+        plan.warnings.append(f"ImageBuilder 2023.2 ignores {', '.join(missing)}: use a newer one, and set checkout to it")
 
 
 def missing_variables(values: t.Iterable[str], script: str | None) -> list[str]:
-    """Return the variables that a given uboot-script-gen does not know and would silently ignore.
+    """Return the variables that an uboot-script-gen does not know and would silently ignore.
 
-    Without its text, those that it had not in 2023.
+    :param script: its text; None stands for the one of release 2023.2.
     """
-    names = dict.fromkeys(name.partition("[")[0] for name in values)
-    if script is None:
-        return [name for name in names if name in NEWER]
-    return [name for name in names if name in NEWER and not re.search(rf"\b{name}\b", script)]
-
-
-def _indexed(found: dict[str, str], count: str, name: str, items: t.Sequence[str]) -> None:
-    if items:
-        found[count] = str(len(items))
-        found.update({f"{name}[{index}]": item for index, item in enumerate(items)})
-
-
-def _number(value: int | None) -> str:
-    return "" if value is None else str(value)
+    newer = newer_variables()
+    names = [name for name in dict.fromkeys(name.partition("[")[0] for name in values) if name in newer]
+    return [name for name in names if script is None or not re.search(rf"\b{name}\b", script)]

@@ -4,7 +4,7 @@
 
 # PRIVATE to this collection: other collections must not import it.
 
-"""What is loaded where: the load map of a board."""
+"""The load map of a board: which file is loaded at which address."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ import typing as t
 from dataclasses import dataclass
 
 from .._errors import InvalidInput
+from .._spans import MIB, Span
 from .boot_files import Files
-from .configuration import ALIGNMENT, MIB, Board, DomU, Region
+from .configuration import ALIGNMENT, Board, DomU
 
 #: The lowest address that uboot-script-gen uses.
 LOWEST = 12 * MIB
@@ -24,38 +25,37 @@ DEVICE_TREE = "device tree"
 
 @dataclass(frozen=True)
 class Slot:
-    """A file in memory; `room` is what it takes there, in bytes."""
+    """A file in memory; `room` is what it takes up there, in bytes."""
 
     what: str
     file: str
     address: int
     size: int
     room: int
-    load_command: str = ""
 
     @property
-    def region(self) -> Region:
-        """The memory that it takes."""
-        return Region(self.address, self.room)
+    def span(self) -> Span:
+        """The memory that it takes up."""
+        return Span.sized(self.address, self.room)
 
 
 @dataclass(frozen=True)
 class LoadMap:
     """All files in memory, in the order in which they are loaded."""
 
-    window: Region
+    window: Span
     slots: tuple[Slot, ...]
 
     @property
     def left(self) -> int:
         """Bytes of the window that are free."""
-        return self.window.end - max(slot.region.end for slot in self.slots)
+        return self.window.end - max(slot.span.end for slot in self.slots)
 
     def __getitem__(self, what: str) -> Slot:
         return next(slot for slot in self.slots if slot.what == what)
 
     def find(self, what: str) -> Slot | None:
-        """Return a slot that need not be there."""
+        """Return a slot, or None when the board has no such file."""
         return next((slot for slot in self.slots if slot.what == what), None)
 
     @property
@@ -68,17 +68,17 @@ class LoadMap:
         return list(first.values())
 
     def text(self) -> str:
-        """Return it as a table."""
+        """The load map as a table."""
         lines = [f"RAM window {self.window}, {self.window.size // MIB} MiB, {self.left // MIB} MiB left"]
         for slot in self.slots:
             lines.append(f"{slot.address:#012x} {slot.room / MIB:6.0f} MiB  {slot.what}{': ' if slot.file else ''}{slot.file}")
         return "\n".join(lines) + "\n"
 
     def results(self) -> dict[str, t.Any]:
-        """Return it as a module's return values."""
+        """The load map as a module's return values."""
         return {
             "load_map": [
-                {"what": slot.what, "file": slot.file, "address": f"{slot.address:#x}", "size": slot.size, "end": f"{slot.region.end:#x}"}
+                {"what": slot.what, "file": slot.file, "address": f"{slot.address:#x}", "size": slot.size, "end": f"{slot.span.end:#x}"}
                 for slot in self.slots
             ],
             "memory_left": self.left,
@@ -87,44 +87,40 @@ class LoadMap:
 
 
 def lay_out(board: Board, files: Files, *, domus: t.Sequence[DomU], growth: int = 0, share: bool = False) -> LoadMap:
-    """Return the load map that uboot-script-gen makes, too: each file behind the one before, from 2 MiB behind the window's start.
+    """Lay the files out as uboot-script-gen does: each after the one before, beginning 2 MiB after the window's start.
 
     :param domus: the domains in the order in which their files are loaded.
-    :param growth: bytes that the device tree is made larger by.
-    :param share: load a file that several domains use once.
+    :param growth: bytes by which the device tree will grow.
+    :param share: load a file that several domains use only once.
     :raises InvalidInput: the files do not fit into the window.
     """
     slots = [Slot(SCRIPT, "", max(board.memory.start + ALIGNMENT, LOWEST), 0, ALIGNMENT)]
-    loaded: dict[tuple[str, str], Slot] = {}
+    shared: list[Slot] = []
+    loaded: dict[str, Slot] = {}
 
-    def add(what: str, name: str, command: str, extra: int = 0) -> None:
+    def add(what: str, name: str, extra: int = 0) -> None:
         if not name:
             return
-        key = (name, command or board.load_command)
         size = files.size(name, what)
-        if share and not extra and key in loaded:
-            there = loaded[key]
-            shared.append(Slot(what, name, there.address, size, there.room, key[1]))
+        if share and not extra and name in loaded:
+            shared.append(Slot(what, name, loaded[name].address, size, loaded[name].room))
             return
         room = -(-(size + extra) // ALIGNMENT) * ALIGNMENT
-        slots.append(Slot(what, name, slots[-1].region.end, size, room, key[1]))
-        loaded[key] = slots[-1]
+        loaded[name] = Slot(what, name, slots[-1].span.end, size, room)
+        slots.append(loaded[name])
 
-    shared: list[Slot] = []
     if board.dom0:
-        add("dom0 kernel", board.dom0.kernel, board.dom0.load_command)
-        add("dom0 ramdisk", board.dom0.ramdisk, board.dom0.load_command)
+        add("dom0 kernel", board.dom0.kernel)
+        add("dom0 ramdisk", board.dom0.ramdisk)
     for domu in domus:
         for part, name in (("kernel", domu.kernel), ("ramdisk", domu.ramdisk), ("partial device tree", domu.passthrough_dtb)):
-            add(f"{domu.name} {part}", name, domu.load_command)
-    add("XSM policy", board.xen_policy, board.xen_load_command)
-    add(XEN, board.xen, board.xen_load_command)
+            add(f"{domu.name} {part}", name)
+    add(XEN, board.xen)
     for number, name in enumerate(board.overlays):
-        add(f"overlay {number}", name, board.xen_load_command)
-    add(DEVICE_TREE, board.device_tree, board.xen_load_command, growth)
-    add("bitstream", board.bitstream, board.xen_load_command)
-    end = slots[-1].region.end
-    # uboot-script-gen wants 2 MiB to be left over.
+        add(f"overlay {number}", name)
+    add(DEVICE_TREE, board.device_tree, growth)
+    end = slots[-1].span.end
+    # uboot-script-gen keeps 2 MiB free.
     if end + ALIGNMENT > board.memory.end:
         largest = sorted(slots[1:], key=lambda slot: -slot.room)[:3]
         raise InvalidInput(

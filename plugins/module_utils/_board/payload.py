@@ -4,7 +4,7 @@
 
 # PRIVATE to this collection: other collections must not import it.
 
-"""What a running board has booted: kernel, ramdisk and device tree, and whether they belong together."""
+"""The kernel, ramdisk and device tree that a running board has booted, and whether they belong together."""
 
 from __future__ import annotations
 
@@ -17,20 +17,16 @@ import zlib
 from dataclasses import dataclass
 
 from .._errors import CommandFailed, DriverDomainsError, InvalidInput, NotOnThisHost
+from .._file_types import DTB, GZIP, ZBOOT
 from .._files import read_bytes
 from .._runner import Runner
 
 _KERNELS = ("vmlinuz-{0}", "Image-{0}", "vmlinux-{0}", "kernel-{0}")
 _RAMDISKS = ("initrd.img-{0}", "initramfs-{0}.img", "initrd-{0}", "uInitrd-{0}")
-_GZIP = b"\x1f\x8b"
-_FDT = b"\xd0\x0d\xfe\xed"
-#: An EFI program that unpacks itself (CONFIG_EFI_ZBOOT); what it holds cannot be looked into with the standard library alone.
-_ZBOOT = b"zimg"
-
 
 UNDER_XEN = (
-    "The device tree is the one that Xen made for dom0. It lacks what Xen itself uses and what was given to other domains, and tells the "
-    "memory of dom0, not of the board. Where the board's own is needed, take the boot loader's, or boot Linux without Xen"
+    "The device tree is the one that Xen made for dom0. It lacks the devices of Xen and of other domains, and has the memory of dom0, not "
+    "that of the board. If you need the board's own device tree, use the boot loader's, or boot Linux without Xen"
 )
 
 
@@ -41,13 +37,13 @@ class File:
     path: str
     size: int
     sha256: str
-    #: Whether its content was seen to belong to the kernel that runs; False: there was no way to look.
+    #: Whether its content was found to belong to the running kernel; False: there was no way to find out.
     checked: bool
 
 
 @dataclass(frozen=True)
 class Payload:
-    """What goes together."""
+    """Files that belong together."""
 
     release: str
     model: str
@@ -58,12 +54,12 @@ class Payload:
 
 
 def under_xen(root: str = "/") -> bool:
-    """Tell whether the kernel runs in a domain of Xen (docs/misc/arm/device-tree/guest.txt)."""
+    """Return whether the kernel runs in a domain of Xen (docs/misc/arm/device-tree/guest.txt)."""
     return b"xen,xen\0" in (read_bytes(os.path.join(root, "proc/device-tree/hypervisor/compatible")) or b"")
 
 
 def find_payload(runner: Runner, root: str = "/", release: str = "") -> Payload:
-    """Find the files of the kernel that runs.
+    """Find the files of the running kernel.
 
     :raises NotOnThisHost: the machine has no device tree, or does not keep its kernel in /boot.
     :raises InvalidInput: a file belongs to another kernel or another board.
@@ -72,14 +68,14 @@ def find_payload(runner: Runner, root: str = "/", release: str = "") -> Payload:
     compatible = read_bytes(os.path.join(root, "proc/device-tree/compatible"))
     if compatible is None:
         raise NotOnThisHost(
-            "This machine has no device tree in /proc/device-tree", rule="a payload is taken from an Arm board that runs Linux"
+            "This machine has no device tree in /proc/device-tree", rule="a payload is fetched from an Arm board that runs Linux"
         )
     kernel = _find(root, _KERNELS, release)
     if kernel is None:
         raise NotOnThisHost(
             f"There is no kernel {release} in /boot",
-            rule=f"it is looked for as {', '.join(name.format(release) for name in _KERNELS)}",
-            remedy="Boot the kernel that the package manager installed, or name the files yourself",
+            rule=f"it is expected as {', '.join(name.format(release) for name in _KERNELS)}",
+            remedy="Boot the kernel that the package manager installed, or copy the files yourself",
         )
     ramdisk = _find(root, _RAMDISKS, release)
     return Payload(
@@ -104,21 +100,22 @@ def _strings(data: bytes) -> list[str]:
 def _describe(path: str, checked: bool) -> File:
     data = read_bytes(path)
     if data is None:
-        raise DriverDomainsError(f"{path} has gone while it was looked at")
+        raise DriverDomainsError(f"{path} disappeared while it was read")
     return File(path, len(data), hashlib.sha256(data).hexdigest(), checked)
 
 
 def _check_kernel(path: str, release: str) -> bool:
     data = read_bytes(path) or b""
-    if data.startswith(_GZIP):
+    if GZIP.matches(data):
         try:
             data = gzip.decompress(data)
         except (OSError, EOFError, zlib.error) as exc:
             raise InvalidInput(f"The kernel {path} is damaged: {exc}", remedy="Install its package again") from exc
-    elif data[4:8] == _ZBOOT:
+    elif ZBOOT.matches(data):
+        # The standard library cannot unpack it.
         return False
     if f"Linux version {release} ".encode() not in data:
-        raise InvalidInput(f"{path} is not the kernel {release} that runs", rule="a kernel says its version in the text 'Linux version'")
+        raise InvalidInput(f"{path} is not the running kernel {release}", rule="a kernel has its version in the text 'Linux version'")
     return True
 
 
@@ -129,20 +126,20 @@ def _check_ramdisk(path: str, release: str, runner: Runner) -> bool:
         return False
     except CommandFailed as exc:
         raise InvalidInput(
-            f"The ramdisk {path} is damaged: {exc.problem}", remedy=f"Make it anew: update-initramfs -u -k {release}"
+            f"The ramdisk {path} is damaged: {exc.problem}", remedy=f"Make it again: update-initramfs -u -k {release}"
         ) from exc
     others = {name.split("lib/modules/")[1].split("/")[0] for name in listed.splitlines() if "lib/modules/" in name}
     if others and release not in others:
-        raise InvalidInput(f"{path} has modules of {', '.join(sorted(others))}, not of the kernel {release} that runs")
+        raise InvalidInput(f"{path} has modules of {', '.join(sorted(others))}, not of the running kernel {release}")
     return True
 
 
 def _device_tree(root: str, compatible: bytes) -> tuple[str, bool]:
-    """Return the tree that the boot loader handed to the kernel, as one file."""
+    """Return the path of the tree that the boot loader passed to the kernel, as one file."""
     path = os.path.join(root, "sys/firmware/fdt")
     data = read_bytes(path)
-    if data is None or not data.startswith(_FDT):
-        raise NotOnThisHost(f"{path} is not there or is no device tree", rule="Linux shows the tree it was booted with there, to root")
+    if data is None or not DTB.matches(data):
+        raise NotOnThisHost(f"{path} does not exist or is no device tree", rule="root finds the tree that Linux was booted with there")
     if compatible not in data:
-        raise InvalidInput(f"{path} is the device tree of another board than {', '.join(_strings(compatible))}")
+        raise InvalidInput(f"{path} is not the device tree of {', '.join(_strings(compatible))}")
     return path, True

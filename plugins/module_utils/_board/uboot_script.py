@@ -4,25 +4,29 @@
 
 # PRIVATE to this collection: other collections must not import it.
 
-"""A boot script for U-Boot that loads all of a board's files, tells Xen about them in the device tree, and boots.
+"""A boot script for U-Boot that loads all files of a board, describes them in the device tree for Xen, and boots.
 
-It says what fails and stops there, where the script of ImageBuilder goes on. The device tree bindings are those of Xen's
+It reports what fails and stops there, where the script of ImageBuilder continues. The device tree bindings are those of Xen's
 docs/misc/arm/device-tree/booting.txt, the commands those of U-Boot's shell (doc/usage/cmd).
 """
 
 from __future__ import annotations
 
-import struct
+import os
 import typing as t
-import zlib
 from dataclasses import dataclass
 
-from .._device_tree.tree import Node
+from .._device_tree.tree import DeviceTree
 from .._errors import InvalidInput
+from .._files import read_bytes
+from .._plan import Plan
 from .boot_files import Files
-from .configuration import CAPABILITIES, Board, DomU
-from .host_tree import find
+from .checks import check_files, check_memory
+from .configuration import Board, DomU
 from .load_map import DEVICE_TREE, SCRIPT, XEN, LoadMap, Slot, lay_out
+from .options import BOARD_OPTIONS, CAPABILITIES, DOMU_OPTIONS, SPANS, Option
+from .reader import read_board
+from .script_image import image, text_of
 
 #: Text, texts, numbers, or nothing.
 Value = t.Union[str, "tuple[str, ...]", "list[int]", None]
@@ -39,7 +43,7 @@ class NewNode:
 
     @property
     def subject(self) -> str:
-        """What is changed."""
+        """The node or property, for messages."""
         return f"{self.parent} {self.name}"
 
     @property
@@ -63,7 +67,7 @@ class Property:
 
     @property
     def subject(self) -> str:
-        """What is changed."""
+        """The node or property, for messages."""
         return f"{self.path} {self.name}"
 
     @property
@@ -94,6 +98,27 @@ class Property:
 Edit = t.Union[NewNode, Property]
 
 
+def plan_script(parameters: t.Mapping[str, t.Any]) -> Plan:
+    """Check the board and its files, and plan the writing of the boot script.
+
+    :param parameters: those of `ARGUMENT_SPEC`, and `path` and `source`, relative to the board's directory.
+    :raises InvalidInput: an option or a file is wrong.
+    """
+    board = read_board(parameters)
+    check_supported(board)
+    files, plan = Files(board.directory, board.pending), Plan()
+    check_files(board, files, plan, packed_ramdisks=True)
+    load_map = plan_memory(board, files)
+    check_memory(board, files, load_map, plan)
+    text = source(board, files, load_map)
+    path = os.path.join(board.directory, parameters["path"])
+    plan.results = {"path": path, "domids": board.domids, **load_map.results()}
+    plan.write_file(path, image(text, load_map[SCRIPT].address), before=text_of(read_bytes(path) or b""), after=text)
+    if parameters["source"]:
+        plan.write_file(os.path.join(board.directory, parameters["source"]), text)
+    return plan
+
+
 def check_supported(board: Board) -> None:
     """Refuse what only ImageBuilder can do.
 
@@ -101,28 +126,23 @@ def check_supported(board: Board) -> None:
     """
     if board.boot_command == "bootm":
         raise InvalidInput("boot_command bootm is not supported here", remedy="Use booti, or ImageBuilder")
-    if board.dom0 and board.dom0.rootfs:
-        raise InvalidInput(
-            "dom0.rootfs is for ImageBuilder's disk_image only", remedy="Name the root file system in dom0.cmdline: root=/dev/..."
-        )
     for domu in board.booted:
-        for option in ("rootfs", "shared_memory", "static_event_channels"):
-            if getattr(domu, option):
-                raise InvalidInput(f"{domu.name}: {option} is not supported here", remedy="Use ImageBuilder for it")
+        if domu.shared_memory:
+            raise InvalidInput(f"{domu.name}: shared_memory is not supported here", remedy="Use ImageBuilder for it")
 
 
 def plan_memory(board: Board, files: Files) -> LoadMap:
-    """Return the load map, with room for the device tree to grow by what the script adds to it.
+    """Return the load map, with room in which the device tree can grow by what the script adds to it.
 
     :raises InvalidInput: the files do not fit.
     """
-    # Addresses do not change the size of what is added, so any will do to compute it.
+    # The size of what is added does not depend on the addresses, so any load map will do to compute it.
     anywhere = lay_out(board, files, domus=board.booted, share=True)
     return lay_out(board, files, domus=board.booted, growth=growth(board, files, anywhere), share=True)
 
 
 def growth(board: Board, files: Files, load_map: LoadMap) -> int:
-    """Return the bytes that the device tree grows by, generously."""
+    """Return a generous upper limit for the growth of the device tree, in bytes."""
     host = files.device_tree(board.device_tree, "device_tree")
     overlays = sum(files.size(name, "overlay") for name in board.overlays)
     return _padded(sum(edit.size for edit in edits(board, host, load_map)) + 2 * overlays + 4096)
@@ -134,10 +154,7 @@ def source(board: Board, files: Files, load_map: LoadMap) -> str:
     lines = ["# Managed by Ansible (xen.driver_domains.uboot_script): changes made here are lost.", "#"]
     lines += [f"# {line}" for line in load_map.text().splitlines()]
     lines += ["#", *(f"# domain {domid}: {name}" for name, domid in board.domids.items()), ""]
-    lines += [_load(slot) for slot in load_map.loads]
-    if board.bitstream:
-        slot = load_map["bitstream"]
-        lines.append(_or_stop(f"fpga load 0 {slot.address:#x} {slot.size:#x}", "the bitstream could not be loaded"))
+    lines += [_load(board.load_command, slot) for slot in load_map.loads]
     tree = load_map[DEVICE_TREE].address
     lines.append(_or_stop(f"fdt addr {tree:#x}", f"{board.device_tree} is no device tree"))
     lines.append(_or_stop(f"fdt resize {growth(board, files, load_map):x}", "no room for the device tree to grow"))
@@ -163,41 +180,40 @@ def source(board: Board, files: Files, load_map: LoadMap) -> str:
     return "\n".join(lines) + "\n"
 
 
-def edits(board: Board, host: Node, load_map: LoadMap) -> list[Edit]:
-    """Return what is changed in the device tree."""
+def edits(board: Board, host: DeviceTree, load_map: LoadMap) -> list[Edit]:
+    """Return the changes to the device tree."""
     found: list[Edit] = [
         Property("/chosen", "#address-cells", [2]),
         Property("/chosen", "#size-cells", [2]),
         Property("/chosen", "xen,xen-bootargs", board.xen_cmdline),
     ]
-    if find(host, "/chosen") is None:
+    if "/chosen" not in host.by_path:
         found.insert(0, NewNode("/", "chosen"))
     if board.static_heap:
-        found.append(Property("/chosen", "xen,static-heap", [cell for r in board.static_heap for cell in _cells(r.start) + _cells(r.size)]))
-    pools = _cpupools(board, host, found)
-    # Each new node goes before those that are there, and Xen numbers the domains from the front: hence the last one first.
+        (option,) = (option for option in BOARD_OPTIONS if option.name == "static_heap")
+        found.append(Property("/chosen", option.property, _encode(option, board.static_heap)))
+    # U-Boot puts each new node before the existing ones, and Xen numbers the domains from the front: hence the last one first.
     for domu in reversed(board.booted):
-        found += _domu(domu, load_map, pools)
+        found += _domu(domu, load_map)
     if board.dom0:
         found.append(Property("/chosen", "xen,dom0-bootargs", board.dom0.cmdline))
         found += _module(
             "/chosen", "dom0-ramdisk", load_map.find("dom0 ramdisk"), ("xen,linux-initrd", "xen,multiboot-module", "multiboot,module")
         )
         found += _module("/chosen", "dom0", load_map["dom0 kernel"], ("xen,linux-zimage", "xen,multiboot-module", "multiboot,module"))
-    found += _module("/chosen", "xsm-policy", load_map.find("XSM policy"), ("xen,xsm-policy", "xen,multiboot-module", "multiboot,module"))
     for domu in board.domus:
         found += [Property(path, "xen,passthrough") for path in domu.passthrough_paths]
     for edit in found:
         if isinstance(edit, Property) and isinstance(edit.value, list) and len(edit.value) > _CELLS_MAX:
             raise InvalidInput(
                 f"{edit.subject} would have {len(edit.value)} numbers",
-                rule=f"U-Boot's shell takes {_CELLS_MAX} of them in one command; a region of memory has 4, a CPU 1",
-                remedy="List fewer regions, or CPUs",
+                rule=f"U-Boot's shell takes {_CELLS_MAX} of them in one command; a region of memory has 4",
+                remedy="List fewer regions",
             )
     return found
 
 
-def _domu(domu: DomU, load_map: LoadMap, pools: t.Sequence[int]) -> list[Edit]:
+def _domu(domu: DomU, load_map: LoadMap) -> list[Edit]:
     node = f"domU-{domu.name}"
     path = f"/chosen/{node}"
     found: list[Edit] = [
@@ -205,44 +221,34 @@ def _domu(domu: DomU, load_map: LoadMap, pools: t.Sequence[int]) -> list[Edit]:
         Property(path, "compatible", "xen,domain"),
         Property(path, "#address-cells", [2]),
         Property(path, "#size-cells", [2]),
-        Property(path, "memory", _cells(domu.memory << 10)),
-        Property(path, "cpus", [domu.vcpus]),
     ]
-    if domu.vpl011:
-        found.append(Property(path, "vpl011"))
-    if domu.enhanced != "disabled":
-        found.append(Property(path, "xen,enhanced", domu.enhanced))
-    if domu.static_memory:
-        cells = [cell for region in domu.static_memory for cell in _cells(region.start) + _cells(region.size)]
-        found.append(Property(path, "xen,static-mem", cells))
-        if domu.direct_map:
-            found.append(Property(path, "direct-map"))
-    if domu.cpupool is not None:
-        found.append(Property(path, "domain-cpupool", [pools[domu.cpupool]]))
-    if domu.colors:
-        found.append(Property(path, "llc-colors", domu.colors))
-    numbers = {
-        "nr_spis": domu.nr_spis,
-        "max_grant_version": domu.grant_version,
-        "max_grant_frames": domu.grant_frames,
-        "max_maptrack_frames": domu.maptrack_frames,
-        "capabilities": sum(CAPABILITIES[name] for name in domu.capabilities) or None,
-        "trap-unmapped-accesses": None if domu.trap_unmapped is None else int(domu.trap_unmapped),
-    }
-    found += [Property(path, name, [value]) for name, value in numbers.items() if value is not None]
-    for vcpu, cpus in domu.vcpu_affinity:
-        found += [
-            NewNode(path, f"vcpu{vcpu}"),
-            Property(f"{path}/vcpu{vcpu}", "compatible", "xen,vcpu"),
-            Property(f"{path}/vcpu{vcpu}", "id", [vcpu]),
-            Property(f"{path}/vcpu{vcpu}", "hard-affinity", cpus),
-        ]
+    for option in DOMU_OPTIONS:
+        if option.property and not _left_out(getattr(domu, option.name)):
+            found.append(Property(path, option.property, _encode(option, getattr(domu, option.name))))
     found += _module(path, "kernel", load_map[f"{domu.name} kernel"], ("multiboot,kernel", "multiboot,module"))
     if domu.cmdline:
         found.append(Property(f"{path}/kernel", "bootargs", domu.cmdline))
     found += _module(path, "ramdisk", load_map.find(f"{domu.name} ramdisk"), ("multiboot,ramdisk", "multiboot,module"))
     found += _module(path, "dtb", load_map.find(f"{domu.name} partial device tree"), ("multiboot,device-tree", "multiboot,module"))
     return found
+
+
+def _left_out(value: t.Any) -> bool:
+    """Whether the option is not given, or Xen takes the lack of the property for this value."""
+    return value is None or value is False or value in ("", (), "disabled")
+
+
+def _encode(option: Option, value: t.Any) -> Value:
+    """Return an option's value as the device tree has it."""
+    if option.name == "memory":
+        return _cells(value << 10)
+    if option.name == "capabilities":
+        return [sum(CAPABILITIES[name] for name in value)]
+    if option.kind == SPANS:
+        return [cell for region in value for cell in _cells(region.start) + _cells(region.size)]
+    if isinstance(value, bool):
+        return None
+    return [value] if isinstance(value, int) else str(value)
 
 
 def _module(parent: str, name: str, slot: Slot | None, compatible: tuple[str, ...]) -> list[Edit]:
@@ -256,40 +262,11 @@ def _module(parent: str, name: str, slot: Slot | None, compatible: tuple[str, ..
     ]
 
 
-def _cpupools(board: Board, host: Node, found: list[Edit]) -> list[int]:
-    """Add the pools' nodes and return the numbers by which domains refer to them."""
-    if not board.cpupools:
-        return []
-    following = 1 + max([0] + [node.cells("phandle")[0] for node in host.subtree() if "phandle" in node.properties])
-    numbers = []
-    for index, pool in enumerate(board.cpupools):
-        cpus = []
-        for cpu in pool.cpus:
-            path = f"/cpus/{cpu}"
-            known = t.cast(Node, find(host, path)).cells("phandle")
-            if not known:
-                known, following = [following], following + 1
-                found.append(Property(path, "phandle", known))
-            cpus += known
-        path = f"/chosen/cpupool_{index}"
-        found += [
-            NewNode("/chosen", f"cpupool_{index}"),
-            Property(path, "phandle", [following]),
-            Property(path, "compatible", "xen,cpupool"),
-        ]
-        found.append(Property(path, "cpupool-cpus", cpus))
-        if pool.scheduler:
-            found.append(Property(path, "cpupool-sched", pool.scheduler))
-        numbers.append(following)
-        following += 1
-    return numbers
-
-
-def _load(slot: Slot) -> str:
-    """Load a file, and see that it is the one whose size goes into the device tree."""
+def _load(command: str, slot: Slot) -> str:
+    """Load a file, and check that it has the size that goes into the device tree."""
     return "\n".join(
         [
-            _or_stop(f"{slot.load_command} {slot.address:#x} {slot.file}", f"{slot.file} could not be loaded"),
+            _or_stop(f"{command} {slot.address:#x} {slot.file}", f"{slot.file} could not be loaded"),
             _or_stop(
                 f'test "${{filesize}}" = "{slot.size:x}"', f"{slot.file} has another size than when this script was made (0x{slot.size:x})"
             ),
@@ -307,25 +284,3 @@ def _cells(number: int) -> list[int]:
 
 def _padded(length: int) -> int:
     return (length + 3) & ~3
-
-
-def image(text: str, load_map: LoadMap) -> bytes:
-    """Wrap a script as U-Boot's command `source` wants it: a legacy image, as `mkimage -A arm64 -T script -C none` makes it.
-
-    The time in the header is fixed, so the same script is the same file.
-    """
-    script = text.encode("ascii")
-    data = struct.pack(">2I", len(script), 0) + script
-    address = load_map[SCRIPT].address & 0xFFFFFFFF
-    # magic, CRC of the header, time, size, load address, entry, CRC of the data, Linux, arm64, script, not packed, name
-    fields = (0x27051956, 0, 0, len(data), address, address, zlib.crc32(data), 5, 22, 6, 0, b"Xen boot script")
-    header = struct.pack(">7I4B32s", *fields)
-    return header[:4] + struct.pack(">I", zlib.crc32(header)) + header[8:] + data
-
-
-def text_of(content: bytes) -> str:
-    """Return the script inside an image; "" when it is none."""
-    if len(content) < 72 or content[:4] != b"\x27\x05\x19\x56":
-        return ""
-    (length,) = struct.unpack_from(">I", content, 64)
-    return content[72 : 72 + length].decode("ascii", "replace")

@@ -4,30 +4,32 @@
 
 # PRIVATE to this collection: other collections must not import it.
 
-"""One device of a board, analysed: what of the machine must be handed over with it, and what speaks against it."""
+"""The devices of a board, analysed: what a guest needs with each, and which other devices are affected."""
 
 from __future__ import annotations
 
 import typing as t
 from dataclasses import dataclass
 
+from .._spans import Span, pages
+from .dma import enabled_iommu
 from .interrupts import Interrupt, find_gic, interrupts
-from .needs import Need, clock_rate, closure, needs, reach, references
-from .registers import Register, Residents, Span, dma_windows, pages, registers, windows
+from .needs import Need, needs
+from .registers import Register, RegisterMap, registers, windows
 from .tree import DeviceTree, Node
 
 
 @dataclass(frozen=True)
 class Device:
-    """A node with everything that is known of it. Registers and interrupts are its own; the rest is that of its subtree, too."""
+    """A node and what is known about it. Registers and interrupts are its own; the rest includes its subtree."""
 
     node: Node
     registers: list[Register]
-    #: Whole pages, joined, of the device and of what is below it.
+    #: Whole pages of the device and of what is below it; adjacent ones are joined.
     pages: list[Span]
     interrupts: list[Interrupt]
     needs: list[Need]
-    #: The IOMMU that its DMA goes through, or that of what is below it.
+    #: The IOMMU that its DMA goes through, or the DMA of what is below it.
     iommu: Node | None
     macs: list[str]
     windows: list[Span]
@@ -46,21 +48,21 @@ class Device:
         return found
 
 
-class Board:
-    """The devices of one device tree. What concerns all of them is worked out once, when it is first asked for."""
+class Analysis:
+    """The devices of one device tree. What concerns all of them is computed once, when it is first needed."""
 
     def __init__(self, tree: DeviceTree) -> None:
         self.tree = tree
         self.gic = find_gic(tree)
-        self._residents: Residents | None = None
+        self._register_map: RegisterMap | None = None
         self._lines: dict[int, list[Node]] | None = None
 
     @property
-    def residents(self) -> Residents:
-        """Who lives where."""
-        if self._residents is None:
-            self._residents = Residents(self.tree)
-        return self._residents
+    def register_map(self) -> RegisterMap:
+        """The index of register ranges."""
+        if self._register_map is None:
+            self._register_map = RegisterMap(self.tree)
+        return self._register_map
 
     def device(self, node: Node) -> Device:
         """Analyse one node."""
@@ -72,15 +74,10 @@ class Board:
             pages=pages(register.span for part in node.subtree() for register in registers(part) if register.span),
             interrupts=interrupts(self.tree, node),
             needs=wanted,
-            iommu=next((need.provider for need in wanted if need.kind == "iommu" and need.provider and need.provider.available), None),
+            iommu=enabled_iommu(wanted),
             macs=_macs(node),
             windows=windows(node),
         )
-
-    def iommu(self, node: Node) -> Node | None:
-        """Return the IOMMU that a node itself is behind, whatever is below it."""
-        own = (need.provider for need in references(self.tree, node) if need.property == "iommus")
-        return next((provider for provider in own if provider and provider.available), None)
 
     def devices(self) -> list[Device]:
         """Analyse every node that has addresses or interrupts of its own."""
@@ -91,12 +88,12 @@ class Board:
         ]
 
     def page_sharers(self, devices: t.Sequence[Device]) -> list[Node]:
-        """Return the other nodes with registers in the pages of these devices, enabled or not: the hardware is there."""
+        """Return the other nodes with registers in the pages of these devices, enabled or not: the hardware is there either way."""
         mine = {id(node) for device in devices for node in device.node.subtree()}
-        return [node for node in self.residents.among(span for device in devices for span in device.pages) if id(node) not in mine]
+        return [node for node in self.register_map.nodes_in(span for device in devices for span in device.pages) if id(node) not in mine]
 
     def line_sharers(self, devices: t.Sequence[Device]) -> dict[int, list[Node]]:
-        """Return the other nodes that raise the same lines of the GIC, by number."""
+        """Return the other nodes that raise the same interrupts of the GIC, by number."""
         if self._lines is None:
             self._lines = {}
             for node in self.tree.nodes:
@@ -108,59 +105,8 @@ class Board:
         others = {number: [node for node in self._lines.get(number, []) if id(node) not in mine] for number in numbers}
         return {number: nodes for number, nodes in others.items() if nodes}
 
-    def report(self, device: Device) -> dict[str, t.Any]:
-        """Return a device as a module's return value."""
-        tree, node = self.tree, device.node
-        lines = self.line_sharers([device])
-        memory = dma_windows(tree, node)
-        return {
-            "path": device.path,
-            "aliases": tree.names_of(node, tree.aliases),
-            "labels": tree.names_of(node, tree.labels),
-            "compatible": node.compatible,
-            "enabled": node.available and all(parent.available for parent in node.ancestors()),
-            "console": node is tree.console,
-            "registers": [
-                {"name": entry.name, "bus_address": entry.bus_address, "address": entry.address, "size": entry.size}
-                for entry in device.registers
-                if not entry.problem
-            ],
-            "pages": [{"address": span.start, "size": span.size} for span in device.pages],
-            "page_sharers": [other.path for other in self.page_sharers([device])],
-            "windows": [{"address": span.start, "size": span.size} for span in device.windows],
-            "interrupts": [
-                {
-                    "name": line.name,
-                    "number": line.number,
-                    "kind": line.kind,
-                    "trigger": line.trigger,
-                    "controller": line.controller,
-                    "sharers": [other.path for other in lines.get(line.number, [])] if line.number is not None else [],
-                }
-                for line in device.interrupts
-            ],
-            "iommu": device.iommu.path if device.iommu else None,
-            "dma_windows": None if memory is None else [{"bus_address": bus, "address": at, "size": size} for bus, at, size in memory],
-            "macs": device.macs,
-            "needs": [self._need(need, need.provider, device) for need in device.needs if need.provider],
-            "closure": closure(tree, node),
-            "problems": device.problems,
-        }
-
-    def _need(self, need: Need, provider: Node, device: Device) -> dict[str, t.Any]:
-        return {
-            "kind": need.kind,
-            "property": need.property,
-            "name": need.name,
-            "consumer": need.consumer.path,
-            "provider": provider.path,
-            "args": list(need.args),
-            "rate": clock_rate(self.tree, provider) if need.kind == "clock" else None,
-            "reach": reach(need, [device.node]),
-        }
-
 
 def _macs(node: Node) -> list[str]:
-    """Return the MAC addresses that the boot loader or the tree gave to a network device."""
+    """Return the MAC addresses that the boot loader or the tree gives a network device."""
     found = [part.properties.get(name, b"") for part in node.subtree() for name in ("local-mac-address", "mac-address")]
     return sorted({data.hex(":") for data in found if len(data) == 6 and any(data)})

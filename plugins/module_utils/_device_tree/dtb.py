@@ -4,34 +4,32 @@
 
 # PRIVATE to this collection: other collections must not import it.
 
-"""Device trees as files: flattened ones (dtb), the live one of a running kernel, and source text to look at."""
+"""Device trees as files: flattened ones (dtb), and the live tree of a running kernel."""
 
 from __future__ import annotations
 
 import os
 import struct
-import tempfile
 import typing as t
 
 from .._errors import InvalidInput
-from .._runner import Runner
+from .._file_types import DTB
 from .tree import DeviceTree, Node
 
 #: The module option that names a tree, see the documentation fragment device_tree.
 DEVICE_TREE_OPTION: dict[str, t.Any] = {"type": "path", "default": "/proc/device-tree"}
-_MAGIC = 0xD00DFEED
-#: Header, and the entry that ends the empty list of reserved memory (Devicetree Specification 5).
+#: Bytes of the header, and of the entry that ends the empty list of reserved memory (Devicetree Specification 5).
 _HEADER, _RESERVED = 40, 16
 _VERSION, _COMPATIBLE = 17, 16
 _BEGIN_NODE, _END_NODE, _PROPERTY, _NOP, _END = 1, 2, 3, 4, 9
-#: Linux takes no deeper trees either (drivers/of/fdt.c).
+#: Linux does not accept deeper trees either (drivers/of/fdt.c).
 _MAX_DEPTH = 64
 
 
 def read_device_tree(path: str) -> DeviceTree:
     """Read a dtb, or a directory such as `/proc/device-tree`.
 
-    :raises InvalidInput: there is no device tree.
+    :raises InvalidInput: there is no device tree, or it cannot be read.
     """
     if os.path.isdir(path):
         return DeviceTree(_read_directory(path), path)
@@ -49,11 +47,11 @@ def read_device_tree(path: str) -> DeviceTree:
 def parse_dtb(data: bytes, source: str) -> Node:
     """Return the root of a flattened device tree.
 
-    Not by libfdt, whose binding for Python reads beyond the end of a damaged blob and takes the interpreter down with it.
+    Without libfdt: its Python binding reads beyond the end of a damaged blob and crashes the interpreter.
 
-    :raises InvalidInput: it is none, or it is damaged.
+    :raises InvalidInput: it is not one, or it is damaged.
     """
-    if data[:4] != _MAGIC.to_bytes(4, "big"):
+    if not DTB.matches(data):
         raise InvalidInput(
             f"{source} is not a device tree blob",
             rule="a dtb begins with the bytes d0 0d fe ed",
@@ -64,28 +62,15 @@ def parse_dtb(data: bytes, source: str) -> Node:
     except (struct.error, ValueError) as exc:
         raise InvalidInput(
             f"The device tree blob {source} is damaged: {exc}",
-            rule="a dtb holds all that its header and its nodes announce",
+            rule="a dtb has everything that its header and its nodes announce",
             remedy="Copy the file again, or compile it again with dtc",
         ) from exc
 
 
-def read_source(path: str, runner: Runner) -> DeviceTree:
-    """Read source text by way of dtc; the phandles of its references are kept, right or wrong.
-
-    :raises CommandFailed: dtc does not take it.
-    :raises NotOnThisHost: dtc is not installed.
-    """
-    with tempfile.TemporaryDirectory() as directory:
-        target = os.path.join(directory, "tree.dtb")
-        remedy = "It needs the Debian package device-tree-compiler, and source text that dtc takes (without #include)"
-        runner.run(["dtc", "-q", "-f", "-I", "dts", "-O", "dtb", "-o", target, path], remedy=remedy)
-        return DeviceTree(read_device_tree(target).root, path)
-
-
 def check_outputs(outputs: t.Sequence[str], *sources: str) -> None:
-    """Refuse to write two files in one place, or over what was read.
+    """Check that no two outputs are the same file, and that none overwrites a source.
 
-    :raises InvalidInput: it would happen.
+    :raises InvalidInput: one would.
     """
     taken = {os.path.realpath(source) for source in sources}
     for output in outputs:
@@ -93,14 +78,17 @@ def check_outputs(outputs: t.Sequence[str], *sources: str) -> None:
         if place in taken:
             raise InvalidInput(
                 f"{output} would be written over the board's device tree or another output",
-                rule="each file that is written has a place of its own",
+                rule="each file has a path of its own",
                 remedy="Choose another destination",
             )
         taken.add(place)
 
 
 def _parse(data: bytes) -> Node:
-    """Read the blob token by token; what does not fit is a ValueError or a struct.error."""
+    """Read the blob token by token.
+
+    :raises ValueError, struct.error: it is damaged.
+    """
     header: tuple[int, ...] = struct.unpack_from(">9I", data, 4)
     size, start, names_start, _unused, version, compatible, _unused, names_size, length = header
     if not compatible <= _VERSION <= version:
@@ -146,11 +134,11 @@ def _aligned(offset: int) -> int:
 
 
 def _read_directory(path: str) -> Node:
-    """Read a tree that the kernel shows as files; a property is a file, a node is a directory.
+    """Read a tree that the kernel exports: each node is a directory, each property a file.
 
-    `name`, which the kernel adds to each node, is left out, so that a live tree equals the dtb it came from.
+    `name`, which the kernel adds to each node, is left out, so that a live tree equals its dtb.
     """
-    # Seen before the rest is read, which is no tree, and may have no end, if somebody names another directory.
+    # Checked first: another directory that somebody names by mistake may be endless.
     if not any(os.path.isfile(os.path.join(path, name)) for name in ("compatible", "#address-cells")):
         raise InvalidInput(f"{path} is not a device tree", rule="its root has the property compatible or #address-cells")
     root = Node("")
@@ -170,7 +158,7 @@ def _read_directory(path: str) -> Node:
 
 
 def to_dtb(root: Node) -> bytes:
-    """Return a tree in its flattened form."""
+    """Return a tree in its flattened form (Devicetree Specification 5)."""
     structure, names = bytearray(), bytearray()
     places: dict[str, int] = {}
 
@@ -192,31 +180,5 @@ def to_dtb(root: Node) -> bytes:
     write(_END)
     start = _HEADER + _RESERVED
     end = start + len(structure)
-    header = (_MAGIC, end + len(names), start, end, _HEADER, _VERSION, _COMPATIBLE, 0, len(names), len(structure))
-    return struct.pack(">10I", *header) + bytes(_RESERVED) + structure + names
-
-
-def to_dts(root: Node) -> str:
-    """Return a tree as source text that dtc reads, for people to look at."""
-    lines = ["/dts-v1/;", ""]
-
-    def add(node: Node, indent: str) -> None:
-        lines.append(f"{indent}{node.name or '/'} {{")
-        for name, value in node.properties.items():
-            lines.append(f"{indent}\t{name}{' = ' + _render(value) if value else ''};")
-        for child in node.children:
-            add(child, indent + "\t")
-        lines.append(f"{indent}}};")
-
-    add(root, "")
-    return "\n".join(lines) + "\n"
-
-
-def _render(value: bytes) -> str:
-    parts = value[:-1].split(b"\0")
-    if value.endswith(b"\0") and all(part and all(32 <= byte < 127 for byte in part) for part in parts):
-        escaped = (part.decode().replace("\\", "\\\\").replace('"', '\\"') for part in parts)
-        return ", ".join(f'"{part}"' for part in escaped)
-    if len(value) % 4 == 0:
-        return "<" + " ".join(f"{int.from_bytes(value[at : at + 4], 'big'):#x}" for at in range(0, len(value), 4)) + ">"
-    return "[" + value.hex(" ") + "]"
+    header = (end + len(names), start, end, _HEADER, _VERSION, _COMPATIBLE, 0, len(names), len(structure))
+    return DTB.magic + struct.pack(">9I", *header) + bytes(_RESERVED) + structure + names

@@ -4,7 +4,7 @@
 
 # PRIVATE to this collection: other collections must not import it.
 
-"""What a linter finds: where, what is wrong, and what to write instead."""
+"""What a linter finds: the place, the problem and the fix."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ERROR, WARNING = "error", "warning"
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing to mend; `rule` is a short name that stays the same."""
+    """One mistake; `rule` is a short, stable name."""
 
     place: str
     rule: str

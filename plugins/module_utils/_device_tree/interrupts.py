@@ -4,7 +4,7 @@
 
 # PRIVATE to this collection: other collections must not import it.
 
-"""Which lines of the GIC a device's interrupts are, through interrupt parents, nexus nodes and controllers in between."""
+"""Which GIC interrupts a device raises, through interrupt parents, nexus nodes and controllers in between."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ GIC_V2 = (
     "qcom,msm-8660-qgic",
 )
 GIC_V3 = ("arm,gic-v3", "qcom,msm8996-gic-v3", "hisilicon,hip06-gic")
-#: Controllers that hand the GIC's own numbers on unchanged: they only wake the machine or set a line's polarity.
+#: Controllers that pass the GIC's own numbers on unchanged: they only wake the machine or set a line's polarity.
 _TRANSPARENT = (
     "fsl,imx7d-gpc",
     "fsl,imx8mq-gpc",
@@ -38,7 +38,7 @@ _TRANSPARENT = (
     "allwinner,sun6i-a31-r-intc",
 )
 SPI, PPI = 0, 1
-#: Shared peripheral interrupts begin at 32, private ones at 16. 1020 and above have a meaning of their own (GIC specification).
+#: Shared peripheral interrupts begin at 32, private ones at 16. 1020 and above are reserved (GIC specification).
 INTERRUPTS = 1020
 _FIRST = {SPI: 32, PPI: 16}
 _COUNT = {SPI: INTERRUPTS - 32, PPI: 16}
@@ -51,9 +51,9 @@ class Interrupt:
     """One interrupt of a device."""
 
     name: str
-    #: The controller it ends in, as far as it could be followed.
+    #: The controller that it ends in, as far as it could be followed.
     controller: str
-    #: What the controller's `#interrupt-cells` cells say.
+    #: Its cells, as many as the controller's `#interrupt-cells` says.
     specifier: tuple[int, ...]
     #: The line of the GIC, or None if it does not end there.
     number: int | None = None
@@ -61,24 +61,24 @@ class Interrupt:
     kind: str = ""
     #: edge or level; empty if the tree does not say.
     trigger: str = ""
-    #: A controller on the way that hands it on unchanged.
+    #: A controller on the way that passes it on unchanged.
     through: str = ""
     problem: str = ""
 
 
 def is_gic(node: Node) -> bool:
-    """Whether a node is the interrupt controller that Xen and seL4 drive."""
+    """Whether a node is an interrupt controller that Xen and seL4 drive."""
     return "interrupt-controller" in node.properties and any(name in GIC_V2 + GIC_V3 for name in node.compatible)
 
 
 def find_gic(tree: DeviceTree) -> Node | None:
-    """Return the GIC of the processors: the first one whose own interrupt, if it has one, does not go to another GIC."""
+    """Return the processors' GIC: the first one whose own interrupt, if any, does not go to another GIC."""
     found = [node for node in tree.nodes if is_gic(node)]
     return next((node for node in found if interrupt_parent(tree, node) not in [other for other in found if other is not node]), None)
 
 
 def interrupt_parent(tree: DeviceTree, node: Node) -> Node | None:
-    """Return where the interrupts of a node go: up from phandle to phandle, or parent, to something with `#interrupt-cells`."""
+    """Return where the interrupts of a node go: the nearest interrupt parent or ancestor with `#interrupt-cells`."""
     current: Node | None = node
     for _unused in range(64):
         if current is None:
@@ -90,7 +90,7 @@ def interrupt_parent(tree: DeviceTree, node: Node) -> Node | None:
 
 
 def interrupts(tree: DeviceTree, node: Node) -> list[Interrupt]:
-    """Return the interrupts of a node, as numbers of the GIC where they end in it.
+    """Return the interrupts of a node, with their number in the GIC if they end there.
 
     Sources: Devicetree Specification 2.4; for cells of a GIC, Linux Documentation/devicetree/bindings/interrupt-controller.
     """
@@ -102,7 +102,7 @@ def interrupts(tree: DeviceTree, node: Node) -> list[Interrupt]:
             found.append(replace(_follow(tree, node, controller, cells), name=name))
         elif problem:
             found.append(Interrupt(name, "", tuple(cells), problem=problem))
-    # The lines of the GIC that Amlogic's GPIO interrupt controller raises, which it does not list as interrupts.
+    # Amlogic's GPIO interrupt controller raises GIC interrupts that it does not list as interrupts.
     gic = find_gic(tree) if "amlogic,channel-interrupts" in node.properties else None
     if gic is not None:
         found += [
@@ -113,7 +113,7 @@ def interrupts(tree: DeviceTree, node: Node) -> list[Interrupt]:
 
 
 def specifiers(tree: DeviceTree, node: Node) -> t.Iterator[tuple[Node | None, list[int], str]]:
-    """Yield (controller, its cells, what is wrong) for each interrupt; neither controller nor problem: its place is empty."""
+    """Yield (controller, cells, problem) for each interrupt; without controller and problem, its place is left empty."""
     extended = "interrupts-extended" in node.properties
     if not extended and "interrupts" not in node.properties:
         return
@@ -132,14 +132,14 @@ def specifiers(tree: DeviceTree, node: Node) -> t.Iterator[tuple[Node | None, li
             return
         width = parent.number("#interrupt-cells", 0)
         if not width or at + width > len(cells):
-            yield None, cells[at:], f"the cells are no multiple of what {parent.path} takes ({width})"
+            yield None, cells[at:], f"the cells are not a multiple of what {parent.path} takes ({width})"
             return
         yield parent, cells[at : at + width], ""
         at += width
 
 
 def _follow(tree: DeviceTree, node: Node, controller: Node, cells: list[int]) -> Interrupt:
-    # A nexus looks at the unit address too: that of the device in the first, then what the map says.
+    # A nexus also compares the unit address: the device's in the first nexus, after that what the map says.
     address: list[int] | None = None
     through = ""
     for _unused in range(_HOPS):
@@ -166,15 +166,15 @@ def _follow(tree: DeviceTree, node: Node, controller: Node, cells: list[int]) ->
 
 
 def _unit_address(node: Node, nexus: Node) -> list[int]:
-    """Return a device's address in the cells of a nexus, which are those of the first node above that tells them."""
+    """Return a device's address in the cells of a nexus: those of the nexus itself or of the nearest node above that has them."""
     width = next((bus.address_cells for bus in (nexus, *nexus.ancestors()) if "#address-cells" in bus.properties), nexus.address_cells)
-    # More cells than the map has match no entry of it.
+    # More cells than the map has cannot match.
     width = min(width, len(nexus.cells("interrupt-map")))
     return (node.cells("reg") + [0] * width)[:width]
 
 
 def _look_up(tree: DeviceTree, nexus: Node, address: list[int], cells: list[int]) -> tuple[Node, list[int], list[int]] | str:
-    """Return where the map of a nexus sends an interrupt (controller, address, cells), or why nowhere."""
+    """Return where the map of a nexus sends an interrupt (controller, address, cells), or why it does not."""
     own = address + cells
     mask = nexus.cells("interrupt-map-mask") or [0xFFFFFFFF] * len(own)
     table, at = nexus.cells("interrupt-map"), 0
@@ -201,7 +201,7 @@ def _decode(interrupt: Interrupt) -> Interrupt:
     if space not in _FIRST:
         return replace(interrupt, problem=f"cell type {space}: extended interrupts of GICv3.1 cannot be passed on")
     if line >= _COUNT[space]:
-        return replace(interrupt, problem=f"there is no {_KIND[space].upper()} {line}: {_COUNT[space]} is their number")
+        return replace(interrupt, problem=f"there is no {_KIND[space].upper()} {line}: a GIC has {_COUNT[space]} of them")
     sense = flags & 0xF
     trigger = "edge" if sense in (1, 2) else "level" if sense in (4, 8) else ""
     problem = "" if trigger else f"trigger type {sense} is neither edge nor level"

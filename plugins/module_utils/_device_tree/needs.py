@@ -21,13 +21,13 @@ class _Rule:
 
     pattern: str
     kind: str
-    #: The provider's property that tells how many cells follow a phandle; empty: none do.
+    #: The provider's property with the number of cells that follow a phandle; empty if none do.
     cells: str = ""
-    #: The consumer's property with a name for each entry.
+    #: The consumer's property that names each entry.
     names: str = ""
-    #: Only the first cell is a phandle; what follows has a meaning that only the driver knows.
+    #: Only the first cell is a phandle; only the driver knows what follows.
     first: bool = False
-    #: Entries of four cells (identifiers of the bus, phandle, what they are there, how many); it concerns what is on the bus.
+    #: Entries of four cells (identifier on the bus, phandle, identifier at the provider, length), for devices on the bus.
     mapping: bool = False
 
 
@@ -63,10 +63,11 @@ _RULES = (
 )
 #: All patterns in one, since it is asked about every property of a tree.
 _ANY_RULE = re.compile("|".join(f"(?P<r{index}>{rule.pattern})" for index, rule in enumerate(_RULES)))
-#: Nothing but a description: a copy in the guest's tree does the same.
+#: Mere descriptions: a copy in the guest's tree works as well.
 _VIRTUAL = ("fixed-clock", "fixed-factor-clock", "regulator-fixed", "usb-nop-xceiv", "operating-points-v2")
 
-GIVEN, INSIDE, COPIED, MISSING = "given", "inside", "copied", "missing"
+#: How a guest reaches a provider: it has it, it has a copy of a mere description, or it does not.
+GIVEN, COPIED, MISSING = "given", "copied", "missing"
 
 
 @dataclass(frozen=True)
@@ -79,18 +80,18 @@ class Need:
     name: str
     #: The node that has the property.
     consumer: Node
-    #: None without a problem: the place of an optional entry is left empty.
+    #: None without a problem if the place of an optional entry is left empty.
     provider: Node | None
     args: tuple[int, ...] = ()
     problem: str = ""
 
 
 def references(tree: DeviceTree, node: Node) -> list[Need]:
-    """Return what the properties of one node refer to."""
+    """Return what the properties of a node refer to."""
     found: list[Need] = []
     for name in node.properties:
         match = _ANY_RULE.fullmatch(name)
-        # A hog is a setting of the GPIO controller that it is in: the numbers of its lines, not a reference.
+        # In a GPIO hog, `gpios` is the lines of the controller around it, not a reference.
         if match and match.lastgroup and not (name == "gpios" and "gpio-hog" in node.properties):
             found += _read(tree, node, name, _RULES[int(match.lastgroup[1:])])
     return found
@@ -129,7 +130,7 @@ def _nobody(name: str, phandle: int) -> str:
 
 
 def needs(tree: DeviceTree, device: Node) -> list[Need]:
-    """Return what a device and the nodes below it refer to outside of themselves, and references that lead nowhere."""
+    """Return what a device and the nodes below it refer to outside of the device, and references that lead nowhere."""
     inside = {id(node) for node in device.subtree()}
     return [
         need
@@ -140,7 +141,7 @@ def needs(tree: DeviceTree, device: Node) -> list[Need]:
 
 
 def reach(need: Need, given: t.Iterable[Node]) -> str:
-    """Tell how a guest that has the `given` devices reaches a provider: given, copied (no hardware behind it), or missing."""
+    """Return how a guest that has the `given` devices reaches a provider: `GIVEN`, `COPIED` (a mere description) or `MISSING`."""
     if need.provider is None:
         return MISSING
     owners = {id(node) for node in given}
@@ -150,14 +151,14 @@ def reach(need: Need, given: t.Iterable[Node]) -> str:
 
 
 def is_virtual(provider: Node) -> bool:
-    """Whether a provider is only a description, with no hardware that must be reached."""
+    """Whether a provider is a mere description, without hardware that the guest would have to reach."""
     return any(name in _VIRTUAL for name in provider.compatible) and not any(
         name.endswith(("gpio", "gpios")) for name in provider.properties
     )
 
 
 def closure(tree: DeviceTree, device: Node) -> list[str]:
-    """Return the paths of all nodes that a device needs, directly or by way of what it needs."""
+    """Return the paths of all nodes that a device needs, directly or through others."""
     seen: dict[int, Node] = {}
     waiting = [need.provider for need in needs(tree, device) if need.provider is not None]
     while waiting:
@@ -170,7 +171,7 @@ def closure(tree: DeviceTree, device: Node) -> list[str]:
 
 
 def clock_rate(tree: DeviceTree, provider: Node, hops: int = 8) -> int:
-    """Return the frequency in Hz of a clock that the tree itself tells, or 0."""
+    """Return the frequency of a clock in Hz, or 0 if the tree does not say it."""
     if "fixed-clock" in provider.compatible:
         return provider.number("clock-frequency")
     if "fixed-factor-clock" in provider.compatible and hops:

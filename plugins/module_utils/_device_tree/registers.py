@@ -4,7 +4,7 @@
 
 # PRIVATE to this collection: other collections must not import it.
 
-"""Where a device's registers are: translated to the processor's addresses, and as pages that can be mapped into a guest."""
+"""Where the registers of devices are in the processor's address space, and which devices share pages."""
 
 from __future__ import annotations
 
@@ -12,36 +12,11 @@ import bisect
 import typing as t
 from dataclasses import dataclass
 
-from .needs import references
-from .tree import DeviceTree, Node
+from .._spans import Span
+from .tree import DeviceTree, Node, join_cells
 
-PAGE = 0x1000
-#: Addresses are 64 bit numbers.
+#: Addresses have 64 bits.
 LIMIT = 1 << 64
-
-
-@dataclass(frozen=True, order=True)
-class Span:
-    """Addresses from `start` up to, not including, `end`."""
-
-    start: int
-    end: int
-
-    @property
-    def size(self) -> int:
-        """Number of bytes."""
-        return self.end - self.start
-
-    def overlaps(self, other: Span) -> bool:
-        """Whether they have an address in common."""
-        return self.start < other.end and other.start < self.end
-
-    def contains(self, other: Span) -> bool:
-        """Whether all of the other is in this one."""
-        return self.start <= other.start and other.end <= self.end
-
-    def __str__(self) -> str:
-        return f"{self.start:#x}-{self.end - 1:#x}"
 
 
 @dataclass(frozen=True)
@@ -50,25 +25,25 @@ class Register:
 
     index: int
     name: str
-    #: As written in the node: an address on the bus that the node sits on.
+    #: As written in the node: an address on its bus.
     bus_address: int
     size: int
-    #: The processor's address, or None if it has none.
+    #: The address for the processor; None if there is none.
     address: int | None
-    #: Why there is none, or what else is odd.
+    #: Why there is none, if there should be one.
     problem: str = ""
 
     @property
     def span(self) -> Span | None:
-        """Where it is, unless it is nowhere."""
+        """Its addresses for the processor; None if there are none."""
         return None if self.address is None or not self.size else Span(self.address, self.address + self.size)
 
 
 def registers(node: Node) -> list[Register]:
     """Return the entries of a node's `reg`, translated through the `ranges` of all buses above it.
 
-    Addresses on buses that are no part of the processor's address space (I2C, SPI, MDIO, CPU numbers, PCI configuration
-    space) have no address; neither is that a problem.
+    An entry on a bus outside the processor's address space (I2C, SPI, MDIO, CPU numbers, PCI configuration space) has no
+    address, and that is not a problem.
     """
     bus = node.parent
     if bus is None or "reg" not in node.properties:
@@ -77,64 +52,31 @@ def registers(node: Node) -> list[Register]:
     width, size_width = bus.address_cells, bus.size_cells
     cells, step = node.cells("reg"), width + size_width
     if not step or len(node.properties["reg"]) % 4 or len(cells) % step:
-        return [Register(0, "", 0, 0, None, f"reg has {len(node.properties['reg'])} bytes, which is no multiple of {4 * step}")]
+        return [Register(0, "", 0, 0, None, f"reg has {len(node.properties['reg'])} bytes, which is not a multiple of {4 * step}")]
     found = []
     for index, at in enumerate(range(0, len(cells), step)):
-        bus_address, size = join(cells[at : at + width]), join(cells[at + width : at + step])
-        address, problem = _translate(bus, bus_address, size) if size_width and not _is_pci(bus) else (None, "")
+        bus_address, size = join_cells(cells[at : at + width]), join_cells(cells[at + width : at + step])
+        address, problem = _translate(bus, bus_address, size) if size_width and not is_pci(bus) else (None, "")
         found.append(Register(index, names[index] if index < len(names) else "", bus_address, size, address, problem))
     return found
 
 
 def windows(node: Node) -> list[Span]:
-    """Return the processor's addresses that a PCI host bridge hands on to its bus."""
-    if not _is_pci(node) or node.parent is None:
+    """Return the processor's addresses that a PCI host bridge forwards to its bus."""
+    if not is_pci(node) or node.parent is None:
         return []
     spans = []
-    for _unused, parent, size in _ranges(node):
+    for _unused, parent, size in bus_ranges(node):
         address = _translate(node.parent, parent, size)[0]
         if address is not None and size:
             spans.append(Span(address, address + size))
     return spans
 
 
-def dma_windows(tree: DeviceTree, node: Node) -> list[tuple[int, int, int]] | None:
-    """Return how a device sees memory, as (its address, the processor's address, size), or None if it cannot be told.
-
-    Empty: all of it, as the processor does. A window at the same address is told, too: it can be smaller than memory.
-    """
-    found: list[tuple[int, int, int]] = []
-    for bus in _dma_buses(tree, node):
-        if bus.properties.get("dma-ranges"):
-            entries = _ranges(bus, "dma-ranges") if not _is_pci(bus) else []
-            if not entries:
-                return None
-            if not found:
-                found = entries
-                continue
-            found = [
-                (address + first - middle, first - above + memory, last - first)
-                for address, middle, size in found
-                for above, memory, length in entries
-                for first, last in [(max(middle, above), min(middle + size, above + length))]
-                if first < last
-            ]
-            if not found:
-                return None
-    return found
-
-
-def _dma_buses(tree: DeviceTree, node: Node) -> t.Iterator[Node]:
-    """Yield the buses between a device and memory: those above it, unless `interconnects` names another way (dma-mem)."""
-    current: Node | None = node
-    seen: set[int] = set()
-    while current is not None and id(current) not in seen:
-        seen.add(id(current))
-        ways = references(tree, current) if "interconnects" in current.properties else []
-        named = (need.provider for need in ways if (need.property, need.name) == ("interconnects", "dma-mem"))
-        current = next(named, None) or current.parent
-        if current is not None:
-            yield current
+def memory_banks(tree: DeviceTree) -> list[Span]:
+    """Return the board's RAM, bank by bank. Empty in a tree whose firmware only fills it in when it boots."""
+    memory = (node for node in tree.nodes if node.text("device_type") == "memory")
+    return [register.span for node in memory for register in registers(node) if register.span]
 
 
 def _translate(bus: Node, address: int, size: int) -> tuple[int | None, str]:
@@ -142,9 +84,9 @@ def _translate(bus: Node, address: int, size: int) -> tuple[int | None, str]:
         if "ranges" not in bus.properties:
             return None, ""
         if bus.properties["ranges"]:
-            if _is_pci(bus):
+            if is_pci(bus):
                 return None, ""
-            entries = _ranges(bus)
+            entries = bus_ranges(bus)
             for child, parent, length in entries:
                 if child <= address < child + length:
                     if address + size > child + length:
@@ -153,76 +95,40 @@ def _translate(bus: Node, address: int, size: int) -> tuple[int | None, str]:
                     break
             else:
                 unread = "" if entries else f", whose ranges cannot be read ({len(bus.properties['ranges'])} bytes)"
-                return None, f"{address:#x} is in no window of {bus.path}{unread}"
+                return None, f"{address:#x} is not in a window of {bus.path}{unread}"
         bus = bus.parent
     if address + size > LIMIT:
         return None, f"{address:#x} with {size:#x} bytes goes beyond 64 bits"
     return address, ""
 
 
-def _ranges(bus: Node, name: str = "ranges") -> list[tuple[int, int, int]]:
-    """Return (address on the bus, address on the bus above, size); of a PCI address the flags are cut off."""
+def bus_ranges(bus: Node, name: str = "ranges") -> list[tuple[int, int, int]]:
+    """Return (address on the bus, address on the bus above, size) of each entry; PCI addresses come without their flags."""
     above = bus.parent.address_cells if bus.parent is not None else 0
     width = bus.address_cells
     step = width + above + bus.size_cells
     cells = bus.cells(name)
     if not step or len(cells) % step:
         return []
-    skip = 1 if _is_pci(bus) and width == 3 else 0
+    skip = 1 if is_pci(bus) and width == 3 else 0
     return [
-        (join(cells[at + skip : at + width]), join(cells[at + width : at + width + above]), join(cells[at + width + above : at + step]))
-        for at in range(0, len(cells), step)
+        (join_cells(entry[skip:width]), join_cells(entry[width : width + above]), join_cells(entry[width + above :]))
+        for entry in (cells[at : at + step] for at in range(0, len(cells), step))
     ]
 
 
-def _is_pci(node: Node) -> bool:
+def is_pci(node: Node) -> bool:
     return node.text("device_type") in ("pci", "pciex")
 
 
-def join(cells: t.Sequence[int]) -> int:
-    """Return the number that these 32 bit cells make together."""
-    number = 0
-    for cell in cells:
-        number = number << 32 | cell
-    return number
-
-
-def pages(spans: t.Iterable[Span], page: int = PAGE) -> list[Span]:
-    """Return the pages that hold these addresses, adjacent ones joined, in ascending order.
-
-    Start and end are rounded each by itself: 0x80 bytes from 0xfc0 on are two pages.
-    """
-    rounded = sorted(Span(span.start // page * page, -(-span.end // page) * page) for span in spans if span.size)
-    joined: list[Span] = []
-    for span in rounded:
-        if joined and span.start <= joined[-1].end:
-            joined[-1] = Span(joined[-1].start, max(joined[-1].end, span.end))
-        else:
-            joined.append(span)
-    return joined
-
-
-def without(span: Span, holes: t.Iterable[Span]) -> list[Span]:
-    """Return what is left of a span when others are cut out of it."""
-    left = [span]
-    for hole in holes:
-        left = [
-            part
-            for piece in left
-            for part in (Span(piece.start, min(piece.end, hole.start)), Span(max(piece.start, hole.end), piece.end))
-            if part.start < part.end
-        ]
-    return left
-
-
-class Residents:
-    """Who lives where: every device of a tree that has registers, for the question who else is in a page."""
+class RegisterMap:
+    """Index of register ranges: which devices have registers in a range of addresses."""
 
     def __init__(self, tree: DeviceTree) -> None:
         found = []
         for node in tree.nodes:
             memory = node.text("device_type") == "memory" or (node.parent is not None and node.parent.name == "reserved-memory")
-            # The registers of a simple bus are the window to its devices.
+            # What a simple bus has in `reg` is the window to its devices.
             if memory or "simple-bus" in node.compatible:
                 continue
             found += [(register.span, node) for register in registers(node) if register.span]
@@ -232,8 +138,8 @@ class Residents:
         for span, _unused in self._entries:
             self._furthest.append(max(span.end, self._furthest[-1] if self._furthest else 0))
 
-    def among(self, spans: t.Iterable[Span]) -> list[Node]:
-        """Return the devices with a register in these addresses, by address."""
+    def nodes_in(self, spans: t.Iterable[Span]) -> list[Node]:
+        """Return the devices with a register in these addresses, by path."""
         found: dict[int, Node] = {}
         for span in spans:
             at = bisect.bisect_left(self._starts, span.end) - 1

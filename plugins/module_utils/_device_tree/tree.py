@@ -4,7 +4,7 @@
 
 # PRIVATE to this collection: other collections must not import it.
 
-"""A device tree in memory: nodes, properties, and how to find a node."""
+"""A device tree in memory: its nodes, their properties, and ways to find a node."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import typing as t
 
 from .._errors import InvalidInput
 
-#: The values that the specification gives to a node that has no such property of its own (they are not inherited).
+#: What a node without such a property has according to the Devicetree Specification (2.3.5); they are not inherited.
 _DEFAULT_CELLS = {"#address-cells": 2, "#size-cells": 1}
 
 
 class Node:
-    """One node: a name, properties as bytes, and children in the order of the file."""
+    """A node: its name, its properties as bytes, and its children in the order of the file."""
 
     def __init__(self, name: str, parent: Node | None = None) -> None:
         self.name = name
@@ -33,7 +33,7 @@ class Node:
 
     @property
     def path(self) -> str:
-        """The full path, / for the root."""
+        """The full path; / for the root."""
         names: list[str] = []
         node: Node = self
         while node.parent is not None:
@@ -42,7 +42,7 @@ class Node:
         return "/" + "/".join(reversed(names))
 
     def child(self, name: str) -> Node | None:
-        """Return the child of that name."""
+        """Return the child with this name, or None."""
         return next((child for child in self.children if child.name == name), None)
 
     def ancestors(self) -> t.Iterator[Node]:
@@ -59,12 +59,12 @@ class Node:
             yield from child.subtree()
 
     def cells(self, name: str) -> list[int]:
-        """Return a property as 32 bit numbers; bytes that make no full cell at its end are left out."""
+        """Return a property as 32-bit numbers; an incomplete one at its end is left out."""
         data = self.properties.get(name, b"")
         return [int.from_bytes(data[at : at + 4], "big") for at in range(0, len(data) - 3, 4)]
 
     def number(self, name: str, default: int = 0) -> int:
-        """Return a property that is one number (of one or two cells)."""
+        """Return a property that is one number, of one or two cells; `default` if it is anything else."""
         data = self.properties.get(name)
         return int.from_bytes(data, "big") if data and len(data) in (4, 8) else default
 
@@ -74,7 +74,7 @@ class Node:
         return [part.decode("utf-8", "replace") for part in data.rstrip(b"\0").split(b"\0")] if data.rstrip(b"\0") else []
 
     def text(self, name: str) -> str:
-        """Return a property that is one string, or an empty one."""
+        """Return a property that is one string; "" if there is none."""
         return (self.strings(name) or [""])[0]
 
     @property
@@ -99,24 +99,24 @@ class Node:
 
     @property
     def available(self) -> bool:
-        """Whether `status` is missing or okay."""
+        """Whether its own `status` is okay or missing."""
         return self.text("status") in ("", "okay", "ok")
 
     def set_cells(self, name: str, *cells: int) -> None:
-        """Write a property of 32 bit numbers."""
+        """Set a property of 32-bit numbers."""
         self.properties[name] = b"".join(cell.to_bytes(4, "big") for cell in cells)
 
     def set_wide(self, name: str, *numbers: int) -> None:
-        """Write a property of 64 bit numbers (two cells each)."""
+        """Set a property of 64-bit numbers, two cells each."""
         self.properties[name] = b"".join(number.to_bytes(8, "big") for number in numbers)
 
     def set_strings(self, name: str, *strings: str) -> None:
-        """Write a property that is a list of strings."""
+        """Set a property that is a list of strings."""
         self.properties[name] = b"".join(text.encode() + b"\0" for text in strings)
 
 
 class DeviceTree:
-    """A whole tree with its indices. It must not be changed after it was handed over."""
+    """A whole tree with its indices. The nodes must not change after it was made."""
 
     def __init__(self, root: Node, source: str = "the device tree") -> None:
         self.root = root
@@ -148,9 +148,9 @@ class DeviceTree:
         return self.by_path.get(start.path + slash + below if start else target)
 
     def find(self, name: str) -> Node:
-        """Return the node with this path, alias, label (`&` before it is allowed) or compatible, in this order.
+        """Return the node with this path, alias, label (optionally after `&`) or compatible, tried in this order.
 
-        :raises InvalidInput: there is none, or several have this compatible.
+        :raises InvalidInput: there is none, or several nodes have this compatible.
         """
         if name.startswith("/"):
             found = [self.by_path[name]] if name in self.by_path else []
@@ -163,7 +163,7 @@ class DeviceTree:
         if found:
             raise InvalidInput(
                 f"{len(found)} nodes of {self.source} are compatible with {name!r}: {', '.join(node.path for node in found)}",
-                rule="a name stands for one node",
+                rule="a name must identify one node",
                 remedy="Name the node by its path",
             )
         everything = [*self.by_path, *self.aliases, *self.labels]
@@ -171,6 +171,14 @@ class DeviceTree:
         unlabelled = "" if self.labels or name.startswith("/") else "; it has no labels (it was compiled without dtc's option -@)"
         raise InvalidInput(
             f"{self.source} has no node {name!r}{unlabelled}",
-            rule="a node is named by its path, or by an alias, label or compatible that only it has",
+            rule="a node is named by its path, or by an alias, label or compatible that is unique to it",
             remedy=f"Did you mean {' or '.join(map(repr, close))}?" if close else "",
         )
+
+
+def join_cells(cells: t.Iterable[int]) -> int:
+    """Return the number that 32-bit cells form, the most significant one first."""
+    number = 0
+    for cell in cells:
+        number = number << 32 | cell
+    return number

@@ -4,11 +4,7 @@
 
 # PRIVATE to this collection: other collections must not import it.
 
-"""The partial device tree with which Xen gives devices of an Arm board to a guest.
-
-Sources: Xen docs/misc/arm/passthrough.txt and docs/misc/arm/device-tree/passthrough.txt, common/device-tree/dom0less-build.c,
-tools/libs/light/libxl_arm.c, public/arch-arm.h.
-"""
+"""Builds the partial device tree that describes the passed-through devices of an Arm board to a guest of Xen."""
 
 from __future__ import annotations
 
@@ -16,31 +12,23 @@ import typing as t
 from dataclasses import dataclass, field
 
 from .._errors import InvalidInput
-from .analysis import Board, Device
+from .._spans import Span, pages
+from .analysis import Device
+from .dma import dma_windows, iommu_of
 from .interrupts import SPI, Interrupt, interrupts
 from .needs import COPIED, GIVEN, MISSING, Need, clock_rate, is_virtual, references
-from .registers import Span, dma_windows, pages, registers, without
-from .tree import Node
+from .registers import registers
+from .tree import DeviceTree, Node
+from .xen_rules import DOM0LESS, XL, XL_GIC_PHANDLE, handed_on
 
-DOM0LESS, XL = "dom0less", "xl"
-#: The phandle of the guest's interrupt controller: xl has a fixed one (GUEST_PHANDLE_GIC), which a tree for dom0less must stay
-#: below: Xen 4.21 and later count their own phandles on from the highest one in the partial tree, and refuse 65000 and above.
-_GIC_PHANDLE = {DOM0LESS: 1, XL: 65000}
-#: What a guest that does not have the board's own memory layout already has at fixed addresses (public/arch-arm.h).
-_GUEST_LAYOUT = (
-    ("the guest's interrupt controller", Span(0x03001000, 0x04020000)),
-    ("the guest's PCI configuration space", Span(0x10000000, 0x20000000)),
-    ("the guest's ACPI tables", Span(0x20000000, 0x22000000)),
-    ("the guest's virtual UART", Span(0x22000000, 0x22001000)),
-    ("the guest's grant table and XenStore pages", Span(0x38000000, 0x3A000000)),
-)
-_GUEST_RAM = (Span(0x40000000, 0x100000000), Span(0x200000000, 0x10000000000))
-#: Of a shared interrupt a GIC, and so Linux, knows the rising edge and the high level only.
+#: The phandle of the guest's interrupt controller.
+_GIC_PHANDLE = {DOM0LESS: 1, XL: XL_GIC_PHANDLE}
+#: The flags of a shared interrupt: a GIC, and so Linux, knows only the rising edge and the high level.
 _FLAGS = {"edge": 1, "level": 4}
-#: Stands in `interrupts-extended` for an interrupt that there is not, so that the others keep their places.
+#: Takes the place of a missing interrupt in `interrupts-extended`, so that the others keep theirs.
 _EMPTY = [0]
 
-#: Written anew, or of no meaning to a guest.
+#: Not copied: written anew, or without meaning to a guest.
 _REPLACED = {
     "phandle",
     "linux,phandle",
@@ -62,7 +50,7 @@ _REPLACED = {
     "assigned-clock-rates",
     "xen,passthrough",
 }
-#: The names that go when the references go.
+#: The names that are left out together with the references.
 _NAMES = {
     "resets": "reset-names",
     "power-domains": "power-domain-names",
@@ -77,14 +65,14 @@ _NAMES = {
 
 
 @dataclass(frozen=True)
-class Request:
-    """A device that is to be given away, and what the tree does not know of it."""
+class PassthroughRequest:
+    """A device to pass through, and what the tree does not know about it."""
 
     device: Device
-    #: Rates in Hz by name, or by place, of clocks that the guest cannot reach.
+    #: Rates in Hz of clocks that the guest cannot reach, by name or by position.
     clock_rates: t.Mapping[str, int] = field(default_factory=dict)
     mac: str = ""
-    #: Nodes below it that the guest shall not see.
+    #: Nodes below it to hide from the guest.
     leave_out: t.Sequence[Node] = ()
 
 
@@ -93,48 +81,28 @@ class Partial:
     """The partial tree, and what goes with it."""
 
     root: Node
-    #: What the guest cannot reach, with the device that asks for it.
+    #: References to what the guest cannot reach.
     missing: list[Need] = field(default_factory=list)
-    #: Interrupts that Xen cannot hand on.
+    #: Interrupts that Xen cannot pass on.
     lost: list[tuple[Node, Interrupt]] = field(default_factory=list)
-    #: Pages that are mapped into the guest, each once.
+    #: Pages to map into the guest, each once.
     mapped: list[Span] = field(default_factory=list)
     irqs: list[int] = field(default_factory=list)
     #: Paths of the host's nodes that are behind an IOMMU themselves.
     protected: list[str] = field(default_factory=list)
 
 
-def handed_on(node: Node, line: Interrupt, flavour: str) -> bool:
-    """Whether Xen gives an interrupt to the guest: one of the GIC that is not private to a processor.
-
-    For dom0less it looks for them in the host's tree by itself: only in the usual properties, and only those that go to the GIC
-    directly (xen/arch/arm/device.c). For xl they are listed in `irqs`.
-    """
-    if line.number is None or line.kind != "spi" or "amlogic,channel-interrupts" in node.properties:
-        return False
-    return flavour == XL or not line.through
-
-
-def layout_conflicts(device: Device, memory: int) -> list[str]:
-    """Return what of the guest's own is where the device would be; `memory` is the guest's, in MiB."""
-    layout, left = list(_GUEST_LAYOUT), memory << 20
-    for bank in _GUEST_RAM:
-        layout.append(("the guest's memory", Span(bank.start, bank.start + min(left, bank.size))))
-        left -= min(left, bank.size)
-    return [f"{span} is where {what} is" for span in device.pages for what, taken in layout if span.overlaps(taken)]
-
-
-def build_partial(board: Board, requests: t.Sequence[Request], flavour: str) -> Partial:
-    """Return the tree that gives these devices to a guest.
+def build_partial(tree: DeviceTree, requests: t.Sequence[PassthroughRequest], flavour: str) -> Partial:
+    """Return the tree that describes these devices to a guest.
 
     :raises InvalidInput: the rate of a clock that the guest cannot reach is not known.
     """
-    return _Builder(board, requests, flavour).build()
+    return _Builder(tree, requests, flavour).build()
 
 
 class _Builder:
-    def __init__(self, board: Board, requests: t.Sequence[Request], flavour: str) -> None:
-        self.board, self.tree, self.flavour, self.requests = board, board.tree, flavour, requests
+    def __init__(self, tree: DeviceTree, requests: t.Sequence[PassthroughRequest], flavour: str) -> None:
+        self.tree, self.flavour, self.requests = tree, flavour, requests
         self.given = [request.device.node for request in requests]
         self.copied = {id(part) for request in requests for part in _visible(request.device.node, request)}
         self.phandles: dict[int, int] = {}
@@ -154,7 +122,7 @@ class _Builder:
     def build(self) -> Partial:
         root = self.result.root
         if self.flavour == DOM0LESS:
-            # Xen looks for this node to learn the phandle; it makes the real one itself.
+            # Xen only takes the phandle from this node; it makes the real one itself.
             gic = Node("gic", root)
             gic.set_cells("#address-cells", 0)
             gic.set_cells("#interrupt-cells", 3)
@@ -166,9 +134,9 @@ class _Builder:
                 copy.properties["local-mac-address"] = bytes.fromhex(request.mac.replace(":", ""))
         if self.unknown_clocks:
             raise InvalidInput(
-                f"The rate of a clock is not known: {'; '.join(self.unknown_clocks)}",
-                rule="a guest cannot reach the board's clock controller, so that the partial tree says how fast the clock runs",
-                remedy="Name the rate in Hz under clock_rates of the device; Linux tells it in /sys/kernel/debug/clk/clk_summary",
+                f"Clocks with unknown rates: {'; '.join(self.unknown_clocks)}",
+                rule="a guest cannot reach the board's clock controller, so the partial tree must say how fast each clock runs",
+                remedy="Set the rates in Hz in clock_rates of the device; Linux shows them in /sys/kernel/debug/clk/clk_summary",
             )
         for original, number in self.phandles.items():
             if original in self.copies:
@@ -192,7 +160,7 @@ class _Builder:
         node.properties["ranges"] = b""
 
     def _bus_of(self, node: Node) -> Node:
-        """Return the bus for a device: one with the same view of memory as the one it sits on."""
+        """Return a bus for a device that has the same view of memory as the board's."""
         memory = tuple(dma_windows(self.tree, node) or ())
         if not memory:
             return self.passthrough
@@ -206,7 +174,7 @@ class _Builder:
     def _aliases(self, root: Node) -> None:
         names = {name: self.copies[id(node)] for name, node in self.tree.aliases.items() if id(node) in self.copies}
         names = {name: node for name, node in names.items() if not name.startswith("serial")}
-        # ttyAMA0 is the guest's own console. Without an alias, whichever is found first would take that name.
+        # ttyAMA0 is the guest's own console. Without aliases, the UART that is found first would take that name.
         serial = [self.copies[id(node)] for node in self.given if node.name.startswith("serial")]
         names.update({f"serial{number}": node for number, node in enumerate(serial, 1)})
         if names:
@@ -214,7 +182,7 @@ class _Builder:
             for name, node in sorted(names.items()):
                 aliases.set_strings(name, _path_below(node))
 
-    def _copy(self, node: Node, parent: Node, request: Request) -> Node:
+    def _copy(self, node: Node, parent: Node, request: PassthroughRequest) -> Node:
         found = [entry for entry in registers(node) if entry.span]
         copy = Node(_unit_name(node, found[0].address if found else None, parent), parent)
         self.copies[id(node)] = copy
@@ -247,10 +215,10 @@ class _Builder:
             copy.properties[name] = node.properties[name]
 
     def _xen(self, node: Node, copy: Node, spans: list[Span], lines: list[Interrupt]) -> None:
-        mapped = [part for span in pages(spans) for part in without(span, self.result.mapped)]
+        mapped = [part for span in pages(spans) for part in span.without(self.result.mapped)]
         self.result.mapped += mapped
         self.result.irqs += [line.number for line in lines if line.number is not None]
-        protected = self.board.iommu(node) is not None
+        protected = iommu_of(self.tree, node) is not None
         self.result.protected += [node.path] if protected else []
         if self.flavour == DOM0LESS:
             copy.set_wide("xen,reg", *(number for span in mapped for number in (span.start, span.size, span.start)))
@@ -259,7 +227,7 @@ class _Builder:
                 copy.properties["xen,force-assign-without-iommu"] = b""
 
     def _interrupts(self, node: Node, copy: Node) -> list[Interrupt]:
-        """Write the interrupts that the guest can have; return those of the GIC."""
+        """Write the interrupts that the guest can have; return those that are the GIC's."""
         found = interrupts(self.tree, node)
         inside = {line.controller: self.tree.by_path[line.controller] for line in found if line.controller and line.number is None}
         kept: list[tuple[str, list[int]]] = []
@@ -285,12 +253,12 @@ class _Builder:
             copy.set_strings("interrupt-names", *(name for name, _unused in kept))
         return lines
 
-    def _references(self, node: Node, copy: Node, request: Request) -> set[str]:
-        """Write the references that a guest can follow; return the properties that cannot be copied."""
+    def _references(self, node: Node, copy: Node, request: PassthroughRequest) -> set[str]:
+        """Write the references that a guest can follow; return the properties not to copy."""
         by_property: dict[str, list[Need]] = {}
         for need in references(self.tree, node):
             by_property.setdefault(need.property, []).append(need)
-        # What Xen does for the guest, and what is written anew.
+        # Xen handles these for the guest.
         for name in ("iommus", "iommu-map", "msi-map"):
             by_property.pop(name, None)
         dropped = {"iommus", *by_property}
@@ -301,7 +269,7 @@ class _Builder:
             elif all(how == GIVEN for how in reached):
                 copy.set_cells(name, *(cell for need in found for cell in self._reference(need)))
             else:
-                # Without a copied description, such as a regulator that is always on, Linux takes a dummy.
+                # Linux substitutes a dummy for a missing description, such as a regulator that is always on.
                 self.result.missing += [need for need, how in zip(found, reached) if how not in (GIVEN, COPIED)]
                 dropped.add(_NAMES.get(name, ""))
         return dropped
@@ -314,14 +282,14 @@ class _Builder:
     def _reference(self, need: Need) -> list[int]:
         return [self._phandle(need.provider), *need.args] if need.provider else [0]
 
-    def _clock(self, need: Need, how: str, request: Request) -> list[int]:
+    def _clock(self, need: Need, how: str, request: PassthroughRequest) -> list[int]:
         if _is_empty(need) or (how == GIVEN and need.provider is not None and not is_virtual(need.provider)):
             return self._reference(need)
         rate = request.clock_rates.get(need.name) or request.clock_rates.get(str(need.index))
         if not rate:
             rate = clock_rate(self.tree, need.provider) if need.provider is not None else 0
         if not 0 < rate < 1 << 32:
-            name = f"{need.name!r} (place {need.index})" if need.name else f"at place {need.index}"
+            name = f"{need.name!r} (position {need.index})" if need.name else f"at position {need.index}"
             self.unknown_clocks.append(f"clock {name} of {need.consumer.path}, from {need.provider.path if need.provider else 'nowhere'}")
             return []
         if rate not in self.clocks:
@@ -345,25 +313,25 @@ class _Builder:
         return self.next_phandle - 1
 
 
-def _children(node: Node, request: Request) -> list[Node]:
-    """Return the children that the guest is to see."""
+def _children(node: Node, request: PassthroughRequest) -> list[Node]:
+    """Return the children that the guest sees."""
     return [child for child in node.children if child.available and child not in request.leave_out]
 
 
-def _visible(node: Node, request: Request) -> t.Iterator[Node]:
-    """Yield a node and all below it that the guest is to see."""
+def _visible(node: Node, request: PassthroughRequest) -> t.Iterator[Node]:
+    """Yield a node and all below it that the guest sees."""
     yield node
     for child in _children(node, request):
         yield from _visible(child, request)
 
 
 def _is_empty(need: Need) -> bool:
-    """Whether it only keeps the place of an optional entry."""
+    """Whether it only holds the place of an optional entry."""
     return need.provider is None and not need.problem
 
 
 def _unit_name(node: Node, address: int | None, parent: Node) -> str:
-    """Return the name with the address that the node has in the guest, different from those of its brothers."""
+    """Return a name with the address that the node has in the guest, unique among its siblings."""
     return _unique_name(node.name if address is None else f"{node.name.split('@')[0]}@{address:x}", parent)
 
 
@@ -377,6 +345,6 @@ def _unique_name(name: str, parent: Node) -> str:
 
 
 def _path_below(node: Node) -> str:
-    """Return the path of a node whose topmost ancestor is /passthrough, not hung up yet."""
+    """Return the path of a node whose topmost ancestor is /passthrough, not yet attached to the root."""
     names = [node.name, *(parent.name for parent in node.ancestors())]
     return "/" + "/".join(reversed(names))

@@ -10,18 +10,19 @@ from __future__ import annotations
 
 import typing as t
 
-from .._device_tree.analysis import Board
+from .._device_tree.analysis import Analysis
 from .._device_tree.findings import WARNING, Finding
 from .._device_tree.interrupts import interrupts
-from .._device_tree.registers import Span, pages, registers, without
+from .._device_tree.registers import registers
 from .._device_tree.tree import Node
+from .._spans import Span, pages
 from .schema import Element, check_system, read_system, regions
 from .system import interface_of
 
 _SGIS, _PPIS = 16, 32
 
 
-def lint_system(text: str, source: str, version: str, board: Board) -> list[Finding]:
+def lint_system(text: str, source: str, version: str, board: Analysis) -> list[Finding]:
     """Return what is wrong in a system description, by line.
 
     :raises InvalidInput: it is not XML.
@@ -35,7 +36,7 @@ def lint_system(text: str, source: str, version: str, board: Board) -> list[Find
 class _Comparison:
     """The interrupts and maps of a description beside the devices of a board."""
 
-    def __init__(self, root: Element, source: str, board: Board) -> None:
+    def __init__(self, root: Element, source: str, board: Analysis) -> None:
         self.root, self.source, self.board = root, source, board
         self.regions = regions(root)
         self.lines: dict[int, list[tuple[Node, str]]] = {}
@@ -104,7 +105,7 @@ class _Comparison:
         told: set[str] = set()
         for irq in domain.own("irq"):
             nodes = [node for node, _unused in self.lines.get(irq.number("irq") or -1, [])]
-            holes = {node.path: [hole for span in self._device_pages(node) for hole in without(span, mapped)] for node in nodes}
+            holes = {node.path: [hole for span in self._device_pages(node) for hole in span.without(mapped)] for node in nodes}
             if not nodes or not all(holes.values()):
                 continue
             # Of several devices on a line, any could be the one; the first enabled one is likely.
@@ -143,14 +144,14 @@ class _Comparison:
             yield self._say(machine, "gic-interface", "the GIC's virtual interface is not mapped: the guest cannot take an interrupt", fix)
 
     def _is_device(self, span: Span) -> bool:
-        return bool(self.board.residents.among([span]))
+        return bool(self.board.register_map.nodes_in([span]))
 
     def _strangers(self, owners: t.Mapping[int, Element]) -> t.Iterator[Finding]:
         """Pages that hold registers of a device whose interrupt another protection domain has."""
         for domain in self.root.all("protection_domain"):
             for space in (domain, *domain.own("virtual_machine")):
                 for part, region, span in self._spans(space):
-                    for node in self.board.residents.among([span]):
+                    for node in self.board.register_map.nodes_in([span]):
                         numbers = [line.number for line in interrupts(self.board.tree, node) if line.number in owners]
                         others = {owners[number].attributes.get("name") for number in numbers if number is not None} - {
                             domain.attributes.get("name")

@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from xml.parsers import expat
 
 from .._device_tree.findings import WARNING, Finding
-from .._device_tree.registers import Span
 from .._errors import InvalidInput
+from .._spans import Span
 
 #: Versions whose schema is known; one between two of them has the older one's.
 VERSIONS = ["1.3.0", "1.4.1", "2.0.0", "2.1.0", "2.2.0", "2.3.0"]

@@ -16,12 +16,13 @@ import typing as t
 from dataclasses import dataclass, field
 from xml.sax.saxutils import quoteattr
 
-from .._device_tree.analysis import Board, Device
+from .._device_tree.analysis import Analysis, Device
 from .._device_tree.findings import ERROR
 from .._device_tree.interrupts import GIC_V2
-from .._device_tree.registers import Span, pages, registers, without
+from .._device_tree.registers import registers
 from .._device_tree.tree import Node
 from .._errors import InvalidInput
+from .._spans import Span, pages
 from .schema import LARGE_PAGE, MAX_ID, SMALL_PAGE, check_system, read_system
 
 #: Places of the processor interface and of the virtual processor interface in the registers of a GICv2 (Arm IHI 0048).
@@ -89,11 +90,11 @@ def reached(provider: Node, choices: Choices) -> bool:
     for node in (provider, *provider.ancestors()):
         own = pages(entry.span for entry in registers(node) if entry.span)
         if own:
-            return not any(hole for span in own for hole in without(span, spans))
+            return not any(hole for span in own for hole in span.without(spans))
     return False
 
 
-def build_system(board: Board, devices: t.Sequence[Device], choices: Choices) -> System:
+def build_system(board: Analysis, devices: t.Sequence[Device], choices: Choices) -> System:
     """Work out regions and interrupts and write them down.
 
     :raises InvalidInput: guest memory where there is none, more interrupts than channels, or the result breaks a rule of the schema.
@@ -135,7 +136,7 @@ def _regions(device: Device, taken: list[Span], choices: Choices) -> list[Region
     return [
         region
         for span in device.pages
-        for part in without(span, taken)
+        for part in span.without(taken)
         for region in _split(f"{name}_{part.start:x}", part, choices, device.path)
     ]
 
@@ -153,7 +154,7 @@ def _split(name: str, span: Span, choices: Choices, comment: str) -> list[Region
     return [Region(name + suffix, part, page, part.start, comment) for part, page, suffix in parts if part.size]
 
 
-def _interface(board: Board) -> list[Region]:
+def _interface(board: Analysis) -> list[Region]:
     """Return the region by which a guest reaches the virtual processor interface of a GICv2.
 
     The guest finds it where its device tree has the real one. A GICv3 has system registers instead.
@@ -176,7 +177,7 @@ def interface_of(gic: Node | None) -> tuple[Span, Span] | None:
     return (pages([real])[0], pages([virtual])[0]) if real and virtual else None
 
 
-def _check_gic(board: Board, found: t.Sequence[Region]) -> None:
+def _check_gic(board: Analysis, found: t.Sequence[Region]) -> None:
     own = pages(entry.span for entry in registers(board.gic) if entry.span) if board.gic else []
     for region in found:
         if region.name != _INTERFACE and any(span.overlaps(region.span) for span in own):
@@ -187,7 +188,7 @@ def _check_gic(board: Board, found: t.Sequence[Region]) -> None:
             )
 
 
-def _check_memory(board: Board, choices: Choices, found: t.Sequence[Region]) -> None:
+def _check_memory(board: Analysis, choices: Choices, found: t.Sequence[Region]) -> None:
     ram = choices.ram
     if ram.start % SMALL_PAGE or ram.size % SMALL_PAGE or not ram.size:
         raise InvalidInput(

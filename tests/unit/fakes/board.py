@@ -2,7 +2,7 @@
 # GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A board's files, made up; and a U-Boot that understands as much as a boot script needs."""
+"""The files of a made-up board, and a U-Boot that understands what a boot script uses."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import struct
 import typing as t
 from pathlib import Path
 
-from ansible_collections.xen.driver_domains.plugins.module_utils._board.configuration import ARGUMENT_SPEC
+from ansible_collections.xen.driver_domains.plugins.module_utils._board.options import ARGUMENT_SPEC
 
 MIB = 1 << 20
 #: What Debian's Xen for arm64 has of what matters here.
@@ -81,6 +81,7 @@ VIRT: dict[str, t.Any] = {
     "pl031@9010000": {"compatible": "arm,pl031"},
     "pl011@9000000": {"compatible": "arm,pl011"},
     "virtio_mmio@a000000": {"compatible": "virtio,mmio", "dma-coherent": None},
+    "smmu@9050000": {"compatible": "arm,smmu-v3", "#iommu-cells": cells(1), "phandle": cells(1)},
     "ethernet@b000000": {"compatible": "cdns,gem", "iommus": cells(1, 2)},
     "soc": {"i2c@1": {"compatible": "x"}, "spi@2": {"compatible": "y", "dmas": cells(1)}},
     "aliases": {"serial0": "/pl011@9000000"},
@@ -106,7 +107,7 @@ def files(directory: Path) -> Path:
     """Write the files that `parameters` names, and some more."""
     content = {
         "xen": xen(*DEBIAN_XEN),
-        "xen-static": xen(*DEBIAN_XEN, "CONFIG_STATIC_MEMORY", "CONFIG_SCHED_NULL", "CONFIG_BOOT_TIME_CPUPOOLS", "CONFIG_LLC_COLORING"),
+        "xen-static": xen(*DEBIAN_XEN, "CONFIG_STATIC_MEMORY", "CONFIG_SCHED_NULL", "CONFIG_LLC_COLORING"),
         "xen-silent": kernel(),
         "Image": kernel(3 * MIB),
         "Image.gz": gzip.compress(kernel(), mtime=0),
@@ -124,7 +125,7 @@ def files(directory: Path) -> Path:
 
 
 def parameters(directory: Path, **changes: t.Any) -> dict[str, t.Any]:
-    """Options as Ansible hands them over: those of a valid board with dom0, and `changes`."""
+    """Options as Ansible passes them: those of a valid board with dom0, and `changes`."""
     given = {
         "directory": str(directory),
         "memory_start": "0x40000000",
@@ -155,7 +156,7 @@ def _filled(spec: t.Mapping[str, t.Any], given: t.Any) -> t.Any:
 
 
 class FakeUboot:
-    """Runs a boot script over a device tree, as U-Boot would: new nodes come first, and what fails is noticed.
+    """Runs a boot script on a device tree, as U-Boot would: new nodes come first, and what fails is noticed.
 
     :ivar tree: the device tree, nested dictionaries; the text and the numbers of a property are lists.
     """
@@ -214,7 +215,7 @@ class FakeUboot:
             node[words[3]] = numbers if numbers is not None else words[4:]
         elif words[0] in ("booti", "bootefi"):
             self.booted = line
-        elif words[0] not in ("fdt", "echo", "fpga"):
+        elif words[0] not in ("fdt", "echo"):
             raise AssertionError(f"U-Boot has no {line!r}")
         return True
 

@@ -18,7 +18,7 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Pl
 from ansible_collections.xen.driver_domains.plugins.modules import microkit_system
 from ansible_collections.xen.driver_domains.tests.unit.fakes.device_tree import board, build
 
-ALL = tuple(microkit_system.GUARDS)
+ALL = tuple(microkit_system.DEVICE_TREE_GUARDS)
 
 
 class Host:

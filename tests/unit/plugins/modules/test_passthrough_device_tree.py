@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.analysis import Board
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.analysis import Analysis
 from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.dtb import read_device_tree, to_dtb
 from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.lint_xen_partial import lint_partial
 from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.tree import DeviceTree, Node
@@ -20,7 +20,7 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Pl
 from ansible_collections.xen.driver_domains.plugins.modules import passthrough_device_tree
 from ansible_collections.xen.driver_domains.tests.unit.fakes.device_tree import Tree, board, build
 
-ALL = tuple(passthrough_device_tree.FORCE)
+ALL = tuple(passthrough_device_tree.XEN_GUARDS)
 RATES = {"uartclk": 48000000}
 
 
@@ -185,7 +185,7 @@ def test_the_xl_flavour(host: Host) -> None:
 @pytest.mark.parametrize(
     ("device", "options", "guard", "message"),
     [
-        ({"node": "serial0", "clock_rates": RATES}, {}, "shared_page", "/soc/serial@7e201400: is in the pages"),
+        ({"node": "serial0", "clock_rates": RATES}, {}, "shared_page", "/soc/serial@7e201400: has registers in the pages"),
         ({"node": "serial0", "clock_rates": RATES}, {}, "shared_interrupt", "raises interrupt 153"),
         ("/soc/serial@7e215000", {}, "console", "is the console"),
         ("test,rtc", {}, "no_iommu", "no IOMMU"),
@@ -217,18 +217,18 @@ def test_the_layout_is_the_boards_with_a_direct_map(host: Host) -> None:
     [
         ([], "devices is empty"),
         (["wifi"], "no node 'wifi'"),
-        (["serial0"], r"rate of a clock is not known: clock 'uartclk' \(place 0\).*clock_rates"),
+        (["serial0"], r"Clocks with unknown rates: clock 'uartclk' \(position 0\).*clock_rates"),
         ([{"node": "serial0", "clock_rates": {"uartclk": "fast"}}], "'fast' is not the rate"),
         ([{"node": "serial0", "clock_rates": {"uartclk": True}}], "True is not the rate"),
         ([{"node": "ethernet0", "mac": "dc:a6"}], "'dc:a6' is not a MAC address"),
         (["arm,gic-400"], "the interrupt controller of the board.*hypervisor drives"),
         (["/soc/pcie@7e610000"], "PCI host bridge"),
-        (["/soc"], "/soc is or holds a PCI host bridge"),
+        (["/soc"], "/soc is or contains a PCI host bridge"),
         ([{"node": "serial0", "clock_rates": {"uartclk": "\u00b2"}}], "is not the rate"),
         ([{"node": "serial0", "clock_rates": {"uartclk": 1 << 32}}], "is not the rate"),
-        (["/osc"], "no registers and no interrupts"),
-        (["/soc/i2c@7e630000/chip@50"], "give away the controller of that bus"),
-        (["test,rtc", "/soc/rtc@7e300000"], "given away twice"),
+        (["/osc"], "no registers or interrupts"),
+        (["/soc/i2c@7e630000/chip@50"], "pass the controller of that bus through"),
+        (["test,rtc", "/soc/rtc@7e300000"], "passed through twice"),
     ],
 )
 def test_bad_input(host: Host, devices: list[t.Any], message: str) -> None:
@@ -312,7 +312,7 @@ def test_interrupts_keep_their_places(tmp_path: Path) -> None:
     host = Host(tmp_path, board(gpio=gpio, dev={"reg": [0x7E400000, 4], **lines}))
     tree = host.made("/soc/dev")
     assert node(tree, "/passthrough/dev@fe400000").cells("interrupts-extended") == [1, 0, 1, 4, 0, 1, 0, 3, 1]
-    linter = Board(read_device_tree(str(host.tree)))
+    linter = Analysis(read_device_tree(str(host.tree)))
     assert lint_partial(tree, "x", linter) == []
 
 
@@ -330,7 +330,7 @@ def test_what_goes_through_another_controller(tmp_path: Path) -> None:
     assert any("it goes through /soc/sysirq" in warning for warning in host.plan("/soc/dev").warnings)
     tree = host.made("/soc/dev")
     assert "interrupts" not in node(tree, "/passthrough/dev@fe400000").properties
-    assert lint_partial(tree, "x", Board(read_device_tree(str(host.tree)))) == []
+    assert lint_partial(tree, "x", Analysis(read_device_tree(str(host.tree)))) == []
     assert host.plan("/soc/dev", flavour="xl").results["xl_config"]["irqs"] == [37]
 
 
@@ -344,7 +344,7 @@ def test_the_iommu_is_that_of_the_node(tmp_path: Path) -> None:
     flag = "xen,force-assign-without-iommu"
     assert flag in node(tree, "/passthrough/glue@fe401000").properties
     assert flag not in node(tree, "/passthrough/glue@fe401000/core@fe402000").properties
-    assert lint_partial(tree, "x", Board(read_device_tree(str(host.tree)))) == []
+    assert lint_partial(tree, "x", Analysis(read_device_tree(str(host.tree)))) == []
     assert host.plan("/soc/glue", flavour="xl").results["xl_config"]["dtdev"] == ["/soc/glue/core@7e402000"]
 
 
@@ -362,5 +362,5 @@ def test_different_views_of_memory_are_different_buses(tmp_path: Path) -> None:
 
 def test_a_clock_that_is_too_fast_for_its_property(tmp_path: Path) -> None:
     fast = {"compatible": "fixed-factor-clock", "#clock-cells": 0, "clocks": 2, "clock-mult": 1000, "clock-div": 1, "phandle": 30}
-    with pytest.raises(InvalidInput, match="rate of a clock is not known.*from /soc/fast"):
+    with pytest.raises(InvalidInput, match="unknown rates.*from /soc/fast"):
         Host(tmp_path, board(fast=fast, dev={"reg": [0x7E400000, 4], "clocks": [30]})).plan("/soc/dev")

@@ -77,13 +77,13 @@ def test_without_a_ramdisk_and_without_a_way_to_look_into_it(root: Path) -> None
     ("path", "content", "listing", "message"),
     [
         (f"boot/vmlinuz-{RELEASE}", None, LISTING, "no kernel 6.12.1-arm64 in /boot"),
-        (f"boot/vmlinuz-{RELEASE}", b"Linux version 6.12.10-arm64 ", LISTING, "is not the kernel 6.12.1-arm64"),
+        (f"boot/vmlinuz-{RELEASE}", b"Linux version 6.12.10-arm64 ", LISTING, "is not the running kernel 6.12.1-arm64"),
         (f"boot/vmlinuz-{RELEASE}", b"\x1f\x8bnonsense", LISTING, "is damaged"),
-        ("boot/x", b"", "lib/modules/6.1.0/x.ko", "has modules of 6.1.0, not of the kernel 6.12.1-arm64"),
+        ("boot/x", b"", "lib/modules/6.1.0/x.ko", "has modules of 6.1.0, not of the running kernel 6.12.1-arm64"),
         ("boot/x", b"", CommandFailed("rc 1"), "ramdisk .* is damaged"),
-        ("sys/firmware/fdt", None, LISTING, "is not there or is no device tree"),
+        ("sys/firmware/fdt", None, LISTING, "does not exist or is no device tree"),
         ("sys/firmware/fdt", b"nonsense", LISTING, "is no device tree"),
-        ("sys/firmware/fdt", b"\xd0\x0d\xfe\xed", LISTING, "of another board than test,board"),
+        ("sys/firmware/fdt", b"\xd0\x0d\xfe\xed", LISTING, "is not the device tree of test,board"),
         ("proc/device-tree/compatible", None, LISTING, "has no device tree"),
     ],
 )

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.xen.driver_domains.plugins.module_utils._board import uboot_script as _uboot_script
+from ansible_collections.xen.driver_domains.plugins.module_utils._board import script_image, uboot_script
 from ansible_collections.xen.driver_domains.plugins.module_utils._board.boot_files import Files
 from ansible_collections.xen.driver_domains.plugins.module_utils._board.configuration import Board
 from ansible_collections.xen.driver_domains.plugins.module_utils._board.load_map import LoadMap
+from ansible_collections.xen.driver_domains.plugins.module_utils._board.reader import read_board
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import InvalidInput
 from ansible_collections.xen.driver_domains.tests.unit.fakes import board as fake_board
 from ansible_collections.xen.driver_domains.tests.unit.fakes.board import FakeUboot, domu, dtb
@@ -26,11 +27,11 @@ RTC = {"passthrough_dtb": "rtc.dtb", "passthrough_paths": ["/pl031@9010000"]}
 def make(directory: Path, **changes: t.Any) -> tuple[Board, str, LoadMap]:
     if not (directory / "xen").exists():
         fake_board.files(directory)
-    board = Board.from_parameters(fake_board.parameters(directory, **changes))
-    _uboot_script.check_supported(board)
+    board = read_board(fake_board.parameters(directory, **changes))
+    uboot_script.check_supported(board)
     files = Files(board.directory)
-    load_map = _uboot_script.plan_memory(board, files)
-    return board, _uboot_script.source(board, files, load_map), load_map
+    load_map = uboot_script.plan_memory(board, files)
+    return board, uboot_script.source(board, files, load_map), load_map
 
 
 def uboot(directory: Path) -> FakeUboot:
@@ -50,6 +51,10 @@ def boot(directory: Path, **changes: t.Any) -> dict[str, t.Any]:
 def domains(chosen: dict[str, t.Any]) -> list[str]:
     """The domains in the order in which Xen finds them."""
     return [name for name, node in chosen.items() if isinstance(node, dict) and node.get("compatible") == ["xen,domain"]]
+
+
+def test_zero_is_not_the_lack_of_a_value(tmp_path: Path) -> None:
+    assert boot(tmp_path, domus=[domu("a", maptrack_frames=0)])["domU-a"]["max_maptrack_frames"] == [0]
 
 
 def test_the_whole_script(tmp_path: Path) -> None:
@@ -144,8 +149,6 @@ def test_everything_else(tmp_path: Path) -> None:
         tmp_path,
         memory_end="0xB0000000",
         static_heap=[{"start": "0x100000000", "size": "0x1000"}],
-        xen_policy="extra.txt",
-        cpupools=[{"cpus": ["cpu@0", "cpu@1"], "scheduler": "null"}],
         domus=[
             domu(
                 "a",
@@ -153,26 +156,17 @@ def test_everything_else(tmp_path: Path) -> None:
                 static_memory=[{"start": "0xb0000000", "size": "0x8000000"}],
                 enhanced="no-xenstore",
                 vpl011=False,
-                cpupool=0,
                 colors="1-2",
-                nr_spis=64,
                 grant_version=1,
                 grant_frames=32,
                 maptrack_frames=8,
                 capabilities=["control", "xenstore"],
-                vcpu_affinity={"0": "1"},
-                trap_unmapped=False,
             )
         ],
     )
     assert chosen["xen,static-heap"] == [1, 0, 0, 0x1000]
-    assert chosen["xsm-policy"]["compatible"] == ["xen,xsm-policy", "xen,multiboot-module", MODULE]
-    pool = chosen["cpupool_0"]
-    # cpu@0 has a number already, cpu@1 gets one.
-    assert pool == {"phandle": [0x8003], "compatible": ["xen,cpupool"], "cpupool-cpus": [0x8001, 0x8002], "cpupool-sched": ["null"]}
     domain = {key: value for key, value in chosen["domU-a"].items() if key not in ("kernel", "ramdisk")}
     assert domain == {
-        "vcpu0": {"compatible": ["xen,vcpu"], "id": [0], "hard-affinity": ["1"]},
         "compatible": ["xen,domain"],
         "#address-cells": [2],
         "#size-cells": [2],
@@ -181,14 +175,11 @@ def test_everything_else(tmp_path: Path) -> None:
         "xen,enhanced": ["no-xenstore"],
         "xen,static-mem": [0, 0xB0000000, 0, 0x8000000],
         "direct-map": [],
-        "domain-cpupool": [0x8003],
         "llc-colors": ["1-2"],
-        "nr_spis": [64],
         "max_grant_version": [1],
         "max_grant_frames": [32],
         "max_maptrack_frames": [8],
         "capabilities": [5],
-        "trap-unmapped-accesses": [0],
     }
 
 
@@ -198,10 +189,9 @@ def test_everything_else(tmp_path: Path) -> None:
         ({"load_command": "sd"}, "if load mmc 0:1 0x40400000 Image; then"),
         ({"load_command": "scsi"}, "if load scsi 0:1 0x40400000 Image; then"),
         ({"load_command": "usb"}, "if fatload usb 0:1 0x40400000 Image; then"),
-        ({"dom0": {"kernel": "Image", "load_command": "load mmc 0:2"}}, "if load mmc 0:2 0x40400000 Image; then"),
+        ({"load_command": "load mmc 0:2"}, "if load mmc 0:2 0x40400000 Image; then"),
         ({"boot_command": "bootefi"}, "bootefi 0x40a00000 0x40c00000"),
         ({"boot_command": "none"}, "setenv host_fdt_addr 0x40c00000"),
-        ({"bitstream": "extra.txt"}, "if fpga load 0 0x40e00000 0x12; then"),
         ({"overlays": ["overlay.dtbo"]}, "if fdt apply 0x40c00000; then"),
         ({"extra_commands_file": "extra.txt"}, "echo two"),
     ],
@@ -267,10 +257,7 @@ def test_a_tree_without_chosen(tmp_path: Path) -> None:
     "changes",
     [
         {"boot_command": "bootm"},
-        {"dom0": {"kernel": "Image", "rootfs": "rd.cpio"}},
-        {"domus": [domu("a", rootfs="rd.cpio")]},
         {"domus": [domu("a", shared_memory={"id": "x", "guest_address": "0x1000", "size": "0x1000"})]},
-        {"domus": [domu("a", static_event_channels="1 2")]},
     ],
 )
 def test_what_only_imagebuilder_can_do(tmp_path: Path, changes: dict[str, t.Any]) -> None:
@@ -280,9 +267,9 @@ def test_what_only_imagebuilder_can_do(tmp_path: Path, changes: dict[str, t.Any]
 
 def test_the_image_holds_the_script(tmp_path: Path) -> None:
     _board, script, load_map = make(tmp_path)
-    image = _uboot_script.image(script, load_map)
-    assert _uboot_script.text_of(image) == script
-    assert _uboot_script.text_of(b"#!/bin/sh\n") == ""
+    image = script_image.image(script, load_map["boot script"].address)
+    assert script_image.text_of(image) == script
+    assert script_image.text_of(b"#!/bin/sh\n") == ""
 
 
 #: What mkimage of u-boot-tools 2023.01 made with -A arm64 -T script -C none -a ADDRESS -e ADDRESS -n 'Xen boot script', at the time 0.
@@ -295,4 +282,4 @@ MADE_BY_MKIMAGE = bytes.fromhex(
 def test_the_image_is_what_mkimage_makes(tmp_path: Path) -> None:
     _board, _script, load_map = make(tmp_path)
     assert load_map["boot script"].address == 0x40200000
-    assert _uboot_script.image("echo hello\n", load_map) == MADE_BY_MKIMAGE
+    assert script_image.image("echo hello\n", load_map["boot script"].address) == MADE_BY_MKIMAGE

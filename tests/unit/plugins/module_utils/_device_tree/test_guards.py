@@ -2,7 +2,7 @@
 # GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Devices of a board that runs: what it needs itself is not given away."""
+"""Devices that the running board itself needs are not passed through."""
 
 from __future__ import annotations
 

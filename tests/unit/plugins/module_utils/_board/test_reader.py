@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.xen.driver_domains.plugins.module_utils._board.configuration import Board
+from ansible_collections.xen.driver_domains.plugins.module_utils._board.reader import read_board
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import InvalidInput
 from ansible_collections.xen.driver_domains.tests.unit.fakes import board as fake_board
 from ansible_collections.xen.driver_domains.tests.unit.fakes.board import domu
@@ -20,14 +21,14 @@ RTC = {"passthrough_dtb": "rtc.dtb", "passthrough_paths": ["/pl031@9010000"]}
 
 
 def read(**changes: t.Any) -> Board:
-    return Board.from_parameters(fake_board.parameters(HERE, **changes))
+    return read_board(fake_board.parameters(HERE, **changes))
 
 
 #: What is wrong, and what the message says.
 WRONG: dict[str, tuple[dict[str, t.Any], str]] = {
     "not an address": ({"memory_start": "1G"}, "'1G' is not an address"),
     "negative": ({"memory_start": "-1"}, "'-1' is not an address"),
-    "window of nothing": ({"memory_end": "0x40000000"}, "is not behind memory_start"),
+    "window of nothing": ({"memory_end": "0x40000000"}, "is not above memory_start"),
     "start not aligned": ({"memory_start": "0x40100000"}, "memory_start 0x40100000 is not a multiple of 2 MiB"),
     "end not aligned": ({"memory_end": "0xbfffffff"}, "memory_end 0xbfffffff is not a multiple of 2 MiB"),
     "outside": ({"xen": "/boot/xen"}, "is outside of /srv/tftp.*Copy it below"),
@@ -62,13 +63,9 @@ WRONG: dict[str, tuple[dict[str, t.Any], str]] = {
     "overlap": ({"domus": [domu("a", **STATIC), domu("b", **STATIC)]}, "b: static_memory .* overlaps .* of a"),
     "overlap with the heap": ({"static_heap": STATIC["static_memory"], "domus": [domu("a", **STATIC)]}, "overlaps .* of static_heap"),
     "no XenStore": ({"dom0": None, "domus": [domu("a", enhanced="enabled")]}, "no dom0 that runs XenStore"),
-    "two owners": ({"domus": [domu("a", **RTC), domu("b", **RTC)]}, "b: /pl031@9010000 already goes to a"),
+    "two owners": ({"domus": [domu("a", **RTC), domu("b", **RTC)]}, "b: /pl031@9010000 is already passed through to a"),
     "not a path": ({"domus": [domu("a", passthrough_paths=["pl031"])]}, "'pl031' is not the path of a device tree node"),
-    "no such pool": ({"domus": [domu("a", cpupool=1)], "cpupools": [{"cpus": ["cpu@1"]}]}, "a: there is no cpupool 1"),
-    "CPU twice": ({"cpupools": [{"cpus": ["cpu@1"]}, {"cpus": ["cpu@1"]}]}, "cpu@1 is in two cpupools"),
-    "CPU's name": ({"cpupools": [{"cpus": ["/cpus/cpu@1"]}]}, "is not the name of a CPU's node"),
-    "colours": ({"xen_colors": "red"}, "'red' are not cache colours"),
-    "affinity": ({"domus": [domu("a", vcpu_affinity={"1": "0"})]}, "vcpu_affinity 1: '0'"),
+    "colours": ({"domus": [domu("a", colors="red")]}, "a: colors: 'red' are not cache colours"),
     "shared memory's name": (
         {"domus": [domu("a", shared_memory={"id": "x y", "guest_address": "0x1000", "size": "0x1000"})]},
         "shared_memory.id 'x y' is not usable",

@@ -6,15 +6,18 @@
 from __future__ import annotations
 
 DOCUMENTATION = r"""
-module: board_switch
+module: boot_set
 version_added: 0.1.0
-short_description: Switch a board to its new boot script, or back to the one before
+short_description: Switch a board to its new boot set, or back to the previous one
 description:
-  - Makes C(boot-new.scr) the script that the board runs, C(boot.scr), and keeps what that was as C(boot-previous.scr). Or goes back to
-    that one.
-  - Each file is replaced in one step, so a board that boots meanwhile gets the old set or the new one.
+  - Replaces C(boot.scr), the script that the board runs, by C(boot-new.scr), and keeps the old script as C(boot-previous.scr). Or replaces
+    it by C(boot-previous.scr).
+  - Each file is replaced in one step, so a board that boots at that moment gets either the old set or the new one.
 author:
   - The xen.driver_domains authors (@xen-driver-domains)
+seealso:
+  - module: xen.driver_domains.boot_set_files
+  - module: xen.driver_domains.uboot_script
 extends_documentation_fragment:
   - xen.driver_domains.attributes
 options:
@@ -23,22 +26,24 @@ options:
     type: path
     required: true
   state:
-    description: Which script it shall run.
+    description:
+      - Boot set that the board is to boot.
+      - V(new) is the one that C(boot-new.scr) loads. V(previous) is the one that the board booted before the last switch.
     type: str
     choices: [new, previous]
     default: new
 """
 
 EXAMPLES = r"""
-- name: Go back to what booted before
-  xen.driver_domains.board_switch:
+- name: Switch back to the previous boot set
+  xen.driver_domains.boot_set:
     directory: /srv/tftp/pi4
     state: previous
 """
 
 RETURN = r"""
 actions:
-  description: What was done, or would be done in check mode.
+  description: Changes that were made, or in check mode would be made.
   returned: always
   type: list
   elements: str

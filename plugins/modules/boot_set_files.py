@@ -6,16 +6,18 @@
 from __future__ import annotations
 
 DOCUMENTATION = r"""
-module: board_files
+module: boot_set_files
 version_added: 0.1.0
-short_description: Bring the files of a boot set to where a board loads them from
+short_description: Copy the files of a boot set to the directory that a board loads them from
 description:
-  - Copies files into C(files) below a board's directory, under names that hold the hash of their content. So a new boot set never
-    overwrites a file of the one in use, and the board goes over to it when its boot script is replaced, which is one atomic step.
-  - Removes the files there that neither this set nor one of the boot scripts uses (C(boot.scr), C(boot-new.scr), C(boot-previous.scr)).
-  - Source and directory are on the machine where the module runs.
+  - Copies files into C(files) below a board's directory, under names that contain the hash of their content. A new boot set therefore
+    never overwrites a file of the one in use, and M(xen.driver_domains.boot_set) switches to it in one atomic step.
+  - Removes files there that neither this set nor one of the boot scripts (C(boot.scr), C(boot-new.scr), C(boot-previous.scr)) uses.
+  - The files and the directory are on the machine where the module runs.
 author:
   - The xen.driver_domains authors (@xen-driver-domains)
+seealso:
+  - module: xen.driver_domains.boot_set
 extends_documentation_fragment:
   - xen.driver_domains.attributes
 options:
@@ -24,14 +26,14 @@ options:
     type: path
     required: true
   files:
-    description: Path of each file, by a name that RV(files) has it by.
+    description: Path of each file, by a key of your choice.
     type: dict
     required: true
 """
 
 EXAMPLES = r"""
-- name: Bring Xen and the kernel to the TFTP server's directory
-  xen.driver_domains.board_files:
+- name: Copy Xen and the kernel to the directory of the TFTP server
+  xen.driver_domains.boot_set_files:
     directory: /srv/tftp/pi4
     files:
       xen: /opt/board/boot/xen-4.20-arm64
@@ -40,12 +42,23 @@ EXAMPLES = r"""
 
 RETURN = r"""
 files:
-  description: Name of each file, relative to O(directory).
+  description: Name of each file relative to O(directory), by the key that it has in O(files).
   returned: success
   type: dict
   sample: {xen: files/0123456789ab-xen-4.20-arm64}
+pending:
+  description: Path of each file that is to be copied, by its name relative to O(directory). It is empty if nothing is to be copied.
+  returned: success
+  type: dict
+  sample: {files/0123456789ab-xen-4.20-arm64: /opt/board/boot/xen-4.20-arm64}
+missing:
+  description: Paths that cannot be read. Only check mode returns some, since an earlier task may be about to make them.
+  returned: success
+  type: list
+  elements: str
+  sample: []
 actions:
-  description: What was done, or would be done in check mode.
+  description: Changes that were made, or in check mode would be made.
   returned: always
   type: list
   elements: str

@@ -1,0 +1,43 @@
+# Copyright (c) 2026, the xen.driver_domains authors
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# PRIVATE to this collection: other collections must not import it.
+
+"""What the options of a board must not say about each other; needs no file."""
+
+from __future__ import annotations
+
+from .._errors import InvalidInput
+from .._spans import Span
+from .configuration import Board
+
+
+def check_consistency(board: Board) -> None:
+    """Check that the domains have names and devices of their own, and memory that does not overlap.
+
+    :raises InvalidInput: they do not.
+    """
+    if not board.dom0 and not board.booted:
+        raise InvalidInput("There is neither a dom0 nor a domain to start", remedy="Set dom0, domus or both")
+    names: set[str] = {"dom0", "Domain-0"}
+    owners: dict[str, str] = {}
+    for domu in board.domus:
+        if domu.name in names:
+            raise InvalidInput(f"Two domains have the name {domu.name!r}", remedy="Rename one")
+        names.add(domu.name)
+        for path in domu.passthrough_paths:
+            if path in owners:
+                raise InvalidInput(f"{domu.name}: {path} is already passed through to {owners[path]}", rule="a device has one owner")
+            owners[path] = domu.name
+    _check_static_memory(board)
+
+
+def _check_static_memory(board: Board) -> None:
+    taken: list[tuple[str, Span]] = [("static_heap", region) for region in board.static_heap]
+    for domu in board.booted:
+        for region in domu.static_memory:
+            for owner, other in taken:
+                if region.overlaps(other):
+                    raise InvalidInput(f"{domu.name}: static_memory {region} overlaps {other} of {owner}", remedy="Move one of them")
+            taken.append((domu.name, region))

@@ -1,0 +1,143 @@
+# Copyright (c) 2026, the xen.driver_domains authors
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# PRIVATE to this collection: other collections must not import it.
+
+"""Plans the partial device tree that passes devices of an Arm board through to a Xen guest."""
+
+from __future__ import annotations
+
+import os
+import re
+import typing as t
+
+from .._errors import InvalidInput
+from .._files import read_bytes
+from .._plan import Plan
+from .._runner import Runner
+from .analysis import Analysis, Device
+from .dtb import check_outputs, parse_dtb, to_dtb
+from .guards import DEVICE_TREE_GUARDS, all_that_goes, check_devices, refuse_sharing, refuse_what_the_host_needs
+from .needs import Need
+from .source import to_dts
+from .tree import DeviceTree
+from .xen_partial import Partial, PassthroughRequest, build_partial
+from .xen_rules import DOM0LESS, layout_conflicts
+
+#: What `force` can name: the guards of every hypervisor, and those that only Xen needs.
+XEN_GUARDS = (*DEVICE_TREE_GUARDS, "no_iommu", "guest_layout")
+_MAC = re.compile("[0-9a-f]{2}(:[0-9a-f]{2}){5}")
+_RATE = re.compile("[0-9]{1,10}")
+
+
+class Guest(t.NamedTuple):
+    """The guest that gets the devices."""
+
+    #: `DOM0LESS` or `XL`.
+    flavour: str = DOM0LESS
+    #: Whether its memory has the same addresses for the guest and the machine.
+    direct_map: bool = False
+    #: In MiB; does not matter with `direct_map`.
+    memory: int = 512
+
+
+def plan_partial(tree: DeviceTree, devices: t.Iterable[t.Mapping[str, t.Any]], guest: Guest, dest: str, runner: Runner) -> Plan:
+    """Return the plan that writes the partial tree to `dest`.
+
+    :param tree: the board's; `tree.source` is the path it was read from.
+    :param devices: as in the option `devices` of passthrough_device_tree.
+    :raises InvalidInput: a device is unknown or cannot be passed through, or the rate of a clock is not known.
+    """
+    check_outputs([dest], tree.source)
+    analysis = Analysis(tree)
+    requests = [_request(analysis, entry) for entry in devices]
+    chosen = [request.device for request in requests]
+    check_devices(analysis, chosen)
+    plan = Plan()
+    companions = refuse_sharing(plan, analysis, chosen)
+    refuse_what_the_host_needs(plan, tree.source, all_that_goes(chosen, companions), runner)
+    _refuse_for_xen(plan, chosen, guest)
+    partial = build_partial(tree, requests, guest.flavour)
+    plan.warnings = _warnings(partial)
+    source = to_dts(partial.root)
+    paths = list(dict.fromkeys([*(device.path for device in chosen), *companions]))
+    plan.results = {"dest": dest, "source": source, "passthrough_paths": paths, "missing": [_missing(need) for need in partial.missing]}
+    if guest.flavour == DOM0LESS:
+        plan.results["imagebuilder"] = {
+            "DOMU_PASSTHROUGH_DTB": os.path.basename(dest),
+            "DOMU_PASSTHROUGH_PATHS": " ".join(paths),
+            **({"DOMU_DIRECT_MAP": 1} if guest.direct_map else {}),
+        }
+    else:
+        plan.results["xl_config"] = _xl_config(partial, dest)
+    before = _source_of(read_bytes(dest), dest)
+    after = source if before != source else source + "// other bytes, the same meaning\n"
+    plan.write_file(dest, to_dtb(partial.root), before=before, after=after)
+    return plan
+
+
+def _request(analysis: Analysis, entry: t.Mapping[str, t.Any]) -> PassthroughRequest:
+    mac = entry["mac"].lower()
+    if mac and not _MAC.fullmatch(mac):
+        raise InvalidInput(f"{entry['mac']!r} is not a MAC address", rule="six hexadecimal bytes with colons between them")
+    rates = {}
+    for name, rate in entry["clock_rates"].items():
+        if isinstance(rate, bool) or not _RATE.fullmatch(str(rate)) or not 0 < int(rate) < 1 << 32:
+            raise InvalidInput(f"{rate!r} is not the rate of the clock {name!r}", rule="a whole number of Hz, below 4294967296")
+        rates[str(name)] = int(rate)
+    device = analysis.device(analysis.tree.find(entry["node"]))
+    left_out = [analysis.tree.find(f"{device.path}/{name.strip('/')}") for name in entry["leave_out"]]
+    return PassthroughRequest(device, rates, mac, left_out)
+
+
+def _refuse_for_xen(plan: Plan, devices: t.Iterable[Device], guest: Guest) -> None:
+    for device in devices:
+        if device.iommu is None:
+            plan.refuse(
+                "no_iommu",
+                device.path,
+                "has no IOMMU in front of it; if it does DMA, it can read and write all memory, and works only with direct_map",
+            )
+        if not guest.direct_map:
+            for conflict in layout_conflicts(device.pages, guest.memory):
+                plan.refuse("guest_layout", device.path, conflict)
+
+
+def _missing(need: Need) -> dict[str, str]:
+    provider = need.provider.path if need.provider else ""
+    return {"consumer": need.consumer.path, "kind": need.kind, "property": need.property, "provider": provider}
+
+
+def _warnings(partial: Partial) -> list[str]:
+    found = []
+    consumers: dict[str, list[str]] = {}
+    for need in partial.missing:
+        provider = need.provider.path if need.provider else "a node that does not exist"
+        consumers.setdefault(need.consumer.path, []).append(f"{need.kind} ({need.property}: {provider})")
+    for consumer, needs in consumers.items():
+        found.append(f"The guest cannot reach what {consumer} refers to, which stays as the firmware left it: {', '.join(needs)}")
+    for node, line in partial.lost:
+        reason = line.problem or "Xen passes on only shared peripheral interrupts that the host's tree lists as interrupts of the device"
+        if line.through:
+            reason = f"it goes through {line.through}, and Xen passes on only what goes to the GIC directly"
+        found.append(f"The guest does not get an interrupt of {node.path}: {reason}")
+    return found
+
+
+def _xl_config(partial: Partial, dest: str) -> dict[str, t.Any]:
+    config: dict[str, t.Any] = {"device_tree": dest}
+    if partial.protected:
+        config["dtdev"] = partial.protected
+    config["iomem"] = [f"{span.start >> 12:#x},{span.size >> 12:#x}" for span in partial.mapped]
+    config["irqs"] = partial.irqs
+    return config
+
+
+def _source_of(content: bytes | None, path: str) -> str:
+    if content is None:
+        return ""
+    try:
+        return to_dts(parse_dtb(content, path))
+    except InvalidInput as exc:
+        return f"// {exc.problem}\n"
