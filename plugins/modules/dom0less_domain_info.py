@@ -69,7 +69,7 @@ domains:
 import typing as t
 from dataclasses import asdict
 
-from ansible_collections.xen.driver_domains.plugins.module_utils._domain.dom0less import findings
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.boot_findings import findings
 from ansible_collections.xen.driver_domains.plugins.module_utils._module import run_module
 from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Plan
 from ansible_collections.xen.driver_domains.plugins.module_utils._xen.host import require_dom0

@@ -161,7 +161,8 @@ import typing as t
 from ansible_collections.xen.driver_domains.plugins.module_utils._module import run_module
 from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Plan
 from ansible_collections.xen.driver_domains.plugins.module_utils._xenstore.client import XenStore
-from ansible_collections.xen.driver_domains.plugins.module_utils._xenstore.xenbus import Planner, devices_from
+from ansible_collections.xen.driver_domains.plugins.module_utils._xenstore.xenbus import XenbusPlanner
+from ansible_collections.xen.driver_domains.plugins.module_utils._xenstore.xenbus_device import devices_from
 
 ARGUMENTS = {
     "devices": {
@@ -188,7 +189,7 @@ ARGUMENTS = {
 def prepare(parameters: dict[str, t.Any]) -> Plan:
     """Read and plan."""
     store = XenStore(timeout=parameters["timeout"])
-    return Planner(store, parameters["force"], parameters["wait_timeout"]).plan(devices_from(store, parameters["devices"]))
+    return XenbusPlanner(store, parameters["wait_timeout"]).plan(devices_from(store, parameters["devices"]))
 
 
 def main() -> None:

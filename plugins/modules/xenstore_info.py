@@ -112,7 +112,7 @@ import typing as t
 from ansible_collections.xen.driver_domains.plugins.module_utils._module import run_module
 from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Plan
 from ansible_collections.xen.driver_domains.plugins.module_utils._xenstore.client import XenStore
-from ansible_collections.xen.driver_domains.plugins.module_utils._xenstore.keys import node_path
+from ansible_collections.xen.driver_domains.plugins.module_utils._xenstore.paths import node_path
 
 ARGUMENTS = {
     "paths": {

@@ -4,7 +4,7 @@
 
 # PRIVATE to this collection: other collections must not import it.
 
-"""What XenStore says about a running domain: its vifs, and whether it serves."""
+"""The vifs of a running domain, as XenStore shows them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from .._errors import DriverDomainsError
 
 if t.TYPE_CHECKING:
     from .._xenstore.client import XenStore
-    from .definition import Definition
 
 #: The log of hotplug scripts. In a driver domain it is the only place that says what went wrong: xl devd writes nothing to XenStore.
 HOTPLUG_LOG = "/var/log/xen/xen-hotplug.log"
@@ -92,14 +91,6 @@ def vif_status(store: XenStore, domid: int) -> list[Vif]:
     return [vif(devid) for devid in devids]
 
 
-def not_serving(store: XenStore, domain: Definition, domid: int) -> str:
-    """Say what a running domain lacks until it serves, or "": connected vifs, and its readiness key if it has one.
-
-    :raises DriverDomainsError: a hotplug script failed, or the domain reports an error; waiting is of no use.
-    """
-    return not_connected(domain.name, vif_status(store, domid), len(domain.vifs)) or _not_ready(store, domain, domid)
-
-
 def not_connected(name: str, vifs: t.Sequence[Vif], expected: int) -> str:
     """Say what these vifs of a domain lack until `expected` of them are connected, or "".
 
@@ -122,16 +113,3 @@ def not_connected(name: str, vifs: t.Sequence[Vif], expected: int) -> str:
         f"backend state {vif.backend_state or 'none'}, hotplug {vif.hotplug_status or 'not done'}"
         for vif in waiting
     )
-
-
-def _not_ready(store: XenStore, domain: Definition, domid: int) -> str:
-    if domain.ready is None:
-        return ""
-    home = f"/local/domain/{domid}"
-    status = store.read_text(f"{home}/{domain.ready.key}") or ""
-    if status == domain.ready.value:
-        return ""
-    if status == "error":
-        reason = (domain.ready.error_key and store.read_text(f"{home}/{domain.ready.error_key}")) or "it gave no reason"
-        raise DriverDomainsError(f"Domain {domain.name} reports: {reason}", remedy=f"Check its console: xl console {domain.name}")
-    return f"its key {domain.ready.key} is {status!r}, not {domain.ready.value!r}"

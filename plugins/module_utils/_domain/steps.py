@@ -22,7 +22,7 @@ from .._runner import Runner
 from .._xen.xl import Domain, Xl
 from .definition import Definition
 from .host import Paths
-from .status import HOTPLUG_LOG, not_serving, vif_status
+from .status import HOTPLUG_LOG, not_connected, vif_status
 
 if t.TYPE_CHECKING:
     from .._xenstore.client import XenStore
@@ -146,7 +146,8 @@ class DomainSteps:
             nonlocal missing
             if self._store.read_text(f"{home}/name") is None:
                 raise self._gone(domain, f"(domid {domid}) went away before it was ready")
-            missing = not_serving(self._store, domain, domid)
+            vifs = vif_status(self._store, domid)
+            missing = not_connected(domain.name, vifs, len(domain.vifs)) or self._not_ready(domain, home)
             return not missing
 
         # Changes below a watched node wake the wait, and so does the removal of the domain's home when it goes away.
@@ -161,6 +162,18 @@ class DomainSteps:
                 + (f" and, for its vifs, {HOTPLUG_LOG} in their backend domain" if "vif" in missing else "")
                 + ", or raise wait_timeout",
             ) from exc
+
+    def _not_ready(self, domain: Definition, home: str) -> str:
+        """Return what the readiness key of a domain lacks, or "" when it has its value or there is no such key."""
+        if domain.ready is None:
+            return ""
+        status = self._store.read_text(f"{home}/{domain.ready.key}") or ""
+        if status == domain.ready.value:
+            return ""
+        if status == "error":
+            reason = (domain.ready.error_key and self._store.read_text(f"{home}/{domain.ready.error_key}")) or "it gave no reason"
+            raise DriverDomainsError(f"Domain {domain.name} reports: {reason}", remedy=f"Check its console: xl console {domain.name}")
+        return f"its key {domain.ready.key} is {status!r}, not {domain.ready.value!r}"
 
     def report(self, domains: t.Sequence[Definition]) -> list[dict[str, t.Any]]:
         """Return the domains as they are now, for the return value `domains`."""

@@ -25,7 +25,6 @@ from .wire import (
     DOMID_MAX,
     GET_DOMAIN_PATH,
     GET_PERMS,
-    IS_DOMAIN_INTRODUCED,
     MKDIR,
     READ,
     REPLY_MAX,
@@ -37,7 +36,7 @@ from .wire import (
     WATCH,
     WRITE,
     Connection,
-    Request,
+    Exchange,
     XenStoreError,
     ascii_text,
     check_seconds,
@@ -176,12 +175,8 @@ class XenStore(Connection):
             level = below
         return dict(sorted(found.items()))
 
-    def get_perms(self, path: str) -> list[Permission]:
-        """Return the permissions of a node; the first names its owner. A missing node is an error with `ENOENT`."""
-        return _permissions(path, self._one(self._request(GET_PERMS, path)))
-
     def get_perms_many(self, paths: t.Iterable[str]) -> dict[str, list[Permission] | None]:
-        """Return the permissions of many nodes; missing nodes are None."""
+        """Return the permissions of many nodes; the first of each names its owner. Missing nodes are None."""
         return {path: None if reply is None else _permissions(path, reply) for path, reply in self._each(GET_PERMS, paths).items()}
 
     def set_perms(self, path: str, permissions: t.Sequence[Permission]) -> None:
@@ -207,10 +202,6 @@ class XenStore(Connection):
     def get_domain_path(self, domid: int) -> str:
         """Return the base path of a domain, `/local/domain/<domid>`."""
         return ascii_text(str(domid), self._one(self._domain_request(GET_DOMAIN_PATH, domid)))
-
-    def is_domain_introduced(self, domid: int) -> bool:
-        """Tell whether xenstored serves that domain; only dom0 may ask."""
-        return ascii_text(str(domid), self._one(self._domain_request(IS_DOMAIN_INTRODUCED, domid))) == "T"
 
     def domains(self) -> dict[int, str]:
         """Return the names of the running domains by their number; a domain that has no name yet is left out."""
@@ -259,7 +250,7 @@ class XenStore(Connection):
             pause = min(pause * 2, 0.5)
 
     def _attempt(self, body: t.Callable[[XenStore], T]) -> T:
-        transid = ascii_text("", self._one(Request(TRANSACTION_START, "", b"\0")))
+        transid = ascii_text("", self._one(Exchange(TRANSACTION_START, "", b"\0")))
         if not transid.isdecimal() or not 0 < int(transid) <= 0xFFFFFFFF:
             self.close()
             raise garbled(f"the transaction number {transid!r}")
@@ -267,7 +258,7 @@ class XenStore(Connection):
         try:
             result = self._body_or_abort(body)
             # Refused or not, it ends the transaction.
-            self._one(Request(TRANSACTION_END, "", b"T\0"))
+            self._one(Exchange(TRANSACTION_END, "", b"T\0"))
             return result
         finally:
             self._transaction = 0
@@ -278,7 +269,7 @@ class XenStore(Connection):
         except BaseException:
             if self._descriptor >= 0:
                 with contextlib.suppress(DriverDomainsError):
-                    self._one(Request(TRANSACTION_END, "", b"F\0"))
+                    self._one(Exchange(TRANSACTION_END, "", b"F\0"))
             raise
 
     # Watches
@@ -289,10 +280,6 @@ class XenStore(Connection):
         `@introduceDomain` and `@releaseDomain` are paths too. No part of a transaction.
         """
         self._watching(WATCH, [path], token)
-
-    def unwatch(self, path: str, token: str) -> None:
-        """Undo `watch`; events that already came stay queued."""
-        self._watching(UNWATCH, [path], token)
 
     def wait_for(
         self, paths: t.Sequence[str], predicate: t.Callable[[dict[str, str | None]], object], timeout: float
@@ -376,7 +363,7 @@ class XenStore(Connection):
                 raise garbled("a part of a listing", path)
             if listing and generation != first_generation:
                 if time.monotonic() >= deadline:
-                    raise refusal(Request(DIRECTORY_PART, path, b""), "EAGAIN")
+                    raise refusal(Exchange(DIRECTORY_PART, path, b""), "EAGAIN")
                 listing = b""
                 continue
             first_generation = generation

@@ -16,7 +16,8 @@ import typing as t
 from .._errors import InvalidInput
 from .._plan import Plan
 from .client import Permission, XenStore
-from .nodes import Nodes, below, join, plan_nodes
+from .nodes import Nodes, below, plan_nodes
+from .paths import domid_in, join, node_path
 from .wire import check_seconds
 
 #: The name, in a tree, of the value of the inner node itself. No node can have it.
@@ -42,20 +43,6 @@ def plan_keys(store: XenStore, keys: t.Sequence[dict[str, t.Any]], waits: t.Sequ
     return plan
 
 
-def node_path(item: t.Mapping[str, t.Any], domids: t.Mapping[str, int | None]) -> str:
-    """Return the whole path of an item that has `path` and perhaps `domain`.
-
-    :raises InvalidInput: the domain does not run, or the path does not need one.
-    """
-    path: str = item["path"]
-    if item["domain"] is None:
-        return path
-    if path.startswith("/"):
-        raise InvalidInput(f"The path {path!r} is absolute, and the domain {item['domain']} is given, too", remedy="Leave out one of them")
-    home = f"/local/domain/{_domid(item['domain'], domids)}"
-    return join(home, path) if path else home
-
-
 def _wait(store: XenStore, expected: t.Sequence[tuple[str, dict[str, t.Any]]], timeout: float) -> list[dict[str, str | None]]:
     def reached(values: t.Mapping[str, str | None]) -> bool:
         return all(_as_expected(item, values[path]) for path, item in expected)
@@ -74,13 +61,6 @@ def _domains(item: t.Mapping[str, t.Any]) -> list[str]:
     permissions = item.get("permissions") or {}
     named = [item["domain"], permissions.get("owner"), *(permissions.get("domains") or {})]
     return [str(name) for name in named if name is not None]
-
-
-def _domid(domain: str, domids: t.Mapping[str, int | None]) -> int:
-    domid = domids[str(domain)]
-    if domid is None:
-        raise InvalidInput(f"There is no running domain {domain!r}", "XenStore has nodes of running domains only", "Start it first")
-    return domid
 
 
 def _nodes(item: dict[str, t.Any], domids: t.Mapping[str, int | None]) -> list[Nodes]:
@@ -138,14 +118,14 @@ def _value(path: str, value: object, encoding: str) -> bytes | None:
 def _permissions(path: str, wanted: t.Mapping[str, t.Any] | None, domids: t.Mapping[str, int | None]) -> tuple[Permission, ...]:
     if wanted is None:
         return ()
-    owner = Permission(wanted["others"], _domid(wanted["owner"], domids))
+    owner = Permission(wanted["others"], domid_in(domids, wanted["owner"]))
     named: dict[int, Permission] = {}
     for domain, access in (wanted["domains"] or {}).items():
         if access not in ("n", "r", "w", "b"):
             raise InvalidInput(
                 f"{access!r} for domain {domain} at {path} is not a right", "It is n (none), r (read), w (write) or b (both)"
             )
-        domid = _domid(domain, domids)
+        domid = domid_in(domids, domain)
         if domid in named:
             raise InvalidInput(f"The domain {domid} gets rights at {path} twice, once as {domain!r}", remedy="Name it once")
         named[domid] = Permission(access, domid)

@@ -13,8 +13,9 @@ import typing as t
 from dataclasses import dataclass, field
 
 from .._errors import InvalidInput
-from .._plan import Plan
+from .._plan import Action, Plan
 from .client import Permission, XenStore
+from .paths import join
 
 Permissions = tuple[Permission, ...]
 
@@ -137,23 +138,24 @@ def apply_inside(store: XenStore, wanted: t.Sequence[Nodes]) -> None:
 
 
 def plan_nodes(store: XenStore, wanted: t.Sequence[Nodes]) -> Plan:
-    """Return the plan that makes the nodes what they are to be. Its actions are one transaction: the first to be applied does all."""
+    """Return the plan that brings the nodes into the wanted state, in one transaction.
+
+    :raises InvalidInput: nodes cannot be stored, or contradict each other.
+    """
     _refuse_overlaps(wanted)
     for item in wanted:
         item.check(store)
-    todo = [wanted]
 
     def commit() -> None:
-        while todo:
-            apply(store, todo[0])
-            todo.clear()
+        apply(store, wanted)
 
-    plan = Plan()
     changes = compare(store, wanted)
-    for change in changes:
-        if change:
-            before, after = change.diff(store)
-            plan.add(change.describe(), commit, subject=change.wanted.path, before=before, after=after)
+    actions = []
+    for change in filter(None, changes):
+        before, after = change.diff(store)
+        actions.append(Action(change.describe(), commit, change.wanted.path, before, after))
+    plan = Plan()
+    plan.add_together(commit, actions)
     plan.results["nodes"] = [{"path": change.wanted.path, "changed": bool(change)} for change in changes]
     return plan
 
@@ -173,11 +175,6 @@ def below(top: str, values: t.Mapping[str, bytes | None]) -> dict[str, bytes | N
             found.setdefault(node, None)
         found[node] = value
     return found
-
-
-def join(path: str, name: str) -> str:
-    """Return the path of a node below another one."""
-    return f"{path.rstrip('/')}/{name}"
 
 
 def _change(

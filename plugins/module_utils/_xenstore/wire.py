@@ -32,7 +32,7 @@ DEFAULT_PATHS = ("/run/xenstored/socket", "/var/run/xenstored/socket", "/dev/xen
 
 DIRECTORY, READ, GET_PERMS, WATCH, UNWATCH, TRANSACTION_START, TRANSACTION_END = 1, 2, 3, 4, 5, 6, 7
 GET_DOMAIN_PATH, WRITE, MKDIR, RM, SET_PERMS, WATCH_EVENT, ERROR = 10, 11, 12, 13, 14, 15, 16
-IS_DOMAIN_INTRODUCED, DIRECTORY_PART = 17, 22
+DIRECTORY_PART = 22
 _VERBS = {
     DIRECTORY: "list",
     READ: "read",
@@ -46,7 +46,6 @@ _VERBS = {
     MKDIR: "make",
     RM: "remove",
     SET_PERMS: "set the permissions of",
-    IS_DOMAIN_INTRODUCED: "tell whether it knows domain",
     DIRECTORY_PART: "list",
 }
 
@@ -113,7 +112,9 @@ class WatchEvent(t.NamedTuple):
     token: str
 
 
-class Request(t.NamedTuple):
+class Exchange(t.NamedTuple):
+    """One request and what its reply must be about: the kind of both, and the path or domain."""
+
     kind: int
     path: str
     payload: bytes
@@ -163,7 +164,7 @@ class Connection:
 
     # Requests and replies
 
-    def _request(self, kind: int, path: str, tail: bytes = b"", special: bool = False) -> Request:
+    def _request(self, kind: int, path: str, tail: bytes = b"", special: bool = False) -> Exchange:
         limit = 3072 if path.startswith("/") else 2048
         if not _PATH.fullmatch(path) or len(path) > limit or (path.startswith("@") and not special):
             raise InvalidInput(
@@ -178,18 +179,18 @@ class Connection:
             raise InvalidInput(
                 f"What is to be stored at {path} has {len(tail)} bytes", f"Path and value together have at most {limit} bytes in XenStore"
             )
-        return Request(kind, path, payload)
+        return Exchange(kind, path, payload)
 
     @staticmethod
-    def _domain_request(kind: int, domid: int) -> Request:
+    def _domain_request(kind: int, domid: int) -> Exchange:
         if not 0 <= domid <= DOMID_MAX:
             raise InvalidInput(f"{domid} is not a domain number", f"It is from 0 to {DOMID_MAX}")
-        return Request(kind, str(domid), b"%d\0" % domid)
+        return Exchange(kind, str(domid), b"%d\0" % domid)
 
-    def _one(self, request: Request) -> bytes:
+    def _one(self, request: Exchange) -> bytes:
         return self._all([request])[0]
 
-    def _all(self, requests: t.Sequence[Request]) -> list[bytes]:
+    def _all(self, requests: t.Sequence[Exchange]) -> list[bytes]:
         payloads = []
         for reply in self._exchange(requests):
             if isinstance(reply, XenStoreError):
@@ -197,7 +198,7 @@ class Connection:
             payloads.append(reply)
         return payloads
 
-    def _exchange(self, requests: t.Sequence[Request]) -> list[bytes | XenStoreError]:
+    def _exchange(self, requests: t.Sequence[Exchange]) -> list[bytes | XenStoreError]:
         """Send the requests, over a socket without waiting for each reply; return the replies in their order, refusals as exceptions."""
         if self._descriptor < 0:
             raise XenStoreError("The connection to XenStore is closed, as after any missing or wrong answer", errno_name="ENOTCONN")
@@ -273,7 +274,7 @@ class Connection:
             remedy = "Run the task as root (become: true)" if isinstance(exc, PermissionError) else _DEAD
             raise self._lost(exc, remedy) from exc
 
-    def _send(self, requests: t.Sequence[Request], deadline: float) -> list[int]:
+    def _send(self, requests: t.Sequence[Exchange], deadline: float) -> list[int]:
         """Send requests, over the device only one; return their numbers."""
         message, numbers = bytearray(), []
         for request in requests:
@@ -339,7 +340,7 @@ class Connection:
         return XenStoreError(f"No connection to xenstored over {self.path}: {exc.strerror}", "", remedy, errno_name=name)
 
 
-def refusal(request: Request, name: str) -> XenStoreError:
+def refusal(request: Exchange, name: str) -> XenStoreError:
     if not re.fullmatch(r"E[A-Z0-9]+", name):
         raise garbled(f"the error {name!r}", request.path)
     # EQUOTA is oxenstored's own word.

@@ -4,10 +4,10 @@
 
 # PRIVATE to this collection: other collections must not import it.
 
-"""Split devices between two domains: their nodes in XenStore, made at once, closed in order, never disturbed while they work.
+"""Split devices between two domains: their nodes in XenStore are created at once, closed in order, and never disturbed while in use.
 
 Sources: libxl__device_generic_add and libxl__initiate_device_generic_remove in tools/libs/light/libxl_device.c of Xen for nodes,
-permissions and the order of closing; drivers/xen/xenbus/xenbus_probe.c and xenbus_client.c of Linux for what the drivers make of them.
+permissions and the order of closing; drivers/xen/xenbus/xenbus_probe.c and xenbus_client.c of Linux for how the drivers react.
 """
 
 from __future__ import annotations
@@ -16,130 +16,60 @@ import functools
 import re
 import time
 import typing as t
-from dataclasses import dataclass, field
 
-from .._errors import DriverDomainsError, InvalidInput, Refused, TimedOut
-from .._plan import Plan
-from .client import Permission, XenStore
-from .nodes import Change, Nodes, apply_inside, below, compare, join
+from .._errors import DriverDomainsError, InvalidInput, TimedOut
+from .._plan import Action, Plan
+from .client import XenStore
+from .nodes import Change, apply_inside, compare
+from .paths import join
 from .wire import check_seconds
+from .xenbus_device import OWN_KEYS, STATES, XenbusDevice
 
-#: enum xenbus_state (xen/include/public/io/xenbus.h).
-STATES = ("unknown", "initialising", "init_wait", "initialised", "connected", "closing", "closed", "reconfiguring", "reconfigured")
 _INITIALISING, _CONNECTED, _CLOSING, _CLOSED = "1", "4", "5", "6"
 #: States in which a driver has a device in use.
 _BUSY = frozenset("234578")
 _ENDING = frozenset((_CLOSING, _CLOSED))
-_OWN_KEYS = frozenset(("backend", "backend-id", "frontend", "frontend-id", "online", "state"))
 _TYPE = re.compile(r"[A-Za-z0-9_-]+")
-#: Seconds that a kernel gets to see that a device is gone, before another one takes its place: it looks whether the directory
-#: is there only when the event reaches it, and then would take the new device for the old one.
-SETTLE = 1.0
+_USE_RULE = "a device is not disturbed while drivers use it"
+_USE_REMEDY = "Remove it first (state: absent), or leave it as it is"
+#: Seconds that a kernel gets to notice that a device is gone before another one takes its place. It reads the directory only when
+#: the event reaches it, and would then take the new device for the old one.
+REMOVAL_DELAY = 1.0
 
 
-@dataclass(frozen=True)
-class Device:
-    """A split device as the user wants it; a domain that does not run has the number None."""
+class XenbusPlanner:
+    """Compares devices with what XenStore has, and plans the changes.
 
-    kind: str
-    devid: int
-    frontend: str
-    backend: str
-    frontend_id: int | None
-    backend_id: int | None
-    frontend_keys: t.Mapping[str, str] = field(default_factory=dict)
-    backend_keys: t.Mapping[str, str] = field(default_factory=dict)
-    #: One of STATES, or "none".
-    wait_for: str = "connected"
-    present: bool = True
-
-    def __str__(self) -> str:
-        return f"{self.kind} {self.devid} of {self.frontend} at {self.backend}"
-
-    @property
-    def front(self) -> str:
-        """The directory of the frontend."""
-        return f"/local/domain/{self.frontend_id}/device/{self.kind}/{self.devid}"
-
-    @property
-    def back(self) -> str:
-        """The directory of the backend."""
-        return f"/local/domain/{self.backend_id}/backend/{self.kind}/{self.frontend_id}/{self.devid}"
-
-    @property
-    def sides(self) -> list[str]:
-        """The directories of those sides whose domains run."""
-        return [path for path, known in ((self.front, self._frontend_runs), (self.back, self._backend_runs)) if known]
-
-    @property
-    def _frontend_runs(self) -> bool:
-        return self.frontend_id is not None
-
-    @property
-    def _backend_runs(self) -> bool:
-        return self.frontend_id is not None and self.backend_id is not None
-
-    def nodes(self, state: str | None) -> tuple[Nodes, Nodes]:
-        """Return both sides as nodes; with `state` None, whatever states they have will do.
-
-        Each side belongs to its domain, the other one may read it, nobody else may do anything.
-        """
-        frontend_id, backend_id = self.frontend_id or 0, self.backend_id or 0
-        front = {"backend": self.back, "backend-id": str(backend_id), **self.frontend_keys}
-        back = {"frontend": self.front, "frontend-id": str(frontend_id), "online": "1", **self.backend_keys}
-
-        def side(path: str, values: t.Mapping[str, str], owner: int, peer: int) -> Nodes:
-            wanted = below(path, {key: value.encode() for key, value in values.items()})
-            # Last, as it is what the drivers look at.
-            wanted[join(path, "state")] = None if state is None else state.encode()
-            return Nodes(path, wanted, (Permission("n", owner), Permission("r", peer)))
-
-        return side(self.front, front, frontend_id, backend_id), side(self.back, back, backend_id, frontend_id)
-
-
-class Planner:
-    """Plans devices.
-
-    :param force: guards that do not hold; `not_closed` removes a device whose drivers do not close it.
     :param timeout: seconds that drivers may take to connect, or to close.
     """
 
-    def __init__(self, store: XenStore, force: t.Collection[str], timeout: float, settle: float = SETTLE) -> None:
+    def __init__(self, store: XenStore, timeout: float) -> None:
         self._store = store
-        self._force = force
         self._timeout = timeout
-        self._settle = settle
         self._removed = False
 
-    def plan(self, devices: t.Sequence[Device]) -> Plan:
-        """Return the plan that makes the devices what they are to be.
+    def plan(self, devices: t.Sequence[XenbusDevice]) -> Plan:
+        """Return the plan that creates, changes and removes devices until they are as wanted.
 
-        :raises InvalidInput: a device cannot be made.
-        :raises Refused: a device that is in use would have to be changed.
+        :raises InvalidInput: a device cannot be created.
         """
         self._check(devices)
         plan = Plan()
         new = [device for device in devices if self._plan_device(plan, device)]
         for device in devices:
             self._plan_leftovers(plan, device)
-        todo = [new]
 
         def create() -> None:
-            while todo:
-                if self._removed:
-                    time.sleep(self._settle)
-                self._store.transaction(lambda inside: self._create(inside, todo[0]))
-                todo.clear()
+            if self._removed:
+                time.sleep(REMOVAL_DELAY)
+            self._store.transaction(lambda inside: self._create(inside, new))
 
-        # All of them in one transaction: the first action to be applied does it.
-        for device in new:
-            after = "".join(line for side in device.nodes(_INITIALISING) for line in side.lines())
-            plan.add(f"create {device}", create, subject=str(device), after=after)
+        plan.add_together(create, [Action(f"create {device}", create, str(device), after=_lines(device)) for device in new])
         plan.results["devices"] = self._report(devices)
         plan.conclude = lambda: self._conclude(devices)
         return plan
 
-    def _check(self, devices: t.Sequence[Device]) -> None:
+    def _check(self, devices: t.Sequence[XenbusDevice]) -> None:
         check_seconds(self._timeout)
         running = set(self._store.directory("/local/domain"))
         seen = set()
@@ -153,78 +83,90 @@ class Planner:
                 raise InvalidInput(f"The device {device} is listed twice", "A frontend's domain has one device of a type and number")
             seen.add(identity)
             for keys in (device.frontend_keys, device.backend_keys):
-                for own in sorted(_OWN_KEYS.intersection(keys)):
-                    raise InvalidInput(f"The key {own!r} of {device} is not yours to set", "The drivers and this module use it")
+                for own in sorted(OWN_KEYS.intersection(keys)):
+                    raise InvalidInput(f"The key {own!r} of {device} cannot be set", "The drivers and this module use it")
             for name, domid in ((device.frontend, device.frontend_id), (device.backend, device.backend_id)):
                 if device.present and (domid is None or str(domid) not in running):
-                    raise InvalidInput(f"There is no running domain {name!r}, for {device}", "Both ends of a device run", "Start it first")
+                    raise InvalidInput(
+                        f"There is no running domain {name!r} for {device}", "Both ends of a device must run", "Start it first"
+                    )
             if device.present:
                 for side in device.nodes(_INITIALISING):
                     side.check(self._store)
 
-    def _plan_device(self, plan: Plan, device: Device) -> bool:
-        """Add to the plan what is to be removed or changed; tell whether the device is to be created."""
-        there = [side for side in device.sides if self._store.read_text(side) is not None]
-        self._refuse_elsewhere(device)
+    def _plan_device(self, plan: Plan, device: XenbusDevice) -> bool:
+        """Add to the plan what is to be removed or changed; return whether the device is to be created."""
+        existing = [side for side in device.sides if self._store.read_text(side) is not None]
+        if self._refuse_elsewhere(plan, device):
+            return False
         if not device.present:
-            if there:
+            if existing:
                 self._plan_removal(plan, device, "remove")
             return False
-        if not there:
+        if not existing:
             return True
         changes = compare(self._store, device.nodes(None))
-        link = {*device.sides, *(join(side, key) for side in device.sides for key in _OWN_KEYS)}
+        link = {*device.sides, *(join(side, key) for side in device.sides for key in OWN_KEYS)}
         broken = any(path in link for change in changes for path in change.writes)
         if broken or _ENDING.intersection(filter(None, self._states(device).values())):
             self._plan_removal(plan, device, "replace")
             return True
         if any(changes):
-            self._refuse_in_use(device, changes)
+            use = self._use(device, changes)
+            if use:
+                # A task that removes the device may precede this one.
+                plan.refuse("", str(device), use, passing=True, rule=_USE_RULE, remedy=_USE_REMEDY)
+                return False
             before, after = zip(*(change.diff(self._store) for change in changes if change))
             plan.add(
                 f"change {device}",
-                lambda: self._store.transaction(lambda inside: self._change(inside, device)),
+                lambda: self._store.transaction(lambda inside: self._change(plan, inside, device)),
                 subject=str(device),
                 before="".join(before),
                 after="".join(after),
             )
         return False
 
-    def _refuse_elsewhere(self, device: Device) -> None:
-        """A frontend that has another backend than the named one: to touch it would leave that one without its other half."""
+    def _refuse_elsewhere(self, plan: Plan, device: XenbusDevice) -> bool:
+        """Refuse a frontend whose backend is not the named one: a change would leave that backend without its other half."""
         if device.front not in device.sides:
-            return
+            return False
         other = self._store.read_text(join(device.front, "backend")) or ""
-        # The guest can write there what it likes.
+        # The guest can write anything there.
         match = re.fullmatch(rf"/local/domain/([0-9]{{1,5}})/backend/{device.kind}/{device.frontend_id}/{device.devid}", other)
-        if match and other != device.back and self._store.read_text(join(other, "frontend")) == device.front:
-            raise Refused(
-                f"The device {device} has its backend in domain {match.group(1)}: {other}",
-                "A device stays with its backend as long as it is there",
-                f'Remove it there first (backend: "{match.group(1)}", state: absent), or name that backend',
-            )
+        if not match or other == device.back or self._store.read_text(join(other, "frontend")) != device.front:
+            return False
+        plan.refuse(
+            "",
+            str(device),
+            f"it has its backend in domain {match.group(1)}: {other}",
+            passing=True,
+            rule="a device stays with its backend as long as it exists",
+            remedy=f'Remove it there first (backend: "{match.group(1)}", state: absent), or name that backend',
+        )
+        return True
 
-    def _refuse_in_use(self, device: Device, changes: t.Sequence[Change]) -> None:
-        if _BUSY.intersection(filter(None, self._states(device).values())):
-            differing = [path for change in changes for path in (*change.writes, *change.regrants)]
-            raise Refused(
-                f"The device {device} is in use ({self._describe(device)}), and would have to change: {', '.join(differing)}",
-                "A device that drivers have in use is never disturbed",
-                "Remove it first (state: absent), or leave it as it is",
-            )
+    def _use(self, device: XenbusDevice, changes: t.Sequence[Change]) -> str:
+        """Return how drivers use a device that would have to change, or ""."""
+        if not _BUSY.intersection(filter(None, self._states(device).values())):
+            return ""
+        differing = [path for change in changes for path in (*change.writes, *change.regrants)]
+        return f"it is in use ({self._describe(device)}), and would have to change: {', '.join(differing)}"
 
-    def _change(self, store: XenStore, device: Device) -> None:
+    def _change(self, plan: Plan, store: XenStore, device: XenbusDevice) -> None:
         # Drivers may have come since it was planned; those that come from now on spoil the transaction.
         wanted = device.nodes(None)
-        self._refuse_in_use(device, compare(store, wanted))
+        use = self._use(device, compare(store, wanted))
+        if use:
+            plan.refuse_now("", str(device), use, _USE_RULE, _USE_REMEDY)
         apply_inside(store, wanted)
 
-    def _plan_removal(self, plan: Plan, device: Device, verb: str) -> None:
+    def _plan_removal(self, plan: Plan, device: XenbusDevice, verb: str) -> None:
         before = "".join(f"{path} = {value}\n" for side in device.sides for path, value in self._store.tree(side).items())
-        plan.add(f"{verb} {device}", lambda: self._remove(device), subject=str(device), before=before)
+        plan.add(f"{verb} {device}", lambda: self._remove(plan, device), subject=str(device), before=before)
 
-    def _plan_leftovers(self, plan: Plan, device: Device) -> None:
-        """Backends whose frontend's domain is gone: nothing else ever removes them."""
+    def _plan_leftovers(self, plan: Plan, device: XenbusDevice) -> None:
+        """Remove backends whose frontend's domain is gone: nothing else does."""
         if device.backend_id is None:
             return
         home = f"/local/domain/{device.backend_id}/backend/{device.kind}"
@@ -235,15 +177,18 @@ class Planner:
                 before = "".join(f"{node} = {value}\n" for node, value in self._store.tree(path).items())
                 plan.add(f"remove {path}, whose domain is gone", functools.partial(self._store.rm, path), subject=path, before=before)
 
-    def _create(self, store: XenStore, devices: t.Sequence[Device]) -> None:
+    def _create(self, store: XenStore, devices: t.Sequence[XenbusDevice]) -> None:
         for device in devices:
             for side in device.sides:
                 if store.read_text(side) is not None:
-                    raise DriverDomainsError(f"Somebody else created {side} meanwhile", remedy="Run the task again")
+                    raise DriverDomainsError(f"Something else created {side} meanwhile", remedy="Run the task again")
         apply_inside(store, [side for device in devices for side in device.nodes(_INITIALISING)])
 
-    def _remove(self, device: Device) -> None:
-        """Close the device as libxl does, then remove both sides and directories that are empty then."""
+    def _remove(self, plan: Plan, device: XenbusDevice) -> None:
+        """Close the device as libxl does, then remove both sides and the directories that this leaves empty.
+
+        :raises Refused: its drivers do not close it, and `force` does not name `not_closed`.
+        """
         self._removed = True
         states = self._store.transaction(lambda inside: self._start_closing(inside, device))
         front, back = states.get(device.front), states.get(device.back)
@@ -256,17 +201,18 @@ class Planner:
                     lambda values: all(value in (None, _CLOSED) for value in values.values()),
                     self._timeout,
                 )
-            except TimedOut as exc:
-                if "not_closed" not in self._force:
-                    raise TimedOut(
-                        f"The drivers of {device} did not close it within {self._timeout:g} s: {self._describe(device)}",
-                        "A device is removed when both of its drivers have closed it",
-                        "See the kernel logs of both domains, or remove it all the same: force: [not_closed]",
-                        device=self._report([device])[0],
-                    ) from exc
+            except TimedOut:
+                plan.refuse_now(
+                    "not_closed",
+                    str(device),
+                    f"its drivers did not close it within {self._timeout:g} s: {self._describe(device)}",
+                    "a device is removed when both of its drivers have closed it",
+                    "See the kernel logs of both domains",
+                    device=self._report([device])[0],
+                )
         self._store.transaction(lambda inside: self._remove_nodes(inside, device))
 
-    def _start_closing(self, store: XenStore, device: Device) -> dict[str, str | None]:
+    def _start_closing(self, store: XenStore, device: XenbusDevice) -> dict[str, str | None]:
         states = self._states(device)
         front, back = states.get(device.front), states.get(device.back)
         if back not in (None, _CLOSED) and (front in _BUSY or back in _BUSY):
@@ -274,11 +220,11 @@ class Planner:
             store.write_many({join(device.back, "online"): "0", join(device.back, "state"): _CLOSING})
         return states
 
-    def _are_linked(self, device: Device) -> bool:
+    def _are_linked(self, device: XenbusDevice) -> bool:
         links = {join(device.front, "backend"): device.back, join(device.back, "frontend"): device.front}
         return len(device.sides) == 2 and self._store.read_texts(links) == links
 
-    def _remove_nodes(self, store: XenStore, device: Device) -> None:
+    def _remove_nodes(self, store: XenStore, device: XenbusDevice) -> None:
         for side, last in ((device.front, "device"), (device.back, "backend")):
             if side not in device.sides:
                 continue
@@ -288,15 +234,15 @@ class Planner:
                 store.rm(above)
                 above = above.rpartition("/")[0]
 
-    def _states(self, device: Device) -> dict[str, str | None]:
+    def _states(self, device: XenbusDevice) -> dict[str, str | None]:
         values = self._store.read_texts(join(side, "state") for side in device.sides)
         return {side: values[join(side, "state")] for side in device.sides}
 
-    def _conclude(self, devices: t.Sequence[Device]) -> dict[str, t.Any]:
-        """Wait until the drivers have come to the wanted states.
+    def _conclude(self, devices: t.Sequence[XenbusDevice]) -> dict[str, t.Any]:
+        """Wait until the drivers have reached the wanted states.
 
-        :raises DriverDomainsError: a driver gave up; its reason is in the error.
-        :raises TimedOut: they did not.
+        :raises DriverDomainsError: a driver gave up; the error holds its reason.
+        :raises TimedOut: they did not reach them in time.
         """
         waiting = [device for device in devices if device.present and device.wait_for != "none"]
         paths = [join(side, "state") for device in waiting for side in device.sides]
@@ -313,34 +259,34 @@ class Planner:
                 raise self._unconnected(waiting, values)
         return {"devices": self._report(devices)}
 
-    def _unconnected(self, devices: t.Sequence[Device], values: t.Mapping[str, str | None]) -> DriverDomainsError:
+    def _unconnected(self, devices: t.Sequence[XenbusDevice], values: t.Mapping[str, str | None]) -> DriverDomainsError:
         late = [device for device in devices if not _reached(device, values)]
-        told = "; ".join(f"{device} is to be {device.wait_for}, but {self._describe(device)}" for device in late)
+        states = "; ".join(f"{device} is to be {device.wait_for}, but {self._describe(device)}" for device in late)
         gave_up = bool(_ENDING.intersection(filter(None, values.values())))
-        what = "A driver gave up" if gave_up else f"Not all drivers came to the wanted state within {self._timeout:g} s"
+        what = "A driver gave up" if gave_up else f"Not all drivers reached the wanted state within {self._timeout:g} s"
         error = DriverDomainsError if gave_up else TimedOut
         return error(
-            f"{what}: {told}",
-            remedy="See the kernel logs of both domains: a side that is initialising has no driver, or one whose probe did not get far",
+            f"{what}: {states}",
+            remedy="See the kernel logs of both domains: a side that is initialising has no driver, or its probe failed early",
             devices=self._report(late),
         )
 
-    def _describe(self, device: Device) -> str:
-        """Tell the states of both sides, and the errors that Linux's drivers report."""
+    def _describe(self, device: XenbusDevice) -> str:
+        """Return the states of both sides and the errors that Linux's drivers report, in words."""
         states = self._states(device)
-        told = ", ".join(
+        described = ", ".join(
             f"{name} in {domain} is {_names([states.get(side) or ''])}"
             for name, domain, side in (("the frontend", device.frontend, device.front), ("the backend", device.backend, device.back))
         )
         # xenbus_va_dev_error of Linux writes below the home of the domain.
         homes = [re.sub(r"^(/local/domain/[0-9]+)/(.*)$", r"\1/error/\2/error", side) for side in device.sides]
         errors = [text for text in self._store.read_texts(homes).values() if text]
-        return told + (f" ({'; '.join(errors)})" if errors else "")
+        return described + (f" ({'; '.join(errors)})" if errors else "")
 
-    def _report(self, devices: t.Sequence[Device]) -> list[dict[str, t.Any]]:
+    def _report(self, devices: t.Sequence[XenbusDevice]) -> list[dict[str, t.Any]]:
         values = self._store.read_texts(join(side, "state") for device in devices for side in device.sides)
 
-        def state(device: Device, side: str) -> str:
+        def state(device: XenbusDevice, side: str) -> str:
             return _names([values.get(join(side, "state")) or ""]) if side in device.sides else "missing"
 
         return [
@@ -358,37 +304,14 @@ class Planner:
         ]
 
 
-def devices_from(store: XenStore, parameters: t.Sequence[dict[str, t.Any]]) -> list[Device]:
-    """Return the devices of the module's option `devices`, with the numbers of their domains."""
-    domids = store.domids_of({item[end] for item in parameters for end in ("frontend", "backend")})
-    return [
-        Device(
-            kind=item["type"],
-            devid=item["devid"],
-            frontend=item["frontend"],
-            backend=item["backend"],
-            frontend_id=domids[item["frontend"]],
-            backend_id=domids[item["backend"]],
-            frontend_keys=_keys(item["frontend_keys"]),
-            backend_keys=_keys(item["backend_keys"]),
-            wait_for=item["wait_for"],
-            present=item["state"] == "present",
-        )
-        for item in parameters
-    ]
-
-
-def _keys(keys: t.Mapping[str, t.Any] | None) -> dict[str, str]:
-    for key, value in (keys or {}).items():
-        if isinstance(value, bool) or not isinstance(value, (str, int)):
-            raise InvalidInput(f"The value of the key {key} is {value!r}", "A value is text or a whole number", "Put it in quotes")
-    return {str(key): str(value) for key, value in (keys or {}).items()}
+def _lines(device: XenbusDevice) -> str:
+    return "".join(line for side in device.nodes(_INITIALISING) for line in side.lines())
 
 
 _NAME_OF = {str(number): name for number, name in enumerate(STATES)}
 
 
-def _reached(device: Device, values: t.Mapping[str, str | None]) -> bool:
+def _reached(device: XenbusDevice, values: t.Mapping[str, str | None]) -> bool:
     wanted = STATES.index(device.wait_for)
     states = [values[join(side, "state")] or "" for side in device.sides]
     return all(state in _NAME_OF and state not in _ENDING and int(state) >= wanted for state in states)

@@ -40,7 +40,6 @@ KINDS = {
     12: "mkdir",
     13: "rm",
     14: "set_perms",
-    17: "is_domain_introduced",
     22: "directory_part",
 }
 WATCH_EVENT, ERROR = 15, 16
@@ -110,7 +109,6 @@ class FakeXenstored:
         self.most_at_once = 0
         self.denied = set(denied)
         self.conflicts = conflicts
-        self.introduced = {0}
         #: Set it, and requests get no answer any more.
         self.silent = False
         self.answer = answer
@@ -283,8 +281,6 @@ class FakeXenstored:
             return b"OK\0"
         if name == "get_domain_path":
             return f"/local/domain/{int(path)}\0".encode()
-        if name == "is_domain_introduced":
-            return b"T\0" if int(path) in self.introduced else b"F\0"
         log: list[tuple[str, ...]] = []
         reply = self._node_request(self._nodes, log, name, arguments)
         self._record(log)

@@ -170,9 +170,9 @@ def permissions(store: XenStore) -> str:
     ]
     for wanted in sets:
         store.set_perms(f"{TOP}/x", wanted)
-        assert store.get_perms(f"{TOP}/x") == wanted
+        assert store.get_perms_many([f"{TOP}/x"])[f"{TOP}/x"] == wanted
     store.write(f"{TOP}/x/below", "1")
-    assert store.get_perms(f"{TOP}/x/below") == sets[-1]
+    assert store.get_perms_many([f"{TOP}/x/below"])[f"{TOP}/x/below"] == sets[-1]
     return f"{len(sets)} sets"
 
 

@@ -13,8 +13,7 @@ import typing as t
 import pytest
 from ansible.module_utils.testing import patch_module_args
 
-from ansible_collections.xen.driver_domains.plugins.module_utils._xenstore import wire as _xenstore_wire
-from ansible_collections.xen.driver_domains.plugins.module_utils._xenstore import xenbus as _xenbus_device
+from ansible_collections.xen.driver_domains.plugins.module_utils._xenstore import wire, xenbus
 from ansible_collections.xen.driver_domains.plugins.module_utils._xenstore.client import XenStore
 from ansible_collections.xen.driver_domains.plugins.modules import xenbus_device
 from ansible_collections.xen.driver_domains.tests.unit.fakes.xenstored import FakeXenstored
@@ -72,8 +71,8 @@ def fake() -> t.Iterator[FakeXenstored]:
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], fake: FakeXenstored) -> Run:
-    monkeypatch.setattr(_xenstore_wire, "DEFAULT_PATHS", (fake.path,))
-    monkeypatch.setattr(_xenbus_device, "SETTLE", 0.01)
+    monkeypatch.setattr(wire, "DEFAULT_PATHS", (fake.path,))
+    monkeypatch.setattr(xenbus, "REMOVAL_DELAY", 0.01)
 
     def run(*devices: dict[str, t.Any], **arguments: object) -> dict[str, t.Any]:
         with patch_module_args({"devices": list(devices), "wait_timeout": 5, **arguments}), pytest.raises(SystemExit):
@@ -126,7 +125,7 @@ def test_a_device_in_use_is_not_disturbed(run: Run, fake: FakeXenstored) -> None
 
 
 def test_drivers_that_come_in_between(run: Run, fake: FakeXenstored, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A device that nobody used when it was looked at, and that is connected when it is to be changed."""
+    """A device that is unused when it is planned, and connected when it is to be changed."""
     run({**DEVICE, "wait_for": "none"})
     fake.writes.clear()
     transaction = XenStore.transaction
@@ -264,7 +263,7 @@ def test_leftovers_of_domains_that_are_gone(run: Run, fake: FakeXenstored) -> No
         ({**DEVICE, "backend": "99"}, "no running domain '99'"),
         ({**DEVICE, "type": "my/dev"}, "not a type of device"),
         ({**DEVICE, "devid": -1}, "not the number of a device"),
-        ({**DEVICE, "backend_keys": {"state": "4"}}, "'state' of mydev 0 of web1 at net-dd is not yours"),
+        ({**DEVICE, "backend_keys": {"state": "4"}}, "'state' of mydev 0 of web1 at net-dd cannot be set"),
         ({**DEVICE, "frontend_keys": {"a": True}}, "Put it in quotes"),
         ({**DEVICE, "frontend_keys": {"a b": "1"}}, "is not a XenStore path"),
         ({**DEVICE, "devid": 9}, "listed twice"),

@@ -8,7 +8,8 @@ import typing as t
 
 import pytest
 
-from ansible_collections.xen.driver_domains.plugins.module_utils._domain.dom0less import Dom0less, findings
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.boot_findings import findings
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.dom0less import Dom0less
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import NotOnThisHost
 from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Plan
 from ansible_collections.xen.driver_domains.plugins.module_utils._xen.xl import Domain
