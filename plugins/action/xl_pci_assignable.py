@@ -2,7 +2,7 @@
 # GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The controller's part of xl_pci_assignable: with `confirm_timeout`, confirm over a fresh connection what was taken."""
+"""The controller's part of xl_pci_assignable: with `confirm_timeout`, confirm over a new connection what was taken."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ import typing as t
 from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 
-#: Seconds that the host may take, beyond O(confirm_timeout), to give devices back and to be reached again.
+#: Seconds that the host may take after `confirm_timeout` to give devices back and to be reachable again.
 _GRACE = 120
 _PAUSE = 5
 
 
 class ActionModule(ActionBase):
-    """Runs the module, and then its state V(confirmed) over a new connection."""
+    """Runs the module, and then its state `confirmed` over a new connection."""
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
-        """Run the module, and see that the host is still reached."""
+        """Run the module, and check that the host can still be reached."""
         super().run(tmp, task_vars)
         given = str(self._task.args.get("confirm_timeout") or 0)
-        # What is no number, the module refuses.
+        # The module refuses anything but a number.
         seconds = int(given) if given.isdecimal() else 0
         end = time.monotonic() + seconds + _GRACE
         try:
@@ -33,25 +33,25 @@ class ActionModule(ActionBase):
         except AnsibleConnectionFailure:
             if not seconds:
                 raise
-            # Taking a device cut the connection: what became of it, the confirmation tells.
+            # Taking a device cut the connection: the confirmation shows what became of it.
             result = {"unconfirmed": True}
         if self._task.check_mode or result.get("failed") or not result.get("unconfirmed"):
             return result
         confirmation = self._confirm(end, task_vars)
         if confirmation.get("failed"):
-            problem = "The devices were taken, but a fresh connection could not confirm in time that the host is still reached"
+            problem = "The devices were taken, but a fresh connection could not confirm in time that the host can still be reached"
             # The devices are not as the module left them.
             result.pop("devices", None)
             return {**result, "failed": True, "changed": True, "msg": f"{problem}. {confirmation.get('msg', '')}"}
         return {**result, "changed": True, "devices": confirmation["devices"]}
 
     def _confirm(self, end: float, task_vars: dict[str, t.Any] | None) -> dict[str, t.Any]:
-        """Confirm as soon as the host is reached, also when that is only because it gave the devices back."""
+        """Confirm as soon as the host can be reached, also if it can only because it gave the devices back."""
         arguments = {**self._task.args, "state": "confirmed"}
         while True:
             with contextlib.suppress(AnsibleConnectionFailure):
                 self._connection.reset()
                 return dict(self._execute_module(module_args=arguments, task_vars=task_vars))
             if time.monotonic() > end:
-                return {"failed": True, "msg": "The host is not reached any more"}
+                return {"failed": True, "msg": "The host cannot be reached any more"}
             time.sleep(_PAUSE)

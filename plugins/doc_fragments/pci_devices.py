@@ -6,16 +6,16 @@ from __future__ import annotations
 
 
 class ModuleDocFragment:
-    """How modules let the user choose PCI devices."""
+    """The options with which users select PCI devices and override guard rails."""
 
     DOCUMENTATION = r"""
 options:
   devices:
     description:
-      - The devices, each with a name of its own and what it is known by.
-      - Exactly one device of the host must fit each entry, unless it has O(devices[].match_all=true); otherwise the task fails and
+      - The devices, each with a unique name and the criteria that identify it.
+      - Exactly one device of the host must match each entry, unless it has O(devices[].match_all=true); otherwise the task fails and
         lists the candidates.
-      - Two entries cannot be the same device.
+      - Two entries cannot match the same device.
     type: list
     elements: dict
     suboptions:
@@ -25,32 +25,32 @@ options:
         required: true
       match_all:
         description:
-          - Whether the entry stands for every device that fits, one or more.
-          - They are called by O(devices[].name) and a number, V(NAME.0), V(NAME.1) and so on in the order of their addresses.
+          - Whether the entry stands for every device that matches, one or more.
+          - They are called V(NAME.0), V(NAME.1) and so on in the order of their addresses, where NAME is O(devices[].name).
         type: bool
         default: false
       match:
         description:
-          - What the device is known by. At least one criterion is needed, and all that are given must hold.
-          - Write the values in quotes. YAML reads some bare addresses as numbers.
+          - The criteria that identify the device. At least one is needed, and all of them must match.
+          - Write the values in quotes. YAML reads some unquoted addresses as numbers.
         type: dict
         required: true
         suboptions:
           bdf:
             description:
-              - PCI address as V([DDDD:]BB:SS.F). V(*) as function stands for any; with O(devices[].match_all=true), for all.
-              - Addresses can move when hardware is added. Prefer O(devices[].match.mac) or O(devices[].match.slot).
+              - PCI address as V([DDDD:]BB:SS.F). The function V(*) stands for any function; with O(devices[].match_all=true), for all.
+              - Addresses can change when hardware is added. Prefer O(devices[].match.mac) or O(devices[].match.slot).
             type: str
           vendor_device:
-            description: PCI ids as V(vendor:device) or V(vendor:device:subvendor:subdevice), four hexadecimal digits each.
+            description: PCI IDs as V(vendor:device) or V(vendor:device:subvendor:subdevice), four hexadecimal digits each.
             type: str
           mac:
             description:
-              - MAC address of its network interface, the one burnt into the card where its driver tells it.
-              - A device that C(xen-pciback) holds has no interface. It is known by the address that was recorded before it was taken.
+              - MAC address of its network interface. It is the address burnt into the card if the driver reports that.
+              - A device that C(xen-pciback) holds has no interface. It matches by the address that was recorded before it was taken.
             type: str
           ifname:
-            description: Name of its network interface, or the one that was recorded before C(xen-pciback) took the device.
+            description: Name of its network interface, or the name that was recorded before C(xen-pciback) took the device.
             type: str
           class:
             description:
@@ -59,9 +59,9 @@ options:
             type: str
           slot:
             description:
-              - Where the device is plugged in, as the root bus and the device.function of each bridge on the way and of the device,
-                such as V(0000:00/1c.0/00.0). Does not move when other hardware is added.
-              - RV(xen.driver_domains.xl_pci_info#module:devices) tells it.
+              - Where the device is plugged in, as the root bus and the device.function of each bridge on the path and of the device,
+                such as V(0000:00/1c.0/00.0). It does not change when other hardware is added.
+              - RV(xen.driver_domains.xl_pci_info#module:devices) contains it.
             type: str
 """
 
@@ -75,9 +75,9 @@ options:
       - V(root_disk) the device holds a file system that the host needs, or swap space.
       - V(mounted_disk) the device holds another file system that is mounted.
       - V(boot_vga) the device is the graphics card of the firmware and the console.
-      - V(bridge) the device is a bridge, and everything below it goes with it.
-      - V(siblings) the device is a conventional PCI one, and the IOMMU cannot tell it from others behind the same bridge that this
-        host uses.
+      - V(bridge) the device is a bridge, and everything below it is taken with it.
+      - V(siblings) the device is a conventional PCI device, and the IOMMU cannot tell it apart from others behind the same bridge that
+        this host uses.
       - V(virtual_functions) the device has SR-IOV virtual functions, which vanish with it.
       - V(in_use) a running domain has the device, or a virtual function of it.
       - V(unreadable) the device does not answer.

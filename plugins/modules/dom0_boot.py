@@ -7,17 +7,17 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: dom0_boot
-short_description: Boot options of a Xen host
+short_description: Set the boot options of a Xen host
 version_added: 0.1.0
 description:
-  - Makes Xen the default entry of GRUB, sets options of Xen and of dom0's kernel, and has C(xen-pciback) take devices before
-    any driver does.
-  - Writes files of its own only (C(zz-xen-driver-domains.cfg) in C(/etc/default/grub.d), C(xen-driver-domains.conf) in
-    C(/etc/modprobe.d) and C(/etc/modules-load.d)) and runs C(update-grub) and C(update-initramfs) when they changed. Options that
-    others wrote stay; where both set the same option, these win.
-  - The guard rails of M(xen.driver_domains.xl_pci_assignable) hold for devices that are hidden at boot, too.
-  - Only one list of hidden devices can be in force. What others hide, in GRUB's options or in modprobe.d, is taken into it.
-  - Never reboots. RV(reboot_required) tells whether the running system lacks an option.
+  - Makes Xen the default entry of GRUB, sets options of Xen and of dom0's kernel, and makes C(xen-pciback) take devices before
+    any driver does (hides them from dom0).
+  - Writes only files of its own (C(zz-xen-driver-domains.cfg) in C(/etc/default/grub.d), C(xen-driver-domains.conf) in
+    C(/etc/modprobe.d) and C(/etc/modules-load.d)) and runs C(update-grub) and C(update-initramfs) when they changed. Options
+    that others wrote stay; if both set the same option, this module's is in force.
+  - The guard rails of M(xen.driver_domains.xl_pci_assignable) also apply to devices that are hidden at boot.
+  - Only one list of hidden devices can be in force. It includes what others hide in GRUB's options or in modprobe.d.
+  - Never reboots. RV(reboot_required) says whether the running system lacks an option.
 author:
   - The xen.driver_domains authors (@xen-driver-domains)
 extends_documentation_fragment:
@@ -35,12 +35,12 @@ options:
     elements: str
     default: []
   hide:
-    description: BDFs of the devices that C(xen-pciback) takes at boot. Each one must be there.
+    description: BDFs of the devices that C(xen-pciback) takes at boot. Each one must exist now.
     type: list
     elements: str
     default: []
   load_after_pciback:
-    description: Kernel modules that could take a hidden device and therefore have to be loaded after C(xen-pciback).
+    description: Kernel modules that could take a hidden device, so C(xen-pciback) has to be loaded before them.
     type: list
     elements: str
     default: []
@@ -54,7 +54,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Xen boots by default, with 2 GiB for dom0 and a network card hidden from it
+- name: Boot Xen by default, with 2 GiB for dom0 and a network card hidden from it
   xen.driver_domains.dom0_boot:
     hypervisor_options:
       - dom0_mem=2048M,max:2048M
@@ -65,7 +65,7 @@ EXAMPLES = r"""
       - e1000e
   register: boot
 
-- name: The host boots as it did before
+- name: Boot as before
   xen.driver_domains.dom0_boot:
     state: absent
 """
@@ -78,7 +78,7 @@ actions:
   elements: str
   sample: ["write /etc/default/grub.d/zz-xen-driver-domains.cfg", "update-grub"]
 reboot_required:
-  description: Whether the running system lacks Xen or an option that was asked for.
+  description: Whether the running system lacks Xen or a requested option.
   returned: success
   type: bool
   sample: true
@@ -89,20 +89,33 @@ reboot_reasons:
   elements: str
   sample: ["Xen runs without dom0_max_vcpus=2"]
 hidden_at_boot:
-  description: Whether the running kernel was told to hide just the devices in O(hide), and those that others hide.
+  description: Whether the list of the running kernel has exactly the devices in O(hide) and those that others hide.
   returned: success
   type: bool
   sample: false
-outdated_hides:
+not_hidden:
   description:
-    - BDFs of devices that C(xen-pciback) has only because the running kernel was told to hide their addresses, and that O(hide) does
-      not have. Hardware that was added moves addresses. Give them back with M(xen.driver_domains.xl_pci_assignable).
+    - Devices in O(hide) that C(xen-pciback) does not hold now, each as one line with address, IDs, driver and interface. They are
+      hidden from the next boot on. After that boot, the list should be empty.
   returned: success
   type: list
   elements: str
-  sample: []
+  sample: ["0000:03:00.0 8086:10d3 driver e1000e eth1 52:54:00:aa:00:02"]
+outdated_hides:
+  description:
+    - Devices that are hidden by mistake. New hardware moved them to an address that the list of the running kernel has, but O(hide)
+      does not.
+    - The entries can be given to O(xen.driver_domains.xl_pci_assignable#module:devices) with
+      O(xen.driver_domains.xl_pci_assignable#module:state=absent), which returns them to dom0.
+  returned: success
+  type: list
+  elements: dict
+  sample:
+    - name: stray0
+      match:
+        bdf: "0000:04:00.0"
 refusals:
-  description: The guard rails that spoke against the task.
+  description: The guard rails that blocked the task.
   returned: when a guard rail refused the task
   type: list
   elements: dict

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: xl_info
-short_description: What a Xen host is and can
+short_description: Gather facts about a Xen host
 version_added: 0.1.0
 description:
-  - Tells whether the host runs under Xen, which version, whether it has an IOMMU, and how much memory is free.
-  - Works on hosts that do not run Xen, too, and needs no root there.
+  - Reports whether the host runs under Xen and which version, whether it has an IOMMU, and how much memory is free.
+  - Also works on hosts that do not run Xen, and needs no root there.
 author:
   - The xen.driver_domains authors (@xen-driver-domains)
 extends_documentation_fragment:
@@ -22,11 +22,11 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Look at the host
+- name: Gather facts about the host
   xen.driver_domains.xl_info:
   register: host
 
-- name: Devices can be passed through
+- name: Check that devices can be passed through
   ansible.builtin.assert:
     that: host.iommu
 """
@@ -53,7 +53,7 @@ iommu:
   type: bool
   sample: true
 free_memory:
-  description: Memory in MiB that no domain has; 0 on a host without Xen.
+  description: Memory in MiB that no domain uses; 0 on a host without Xen.
   returned: success
   type: int
   sample: 2048

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: xl_pci_assignable
-short_description: Which PCI devices of a Xen host guests can have
+short_description: Make PCI devices of a Xen host assignable to guests, or return them to dom0
 version_added: 0.1.0
 description:
-  - Takes PCI devices from dom0's drivers and gives them to C(xen-pciback) with C(xl pci-assignable-add), under names that C(pci=) of
+  - Takes PCI devices from dom0's drivers and hands them to C(xen-pciback) with C(xl pci-assignable-add), under names that C(pci=) of
     a domain definition can use, and gives them back.
-  - Devices are chosen by what does not move, such as a MAC address. What a device is known by is recorded on the host when it is taken,
-    because a device that C(xen-pciback) holds has no network interface.
-  - Nothing is changed when a guard rail speaks against one of the devices, when the host is not the control domain of Xen, or when the
+  - Devices are selected by stable identifiers such as a MAC address. Those identifiers are recorded on the host before a device is
+    taken, because a device that C(xen-pciback) holds has no network interface.
+  - Nothing is changed when a guard rail blocks one of the devices, when the host is not the control domain of Xen, or when the
     machine has no IOMMU.
   - In check mode, a host that does not run under Xen yet gets a plan and a warning.
 author:
@@ -28,30 +28,31 @@ options:
     required: true
   state:
     description:
-      - V(present) has the devices held by C(xen-pciback), quarantined by Xen, and known to xl by their names. xl forgets names and
-        quarantine when the host reboots; they are then set again.
-      - V(recorded) only writes down what the devices are known by, for devices that are hidden from dom0 at its next boot. It works
-        on a host that does not run under Xen yet, and minds the guard rails.
-      - V(absent) gives the devices back to the driver they had, waits until their network interfaces are there, and drops what was
-        recorded. It refuses a device that a running domain has. An entry that no device of the host fits is taken for one that was
-        pulled out, with a warning, unless C(xen-pciback) holds a device that nothing is recorded of, which could be it.
-      - V(confirmed) keeps devices that are on probation (O(confirm_timeout)). The task that took them does that by itself; it is
-        for those who want to look at more than whether the host is reached, or who run the module without its action plugin. It
-        refuses the connection that the devices were taken over.
+      - V(present) makes sure that C(xen-pciback) holds the devices, that Xen has them in quarantine and that xl knows their names. xl
+        forgets names and quarantine when the host reboots; they are then set again.
+      - V(recorded) finds the devices, makes all checks of V(present) and records the identifiers, but takes nothing. RV(pending) lists
+        what V(present) would still do. Use it before devices are hidden from dom0 at the next boot. It works on a host that does not run
+        under Xen yet.
+      - V(absent) gives the devices back to the driver they had, waits for their network interfaces and removes the records. It refuses
+        a device that a running domain has. If no device of the host matches an entry, the device is taken for one that was pulled
+        out, with a warning, unless C(xen-pciback) holds an unrecorded device, which could be the one.
+      - V(confirmed) keeps devices that have not been confirmed yet (O(confirm_timeout)). The task that took them does that by itself.
+        Use it to check more than whether the host can be reached, or when the module runs without its action plugin. It refuses the
+        connection that the devices were taken over.
     type: str
     choices: [present, recorded, confirmed, absent]
     default: present
   confirm_timeout:
     description:
-      - With a number of seconds, devices that are taken with O(state=present) are taken on probation. Afterwards the task connects
-        anew and confirms. If that does not come within this time, because the host cannot be reached any more, the host gives the
-        devices back to their drivers by itself, and the task fails.
-      - The host needs systemd. A reboot ends the probation.
-      - V(0) takes devices for good, and confirms those that are on probation.
+      - Number of seconds within which a new connection has to confirm the devices that O(state=present) takes. The task opens that
+        connection and confirms by itself. If it cannot, because the host cannot be reached any more, the host gives the devices back
+        to their drivers when the time is up, and the task fails.
+      - The host needs systemd. A reboot stops the timer.
+      - V(0) takes devices for good, and confirms those that have not been confirmed yet.
     type: int
     default: 0
   timeout:
-    description: Seconds that each command may take.
+    description: Maximum time in seconds for each command.
     type: int
     default: 60
 seealso:
@@ -61,7 +62,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Two network cards are for driver domains
+- name: Make two network cards assignable
   xen.driver_domains.xl_pci_assignable:
     devices:
       - name: uplink0
@@ -72,7 +73,7 @@ EXAMPLES = r"""
           slot: "0000:00/1c.0/00.0"
           vendor_device: "8086:10d3"
 
-- name: Both functions of a USB controller, called usb.0 and usb.1
+- name: Make all functions of a USB controller assignable, as usb.0 and usb.1
   xen.driver_domains.xl_pci_assignable:
     devices:
       - name: usb
@@ -80,7 +81,7 @@ EXAMPLES = r"""
           bdf: "0000:00:1d.*"
         match_all: true
 
-- name: The card that I am connected through, to be given back unless the host is reached without it
+- name: Take the card of the SSH connection, and give it back unless the host can be reached without it
   xen.driver_domains.xl_pci_assignable:
     devices:
       - name: uplink0
@@ -91,7 +92,7 @@ EXAMPLES = r"""
       - default_route
     confirm_timeout: 60
 
-- name: Remember a card that is hidden from dom0 at its next boot
+- name: Record a card that is hidden from dom0 at the next boot
   xen.driver_domains.xl_pci_assignable:
     state: recorded
     devices:
@@ -99,7 +100,7 @@ EXAMPLES = r"""
         match:
           mac: "52:54:00:aa:00:02"
 
-- name: A card goes back to dom0
+- name: Return a card to dom0
   xen.driver_domains.xl_pci_assignable:
     state: absent
     devices:
@@ -145,14 +146,25 @@ devices:
       reset_methods: [flr, bus]
       boot_vga: false
       bridge: false
+pending:
+  description: What O(state=present) would still do. Empty when all devices are assignable under their names.
+  returned: when O(state=recorded)
+  type: list
+  elements: str
+  sample: ["give 0000:03:00.0 to pciback as uplink0"]
+xen:
+  description: Whether the host runs under Xen.
+  returned: success
+  type: bool
+  sample: true
 unconfirmed:
-  description: BDFs of the devices that were taken on probation.
-  returned: when O(confirm_timeout) is set and devices are on probation
+  description: BDFs of the devices that a new connection has to confirm.
+  returned: when O(confirm_timeout) is set and devices are not confirmed yet
   type: list
   elements: str
   sample: ["0000:03:00.0"]
 refusals:
-  description: The guard rails that spoke against the task.
+  description: The guard rails that blocked the task.
   returned: when a guard rail refused the task
   type: list
   elements: dict
@@ -161,13 +173,13 @@ refusals:
       subject: uplink0 (0000:03:00.0)
       reason: "carries the management connection from 198.51.100.7: 192.0.2.5 on br0 -> bond0 -> eth1 -> 0000:03:00.0"
 candidates:
-  description: The devices that could be meant, when not exactly one fits.
-  returned: when an entry of O(devices) does not fit exactly one device
+  description: The devices that an entry could mean.
+  returned: when an entry of O(devices) does not match exactly one device
   type: list
   elements: dict
   sample: []
 undo:
-  description: Why a device whose taking failed could not be given back. Without it, the device is as it was.
+  description: Why a device that could not be taken could not be given back either. If it is missing, the device is as it was before.
   returned: when a device could neither be taken nor be given back
   type: str
   sample: "0000:03:00.0 could not be given back to e1000e: 0000:03:00.0 got no driver back; it had e1000e (waited 15 s)."

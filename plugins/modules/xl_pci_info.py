@@ -7,12 +7,12 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: xl_pci_info
-short_description: The PCI devices of a host, and what speaks against giving them away
+short_description: List the PCI devices of a host and the guard rails that protect them
 version_added: 0.1.0
 description:
-  - Returns PCI devices with their drivers, network interfaces, slots and owners, and the guard rails that would refuse to give them to
-    a guest.
-  - Works on hosts that do not run under Xen, too. Without root, SSH connections of others are not seen.
+  - Returns PCI devices with their drivers, network interfaces, slots and owners, and the guard rails that would refuse to make them
+    assignable to guests.
+  - Also works on hosts that do not run under Xen. Without root it does not see the SSH connections of other users.
 author:
   - The xen.driver_domains authors (@xen-driver-domains)
 extends_documentation_fragment:
@@ -20,7 +20,7 @@ extends_documentation_fragment:
   - xen.driver_domains.pci_devices
 options:
   timeout:
-    description: Seconds that each command may take.
+    description: Maximum time in seconds for each command.
     type: int
     default: 60
 notes:
@@ -30,15 +30,15 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Look at all PCI devices
+- name: List all PCI devices
   xen.driver_domains.xl_pci_info:
   register: pci
 
-- name: Network cards that can be given away
+- name: Show network cards that can be made assignable
   ansible.builtin.debug:
     msg: "{{ pci.devices | selectattr('class', 'match', '02') | selectattr('guards', 'equalto', []) }}"
 
-- name: Where is the card with this address
+- name: Find the card with this address
   xen.driver_domains.xl_pci_info:
     devices:
       - name: uplink0
@@ -49,8 +49,8 @@ EXAMPLES = r"""
 RETURN = r"""
 iommu:
   description:
-    - Whether there is an IOMMU that devices can be passed through with. Under Xen that is what Xen says; otherwise, whether Linux
-      uses one, which it may have to be told to.
+    - Whether there is an IOMMU to pass devices through with. Under Xen, Xen reports it. Otherwise it is whether Linux uses one, which
+      may need a kernel option.
   returned: success
   type: bool
   sample: true
@@ -61,7 +61,7 @@ devices:
   elements: dict
   contains:
     name:
-      description: Name from O(devices), or else the one that xl or the record has for the device.
+      description: Name from O(devices), otherwise the one that xl or the record has for the device.
       type: str
       returned: always
     bdf:
@@ -69,15 +69,15 @@ devices:
       type: str
       returned: always
     slot:
-      description: The way to the device from the root bus; does not move when other hardware is added.
+      description: Path to the device from the root bus. It does not change when other hardware is added.
       type: str
       returned: always
     vendor_device:
-      description: Vendor and device id.
+      description: Vendor and device ID.
       type: str
       returned: always
     subsystem:
-      description: Vendor and device id of the subsystem.
+      description: Vendor and device ID of the subsystem.
       type: str
       returned: always
     class:
@@ -99,7 +99,7 @@ devices:
       elements: dict
       returned: always
     mac:
-      description: MAC address of its first network interface, recorded if C(xen-pciback) has the device.
+      description: MAC address of its first network interface, or the recorded one if C(xen-pciback) holds the device.
       type: str
       returned: always
     pciback:
@@ -123,7 +123,7 @@ devices:
       type: str
       returned: always
     permissive:
-      description: Whether C(xen-pciback) lets the domain write all of the device's configuration space.
+      description: Whether C(xen-pciback) lets the domain write the whole configuration space of the device.
       type: bool
       returned: always
     physical_function:
@@ -146,11 +146,11 @@ devices:
       elements: str
       returned: always
     iommu_group:
-      description: The IOMMU group that Linux put it into. Under Xen there usually is none, because Xen owns the IOMMU.
+      description: Its IOMMU group in Linux. Under Xen there usually is none, because Xen owns the IOMMU.
       type: int
       returned: always
     reset_methods:
-      description: How the kernel can reset the device. Without any, each guest finds it as the last one left it.
+      description: How the kernel can reset the device. If there is no way, each guest finds it as the last one left it.
       type: list
       elements: str
       returned: always
@@ -163,7 +163,7 @@ devices:
       type: bool
       returned: always
     guards:
-      description: The guard rails that would refuse to give it away, and why.
+      description: The guard rails that would refuse to make it assignable, and why.
       type: list
       elements: dict
       returned: always
@@ -231,7 +231,7 @@ def prepare(parameters: dict[str, t.Any]) -> Plan:
         chosen = [(device.xl_name or (device.record.name if device.record else ""), device) for device in present]
     guards = Guards(present, runner)
     lines, pages = shared_interrupts(present, host), shared_pages(present, host)
-    # What one asks for is meant to be taken together.
+    # Requested devices are meant to be taken together.
     together = [device for _name, device in chosen] if requests else []
     complete = with_kernel_modules([device for _name, device in chosen], runner)
     return Plan(

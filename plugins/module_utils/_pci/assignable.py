@@ -156,7 +156,7 @@ class AssignablePool:
         for name, device in wanted:
             driver = device.record.driver if device.record else ""
             back = _state(driver or _ANY_DRIVER, "")
-            # Taking or giving back was interrupted: nobody has it, or something would have pciback take it again.
+            # Taking it or giving it back was interrupted: it has no driver, or something would make pciback take it again.
             claimed = device.in_pciback_slots or device.driver_override == PCIBACK
             if device.owner_domid is not None:
                 plan.refuse("in_use", f"{name} ({device.bdf})", f"is in use by the running domain {device.owner_domid}", passing=True)
@@ -172,7 +172,7 @@ class AssignablePool:
                 continue
             quarantined = self._host.in_quarantine(device)
             if quarantined or (not device.driver and (device.record or claimed)):
-                # Somebody took it from pciback by hand, and Xen still keeps it from reaching memory; or nobody has it.
+                # Somebody unbound it from pciback while Xen still has it in quarantine, or it has no driver.
                 plan.add(
                     f"give {device.bdf} back to its driver",
                     partial(self._steps.give_back if quarantined else self._steps.finish_giving_back, device),
@@ -202,7 +202,7 @@ class AssignablePool:
             if other.pciback:
                 raise InvalidInput(
                     f"{bdfs[other.xl_name]} cannot be called {other.xl_name!r}: xl knows {other.bdf} by that name",
-                    "each assignable device has a name of its own",
+                    "each assignable device has a unique name",
                     f"Give {other.bdf} back first (state: absent), or choose another name",
                 )
             plan.add(

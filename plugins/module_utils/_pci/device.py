@@ -86,7 +86,7 @@ class PciDevice:
 
     @property
     def identity(self) -> tuple[str, str]:
-        """What tells it from other devices, wherever its BDF moves."""
+        """The IDs and the slot, which stay the same when its BDF changes."""
         return self.vendor_device, self.slot
 
     @property

@@ -4,7 +4,7 @@
 
 # PRIVATE to this collection: other collections must not import it.
 
-"""Reads the PCI devices of this host: the only code that reads or writes what sysfs has of PCI devices."""
+"""Reads the PCI devices of this host: the only Python code that reads or writes what sysfs has of PCI devices."""
 
 from __future__ import annotations
 

@@ -167,7 +167,7 @@ def parse_requests(devices: t.Sequence[t.Mapping[str, t.Any]]) -> list[PciReques
                 f"it has 1 to {60 if match_all else 64} letters, digits, '_', '.' and '-', the first a letter or digit",
             )
         if name in indices:
-            raise InvalidInput(f"devices[{indices[name]}] and {where} have the same name {name!r}", "each device has a name of its own")
+            raise InvalidInput(f"devices[{indices[name]}] and {where} have the same name {name!r}", "each device has a unique name")
         indices[name] = index
         match = {key: str(value) for key, value in (entry.get("match") or {}).items() if value is not None}
         unknown = sorted(set(match) - set(_CRITERIA))

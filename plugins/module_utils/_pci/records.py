@@ -35,7 +35,7 @@ class Record:
 
     @property
     def identity(self) -> tuple[str, str]:
-        """What tells the device from others, wherever its BDF moves."""
+        """The IDs and the slot of the device, which stay the same when its BDF changes."""
         return self.vendor_device, self.slot
 
     @property

@@ -62,7 +62,7 @@ class FakeMachine:
         irq: int = 0,
         bars: t.Sequence[tuple[int, int]] = (),
     ) -> Path:
-        """Add a function to the root bus, or below another function; behind a port it is PCI Express unless told otherwise."""
+        """Add a function to the root bus, or below another function; behind a port it is PCI Express unless set otherwise."""
         parent = self.device(below) if below else self.sys / f"devices/pci{bdf[:4]}:00"
         directory = parent / bdf
         vendor, device = ids.split(":")
@@ -173,7 +173,7 @@ class FakeMachine:
     # Network
 
     def nic(self, name: str, bdf: str, mac: str, *, beneath: str = "") -> None:
-        """Add the network interface of a function, or of what hangs on it (virtio0, usb1/1-1)."""
+        """Add the network interface of a function, or of what is attached to it (virtio0, usb1/1-1)."""
         if beneath:
             self._netdev(self.device(bdf) / beneath / "net" / name, name, mac)
             return
@@ -261,7 +261,7 @@ class FakeMachine:
 
     @property
     def boot_id(self) -> str:
-        """What tells this boot from others."""
+        """The identifier of this boot."""
         return (self.proc / "sys/kernel/random/boot_id").read_text().strip()
 
     @boot_id.setter
@@ -275,7 +275,7 @@ class FakeMachine:
 
 
 class FakeRecords(Records):
-    """Records that tell before they change."""
+    """Records that report each change to `step` first."""
 
     def __init__(self, machine: FakeMachine, directory: str) -> None:
         super().__init__(directory)

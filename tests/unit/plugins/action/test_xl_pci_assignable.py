@@ -27,7 +27,7 @@ class FakeTask:
 
 
 class FakeConnection:
-    """Counts how often it was made anew."""
+    """Counts how often it was made again."""
 
     def __init__(self) -> None:
         self.resets = 0
@@ -109,7 +109,7 @@ def test_the_connection_is_lost_while_devices_are_taken(answer: dict[str, t.Any]
 def test_a_host_that_is_never_reached_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(xl_pci_assignable, "_GRACE", -60)
     plugin = Plugin({"confirm_timeout": 60}, [TAKEN, LOST])
-    assert plugin.run()["msg"].endswith("The host is not reached any more")
+    assert plugin.run()["msg"].endswith("The host cannot be reached any more")
 
 
 def test_without_a_time_limit_a_lost_connection_is_ansible_s_own_matter() -> None:

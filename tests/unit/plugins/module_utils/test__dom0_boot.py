@@ -51,7 +51,7 @@ def grub_configuration(hypervisor: str, kernel: str, default: str = "xen-gnulinu
 
 
 class FakeGrub:
-    """Stands for the runner; update-grub writes what it is told to."""
+    """Stands for the runner; update-grub writes what it is set to."""
 
     def __init__(self, root: Path, result: str) -> None:
         self.root = root

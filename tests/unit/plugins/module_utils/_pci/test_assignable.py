@@ -113,8 +113,8 @@ class TestPresent:
         assert xen.machine.records.load() == []
         assert len(predicted.actions) == 2
         done = xen.apply("present", [UPLINK0])
-        (foretold,), (found,) = predicted.results["devices"], done.results["devices"]
-        assert {**foretold, "in_pciback_slots": True} == found
+        (predicted_device,), (found,) = predicted.results["devices"], done.results["devices"]
+        assert {**predicted_device, "in_pciback_slots": True} == found
 
     @pytest.mark.parametrize("device", [UPLINK0, MANAGEMENT])
     def test_a_refusal_stops_all(self, xen: FakeXen, device: dict[str, t.Any]) -> None:
@@ -285,8 +285,8 @@ class TestPresent:
             machine.nic(f"eth{number}", bdf, f"52:54:00:00:00:{number:02x}")
             many.append({"name": f"card{number}", "match": {"mac": f"52:54:00:00:00:{number:02x}"}})
         xen = FakeXen(machine)
-        foretold = xen.plan("present", many)
-        assert (len(foretold.actions), xen.calls, xen.store.writes, machine.records.load()) == (65, [], 0, [])
+        predicted = xen.plan("present", many)
+        assert (len(predicted.actions), xen.calls, xen.store.writes, machine.records.load()) == (65, [], 0, [])
         few = len(questions_of(xen, lambda: xen.plan("present", many[:1])))
         assert len(questions_of(xen, lambda: xen.apply("present", many))) == few
         assert len(xen.calls) == 65

@@ -148,7 +148,7 @@ esac
         (False, True, "1", ["pci-assignable-remove -r", "pci-assignable-add", "pci-assignable-remove -r"], False),
         (False, False, "", [], True),
     ],
-    ids=["as it should be", "xl did not bind it", "not in quarantine", "in nobody's hands"],
+    ids=["as it should be", "xl did not bind it", "not in quarantine", "without a driver"],
 )
 def test_the_script(xen: FakeXen, tmp_path: Path, quarantined: bool, held: bool, rebind: str, calls: list[str], probed: bool) -> None:
     machine = xen.machine

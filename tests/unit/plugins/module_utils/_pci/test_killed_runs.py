@@ -2,7 +2,7 @@
 # GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A run that is killed between any two steps, and run again: the wanted state is reached, and no device is left in nobody's hands.
+"""A run that is killed between any two steps, and run again: the requested state is reached, and no device is left without a driver.
 
 The steps are those of the code, and within each call of xl those of libxl. A kill is an exception that nothing catches.
 """
