@@ -78,6 +78,11 @@ def domain_definitions(
     return definitions
 
 
+def domain_backends(domains: t.Sequence[dict[str, t.Any]]) -> list[list[str]]:
+    """Return name and backend of each virtual network interface, for domains as declared or as xl_domain_info found them."""
+    return [[domain["name"], vif.get("backend") or "Domain-0"] for domain in domains for vif in domain.get("vifs") or []]
+
+
 def image_name(domain: t.Mapping[str, t.Any]) -> str:
     """Return the name of the image that a domain boots: driver domains have one each, plain guests share those of a profile."""
     special = any(domain.get(key) for key in ("driver_domain", "pci", "packages", "authorized_keys", "disk_size"))
@@ -174,4 +179,4 @@ class FilterModule:
 
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
         """Return the filters by name."""
-        return {"domain_definitions": domain_definitions, "domain_images": domain_images}
+        return {"domain_backends": domain_backends, "domain_definitions": domain_definitions, "domain_images": domain_images}

@@ -56,7 +56,7 @@ def test_verify_minds_the_state_of_the_role(variables: dict[str, t.Any], running
 )
 def test_verify_finds_domains_that_do_not_run(alive: bool, flags: str, missing: list[str]) -> None:
     (play,) = yaml.safe_load((ROOT / "playbooks/verify.yml").read_text(encoding="utf-8"))
-    (task,) = [task for task in play["tasks"] if task["name"] == "Every domain runs"]
+    (task,) = [task for task in play["tasks"] if task["name"] == "Check that the domains run"]
     found = {"domains": [{"name": "a", "alive": alive, "flags": flags}]}
     variables = {"domu_domains": [{"name": "a"}], "verify_domains": found}
     assert value({**play["vars"], **task["vars"]}, "verify_missing", variables) == missing

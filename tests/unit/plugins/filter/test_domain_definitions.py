@@ -152,3 +152,10 @@ def test_an_address_by_dhcp_or_of_ipv6() -> None:
 def test_an_unknown_role_is_refused() -> None:
     with pytest.raises(AnsibleFilterError, match="'dom0' is not a role"):
         FILTERS["domain_images"]([], "dom0")
+
+
+def test_backends_of_declared_and_of_running_domains() -> None:
+    declared = [{"name": "a", "vifs": [{"backend": "net-dd"}, {"bridge": "xenbr0"}]}, {"name": "b"}]
+    running = [{"name": "a", "vifs": [{"backend": "net-dd", "connected": True}, {"backend": "Domain-0"}]}, {"name": "b", "vifs": []}]
+    backends = [["a", "net-dd"], ["a", "Domain-0"]]
+    assert FILTERS["domain_backends"](declared) == FILTERS["domain_backends"](running) == backends
