@@ -4,7 +4,7 @@
 
 # PRIVATE to this collection: other collections must not import it.
 
-"""Virtual network interfaces of domains that already run: attached, detached, and waited for."""
+"""Attach and detach virtual network interfaces of running domains, and wait until they are connected."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ class WantedVif:
 
     @property
     def mac(self) -> str:
-        """What it is known by."""
+        """Its identity: vifs are matched by MAC address."""
         return str(self.settings["mac"])
 
 
 def wanted_vifs(items: t.Sequence[t.Mapping[str, t.Any]]) -> list[WantedVif]:
-    """Check the module's list `vifs`.
+    """Check the parameter `vifs` of the module xl_vif.
 
-    :raises InvalidInput: a MAC address is not usable, or there twice.
+    :raises InvalidInput: a MAC address is not usable, or listed twice.
     """
     by_domain: dict[str, list[t.Mapping[str, t.Any]]] = {}
     for item in items:
@@ -51,12 +51,19 @@ def wanted_vifs(items: t.Sequence[t.Mapping[str, t.Any]]) -> list[WantedVif]:
     wanted = [WantedVif(item["domain"], item["state"] == "present", macs[id(item)]) for item in items]
     for number, vif in enumerate(wanted):
         if any(vif.mac == other.mac for other in wanted[:number]):
-            raise InvalidInput(f"{vif.domain}: the MAC address {vif.mac} is listed twice", remedy="Each vif has its own")
+            raise InvalidInput(
+                f"{vif.domain}: the MAC address {vif.mac} is listed twice",
+                rule="each vif has its own",
+                remedy="Change or remove one of them",
+            )
     return wanted
 
 
 class VifPlanner:
-    """Compares vifs with what XenStore says, and plans the calls of xl that are needed."""
+    """Compares vifs with what XenStore says, and plans the calls of xl that they need.
+
+    :param timeout: seconds to wait for each vif.
+    """
 
     def __init__(self, xl: Xl, store: XenStore, timeout: float) -> None:
         self._xl = xl
@@ -64,33 +71,39 @@ class VifPlanner:
         self._timeout = timeout
 
     def plan(self, wanted: t.Sequence[WantedVif]) -> Plan:
-        """Return what makes the vifs as wanted.
-
-        :raises InvalidInput: a domain that is to have a vif, or to serve one, does not run.
-        """
+        """Return the plan that attaches, replaces and detaches vifs."""
         plan = Plan()
         domids = {name: domid for domid, name in self._store.domains().items()}
-        there = {name: vif_status(self._store, domids[name]) for name in {vif.domain for vif in wanted} if name in domids}
+        existing = {name: vif_status(self._store, domids[name]) for name in {vif.domain for vif in wanted} if name in domids}
         for vif in wanted:
-            current = next((found for found in there.get(vif.domain, ()) if found.mac.lower() == vif.mac), None)
+            current = next((found for found in existing.get(vif.domain, ()) if found.mac.lower() == vif.mac), None)
             if not vif.present:
                 if current:
                     self._detach(plan, vif, current)
-                continue
-            for role, name in (("is to have a vif", vif.domain), ("is to serve it", self._backend(vif))):
-                if name not in domids:
-                    raise InvalidInput(
-                        f"{vif.domain}, {vif.mac}: no domain {name!r} runs, which {role}",
-                        rule=f"a vif is attached between running domains; there are {', '.join(sorted(domids))}",
-                        remedy="Start it first. A dom0less domain has a name only after init-dom0less",
-                    )
-            reason = self._outdated(vif, current, domids[self._backend(vif)]) if current else ""
-            if current and reason:
-                self._detach(plan, vif, current, f" ({reason})")
-            if not current or reason:
-                self._attach(plan, vif)
+            elif not self._refuse_missing(plan, vif, domids):
+                reason = self._outdated(vif, current, domids[self._backend(vif)]) if current else ""
+                if current and reason:
+                    self._detach(plan, vif, current, f" ({reason})")
+                if not current or reason:
+                    self._attach(plan, vif)
         plan.conclude = lambda: self._conclude(wanted)
         return plan
+
+    def _refuse_missing(self, plan: Plan, vif: WantedVif, domids: t.Collection[str]) -> bool:
+        missing = False
+        for role, name in (("should have it", vif.domain), ("should serve it", self._backend(vif))):
+            if name not in domids:
+                missing = True
+                plan.refuse(
+                    "",
+                    f"Vif {vif.mac} of {vif.domain}",
+                    f"the domain {name!r}, which {role}, does not run",
+                    # An earlier task may start it, or name it.
+                    passing=True,
+                    rule=f"a vif is attached between running domains, which are: {', '.join(sorted(domids))}",
+                    remedy="Start it first. A dom0less domain has a name only after init-dom0less",
+                )
+        return missing
 
     @staticmethod
     def _backend(vif: WantedVif) -> str:
@@ -98,7 +111,7 @@ class VifPlanner:
 
     @staticmethod
     def _outdated(vif: WantedVif, current: Vif, backend_id: int) -> str:
-        """Tell why a vif that is there must be made anew, or ""."""
+        """Return why an existing vif must be replaced, or ""."""
         if current.backend_id != backend_id:
             return f"its backend is domain {current.backend_id}, not {backend_id}"
         bridge = vif.settings.get("bridge")
@@ -128,7 +141,7 @@ class VifPlanner:
         )
 
     def _conclude(self, wanted: t.Sequence[WantedVif]) -> dict[str, t.Any]:
-        """Wait until all are connected, and tell what became of them."""
+        """Wait until all are connected, and return their states."""
         results = []
         for vif in wanted:
             domid = self._store.domid_of(vif.domain)
@@ -145,7 +158,7 @@ class VifPlanner:
         def connected(_values: dict[str, str | None]) -> bool:
             nonlocal missing
             if self._store.read_text(f"/local/domain/{domid}/name") is None:
-                raise DriverDomainsError(f"Domain {vif.domain} went away while its vif {vif.mac} was waited for")
+                raise DriverDomainsError(f"Domain {vif.domain} went away before its vif {vif.mac} was connected")
             missing = not_connected(vif.domain, own(), 1)
             return not missing
 
@@ -155,7 +168,7 @@ class VifPlanner:
         except TimedOut as exc:
             raise TimedOut(
                 f"The vif {vif.mac} of {vif.domain} was not connected within {self._timeout:g} s: {missing}",
-                rule="with xsm=silo, which is the default of Debian's Xen on Arm, no domain but dom0 can serve another one",
-                remedy=f"See 'xl dmesg', the kernel's messages in {vif.domain}, and whether 'xl devd' runs in {self._backend(vif)}",
+                rule="with xsm=silo, the default of Debian's Xen on Arm, only dom0 can serve other domains",
+                remedy=f"Check 'xl dmesg', the kernel log of {vif.domain}, and that 'xl devd' runs in {self._backend(vif)}",
             ) from exc
         return next(iter(own()), None)

@@ -4,7 +4,7 @@
 
 # PRIVATE to this collection: other collections must not import it.
 
-"""The only place that runs `xl`: one method for each sub-command that the collection needs."""
+"""Runs `xl`: one method for each sub-command that the collection needs."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from .._errors import CommandFailed, InvalidInput, TimedOut
 from .._runner import Runner
 
-#: What a timeout of xl nearly always means (a dead xenstored makes every xl call hang forever).
-XENSTORED_REMEDY = "xenstored may be dead: look at 'systemctl status xenstored' or 'xen-init-dom0' and the host's journal"
+#: The usual cause of a timeout: with a dead xenstored every call of xl hangs forever.
+XENSTORED_REMEDY = "xenstored may be dead: check 'systemctl status xenstored' and the host's journal"
 
 #: xl has no option for a device's name before this version (tools/xl/xl_pci.c).
 NAMES_SINCE = (4, 15)
@@ -37,12 +37,12 @@ class Domain:
 
     @property
     def alive(self) -> bool:
-        """Whether the domain still runs its kernel."""
+        """Whether the domain runs its kernel."""
         return not set(self.flags) & set("scd")
 
     @property
     def paused(self) -> bool:
-        """Whether somebody paused the domain, or `xl create` has not got to its end."""
+        """Whether the domain was paused, or `xl create` of it is not complete."""
         return "p" in self.flags
 
 
@@ -65,7 +65,7 @@ class Xl:
         return {key.strip(): value.strip() for key, value in pairs}
 
     def list(self) -> list[Domain]:
-        """Return the domains of this host, dom0 among them (xl(1), list)."""
+        """Return the domains of this host, including dom0 (xl(1), list)."""
         domains = []
         for line in self._run("list").splitlines()[1:]:
             match = re.fullmatch(r"(.*?)\s+(\d+)\s+(\d+)\s+(\d+)\s+(\S+)\s+[\d.]+\s*", line)
@@ -75,7 +75,7 @@ class Xl:
         return domains
 
     def dmesg(self) -> str:
-        """Return what Xen itself logged since its boot, as far as its buffer holds it (xl(1), dmesg)."""
+        """Return the log of Xen itself since its boot, as far as its buffer holds it (xl(1), dmesg)."""
         return self._run("dmesg")
 
     def create(self, definition: str, timeout: float) -> None:
@@ -85,9 +85,9 @@ class Xl:
     def parse_definition(self, text: str) -> dict[str, t.Any]:
         """Return what xl makes of a definition, as libxl's domain configuration; nothing is created or written.
 
-        :raises InvalidInput: xl refuses the definition; its own words are in the error.
+        :raises InvalidInput: xl refuses the definition; the error holds its message.
         """
-        # xl wants a regular file, which a memory file counts as: no trace on the disk, not even in check mode.
+        # xl needs a regular file. A memory file is one, and leaves nothing on the disk, not even in check mode.
         descriptor = os.memfd_create("definition")
         try:
             os.write(descriptor, text.encode("utf-8", "surrogateescape"))
@@ -118,7 +118,7 @@ class Xl:
             "network-attach",
             domain,
             *vif.split(","),
-            remedy="Is the backend domain ready? Its kernel needs xen-netback, and 'xl devd' has to run in it; see its console",
+            remedy="Check that the backend domain is ready: its kernel needs xen-netback, and 'xl devd' must run in it; see its console",
         )
 
     def network_detach(self, domain: str, devid: int) -> None:
@@ -128,15 +128,15 @@ class Xl:
     def pci_assignable_add(self, bdf: str, name: str | None = None) -> None:
         """Bind a device to pciback, quarantine it and record its name.
 
-        A repeated call without a name deletes the name that was recorded (libxl_pci.c, libxl_device_pci_assignable_add).
+        A repeated call without a name deletes the recorded name (libxl_pci.c, libxl_device_pci_assignable_add).
         """
         self._run("pci-assignable-add", *(["-n", name] if name else []), bdf)
 
     def pci_assignable_remove(self, bdf: str, rebind: bool = True) -> None:
-        """Take a device back from pciback; `rebind` gives it to the driver that xl recorded."""
+        """Release a device from pciback; `rebind` binds it to the driver that xl recorded."""
         self._run("pci-assignable-remove", *(["-r"] if rebind else []), bdf)
 
 
 def has_iommu(info: t.Mapping[str, str]) -> bool:
-    """Tell from `xl info` whether devices can be passed through at all (virt_caps, xl(1), info)."""
+    """Whether devices can be passed through at all, from `xl info` (virt_caps, xl(1), info)."""
     return bool({"pv_directio", "hvm_directio"} & set(info.get("virt_caps", "").split()))

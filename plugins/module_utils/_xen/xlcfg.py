@@ -22,7 +22,7 @@ _KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 def quote(text: str) -> str:
     """Return `text` as a quoted string of xl.cfg.
 
-    :raises InvalidInput: it holds a control character that the syntax has no escape for.
+    :raises InvalidInput: it holds a control character for which the syntax has no escape.
     """
     quoted = "".join(_ESCAPES.get(char, char) for char in text)
     bad = next((char for char in quoted if ord(char) < 0x20 or ord(char) == 0x7F), None)
@@ -46,7 +46,8 @@ def render_value(value: t.Any) -> str:
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(render_value(item) for item in value) + "]"
     raise InvalidInput(
-        f"The value {value!r} cannot stand in a domain definition", rule="xl.cfg(5) knows text, whole numbers, booleans and lists of them"
+        f"The value {value!r} cannot be written into a domain definition",
+        rule="xl.cfg(5) knows text, whole numbers, booleans and lists of them",
     )
 
 
@@ -68,10 +69,10 @@ def render(settings: t.Mapping[str, t.Any]) -> str:
 def specification(kind: str, parts: t.Mapping[str, t.Any], last: str = "") -> str:
     """Return a comma separated `key=value` string, as vif, disk and pci lists hold them.
 
-    Booleans become 1 and 0: xl reads them with atoi, to which `true` is 0. The value of the key `last` goes to the end
-    and may hold anything, as xl takes the rest of the string for it (libxlu_disk_l.l, target=).
+    Booleans become 1 and 0: xl reads them with atoi, which reads `true` as 0. The value of the key `last` goes to the end
+    and may hold anything, as xl takes the whole rest of the string for it (libxlu_disk_l.l, target=).
 
-    :raises InvalidInput: a value holds a comma or white space at its ends, which the syntax has no escape for.
+    :raises InvalidInput: a value is empty, or holds a comma or white space at its ends, for which the syntax has no escape.
     """
     words = []
     for key, value in parts.items():
@@ -81,7 +82,7 @@ def specification(kind: str, parts: t.Mapping[str, t.Any], last: str = "") -> st
         if "," in text or text != text.strip() or not text:
             raise InvalidInput(
                 f"The value {text!r} of {key!r} in a {kind} cannot be expressed",
-                rule="a value there is not empty, has no comma and no space around it",
+                rule="such a value is not empty, and has no comma and no space around it",
             )
         words.append(f"{key}={text}")
     if last and parts.get(last) is not None:

@@ -48,7 +48,7 @@ from .wire import (
 
 T = t.TypeVar("T")
 
-#: A waiter looks again after so many seconds even without an event: a xenstored that hangs is noticed.
+#: Seconds after which a waiter reads again even without an event, to notice a xenstored that hangs.
 _RECHECK = 10.0
 _NAME = re.compile(rb"[A-Za-z0-9_@-]+")
 _PERMISSION = re.compile(r"([nrwb])([0-9]{1,5})")
@@ -57,7 +57,7 @@ _PERMISSION = re.compile(r"([nrwb])([0-9]{1,5})")
 class Permission(t.NamedTuple):
     """What a domain may do with a node: `n`one, `r`ead, `w`rite or `b`oth.
 
-    The first permission of a node names its owner, and says what the domains may do that no other one names.
+    The first permission of a node names its owner; its access holds for all domains that no other permission names.
     """
 
     access: str
@@ -65,13 +65,13 @@ class Permission(t.NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Permission:
-        """Read the form `r5`.
+        """Parse a permission such as `r5`.
 
-        :raises InvalidInput: it has another form.
+        :raises InvalidInput: it is not one.
         """
         match = _PERMISSION.fullmatch(text)
         if not match or int(match.group(2)) > DOMID_MAX:
-            raise InvalidInput(f"{text!r} is not a XenStore permission", "It is n, r, w or b followed by a domain number, for example r5")
+            raise InvalidInput(f"{text!r} is not a XenStore permission", "It is n, r, w or b followed by a domid, e.g. r5")
         return cls(match.group(1), int(match.group(2)))
 
     def __str__(self) -> str:
@@ -81,10 +81,10 @@ class Permission(t.NamedTuple):
 class XenStore(Connection):
     """One connection to xenstored; a context manager. Not for use by several threads at once.
 
-    :param path: socket or device; by default the first that exists of `_xenstore_wire.DEFAULT_PATHS`.
+    :param path: socket or device; by default the first of `wire.DEFAULT_PATHS` that exists.
     :param timeout: seconds that one answer may take.
 
-    Paths are absolute, or over the device relative to the own domain's `/local/domain/<domid>`. Every method raises
+    Paths are absolute; over the device they may be relative to `/local/domain/<domid>` of this domain. Every method raises
     `XenStoreError` when XenStore refuses, does not answer or answers nonsense, and `InvalidInput`, before anything is sent,
     for a path or value that the protocol forbids.
 
@@ -110,23 +110,23 @@ class XenStore(Connection):
         return {path: None if value is None else text(value) for path, value in self._each(READ, paths).items()}
 
     def write(self, path: str, value: bytes | str) -> None:
-        """Set the value of a node, making it and the nodes above it."""
+        """Set the value of a node. The node and those above it are created."""
         self.write_many({path: value})
 
     def write_many(self, values: t.Mapping[str, bytes | str]) -> None:
-        """Set the values of many nodes, in order; the first refusal is raised after all were tried, so use a transaction."""
+        """Set the values of many nodes, in order. All are tried before the first refusal is raised, so use a transaction."""
         self._all([self._request(WRITE, path, raw(value)) for path, value in values.items()])
 
     def mkdir(self, path: str) -> None:
-        """Make a node with an empty value, and the nodes above it; an existing one keeps its value."""
+        """Create a node with an empty value, and the nodes above it. An existing node keeps its value."""
         self.mkdir_many([path])
 
     def mkdir_many(self, paths: t.Iterable[str]) -> None:
-        """Make many nodes, in order, as `mkdir` and `write_many` do."""
+        """Create many nodes, in order, as `mkdir` and `write_many` do."""
         self._all([self._request(MKDIR, path) for path in paths])
 
     def rm(self, path: str) -> None:
-        """Remove a node with all below it; one that is not there is fine."""
+        """Remove a node and all nodes below it; a missing one is no error."""
         try:
             self._one(self._request(RM, path))
         except XenStoreError as exc:
@@ -154,7 +154,7 @@ class XenStore(Connection):
     def tree(self, path: str) -> dict[str, str]:
         """Return the values of a node and of all below it by path, sorted; empty when there is no such node.
 
-        Nodes that vanish meanwhile, or that this domain may not read, are left out.
+        Nodes that vanish while they are read, or that this domain may not read, are left out.
         """
         found: dict[str, str] = {}
         level = [path]
@@ -191,9 +191,9 @@ class XenStore(Connection):
         self._all([self._request(SET_PERMS, path, b"".join(b"%s\0" % str(p).encode() for p in of)) for path, of in permissions.items()])
 
     def check(self, path: str, value: bytes = b"") -> None:
-        """See that this connection can carry a node with that path and value.
+        """Check that this connection can carry a node with that path and value. Nothing is sent.
 
-        :raises InvalidInput: it cannot, and nothing was sent.
+        :raises InvalidInput: it cannot.
         """
         self._request(WRITE, path, value)
 
@@ -204,26 +204,26 @@ class XenStore(Connection):
         return ascii_text(str(domid), self._one(self._domain_request(GET_DOMAIN_PATH, domid)))
 
     def domains(self) -> dict[int, str]:
-        """Return the names of the running domains by their number; a domain that has no name yet is left out."""
+        """Return the names of the running domains by domid; a domain that has no name yet is left out."""
         paths = {int(domid): f"/local/domain/{domid}/name" for domid in self.directory("/local/domain") if domid.isdecimal()}
         names = self.read_texts(paths.values())
         return {domid: name for domid, path in sorted(paths.items()) for name in [names[path]] if name is not None}
 
     def domid_of(self, domain: str) -> int | None:
-        """Return the number of a running domain, or None. A number stands for itself and the lowest number wins, as in libxl.
+        """Return the domid of a running domain, or None. A number stands for itself and the lowest domid wins, as in libxl.
 
         Source: libxl_domain_qualifier_to_domid in tools/libs/light/libxl_utils.c.
         """
         return self.domids_of([domain])[domain]
 
     def domids_of(self, domains: t.Iterable[str]) -> dict[str, int | None]:
-        """Return the numbers of many domains as `domid_of` does; names are looked up at once, and only if there are any.
+        """Return the domids of many domains as `domid_of` does. All names are resolved at once, and nothing is read without names.
 
-        :raises InvalidInput: a number is none that a domain can have.
+        :raises InvalidInput: a number is not one that a domain can have.
         """
         found = {domain: _domain_number(domain) for domain in domains}
         if None in found.values():
-            # The lowest number comes last.
+            # The lowest domid comes last and wins.
             numbers = {name: domid for domid, name in reversed(list(self.domains().items()))}
             found = {domain: numbers.get(domain) if domid is None else domid for domain, domid in found.items()}
         return found
@@ -231,11 +231,11 @@ class XenStore(Connection):
     # Transactions
 
     def transaction(self, body: t.Callable[[XenStore], T]) -> T:
-        """Call `body` with this connection, all its reads and writes being one atomic change, and return what it returns.
+        """Call `body` with this connection, make all its reads and writes one atomic change, and return what it returns.
 
-        `body` runs again when another client changed the same nodes meanwhile; an exception that it raises undoes its changes.
+        `body` runs again when another client changed the same nodes; an exception that it raises undoes its changes.
 
-        :raises XenStoreError: `EAGAIN`, there were conflicts for as long as an answer may take.
+        :raises XenStoreError: `EAGAIN`, the conflicts did not end within `timeout`.
         """
         deadline = time.monotonic() + self.timeout
         pause = 0.005
@@ -245,7 +245,7 @@ class XenStore(Connection):
             except XenStoreError as exc:
                 if exc.errno_name != "EAGAIN" or time.monotonic() >= deadline:
                     raise
-            # Two clients that collided must not come back at the same moment.
+            # Two clients that collided must not retry at the same moment.
             time.sleep(pause * random.uniform(0.5, 1.5))
             pause = min(pause * 2, 0.5)
 
@@ -257,7 +257,7 @@ class XenStore(Connection):
         self._transaction = int(transid)
         try:
             result = self._body_or_abort(body)
-            # Refused or not, it ends the transaction.
+            # Even if it is refused, the transaction is over.
             self._one(Exchange(TRANSACTION_END, "", b"T\0"))
             return result
         finally:
@@ -277,7 +277,7 @@ class XenStore(Connection):
     def watch(self, path: str, token: str) -> None:
         """Ask for an event whenever a node or one below it changes; the first one comes at once.
 
-        `@introduceDomain` and `@releaseDomain` are paths too. No part of a transaction.
+        `@introduceDomain` and `@releaseDomain` are paths too. A watch is never part of a transaction.
         """
         self._watching(WATCH, [path], token)
 
@@ -286,7 +286,7 @@ class XenStore(Connection):
     ) -> dict[str, str | None]:
         """Wait until `predicate`, called with the values of `paths` (None: no such node), is true; return the values.
 
-        It costs nothing while nothing changes.
+        It waits for events: nothing is polled while nothing changes.
 
         :param timeout: seconds.
         :raises TimedOut: it did not become true in time; `details["values"]` are the last values.
@@ -300,7 +300,7 @@ class XenStore(Connection):
         self._watching(WATCH, unique, token)
         try:
             while True:
-                # One look answers all the events that are here by now.
+                # One read answers all the events that have arrived by now.
                 while self.next_event(0, token) and time.monotonic() < deadline:
                     pass
                 values = self.read_texts(unique)
@@ -309,7 +309,7 @@ class XenStore(Connection):
                 remaining = deadline - time.monotonic()
                 if remaining <= 0:
                     shown = ", ".join(f"{path} = {value!r}" for path, value in values.items())
-                    raise TimedOut(f"XenStore did not reach the wanted state within {timeout:g} s: {shown}", values=values)
+                    raise TimedOut(f"XenStore did not reach the requested state within {timeout:g} s: {shown}", values=values)
                 event = self.next_event(min(remaining, _RECHECK), token)
                 if event:
                     self._events.appendleft(event)
@@ -323,7 +323,7 @@ class XenStore(Connection):
             raise InvalidInput(f"{token!r} is not a watch token", "It is printable ASCII text")
         requests = [self._request(kind, path, token.encode() + b"\0", special=True) for path in paths]
         if self._is_device:
-            # Linux waits for xenstored inside this write(), beyond the reach of our time limit: see first that it is alive.
+            # Linux waits for xenstored inside this write(), beyond the reach of our time limit: check first that it is alive.
             self.get_domain_path(0)
         self._all(requests)
 
@@ -352,7 +352,7 @@ class XenStore(Connection):
         return sorted(name.decode() for name in names)
 
     def _long_listing(self, path: str) -> bytes:
-        """Fetch a listing piece by piece, from the start again when the node changed in between."""
+        """Fetch a listing piece by piece, from the start again when the node changed between two pieces."""
         deadline = time.monotonic() + self.timeout
         first_generation = b""
         listing = b""
@@ -374,7 +374,7 @@ class XenStore(Connection):
 
 
 def _domain_number(domain: str) -> int | None:
-    """Return the number that is written there, or None for a name."""
+    """Return the domid if `domain` is a number, or None for a name."""
     if not (domain.isascii() and domain.isdecimal()):
         return None
     if len(domain) > 5 or int(domain) > DOMID_MAX:

@@ -4,7 +4,7 @@
 
 # PRIVATE to this collection: other collections must not import it.
 
-"""The parameters of the module xenstore_key: what they mean as nodes, and what they ask to wait for."""
+"""The parameters of the module xenstore_key, as nodes to change and as values to wait for."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _NAMES = re.compile(r"[A-Za-z0-9_@-]+(/[A-Za-z0-9_@-]+)*")
 
 
 def plan_keys(store: XenStore, keys: t.Sequence[dict[str, t.Any]], waits: t.Sequence[dict[str, t.Any]], wait_timeout: float) -> Plan:
-    """Return the plan for the options `keys` and `wait_for`.
+    """Return the plan for the parameters `keys` and `wait_for`.
 
     :raises InvalidInput: a path, value, permission or domain cannot be used.
     """
@@ -66,7 +66,7 @@ def _domains(item: t.Mapping[str, t.Any]) -> list[str]:
 def _nodes(item: dict[str, t.Any], domids: t.Mapping[str, int | None]) -> list[Nodes]:
     if item["state"] == "absent":
         if item["domain"] is not None and domids[item["domain"]] is None:
-            # Its nodes have gone with it.
+            # Its nodes vanished with it.
             return []
         return [Nodes(node_path(item, domids), {})]
     path = node_path(item, domids)
@@ -105,7 +105,7 @@ def _value(path: str, value: object, encoding: str) -> bytes | None:
         value = str(value)
     if not isinstance(value, str):
         raise InvalidInput(
-            f"The value of {path} is {value!r}, of the type {type(value).__name__}", "A value is text or a whole number", "Put it in quotes"
+            f"The value of {path} is {value!r}, of type {type(value).__name__}", "A value is text or a whole number", "Put it in quotes"
         )
     if encoding == "text":
         return value.encode("utf-8", "surrogateescape")

@@ -4,7 +4,7 @@
 
 # PRIVATE to this collection: other collections must not import it.
 
-"""What XenStore nodes are to be, singly or as trees: compared with what is there, and changed in one transaction."""
+"""XenStore nodes as the user wants them, alone or as trees: compared with XenStore, and changed in one transaction."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ Permissions = tuple[Permission, ...]
 
 @dataclass(frozen=True)
 class Nodes:
-    """What a node, and perhaps nodes below it, are to be.
+    """A node as the user wants it, perhaps with nodes below it.
 
-    `values` are the wanted values by path, each node after the one above it; None stands for any value, and a node that is not
-    there gets an empty one. No values at all: `path` is to be absent, with all below it.
-    `permissions`, unless empty, hold for each node of `values`. With `prune`, no other nodes are below them.
+    `values` are the values by path, each node after the one above it. None stands for any value; a new node then gets an empty one.
+    Without any values, `path` and all nodes below it must be absent.
+    `permissions`, unless empty, hold for each node of `values`. With `prune`, there must be no other nodes below them.
     """
 
     path: str
@@ -35,7 +35,7 @@ class Nodes:
     prune: bool = False
 
     def check(self, store: XenStore) -> None:
-        """See that the nodes can be stored.
+        """Check that the nodes can be stored.
 
         :raises InvalidInput: a path or a value cannot.
         """
@@ -50,15 +50,15 @@ class Nodes:
 
 @dataclass
 class Change:
-    """How the nodes that are there differ from the wanted ones."""
+    """How the existing nodes differ from the wanted ones."""
 
     wanted: Nodes
-    #: The values of the wanted nodes that are there, and the permissions if they matter.
+    #: The values of those wanted nodes that exist, and their permissions if they matter.
     values: dict[str, bytes]
     permissions: dict[str, Permissions]
-    #: Nodes to write; None where making the node does.
+    #: Nodes to write; None where it is enough to create the node.
     writes: dict[str, bytes | None] = field(default_factory=dict)
-    #: Nodes that are there with other permissions.
+    #: Nodes that exist with other permissions.
     regrants: list[str] = field(default_factory=list)
     removals: list[str] = field(default_factory=list)
 
@@ -67,18 +67,18 @@ class Change:
 
     @property
     def made(self) -> list[str]:
-        """Wanted nodes that are not there."""
+        """Wanted nodes that do not exist."""
         return [path for path in self.wanted.values if path not in self.values]
 
     def describe(self) -> str:
-        """Tell in words what is going to be done."""
+        """Return what will be done, in words."""
         steps = [("write", self.made + [path for path in self.writes if path in self.values])]
         steps += [("set the permissions of", self.regrants), ("remove", self.removals)]
         said = [f"{verb} {paths[0] if len(paths) == 1 else f'{len(paths)} nodes'}" for verb, paths in steps if paths]
         return ", ".join(said) + ("" if len(self.writes) + len(self.regrants) + len(self.removals) == 1 else f" at {self.wanted.path}")
 
     def diff(self, store: XenStore) -> tuple[str, str]:
-        """Return what changes, before and after, in lines."""
+        """Return the lines that change, before and after."""
         before = [
             _line(path, self.values[path], self.permissions.get(path))
             for path in self.wanted.values
@@ -95,11 +95,11 @@ class Change:
 
 
 def compare(store: XenStore, wanted: t.Sequence[Nodes]) -> list[Change]:
-    """Read what is there of the wanted nodes, in few round trips, and return how it differs: one change for each of `wanted`."""
+    """Read the wanted nodes in few round trips, and return how they differ: one change for each item of `wanted`."""
     values: dict[str, bytes | None] = {}
     grants: dict[str, Permissions] = {}
     names: dict[str, list[str]] = {}
-    # What is not there has nothing below it, so a look at each level does.
+    # A missing node has nothing below it, so one read for each level is enough.
     level = {item.path: item for item in wanted}
     children = _children(wanted)
     while level:
@@ -113,17 +113,17 @@ def compare(store: XenStore, wanted: t.Sequence[Nodes]) -> list[Change]:
 
 
 def apply(store: XenStore, wanted: t.Sequence[Nodes]) -> None:
-    """Make the nodes what they are to be, in one transaction; what is right already is not written."""
+    """Bring the nodes into the wanted state, in one transaction; nodes that are in it already are not written."""
     store.transaction(lambda inside: apply_inside(inside, wanted))
 
 
 def apply_inside(store: XenStore, wanted: t.Sequence[Nodes]) -> None:
-    """As `apply`, for one who is in a transaction."""
+    """As `apply`, for use inside a transaction."""
     changes = compare(store, wanted)
     for change in changes:
         for path in change.removals:
             store.rm(path)
-    # A new node gets the permissions of the one above it: with the right ones at the top, most nodes need nothing more.
+    # A new node inherits the permissions of the one above it: once the top has the right ones, most nodes need no more.
     granting = [change for change in changes if change.wanted.permissions]
     tops = {change.wanted.path: change.wanted.permissions for change in granting if change.wanted.path in change.made}
     store.mkdir_many(tops)
@@ -161,12 +161,12 @@ def plan_nodes(store: XenStore, wanted: t.Sequence[Nodes]) -> Plan:
 
 
 def same_permissions(first: t.Sequence[Permission] | None, second: t.Sequence[Permission]) -> bool:
-    """Tell whether two lists mean the same; only the place of the first one, the owner, matters."""
+    """Whether two lists mean the same: only the first one, the owner, has to stay in its place."""
     return first is not None and tuple(first[:1]) == tuple(second[:1]) and set(first[1:]) == set(second[1:])
 
 
 def below(top: str, values: t.Mapping[str, bytes | None]) -> dict[str, bytes | None]:
-    """Return `values`, by paths relative to `top`, as `Nodes` wants them: by whole paths, with the nodes in between."""
+    """Return `values`, whose paths are relative to `top`, as `Nodes` needs them: by absolute paths, with the nodes in between."""
     found: dict[str, bytes | None] = {top: None}
     for name, value in values.items():
         node = top
@@ -185,7 +185,7 @@ def _change(
     if not item.values:
         change.removals = list(there)
         return change
-    # Writing a node makes those above it.
+    # Writing a node creates those above it.
     implied = {path.rpartition("/")[0] for path in item.values}
     for path, value in item.values.items():
         if path not in there:
@@ -214,13 +214,13 @@ def _refuse_overlaps(wanted: t.Sequence[Nodes]) -> None:
     for item in wanted:
         for path in item.values or [item.path]:
             if path in seen:
-                raise InvalidInput(f"The node {path} is wanted twice", "Each node is named once in a task", "Remove one of them")
+                raise InvalidInput(f"The node {path} is wanted twice", "a task names each node once", "Remove one of them")
             seen.add(path)
     for item in wanted:
         if item.prune or not item.values:
             inner = next((path for path in sorted(seen) if path.startswith(join(item.path, "")) and path not in item.values), None)
             if inner is not None:
-                fate = "other nodes are pruned" if item.prune else "nothing is to be left"
+                fate = "other nodes are pruned" if item.prune else "nothing remains"
                 raise InvalidInput(
                     f"The node {inner} is below {item.path}, of which {fate}",
                     remedy=f"Put it into the tree of {item.path}, or into another task",

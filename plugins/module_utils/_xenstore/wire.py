@@ -41,9 +41,9 @@ _VERBS = {
     UNWATCH: "stop watching",
     TRANSACTION_START: "start a transaction",
     TRANSACTION_END: "end a transaction",
-    GET_DOMAIN_PATH: "tell the path of domain",
+    GET_DOMAIN_PATH: "return the path of domain",
     WRITE: "write",
-    MKDIR: "make",
+    MKDIR: "create",
     RM: "remove",
     SET_PERMS: "set the permissions of",
     DIRECTORY_PART: "list",
@@ -56,20 +56,20 @@ _HEADER = struct.Struct("=4I")  # type, req_id, tx_id, length of the payload
 _PAYLOAD_MAX = 4096
 #: The Linux device takes header and payload together in a buffer of that size.
 _DEVICE_PAYLOAD_MAX = _PAYLOAD_MAX - _HEADER.size
-#: oxenstored sends listings of any length over its socket; this only bounds what a broken server can make us wait for.
+#: oxenstored sends listings of any length over its socket; this only limits what is accepted of a broken server.
 REPLY_MAX = 1 << 20
 #: xenstored stops serving an unprivileged domain with 20 unanswered requests. So few also always fit into the socket's buffer.
 _WINDOW = 16
 
 _PATH = re.compile(r"/|/?[A-Za-z0-9_@-]+(?:/[A-Za-z0-9_@-]+)*")
-_DEAD = "Look at 'systemctl status xen xenstored' and /var/log/xen. A xenstored that died cannot be restarted: reboot the host"
+_DEAD = "Check 'systemctl status xen xenstored' and /var/log/xen. A xenstored that died cannot be restarted: reboot the host"
 _QUOTAS = {WATCH: "128 watches", TRANSACTION_START: "10 transactions at a time", SET_PERMS: "5 permissions a node"}
 _NODE_QUOTA = "1000 nodes, 2048 bytes a node, 1024 nodes a transaction"
 #: errno name -> (rule, remedy); {quota} is the quota that the kind of request can hit.
 _CAUSES = {
     "ENOENT": (
-        "There is no such node, or (C xenstored) the new owner of a node is no domain that is there",
-        "The nodes of a domain vanish with it, and after a restart it has a new number: check the path",
+        "There is no such node, or (C xenstored) the new owner of a node is not an existing domain",
+        "The nodes of a domain vanish with it, and after a restart it has a new domid: check the path",
     ),
     "EACCES": ("This domain has no such right on the node", "Run the task on dom0, or let the owner of the node grant it"),
     "EINVAL": (
@@ -83,18 +83,18 @@ _CAUSES = {
         "Remove what the domain no longer needs, or raise the quota with xenstored's options",
     ),
     "E2BIG": (
-        "It is longer than xenstored allows (by default 2048 bytes a value; for oxenstored that holds for dom0, too)",
+        "It is longer than xenstored allows (by default 2048 bytes a value; with oxenstored this includes dom0)",
         "Store less in one node, or raise quota-maxsize in /etc/xen/oxenstored.conf and reboot",
     ),
     "ENOSYS": (
         "This xenstored lacks that request",
-        "With oxenstored, a listing of more than 4096 bytes is only to be had on dom0, over /run/xenstored/socket",
+        "With oxenstored, a listing of more than 4096 bytes can be read only on dom0, over /run/xenstored/socket",
     ),
 }
 
 
 class XenStoreError(DriverDomainsError):
-    """XenStore did not do what was asked; `path` is the node (or "") and `errno_name` says why, for example `ENOENT`.
+    """XenStore did not do what was asked; `path` is the node (or "") and `errno_name` says why, e.g. `ENOENT`.
 
     `ETIMEDOUT`, `ECONNREFUSED`, `ECONNRESET` and `EPROTO` mean that xenstored itself is in trouble: the connection is closed.
     """
@@ -113,7 +113,7 @@ class WatchEvent(t.NamedTuple):
 
 
 class Exchange(t.NamedTuple):
-    """One request and what its reply must be about: the kind of both, and the path or domain."""
+    """One request, with the kind that its reply must have, and the path or domain that it is about."""
 
     kind: int
     path: str
@@ -121,7 +121,7 @@ class Exchange(t.NamedTuple):
 
 
 class Connection:
-    """A connection to xenstored that carries requests; what they mean is told by its heir `_xenstore.XenStore`."""
+    """A connection to xenstored that carries requests; the subclass `XenStore` gives them meaning."""
 
     def __init__(self, path: str = "", timeout: float = 10.0) -> None:
         check_seconds(timeout)
@@ -169,15 +169,15 @@ class Connection:
         if not _PATH.fullmatch(path) or len(path) > limit or (path.startswith("@") and not special):
             raise InvalidInput(
                 f"{path!r} is not a XenStore path",
-                f"It has names of the characters A-Z a-z 0-9 - _ @, separated by single slashes, and at most {limit} bytes",
+                f"It consists of names of the characters A-Z a-z 0-9 - _ @, separated by single slashes, of at most {limit} bytes in all",
             )
         if path[0] not in "/@" and not self._is_device:
-            raise InvalidInput(f"The XenStore path {path!r} is relative", "On the host that runs xenstored it starts with a slash")
+            raise InvalidInput(f"The XenStore path {path!r} is relative", "On the host that runs xenstored a path starts with a slash")
         payload = path.encode() + b"\0" + tail
         limit = _DEVICE_PAYLOAD_MAX if self._is_device else _PAYLOAD_MAX
         if len(payload) > limit:
             raise InvalidInput(
-                f"What is to be stored at {path} has {len(tail)} bytes", f"Path and value together have at most {limit} bytes in XenStore"
+                f"The value for {path} has {len(tail)} bytes", f"Path and value together have at most {limit} bytes in XenStore"
             )
         return Exchange(kind, path, payload)
 
@@ -205,7 +205,7 @@ class Connection:
         replies: list[bytes | XenStoreError] = [b""] * len(requests)
         pending: dict[int, int] = {}
         sent = 0
-        # Linux keeps one request for each open device, and a second write() overwrites the first before it went out.
+        # Linux keeps one request for each open device: a second write() would overwrite the first before it is sent.
         window = 1 if self._is_device else _WINDOW
         with self._closing_on_error():
             deadline = time.monotonic() + self.timeout
@@ -215,7 +215,7 @@ class Connection:
                     pending.update(zip(self._send(batch, deadline), range(sent, sent + len(batch))))
                     sent += len(batch)
                 message = self._receive(deadline)
-                # A flood of events must not hide that no answer comes.
+                # A flood of events must not hide that the answer is missing.
                 if not message or time.monotonic() > deadline:
                     raise self._silent()
                 kind, req_id, payload = message
@@ -238,7 +238,7 @@ class Connection:
 
     @contextlib.contextmanager
     def _closing_on_error(self) -> t.Iterator[None]:
-        """After a lost or nonsensical message nobody knows which reply comes next."""
+        """Close the connection on any error: after a lost or nonsensical message it is not known which reply comes next."""
         try:
             yield
         except BaseException:
@@ -248,7 +248,7 @@ class Connection:
     def _connect(self) -> None:
         if not self.path:
             raise NotOnThisHost(
-                "This machine has no XenStore", f"One of {', '.join(DEFAULT_PATHS)} must exist", "Boot it under Xen; in a guest load xenfs"
+                "This machine has no XenStore", f"One of {', '.join(DEFAULT_PATHS)} must exist", "Boot it under Xen; in a guest, load xenfs"
             )
         deadline = time.monotonic() + self.timeout
         try:
@@ -343,7 +343,7 @@ class Connection:
 def refusal(request: Exchange, name: str) -> XenStoreError:
     if not re.fullmatch(r"E[A-Z0-9]+", name):
         raise garbled(f"the error {name!r}", request.path)
-    # EQUOTA is oxenstored's own word.
+    # EQUOTA is oxenstored's own name for it.
     rule, remedy = _CAUSES.get("ENOSPC" if name == "EQUOTA" else name, ("", ""))
     what = f"{_VERBS[request.kind]} {request.path}".rstrip()
     return XenStoreError(
@@ -369,16 +369,16 @@ def ascii_text(path: str, reply: bytes) -> str:
 
 
 def check_seconds(value: float) -> None:
-    """See that something can be waited for so long: poll() takes neither "forever" nor what is not a number.
+    """Check a time to wait, in seconds: poll() takes neither infinity nor NaN.
 
-    :raises InvalidInput: it cannot.
+    :raises InvalidInput: it cannot be waited for so long.
     """
     if not 0 <= value <= _SECONDS_MAX:
         raise InvalidInput(f"{value} is not a time to wait", f"It has 0 to {_SECONDS_MAX:.0f} seconds")
 
 
 def text(value: bytes) -> str:
-    """Decode so that raw gives back the same, whatever the bytes are."""
+    """Decode a value so that `raw` restores it, whatever its bytes are."""
     return value.decode("utf-8", "surrogateescape")
 
 

@@ -124,9 +124,9 @@ def test_a_wait_that_runs_out(run: Run, fake: FakeXenstored) -> None:
 @pytest.mark.parametrize(
     ("item", "message"),
     [
-        ({"path": "/a", "value": True}, "of the type bool"),
-        ({"path": "/a", "value": 1.5}, "of the type float"),
-        ({"path": "/a", "value": ["x"]}, "of the type list"),
+        ({"path": "/a", "value": True}, "of type bool"),
+        ({"path": "/a", "value": 1.5}, "of type float"),
+        ({"path": "/a", "value": ["x"]}, "of type list"),
         ({"path": "/a", "value": "%", "encoding": "base64"}, "not Base64"),
         ({"path": "/a", "tree": {"b c": 1}}, "not the name of a XenStore node"),
         ({"path": "/a", "tree": {"b": {"c": {"": 1}}}}, "not the name of a XenStore node"),

@@ -13,7 +13,13 @@ import pytest
 
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.vif_options import default_mac
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.vifs import VifPlanner, wanted_vifs
-from ansible_collections.xen.driver_domains.plugins.module_utils._errors import CommandFailed, DriverDomainsError, InvalidInput, TimedOut
+from ansible_collections.xen.driver_domains.plugins.module_utils._errors import (
+    CommandFailed,
+    DriverDomainsError,
+    InvalidInput,
+    Refused,
+    TimedOut,
+)
 from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Plan
 from ansible_collections.xen.driver_domains.plugins.module_utils._runner import Result, Runner
 from ansible_collections.xen.driver_domains.plugins.module_utils._xen.xl import Xl
@@ -132,15 +138,28 @@ def test_default_addresses_follow_the_place(host: Host) -> None:
 @pytest.mark.parametrize(
     ("items", "message"),
     [
-        ([{"domain": "none"}], "no domain 'none' runs, which is to have a vif.*there are Domain-0, net-dd, web"),
-        ([{"domain": "web", "backend": "none"}], "no domain 'none' runs, which is to serve it.*init-dom0less"),
         ([WEB, {**WEB, "domain": "net-dd"}], f"net-dd: the MAC address {MAC} is listed twice"),
         ([{"domain": "web", "mac": "01:16:3e:00:00:11"}], "a unicast address"),
     ],
 )
-def test_wrong(host: Host, items: list[dict[str, t.Any]], message: str) -> None:
+def test_bad_input(host: Host, items: list[dict[str, t.Any]], message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
         host.vifs(*items)
+    assert host.calls == []
+
+
+@pytest.mark.parametrize(
+    ("item", "message"),
+    [
+        ({"domain": "none"}, "the domain 'none', which should have it, does not run.*which are: Domain-0, net-dd, web"),
+        ({"domain": "web", "backend": "none"}, "the domain 'none', which should serve it, does not run.*init-dom0less"),
+    ],
+)
+def test_a_domain_that_does_not_run(host: Host, item: dict[str, t.Any], message: str) -> None:
+    """An earlier task that starts or names it has done nothing in check mode, which therefore only warns."""
+    with pytest.raises(Refused, match=message):
+        host.vifs(item)
+    assert "Would be refused" in host.vifs(item, check_mode=True).warnings[0]
     assert host.calls == []
 
 
@@ -154,11 +173,11 @@ def test_a_hotplug_script_that_fails(host: Host) -> None:
         host.vifs(WEB)
 
 
-def test_a_domain_that_goes_away_meanwhile(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_domain_that_goes_away(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     host.vif_state = "2"
     read = host.store.read_text
     monkeypatch.setattr(host.store, "read_text", lambda path: None if path.endswith("/name") else read(path))
-    with pytest.raises(DriverDomainsError, match=f"Domain web went away while its vif {MAC} was waited for"):
+    with pytest.raises(DriverDomainsError, match=f"Domain web went away before its vif {MAC} was connected"):
         host.vifs(WEB)
 
 
@@ -168,10 +187,10 @@ def test_it_is_never_connected(host: Host) -> None:
         host.vifs(WEB)
 
 
-def test_an_attach_that_fails_tells_what_to_look_at() -> None:
+def test_an_attach_that_fails_says_what_to_check() -> None:
     class Failing(Runner):
         def run(self, argv: t.Sequence[str], **options: t.Any) -> Result:
             raise CommandFailed(f"{' '.join(argv)} failed", remedy=options["remedy"])
 
-    with pytest.raises(CommandFailed, match="network-attach web mac=x bridge=y failed.*'xl devd' has to run in it"):
+    with pytest.raises(CommandFailed, match="network-attach web mac=x bridge=y failed.*'xl devd' must run in it"):
         Xl(Failing()).network_attach("web", "mac=x,bridge=y")

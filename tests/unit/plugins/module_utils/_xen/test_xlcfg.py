@@ -46,8 +46,8 @@ def test_render() -> None:
     [
         ({"a b": 1}, "not the name of a setting"),
         ({"1a": 1}, "not the name of a setting"),
-        ({"a": 1.5}, "cannot stand"),
-        ({"a": {}}, "cannot stand"),
+        ({"a": 1.5}, "cannot be written"),
+        ({"a": {}}, "cannot be written"),
     ],
 )
 def test_bad_settings_are_refused(settings: dict[str, t.Any], problem: str) -> None:

@@ -130,7 +130,7 @@ def test_a_missing_tree_costs_one_request(fake: FakeXenstored, store: XenStore) 
     ("wanted", "message"),
     [
         ([Nodes("/t/a", {"/t/a": b"1"}), tree(a="2")], "/t/a is wanted twice"),
-        ([Nodes("/t", {}), Nodes("/t/a", {"/t/a": b"1"})], "below /t, of which nothing is to be left"),
+        ([Nodes("/t", {}), Nodes("/t/a", {"/t/a": b"1"})], "below /t, of which nothing remains"),
         ([tree(b="1", prune=True), Nodes("/t/a/c", {})], "below /t, of which other nodes are pruned"),
         ([tree(b="x" * 5000)], "5000 bytes"),
         ([Nodes("/t", {"/t/a b": b""})], "'/t/a b' is not a XenStore path"),
