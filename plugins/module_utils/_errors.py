@@ -42,7 +42,7 @@ class CommandFailed(DriverDomainsError):
 
 
 class TimedOut(DriverDomainsError):
-    """Something did not answer, or did not reach the wanted state, in time."""
+    """Something did not answer, or did not reach the requested state, in time."""
 
 
 def _sentence(text: str) -> str:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import tempfile
-import typing as t
 
 from ._errors import DriverDomainsError
 
@@ -81,8 +80,3 @@ def list_directory(path: str) -> list[str]:
         return sorted(os.listdir(path))
     except (FileNotFoundError, NotADirectoryError):
         return []
-
-
-def unified(paths: t.Mapping[str, str | None]) -> str:
-    """Return the texts of several files one below the other, for diff mode."""
-    return "".join(f"# {path}\n{text}" for path, text in paths.items() if text is not None)

@@ -61,7 +61,7 @@ class Plan:
     warnings: list[str] = field(default_factory=list)
     #: Return values that are known before anything is applied.
     results: dict[str, t.Any] = field(default_factory=dict)
-    #: Runs after the actions, also when there are none, but not in check mode: waits until the requested state is
+    #: Runs after the actions, even if there are none, but not in check mode: waits until the requested state is
     #: reached, and returns return values that replace those in `results`.
     conclude: t.Callable[[], dict[str, t.Any]] | None = None
     #: Descriptions of the actions that were applied.
@@ -127,7 +127,7 @@ class Plan:
     def apply(self, force: t.Collection[str] = (), check_mode: bool = False) -> dict[str, t.Any]:
         """Apply the plan, or in check mode only check that it could be applied, and return the return values.
 
-        `done` tells how far it came when an action raises.
+        When an action raises, `done` says how far the plan got.
 
         :raises Refused: a reason against the plan remains that `force` does not name; nothing was changed.
         :raises DriverDomainsError: an action failed.

@@ -8,25 +8,25 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: dom0less_domain
 version_added: 0.1.0
-short_description: Make domains that Xen started at boot known to the toolstack, by name
+short_description: Name the domains that Xen started at boot
 description:
-  - Domains that Xen itself starts (dom0less) have a number, but neither a name nor a place in XenStore. Runs C(init-dom0less) when one
-    lacks the latter, and gives them their names, so that M(xen.driver_domains.xl_vif) and C(xl) can call them by it.
-  - Names are lost when the board boots again.
+  - Domains that Xen itself starts (dom0less) have a domid, but neither a name nor nodes in XenStore. This module runs C(init-dom0less)
+    if nodes are missing, and sets the names, so that M(xen.driver_domains.xl_vif) and C(xl) can use them.
+  - The names are lost when the board reboots.
 author:
   - The xen.driver_domains authors (@xen-driver-domains)
 extends_documentation_fragment:
   - xen.driver_domains.attributes
 options:
   names:
-    description: The names of the domains 1, 2, and so on, which is the order of O(xen.driver_domains.uboot_script#module:domus).
+    description: The names of the domains 1, 2, and so on, in the order of O(xen.driver_domains.uboot_script#module:domus).
     type: list
     elements: str
     required: true
 """
 
 EXAMPLES = r"""
-- name: Name what Xen started
+- name: Name the domains that Xen started
   xen.driver_domains.dom0less_domain:
     names: [net-dd, web1]
 """
@@ -39,7 +39,7 @@ domains:
   elements: dict
   sample: [{name: net-dd, domid: 1}, {name: web1, domid: 2}]
 actions:
-  description: What was done, or would be done in check mode.
+  description: What was done, or in check mode would be done, in order.
   returned: always
   type: list
   elements: str
@@ -58,7 +58,7 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._xenstore.clien
 
 
 def prepare(parameters: dict[str, t.Any]) -> Plan:
-    """Look which domains are there and plan their names."""
+    """Read which domains run and plan their names."""
     version = require_dom0()
     runner = Runner()
     return Dom0less(Xl(runner), XenStore(), runner, version).plan(parameters["names"])

@@ -8,42 +8,42 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: dom0less_domain_info
 version_added: 0.1.0
-short_description: Look over a board after its boot
+short_description: Report a board's dom0less domains and boot problems
 description:
-  - Tells which domains Xen started, and what is not as it should be - devices that could not be assigned, domains that are missing, in
-    another order or without a name, a security mode in which domains cannot serve each other, console and memory settings.
+  - Reports which domains Xen started, and what is wrong - devices that could not be assigned, domains that are missing, in another order
+    or without a name, a security mode in which domains cannot serve each other, console and memory settings.
 author:
   - The xen.driver_domains authors (@xen-driver-domains)
 extends_documentation_fragment:
   - xen.driver_domains.attributes.info_module
 options:
   names:
-    description: The names of the domains 1, 2, and so on that Xen was to start.
+    description: The names of the domains 1, 2, and so on that Xen should have started.
     type: list
     elements: str
     required: true
 """
 
 EXAMPLES = r"""
-- name: Look over the board
+- name: Gather the boot problems of the board
   xen.driver_domains.dom0less_domain_info:
     names: [net-dd, web1]
   register: board
 
-- name: All is well
+- name: Check that there are none
   ansible.builtin.assert:
     that: board.findings | length == 0
 """
 
 RETURN = r"""
 findings:
-  description: What is not as it should be.
+  description: The problems that were found.
   returned: success
   type: list
   elements: dict
   sample:
     - name: silo
-      problem: "Xen runs in SILO mode: domains can reach dom0, but not each other, so a backend in a domU serves nobody"
+      problem: "Xen runs in SILO mode: domains can reach dom0, but not each other, so a backend in a domU cannot serve any"
       remedy: Add xsm=dummy to Xen's command line
   contains:
     name:
@@ -59,7 +59,7 @@ findings:
       description: What to do about it.
       type: str
 domains:
-  description: All domains that run, by their number; the name is empty when XenStore has none.
+  description: All running domains, in the order of their domids; the name is empty when XenStore has none.
   returned: success
   type: list
   elements: dict
@@ -78,7 +78,7 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._xenstore.clien
 
 
 def prepare(parameters: dict[str, t.Any]) -> Plan:
-    """Read what Xen and XenStore say."""
+    """Read the state of Xen and XenStore."""
     require_dom0()
     xl = Xl()
     domains, known = xl.list(), XenStore().domains()

@@ -7,20 +7,21 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: xenbus_device
-short_description: Split devices between two domains, for drivers of your own
+short_description: Create and remove split devices between two domains
 version_added: 0.1.0
 description:
-  - Makes the XenStore directories of a frontend and its backend, which is what has the drivers on both sides probe the device.
-  - The backend may be in dom0 or in a driver domain. Both directories and all devices of the task appear in one transaction.
-  - Each directory belongs to its domain, the other domain may read it, and nobody else may do anything with it, as with libxl's devices.
-  - A device that drivers have in use is never disturbed. One that is closed, or has only one side, is replaced.
+  - Creates the XenStore directories of a frontend and its backend, which makes the drivers on both sides probe the device.
+  - The backend may be in dom0 or in a driver domain. All directories of a task appear in one transaction.
+  - Each directory belongs to its domain, the other domain may read it, and no other domain has access, as with the devices of C(xl).
+  - A device that drivers use is never disturbed. A device that is closed, or has only one side, is replaced.
   - A device that has its backend in another domain is refused. Remove it there first.
-  - Backend directories of the same type whose frontend's domain is gone are removed, too.
-  - Meant for types that C(xl) does not know; network interfaces and disks are the business of M(xen.driver_domains.xl_domain).
+  - Backend directories of the same type whose frontend's domain is gone are removed.
+  - It is for types that C(xl) does not know. Use M(xen.driver_domains.xl_domain) for network interfaces and disks.
 author:
   - The xen.driver_domains authors (@xen-driver-domains)
 extends_documentation_fragment:
   - xen.driver_domains.attributes
+  - xen.driver_domains.xenstore
 options:
   devices:
     description: The devices.
@@ -29,31 +30,31 @@ options:
     required: true
     suboptions:
       type:
-        description: The type, which the drivers have in their C(xenbus_device_id).
+        description: The type, as in the C(xenbus_device_id) of the drivers.
         type: str
         required: true
       devid:
-        description: Number of the device among those of this type that the frontend's domain has.
+        description: Number of the device among the devices of this type in the frontend's domain.
         type: int
         default: 0
       frontend:
-        description: Name or number of the domain that has the frontend.
+        description: Name or domid of the domain with the frontend.
         type: str
         required: true
       backend:
-        description: Name or number of the domain that has the backend.
+        description: Name or domid of the domain with the backend.
         type: str
         default: "0"
       frontend_keys:
-        description: More keys in the frontend's directory, with their values. Names may hold slashes.
+        description: Additional keys in the frontend's directory, with their values. Names may contain slashes.
         type: dict
       backend_keys:
-        description: More keys in the backend's directory, with their values.
+        description: Additional keys in the backend's directory, with their values.
         type: dict
       wait_for:
         description:
-          - State that both drivers must have reached before the task ends, V(connected) or one on the way there.
-          - V(none) does not wait, for drivers that do not tell their state.
+          - State that both drivers must reach before the task ends, V(connected) or an earlier one.
+          - V(none) does not wait, for drivers that do not publish their state.
         type: str
         choices: [none, init_wait, initialised, connected]
         default: connected
@@ -69,19 +70,15 @@ options:
     default: 30
   force:
     description:
-      - Guard rails that do not hold.
-      - V(not_closed) has a device removed whose drivers do not close it within O(wait_timeout).
+      - Guard rails to override, by name.
+      - V(not_closed) - remove a device even if its drivers do not close it within O(wait_timeout).
     type: list
     elements: str
     choices: [not_closed]
     default: []
-  timeout:
-    description: Seconds that xenstored may take for one answer.
-    type: float
-    default: 10
 notes:
-  - Runs on dom0. What the drivers have to do is told in C(docs/split_driver.md) of the collection.
-  - Domains get new numbers when they restart, and their devices are gone then. Run the task again after a restart.
+  - Runs on dom0. C(docs/split_driver.md) of the collection explains what the drivers have to do.
+  - A domain gets a new domid when it restarts, and loses its devices. Run the task again after a restart.
 seealso:
   - module: xen.driver_domains.xenstore_key
 """
@@ -92,7 +89,7 @@ EXAMPLES = r"""
     devices:
       - {type: vsensor, frontend: web1}
 
-- name: The same with a backend in a driver domain, and what the drivers want to know
+- name: Connect it with a backend in a driver domain, and give keys to the driver
   xen.driver_domains.xenbus_device:
     devices:
       - type: vsensor
@@ -100,7 +97,7 @@ EXAMPLES = r"""
         backend: sensor-dd
         backend_keys: {max-queues: 4, serial: "000117"}
 
-- name: Take it away
+- name: Remove a device
   xen.driver_domains.xenbus_device:
     devices:
       - {type: vsensor, frontend: web1, backend: sensor-dd, state: absent}
@@ -108,7 +105,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 devices:
-  description: The devices as they are at the end, or in check mode at the start; in the order of the option.
+  description: The devices after the task, or in check mode before it, in the order of O(devices).
   returned: success
   type: list
   elements: dict
@@ -120,10 +117,10 @@ devices:
       description: The number of the device.
       type: int
     frontend_id:
-      description: Number of the frontend's domain, V(null) if it does not run.
+      description: Domid of the frontend's domain, V(null) if it does not run.
       type: int
     backend_id:
-      description: Number of the backend's domain, V(null) if it does not run.
+      description: Domid of the backend's domain, V(null) if it does not run.
       type: int
     frontend_path:
       description: Directory of the frontend.
@@ -187,7 +184,7 @@ ARGUMENTS = {
 
 
 def prepare(parameters: dict[str, t.Any]) -> Plan:
-    """Read and plan."""
+    """Read XenStore and plan."""
     store = XenStore(timeout=parameters["timeout"])
     return XenbusPlanner(store, parameters["wait_timeout"]).plan(devices_from(store, parameters["devices"]))
 

@@ -10,12 +10,13 @@ module: xenstore_info
 short_description: Read XenStore nodes
 version_added: 0.1.0
 description:
-  - Reads any number of XenStore nodes, alone or with all below them, in one call.
-  - Works on dom0, and inside a guest for what the guest may read. Needs no Xen tools, only root.
+  - Reads any number of XenStore nodes in one call, alone or with all nodes below them.
+  - Works on dom0, and inside a guest for the nodes that the guest may read. It needs root, but no Xen tools.
 author:
   - The xen.driver_domains authors (@xen-driver-domains)
 extends_documentation_fragment:
   - xen.driver_domains.attributes.info_module
+  - xen.driver_domains.xenstore
 options:
   paths:
     description: What to read.
@@ -25,39 +26,35 @@ options:
     suboptions:
       path:
         description:
-          - The node. It starts with a slash, unless O(paths[].domain) is given.
-          - Inside a guest, a path without slash and without O(paths[].domain) is in the guest's own home.
+          - Path of the node. It starts with a slash, unless O(paths[].domain) is set.
+          - Inside a guest, a path without a leading slash and without O(paths[].domain) is in the guest's own home.
         type: str
         required: true
       domain:
-        description: Name or number of a running domain in whose home the node is.
+        description: Name or domid of a running domain in whose home the node is.
         type: str
       recursive:
-        description: Read all nodes below it, too.
+        description: Whether to read all nodes below it as well.
         type: bool
         default: false
       permissions:
-        description: Read the permissions, too.
+        description: Whether to read the permissions as well.
         type: bool
         default: false
-  timeout:
-    description: Seconds that xenstored may take for one answer.
-    type: float
-    default: 10
 seealso:
   - module: xen.driver_domains.xenstore_key
   - module: xen.driver_domains.xl_domain_info
 """
 
 EXAMPLES = r"""
-- name: Ask a driver domain whether it serves
+- name: Read whether a driver domain is ready
   xen.driver_domains.xenstore_info:
     paths:
       - {path: data/driver-domain/status, domain: net-dd}
       - {path: data/driver-domain/error, domain: net-dd}
   register: status
 
-- name: Look at a backend with all its keys, and who may read it
+- name: Read all keys of a backend, with their permissions
   xen.driver_domains.xenstore_info:
     paths:
       - path: backend/vif
@@ -69,31 +66,31 @@ EXAMPLES = r"""
 
 RETURN = r"""
 nodes:
-  description: What was read, in the order of O(paths).
+  description: The nodes, in the order of O(paths).
   returned: success
   type: list
   elements: dict
   contains:
     path:
-      description: Absolute path of the node; the path as it was given, where its domain does not run.
+      description: Absolute path of the node, or the path from O(paths) if its domain does not run.
       type: str
     exists:
-      description: Whether there is such a node. V(false), too, where the domain does not run.
+      description: Whether the node exists. Also V(false) if the domain does not run.
       type: bool
     value:
       description: The value, or V(null) for a missing node. Bytes that are not UTF-8 appear as C(\xNN).
       type: str
     permissions:
       description:
-        - Owner first, then what other domains may do; V(null) if not asked for, or for a missing node.
-        - The letter is V(n), V(r), V(w) or V(b) (none, read, write, both), the number is the domain.
-        - The first letter is the right of all domains that are not named.
+        - The owner first, then what other domains may do. V(null) without O(paths[].permissions), and for a missing node.
+        - The letter is V(n), V(r), V(w) or V(b) (none, read, write, both), the number is the domid.
+        - The first letter applies to all domains that are not listed.
       type: list
       elements: str
     children:
       description:
-        - With O(paths[].recursive), all nodes below by their path relative to this one.
-        - Each has C(value), C(permissions) and perhaps C(base64), as above.
+        - With O(paths[].recursive), all nodes below this one, by their relative paths.
+        - Each has C(value), C(permissions) and, if it is not UTF-8, C(base64).
         - Nodes that this domain may not read are left out.
       type: dict
   sample:
@@ -131,7 +128,7 @@ ARGUMENTS = {
 
 
 def read_nodes(store: XenStore, items: list[dict[str, t.Any]]) -> list[dict[str, t.Any]]:
-    """Read what the items (as in the option `paths`) ask for."""
+    """Return the nodes that the items of the parameter `paths` name."""
     domids = store.domids_of({item["domain"] for item in items} - {None})
     found = [item["domain"] is None or domids[item["domain"]] is not None for item in items]
     paths = [node_path(item, domids) if here else item["path"] for item, here in zip(items, found)]
@@ -166,7 +163,7 @@ def read_nodes(store: XenStore, items: list[dict[str, t.Any]]) -> list[dict[str,
 
 
 def prepare(parameters: dict[str, t.Any]) -> Plan:
-    """Read; there is nothing to change."""
+    """Read the nodes."""
     with XenStore(timeout=parameters["timeout"]) as store:
         return Plan(results={"nodes": read_nodes(store, parameters["paths"])})
 

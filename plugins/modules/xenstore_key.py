@@ -10,13 +10,15 @@ module: xenstore_key
 short_description: Write, remove and wait for XenStore nodes
 version_added: 0.1.0
 description:
-  - Makes any number of XenStore nodes, alone or as trees, what they are to be, in one transaction, so that nobody ever sees a part of it.
-  - A node that has the wanted value is not written, since each write wakes those who watch it.
-  - Works on dom0, and inside a guest for what the guest may write. Needs no Xen tools, only root.
+  - Creates, changes and removes any number of XenStore nodes, alone or as trees, in one transaction. Other clients see all of the change
+    or nothing of it.
+  - A node that has the requested value is not written, since each write fires the watches on it.
+  - Works on dom0, and inside a guest for the nodes that the guest may write. It needs root, but no Xen tools.
 author:
   - The xen.driver_domains authors (@xen-driver-domains)
 extends_documentation_fragment:
   - xen.driver_domains.attributes
+  - xen.driver_domains.xenstore
 options:
   keys:
     description: The nodes.
@@ -26,73 +28,71 @@ options:
     suboptions:
       path:
         description:
-          - The node. It starts with a slash, unless O(keys[].domain) is given.
-          - Inside a guest, a path without slash and without O(keys[].domain) is in the guest's own home.
+          - Path of the node. It starts with a slash, unless O(keys[].domain) is set.
+          - Inside a guest, a path without a leading slash and without O(keys[].domain) is in the guest's own home.
         type: str
         required: true
-      domain:
-        description: Name or number of a running domain in whose home the node is.
+      domain: &domain
+        description: Name or domid of a running domain in whose home the node is.
         type: str
       value:
         description:
-          - The value, exactly, text or a whole number. Without it, a node that is there keeps its value and a new one gets an empty one.
-          - Numbers like C(0x10) and words like C(yes) need quotes, or YAML turns them into something else.
+          - The exact value, text or a whole number. Without it, an existing node keeps its value and a new one gets an empty one.
+          - Put numbers like C(0x10) and words like C(yes) in quotes, or YAML converts them.
         type: raw
       tree:
         description:
-          - Nodes below O(keys[].path), a dictionary of values and dictionaries. A V(null) stands for a node with any value.
+          - Nodes below O(keys[].path), as a dictionary of values and dictionaries. V(null) stands for a node with any value.
           - The name V(.) stands for the value of an inner node itself.
         type: dict
       encoding:
-        description: Whether the values are text, written as UTF-8, or Base64, for any bytes.
+        description: Whether the values are text, which is written as UTF-8, or Base64, which can express any bytes.
         type: str
         choices: [text, base64]
         default: text
       permissions:
         description:
-          - Who may do what with O(keys[].path) and each node of O(keys[].tree).
-          - Left as they are unless given; a new node has those of the node above it.
+          - The permissions of O(keys[].path) and of each node of O(keys[].tree).
+          - By default existing nodes keep theirs, and a new node inherits those of the node above it.
         type: dict
         suboptions:
           owner:
-            description: Name or number of the domain that owns the nodes. It may do everything, and its quota counts them.
+            description: Name or domid of the domain that owns the nodes. It may do everything, and the nodes count against its quota.
             type: str
             required: true
           others:
-            description: What domains may do that are not named, V(n) nothing, V(r) read, V(w) write, V(b) both.
+            description: What all other domains may do - nothing (V(n)), read (V(r)), write (V(w)) or both (V(b)).
             type: str
             choices: [n, r, w, b]
             default: n
           domains:
-            description: What a domain may do (V(n), V(r), V(w), V(b)), by its name or number.
+            description: What single domains may do (V(n), V(r), V(w), V(b)), by name or domid.
             type: dict
       prune:
         description: Remove nodes below O(keys[].path) that are not in O(keys[].tree).
         type: bool
         default: false
       state:
-        description: V(absent) removes the node with all below it.
+        description: V(absent) removes the node and all nodes below it.
         type: str
         choices: [present, absent]
         default: present
   wait_for:
-    description: Nodes to wait for after that, all of them. Not in check mode. Nothing is polled, XenStore tells of changes.
+    description: Nodes to wait for after the change, except in check mode. Nothing is polled; XenStore reports changes.
     type: list
     elements: dict
     default: []
     suboptions:
       path:
-        description: The node, as O(keys[].path).
+        description: Path of the node, as in O(keys[].path).
         type: str
         required: true
-      domain:
-        description: Name or number of a running domain in whose home the node is.
-        type: str
+      domain: *domain
       value:
-        description: The value it is to have; any by default.
+        description: The value to wait for. By default any value ends the wait.
         type: str
       state:
-        description: Whether it is to be there.
+        description: Whether to wait until the node exists or until it is gone.
         type: str
         choices: [present, absent]
         default: present
@@ -100,17 +100,13 @@ options:
     description: Seconds to wait for O(wait_for).
     type: float
     default: 60
-  timeout:
-    description: Seconds that xenstored may take for one answer, and for a transaction that others keep spoiling.
-    type: float
-    default: 10
 seealso:
   - module: xen.driver_domains.xenstore_info
   - module: xen.driver_domains.xenbus_device
 """
 
 EXAMPLES = r"""
-- name: Tell a guest something that only it can read
+- name: Publish settings that only one guest can read
   xen.driver_domains.xenstore_key:
     keys:
       - path: config
@@ -121,12 +117,12 @@ EXAMPLES = r"""
         permissions: {owner: "0", domains: {web1: r}}
         prune: true
 
-- name: Wait until the driver domain serves
+- name: Wait until the driver domain is ready
   xen.driver_domains.xenstore_key:
     wait_for:
       - {path: data/driver-domain/status, domain: net-dd, value: ready}
 
-- name: Remove a node and set another one, at once
+- name: Remove a node and set another one in one transaction
   xen.driver_domains.xenstore_key:
     keys:
       - {path: /tool/old, state: absent}
@@ -135,21 +131,21 @@ EXAMPLES = r"""
 
 RETURN = r"""
 nodes:
-  description: The items of O(keys) in their order, with their absolute paths. Absent nodes of domains that do not run are left out.
+  description: The items of O(keys) in their order, with absolute paths. Absent nodes of domains that do not run are left out.
   returned: success
   type: list
   elements: dict
   sample:
     - {path: /local/domain/3/config, changed: true}
 waited:
-  description: The nodes of O(wait_for), with the values they have.
+  description: The nodes of O(wait_for) with their values.
   returned: with O(wait_for), not in check mode
   type: list
   elements: dict
   sample:
     - {path: /local/domain/2/data/driver-domain/status, value: ready}
 actions:
-  description: What was done, or would be done in check mode, one entry for each item of O(keys) that changes.
+  description: What was done, or in check mode would be done, with one entry for each item of O(keys) that changes.
   returned: always
   type: list
   elements: str
@@ -193,7 +189,7 @@ ARGUMENTS = {
 
 
 def prepare(parameters: dict[str, t.Any]) -> Plan:
-    """Read and plan."""
+    """Read XenStore and plan."""
     store = XenStore(timeout=parameters["timeout"])
     return plan_keys(store, parameters["keys"], parameters["wait_for"], parameters["wait_timeout"])
 

@@ -7,23 +7,23 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: xl_domain
-short_description: Domains of a Xen host, with definitions in /etc/xen
+short_description: Define, start, stop and remove Xen domains
 version_added: 0.1.0
 description:
-  - Writes the definitions of domains as files for C(xl), starts and stops the domains, and waits until they serve.
-  - One call handles any number of domains. Domains are started in the order given, except that a domain whose backends are started
-    by the same call comes after these, when they are ready.
-  - A running domain whose definition changed is reported in RV(pending_restart) and left alone, unless O(restart_changed=true).
-  - The vifs of running domains are not re-attached to a backend that was restarted; such domains are in RV(pending_restart), too.
+  - Writes the definition files of domains in C(/etc/xen), starts and stops the domains with C(xl), and waits until they serve.
+  - One call handles any number of domains. Domains are started in the given order, except that a domain waits for those of its
+    backends that the same call starts.
+  - A running domain whose definition changed is not touched but reported in RV(pending_restart), unless O(restart_changed=true).
+  - The vifs of running domains are not re-attached to a backend that was restarted. RV(pending_restart) lists these domains as well.
   - A hotplug script that fails in a driver domain leaves no trace in XenStore. The vif then does not connect within
-    O(domains[].wait_timeout), and C(/var/log/xen) in the driver domain tells why.
+    O(domains[].wait_timeout), and C(/var/log/xen) in the driver domain says why.
 author:
   - The xen.driver_domains authors (@xen-driver-domains)
 extends_documentation_fragment:
   - xen.driver_domains.attributes
 options:
   domains:
-    description: The domains. Others on the host are left alone.
+    description: The domains. Other domains of the host are not touched.
     type: list
     elements: dict
     required: true
@@ -31,23 +31,23 @@ options:
       name:
         description:
           - Name of the domain; also names its definition file.
-          - 1 to 64 letters, digits and V(_.+-), the first a letter or digit, and not a mere number.
+          - 1 to 64 letters, digits and V(_.+-). The first is a letter or digit, and the name is not a number.
         type: str
         required: true
       state:
         description:
-          - V(running) - defined, started (a paused domain is unpaused), and serving.
+          - V(running) - defined, started (or unpaused), and serving.
           - V(stopped) - defined and shut down.
-          - V(present) - defined; whether it runs is left as it is.
-          - V(absent) - shut down, definition and autostart link removed. Disks and images are never removed. Works on a host that does
-            not run Xen, too, when nothing else is asked for.
+          - V(present) - defined; neither started nor stopped.
+          - V(absent) - shut down, definition and autostart link removed. Disks and images are never removed. Also works on a host that
+            does not run Xen, if all domains are V(absent).
         type: str
         choices: [running, stopped, present, absent]
         default: running
       autostart:
         description:
-          - Whether C(xendomains) starts the domain with the host, by a link in C(/etc/xen/auto).
-          - Driver domains come first.
+          - Whether C(xendomains) starts the domain with the host, through a link in C(/etc/xen/auto).
+          - Driver domains are started first.
         type: bool
         default: false
       type:
@@ -59,7 +59,7 @@ options:
         description: Memory in MiB. Required unless O(domains[].state=absent).
         type: int
       maxmem:
-        description: Memory in MiB that the domain may grow to. A domain with PCI devices cannot grow.
+        description: Memory in MiB to which the domain may grow. A domain with PCI devices cannot grow.
         type: int
       vcpus:
         description: Number of virtual CPUs.
@@ -88,7 +88,7 @@ options:
             type: str
             required: true
           permissive:
-            description: Whether the domain may write all of the configuration space. Less safe.
+            description: Whether the domain may write the whole configuration space. This is less safe.
             type: bool
           msitranslate:
             description: See C(xl-pci-configuration(5\)).
@@ -101,15 +101,15 @@ options:
             type: str
             choices: [strict, relaxed]
       vifs:
-        description: Virtual network interfaces, in order.
+        description: Virtual network interfaces (vifs), in order.
         type: list
         elements: dict
         suboptions:
           mac:
-            description: MAC address. By default one that is derived from the domain's name and the vif's place, the same at every run.
+            description: MAC address. By default derived from the domain's name and the vif's position, so the same at every run.
             type: str
           bridge:
-            description: Bridge in the backend domain that the vif becomes a port of.
+            description: Bridge in the backend domain of which the vif becomes a port.
             type: str
           backend:
             description: Name of the domain that serves the vif; dom0 by default.
@@ -125,13 +125,13 @@ options:
             description: Hotplug script; runs in the backend domain.
             type: str
           ip:
-            description: Address that the hotplug script is told.
+            description: IP address that is passed to the hotplug script.
             type: str
           vifname:
             description: Name of the interface in the backend domain.
             type: str
           rate:
-            description: Limit of the outgoing rate, for example V(10MB/s).
+            description: Limit of the outgoing rate, e.g. V(10MB/s).
             type: str
           mtu:
             description: MTU of the interface.
@@ -150,11 +150,11 @@ options:
             required: true
           source:
             description:
-              - Image file in dom0 that O(domains[].disks[].target) is copied from when it does not exist.
+              - Image file in dom0 from which O(domains[].disks[].target) is copied when it does not exist.
               - An existing disk is never overwritten.
             type: path
           vdev:
-            description: Name in the guest, for example V(xvda).
+            description: Name in the guest, e.g. V(xvda).
             type: str
             required: true
           format:
@@ -190,11 +190,11 @@ options:
         type: str
         choices: *actions
       options:
-        description: Any other setting of C(xl.cfg(5\)), as text, number, boolean or list. Not those that have a parameter here.
+        description: Other settings of C(xl.cfg(5\)), as text, number, boolean or list; none that has a parameter here.
         type: dict
       ready:
         description:
-          - How the domain tells that it serves - a XenStore key below its home that gets a certain value.
+          - How the domain reports that it serves - a XenStore key below its home that gets a certain value.
           - Without it a domain counts as ready when all of its vifs are connected.
         type: dict
         suboptions:
@@ -207,14 +207,14 @@ options:
             type: str
             required: true
           error_key:
-            description: Path of the key that then says why.
+            description: Path of the key that then holds the reason.
             type: str
       wait_timeout:
         description: Seconds to wait until the domain is ready and its vifs are connected.
         type: float
         default: 300
   pci_devices:
-    description: The devices that O(domains[].pci) calls by name. See M(xen.driver_domains.xl_pci_assignable) for how to match.
+    description: The devices to which O(domains[].pci) refers by name.
     type: list
     elements: dict
     default: []
@@ -232,7 +232,7 @@ options:
         type: bool
         default: false
   restart_changed:
-    description: Whether a running domain is restarted when its definition changed or a backend of it is gone.
+    description: Whether to restart a running domain whose definition changed or whose backend is gone.
     type: bool
     default: false
   save_at_shutdown:
@@ -245,9 +245,9 @@ options:
   force:
     description:
       - Guard rails to override, by name.
-      - V(serves_clients) - stop a domain although others use its backends.
-      - V(foreign_definition) - overwrite or remove a definition that somebody else wrote.
-      - V(destroy) - end a domain that does not shut down in time.
+      - V(serves_clients) - stop a domain even if running domains use its backends.
+      - V(foreign_definition) - overwrite or remove a definition that this collection did not write.
+      - V(destroy) - destroy a domain that does not shut down in time.
     type: list
     elements: str
     choices: [serves_clients, foreign_definition, destroy]
@@ -266,7 +266,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: A driver domain with a network card, and a guest that it serves
+- name: Start a driver domain with a network card, and a guest that it serves
   xen.driver_domains.xl_domain:
     pci_devices:
       - {name: uplink0, match: {mac: "52:54:00:aa:00:02"}}
@@ -289,7 +289,7 @@ EXAMPLES = r"""
         vifs:
           - {backend: net-dd, bridge: xenbr0, mac: "00:16:3e:00:00:11"}
 
-- name: A guest is gone for good
+- name: Remove a guest
   xen.driver_domains.xl_domain:
     domains:
       - name: web1
@@ -298,13 +298,13 @@ EXAMPLES = r"""
 
 RETURN = r"""
 actions:
-  description: What was done, in order; in check mode, what would be done.
+  description: What was done, or in check mode would be done, in order.
   returned: always
   type: list
   elements: str
   sample: ["write /etc/xen/web1.cfg", "start domain web1"]
 domains:
-  description: The domains as they are now. In check mode only their names and the wanted states.
+  description: The domains as they are now. In check mode only their names and the requested states.
   returned: success
   type: list
   elements: dict

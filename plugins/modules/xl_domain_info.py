@@ -7,17 +7,17 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: xl_domain_info
-short_description: The domains of a Xen host, their vifs and their backends
+short_description: List the running domains of a Xen host with their vifs
 version_added: 0.1.0
 description:
-  - Lists the running domains with their memory and state, and what XenStore says of their network interfaces.
+  - Returns the running domains with their memory and state, and what XenStore says about their network interfaces.
 author:
   - The xen.driver_domains authors (@xen-driver-domains)
 extends_documentation_fragment:
   - xen.driver_domains.attributes.info_module
 options:
   names:
-    description: Only these domains. A name that no running domain has is left out of the result.
+    description: Return only these domains. Names of domains that do not run are ignored.
     type: list
     elements: str
 seealso:
@@ -25,12 +25,12 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Look at the guests
+- name: Gather the state of two guests
   xen.driver_domains.xl_domain_info:
     names: [web1, web2]
   register: guests
 
-- name: Every interface works
+- name: Check that all interfaces are connected
   ansible.builtin.assert:
     that: guests.domains | map(attribute='vifs') | flatten | rejectattr('connected') | length == 0
 """

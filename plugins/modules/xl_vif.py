@@ -8,19 +8,19 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: xl_vif
 version_added: 0.1.0
-short_description: Virtual network interfaces of domains that already run
+short_description: Attach virtual network interfaces to running domains, and detach them
 description:
   - Attaches virtual network interfaces (vifs) to running domains, detaches them, and waits until they are connected.
-  - A vif is known by its MAC address. One whose backend was restarted, or that is closed, or on another bridge, is made anew.
-  - For domains that Xen itself started (dom0less), which have no definition that M(xen.driver_domains.xl_domain) could change, and for
-    dom0. Of other domains, a vif attached here is gone when they are started again.
+  - A vif is identified by its MAC address. It is replaced if its backend was restarted, if it is closed, or if it is on another bridge.
+  - It is for dom0, and for domains that Xen itself started (dom0less), which have no definition that M(xen.driver_domains.xl_domain)
+    could change. Other domains lose a vif that was attached here when they are started again.
 author:
   - The xen.driver_domains authors (@xen-driver-domains)
 extends_documentation_fragment:
   - xen.driver_domains.attributes
 options:
   vifs:
-    description: The vifs. Others are left alone.
+    description: The vifs. Other vifs are not touched.
     type: list
     elements: dict
     required: true
@@ -30,18 +30,18 @@ options:
         type: str
         required: true
       state:
-        description: Whether it has it.
+        description: Whether the domain has the vif.
         type: str
         choices: [present, absent]
         default: present
       mac:
-        description: MAC address. By default one that is derived from the domain's name and the vif's place among its vifs in the list.
+        description: MAC address. By default derived from the domain's name and the vif's position among its vifs in the list.
         type: str
       backend:
-        description: Name of the domain that serves it; dom0 by default.
+        description: Name of the domain that serves the vif; dom0 by default.
         type: str
       bridge:
-        description: Bridge in the backend domain that it becomes a port of.
+        description: Bridge in the backend domain of which the vif becomes a port.
         type: str
       type:
         description: See C(xl-network-configuration(5\)).
@@ -54,13 +54,13 @@ options:
         description: Hotplug script; runs in the backend domain.
         type: str
       ip:
-        description: Address that the hotplug script is told.
+        description: IP address that is passed to the hotplug script.
         type: str
       vifname:
         description: Name of the interface in the backend domain.
         type: str
       rate:
-        description: Limit of the outgoing rate, for example V(10MB/s).
+        description: Limit of the outgoing rate, e.g. V(10MB/s).
         type: str
       mtu:
         description: MTU of the interface.
@@ -75,7 +75,7 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Connect two domains that Xen started at boot
+- name: Attach vifs to two domains that Xen started at boot
   xen.driver_domains.xl_vif:
     vifs:
       - {domain: web1, backend: net-dd, bridge: xenbr0}
@@ -84,14 +84,14 @@ EXAMPLES = r"""
 
 RETURN = r"""
 vifs:
-  description: The vifs, in the order of the option.
+  description: The vifs, in the order of O(vifs).
   returned: success, not in check mode
   type: list
   elements: dict
   sample:
     - {domain: web1, mac: "00:16:3e:5b:0c:01", present: true, connected: true, devid: 0, backend: net-dd, backend_id: 1, bridge: xenbr0}
 actions:
-  description: What was done, or would be done in check mode.
+  description: What was done, or in check mode would be done, in order.
   returned: always
   type: list
   elements: str
@@ -110,7 +110,7 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._xenstore.clien
 
 
 def prepare(parameters: dict[str, t.Any]) -> Plan:
-    """Read XenStore and plan what attaches and detaches."""
+    """Read XenStore and plan."""
     wanted = wanted_vifs(parameters["vifs"])
     require_dom0()
     return VifPlanner(Xl(), XenStore(), parameters["timeout"]).plan(wanted)

@@ -17,7 +17,7 @@ from .._xen.xlcfg import render, specification
 from .vif_options import vif_settings
 
 if t.TYPE_CHECKING:
-    from .._pci.host import PciDevice
+    from .._pci.device import PciDevice
 
 #: The first line of every definition that the collection wrote.
 MARKER = "# Managed by Ansible (xen.driver_domains.xl_domain): changes made here are lost.\n"

@@ -103,7 +103,7 @@ def read_host(wanted: t.Sequence[Definition], xl: Xl, store: XenStore | None, pa
     :param store: None on a host that does not run Xen: there are only files, and no domain runs.
     """
     domains = {domain.name: domain for domain in xl.list()} if store else {}
-    reader = _Reader(xl, store, paths, domains)
+    reader = _HostReader(xl, store, paths, domains)
     current = {domain.name: reader.current(domain) for domain in wanted}
     startable = [d for d in wanted if d.state == "running" and (not current[d.name].alive or current[d.name].outdated)]
     return DomainHost(
@@ -114,7 +114,7 @@ def read_host(wanted: t.Sequence[Definition], xl: Xl, store: XenStore | None, pa
     )
 
 
-class _Reader:
+class _HostReader:
     def __init__(self, xl: Xl, store: XenStore | None, paths: Paths, domains: t.Mapping[str, Domain]) -> None:
         self._xl = xl
         self._xenstore = store

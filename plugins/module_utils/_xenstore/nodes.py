@@ -113,7 +113,7 @@ def compare(store: XenStore, wanted: t.Sequence[Nodes]) -> list[Change]:
 
 
 def apply(store: XenStore, wanted: t.Sequence[Nodes]) -> None:
-    """Bring the nodes into the wanted state, in one transaction; nodes that are in it already are not written."""
+    """Bring the nodes into the requested state, in one transaction; nodes that are in it already are not written."""
     store.transaction(lambda inside: apply_inside(inside, wanted))
 
 
@@ -138,7 +138,7 @@ def apply_inside(store: XenStore, wanted: t.Sequence[Nodes]) -> None:
 
 
 def plan_nodes(store: XenStore, wanted: t.Sequence[Nodes]) -> Plan:
-    """Return the plan that brings the nodes into the wanted state, in one transaction.
+    """Return the plan that brings the nodes into the requested state, in one transaction.
 
     :raises InvalidInput: nodes cannot be stored, or contradict each other.
     """

@@ -158,7 +158,7 @@ class Connection:
             with self._closing_on_error():
                 message = self._receive(deadline)
                 if message and message[0] != WATCH_EVENT:
-                    raise garbled("a reply that nobody asked for")
+                    raise garbled("a reply without a request")
             if not message:
                 return None
 
@@ -222,7 +222,7 @@ class Connection:
                 if kind == WATCH_EVENT:
                     continue
                 if req_id not in pending:
-                    raise garbled("a reply that nobody asked for")
+                    raise garbled("a reply without a request")
                 index = pending.pop(req_id)
                 request = requests[index]
                 if kind == ERROR:

@@ -239,7 +239,7 @@ class XenbusPlanner:
         return {side: values[join(side, "state")] for side in device.sides}
 
     def _conclude(self, devices: t.Sequence[XenbusDevice]) -> dict[str, t.Any]:
-        """Wait until the drivers have reached the wanted states.
+        """Wait until the drivers have reached the requested states.
 
         :raises DriverDomainsError: a driver gave up; the error holds its reason.
         :raises TimedOut: they did not reach them in time.
@@ -263,7 +263,7 @@ class XenbusPlanner:
         late = [device for device in devices if not _reached(device, values)]
         states = "; ".join(f"{device} is to be {device.wait_for}, but {self._describe(device)}" for device in late)
         gave_up = bool(_ENDING.intersection(filter(None, values.values())))
-        what = "A driver gave up" if gave_up else f"Not all drivers reached the wanted state within {self._timeout:g} s"
+        what = "A driver gave up" if gave_up else f"Not all drivers reached the requested state within {self._timeout:g} s"
         error = DriverDomainsError if gave_up else TimedOut
         return error(
             f"{what}: {states}",

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A Xen host for unit tests: a toolstack and a XenStore that know each other, and count every change."""
+"""A Xen host for unit tests: a toolstack and a XenStore that agree with each other and record every change."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._domain.plan im
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.steps import DomainSteps, Limits
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import InvalidInput, TimedOut
 from ansible_collections.xen.driver_domains.plugins.module_utils._pci.bdf import Bdf
-from ansible_collections.xen.driver_domains.plugins.module_utils._pci.host import PciDevice
+from ansible_collections.xen.driver_domains.plugins.module_utils._pci.device import PciDevice
 from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Plan
 from ansible_collections.xen.driver_domains.plugins.module_utils._xen.xl import Domain
 
@@ -86,7 +86,7 @@ class FakeStore:
 
 
 class FakeHost:
-    """Stands for xl and the runner, too; `calls` are the mutating ones."""
+    """Also stands for xl and the runner; `calls` are the mutating ones."""
 
     def __init__(self, root: Path) -> None:
         self.root = root

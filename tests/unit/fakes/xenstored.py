@@ -215,7 +215,7 @@ class FakeXenstored:
         while len(client.buffer) >= HEADER.size:
             kind, req_id, tx_id, length = HEADER.unpack_from(client.buffer)
             if length > PAYLOAD_MAX:
-                # What xenstored does, too.
+                # As xenstored does.
                 chunk = b""
                 break
             if len(client.buffer) < HEADER.size + length:

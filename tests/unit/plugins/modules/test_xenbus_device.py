@@ -33,7 +33,7 @@ Run = t.Callable[..., t.Dict[str, t.Any]]  # noqa: UP006
 
 
 class Drivers:
-    """Plays the drivers of both sides: (state of the frontend, of the backend) -> those that they come to."""
+    """Plays the drivers of both sides: (state of the frontend, of the backend) -> the states that follow."""
 
     CONNECT = {("1", "1"): ("1", "2"), ("1", "2"): ("3", "2"), ("3", "2"): ("3", "4"), ("3", "4"): ("4", "4")}
     CLOSE = {(front, "5"): ("6", "5") for front in "1234"} | {("6", back): ("6", "6") for back in "2345"}
@@ -108,7 +108,7 @@ def test_connect_and_leave_alone(run: Run, fake: FakeXenstored) -> None:
     }
     assert {perms for path, perms in fake.perms.items() if path.startswith(FRONT)} == {("n7", "r6")}
     assert {perms for path, perms in fake.perms.items() if path.startswith(BACK)} == {("n6", "r7")}
-    # The states come last, in the one transaction that all of it is.
+    # The states come last, and everything is one transaction.
     assert fake.requests.count(("transaction_start", "")) == 1
     fake.writes.clear()
     again = run(DEVICE)
@@ -122,6 +122,10 @@ def test_a_device_in_use_is_not_disturbed(run: Run, fake: FakeXenstored) -> None
     result = run({**DEVICE, "backend_keys": {"a/b": 2}})
     assert f"would have to change: {BACK}/a/b" in result["msg"]
     assert (result["changed"], fake.writes) == (False, [])
+    assert [(refusal["guard"], refusal["subject"]) for refusal in result["refusals"]] == [("", "mydev 0 of web1 at net-dd")]
+    # In check mode an earlier task that removes it has done nothing.
+    checked = run({**DEVICE, "backend_keys": {"a/b": 2}}, _ansible_check_mode=True)
+    assert (checked["changed"], checked["actions"]) == (False, [])
 
 
 def test_drivers_that_come_in_between(run: Run, fake: FakeXenstored, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,6 +201,7 @@ def test_drivers_that_do_not_close(run: Run, fake: FakeXenstored) -> None:
     result = run(ABSENT, wait_timeout=0.1)
     assert "the frontend in web1 is connected, the backend in net-dd is closing" in result["msg"]
     assert "force: [not_closed]" in result["msg"]
+    assert (result["refusals"][0]["guard"], result["device"]["frontend_state"]) == ("not_closed", "connected")
     assert fake.tree[f"{FRONT}/state"] == "4"
     run(ABSENT, wait_timeout=0.1, force=["not_closed"])
     assert FRONT not in fake.tree

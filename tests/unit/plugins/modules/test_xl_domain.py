@@ -2,12 +2,13 @@
 # GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The module xl_domain: where it may run."""
+"""The module xl_domain: where it may run, and what it reads of PCI devices."""
 
 from __future__ import annotations
 
 import typing as t
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -15,7 +16,7 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._domain.definit
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.host import Paths
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import NotOnThisHost
 from ansible_collections.xen.driver_domains.plugins.modules import xl_domain
-from ansible_collections.xen.driver_domains.tests.unit.fakes.domains import BLANK
+from ansible_collections.xen.driver_domains.tests.unit.fakes.domains import BLANK, FakeHost, pci_device
 
 POLICY = {"pci_devices": [], "restart_changed": False, "save_at_shutdown": None, "force": [], "create_timeout": 180, "shutdown_timeout": 90}
 
@@ -45,3 +46,22 @@ def test_without_xen_nothing_else_can_be_done(definition: Path) -> None:
     with pytest.raises(NotOnThisHost, match="does not run under Xen"):
         xl_domain.prepare(domains("absent", "stopped"))
     assert definition.exists()
+
+
+def test_the_owner_of_a_device_is_read_with_the_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = FakeHost(tmp_path)
+    fake.add("old-dd")
+    stores = []
+
+    def pci_host(store: t.Any) -> t.Any:
+        stores.append(store)
+        return SimpleNamespace(devices=lambda: [pci_device("0000:03:00.0", "pciback", "old-dd")])
+
+    replaced = {"Runner": lambda: fake, "Xl": lambda runner: fake, "XenStore": lambda: fake.store, "Paths": lambda: fake.paths}
+    for name, value in {**replaced, "PciHost": pci_host, "xen_version": lambda: (4, 20), "require_dom0": lambda: None}.items():
+        monkeypatch.setattr(xl_domain, name, value)
+    domain = {**BLANK, "name": "net-dd", "memory": 128, "kernel": str(tmp_path / "kernel"), "pci": [{"device": "uplink0"}]}
+    device = {"name": "uplink0", "match": {"bdf": "0000:03:00.0"}, "match_all": False}
+    (refusal,) = xl_domain.prepare({**POLICY, "pci_devices": [device], "domains": [domain]}).refusals
+    assert refusal.reason == "the running domain old-dd has the device 0000:03:00.0"
+    assert stores == [fake.store]

@@ -168,7 +168,7 @@ def test_the_memory_of_a_domain_that_is_stopped_in_the_same_run_is_free(host: Fa
 
 
 def test_an_undoing_where_xen_does_not_run_leaves_no_files(host: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on a host that was set up, but boots without Xen."""
+    """On a host that was set up, but booted without Xen."""
     host.run_plan([DRIVER, GUEST], UPLINK)
     host.calls.clear()
     monkeypatch.setattr(host, "list", None)
@@ -227,7 +227,7 @@ def test_a_driver_domain_that_serves_is_not_stopped(host: FakeHost) -> None:
     with pytest.raises(Refused, match=r"net-dd: it serves the vif of the running domain web1.*force: \[serves_clients\]"):
         host.run_plan([{"name": "net-dd", "state": "absent"}])
     assert host.calls == []
-    # An earlier task of an undoing has only pretended to stop the guest.
+    # In check mode an earlier task has not really stopped the guest.
     foretold = host.run_plan([{"name": "net-dd", "state": "absent"}], check_mode=True)
     assert "unless an earlier task resolves it: Domain net-dd: it serves the vif" in foretold.warnings[0]
     host.run_plan([{"name": "net-dd", "state": "absent"}], force=("serves_clients",))
@@ -259,7 +259,7 @@ def test_disk_is_copied_once_and_never_removed(host: FakeHost) -> None:
 
 
 class TestDisk:
-    """A disk in the making."""
+    """A disk while it is copied."""
 
     @pytest.fixture
     def disk(self, host: FakeHost) -> Path:
@@ -329,7 +329,7 @@ def test_autostart_links(host: FakeHost) -> None:
     auto.mkdir(parents=True)
     (auto / "web1.cfg").symlink_to("../web1.cfg")
     (auto / "web2.cfg").symlink_to("../old/web2.cfg")
-    (auto / "00-web1.cfg").write_text("of a domain that somebody calls 00-web1\n")
+    (auto / "00-web1.cfg").write_text("of another domain, called 00-web1\n")
     guests = [{"name": "web1", "autostart": True}, {"name": "web2", "autostart": True}]
     host.run_plan(guests)
     assert os.readlink(auto / "web2.cfg") == host.paths.definition("web2")

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What XenStore says of a domain's vifs, half of it written by the domain itself."""
+"""What XenStore says about the vifs of a domain, half of it written by the domain itself."""
 
 from __future__ import annotations
 

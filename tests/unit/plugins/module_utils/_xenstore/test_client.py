@@ -210,6 +210,8 @@ class TestBadInput:
             with pytest.raises(InvalidInput):
                 call(path)
         with pytest.raises(InvalidInput):
+            store.get_perms_many([path])
+        with pytest.raises(InvalidInput):
             store.write_many({"/tool/first": "1", path: "2"})
         assert fake.requests == []
 
@@ -540,7 +542,7 @@ def test_device_protocol(tmp_path: t.Any, monkeypatch: pytest.MonkeyPatch) -> No
     written: list[bytes] = []
     real_write = os.write
     monkeypatch.setattr(os, "write", lambda fd, data: written.append(bytes(data)) or real_write(fd, data))
-    # A FIFO gives back what it gets: a reply of the right type and number.
+    # A FIFO returns what it gets: a reply of the right type and number.
     with XenStore(fifo, timeout=1) as store:
         with pytest.raises(InvalidInput, match="at most 4080 bytes"):
             store.write("data/x", b"x" * (4080 - len("data/x")))
@@ -569,7 +571,7 @@ def test_device_gets_one_request_at_a_time(tmp_path: t.Any, monkeypatch: pytest.
 
 
 def test_device_refuses_in_write(tmp_path: t.Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Linux tells some refusals (a watch over the quota) as the error of write()."""
+    """Linux reports some refusals (a watch over the quota) as the error of write()."""
     fifo = str(tmp_path / "xenbus")
     os.mkfifo(fifo)
 
@@ -659,7 +661,7 @@ def test_nonsense_from_the_server(name: str, script: bytes, hang_up: bool) -> No
 @settings(max_examples=200, deadline=None)
 @given(name=st.sampled_from(sorted(CALLS)), script=st.lists(st.tuples(st.booleans(), payloads), max_size=12))
 def test_nonsense_in_well_formed_replies(name: str, script: list[tuple[bool, bytes]]) -> None:
-    """As above, with the right type and request number, so that the payloads are looked at; proper replies follow."""
+    """As above, with the right type and request number, so that the payloads are parsed; proper replies follow."""
     replies = iter(script)
 
     def answer(kind: int, req_id: int, _payload: bytes) -> bytes | None:
