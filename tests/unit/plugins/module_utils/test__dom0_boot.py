@@ -131,7 +131,9 @@ def test_devices_without_drivers_need_somebody_to_load_pciback(grub: FakeGrub, t
 @pytest.mark.parametrize(
     "before", [OPTIONS, replace(OPTIONS, hide=("0000:00:09.0",)), None], ids=["was there", "another list", "was not there"]
 )
-def test_a_run_that_was_cut_off_anywhere_is_finished(tmp_path: Path, before: BootOptions | None, wanted: BootOptions | None) -> None:
+def test_the_next_run_completes_one_that_was_interrupted_anywhere(
+    tmp_path: Path, before: BootOptions | None, wanted: BootOptions | None
+) -> None:
     for number in range(7):
         root = tmp_path / str(number)
         grub = FakeGrub(root, "")
@@ -293,7 +295,7 @@ def test_planning_writes_nothing(grub: FakeGrub, tmp_path: Path) -> None:
     assert grub.calls == []
 
 
-def test_a_run_that_was_cut_off_before_update_grub_is_finished(grub: FakeGrub, tmp_path: Path) -> None:
+def test_the_next_run_completes_one_that_was_interrupted_before_update_grub(grub: FakeGrub, tmp_path: Path) -> None:
     for action in plan_boot(OPTIONS, grub, str(tmp_path)).actions[:3]:
         action.apply()
     assert run(OPTIONS, grub, tmp_path) == ["update-grub"]
@@ -365,7 +367,7 @@ def test_reboot_reasons(line: str, reasons: list[str], xen_sysfs: str) -> None:
         ("console=hvc0", ["console=tty0"]),
     ],
 )
-def test_an_option_that_is_wanted_several_times(line: str, reasons: list[str], xen_sysfs: str) -> None:
+def test_an_option_that_is_requested_several_times(line: str, reasons: list[str], xen_sysfs: str) -> None:
     options = BootOptions(kernel=("console=tty0", "console=hvc0"))
     assert reboot_reasons(options, "", line, xen_sysfs) == [f"dom0's kernel runs without {option}" for option in reasons]
 

@@ -108,7 +108,7 @@ def test_assignable_on_a_host_without_xen(xen: FakeXen, state: str, check_mode: 
 
 
 @pytest.mark.parametrize("module", [xl_pci_assignable, xl_pci_info])
-def test_a_guest_is_no_place_for_it(xen: FakeXen, module: t.Any) -> None:
+def test_a_guest_of_xen_is_refused(xen: FakeXen, module: t.Any) -> None:
     (xen.machine.proc / "xen").mkdir()
     (xen.machine.proc / "xen/capabilities").write_text("\n")
     with pytest.raises(DriverDomainsError, match="a guest of Xen, not its control domain"):
@@ -147,20 +147,20 @@ def test_info_of_no_devices(xen: FakeXen) -> None:
 
 
 @pytest.mark.parametrize(("virt_caps", "iommu"), [("pv pv_directio", True), ("pv", False)])
-def test_info_tells_whether_xen_has_an_iommu(xen: FakeXen, virt_caps: str, iommu: bool) -> None:
+def test_info_reports_whether_xen_has_an_iommu(xen: FakeXen, virt_caps: str, iommu: bool) -> None:
     xen.virt_caps = virt_caps
     assert xl_pci_info.prepare({"devices": [], "timeout": 60}).results["iommu"] is iommu
 
 
 @pytest.mark.parametrize("iommu", [True, False])
-def test_info_tells_whether_linux_uses_an_iommu(xen: FakeXen, iommu: bool) -> None:
+def test_info_reports_whether_linux_uses_an_iommu(xen: FakeXen, iommu: bool) -> None:
     without_xen(xen)
     if iommu:
         (xen.machine.sys / "class/iommu/dmar0").mkdir(parents=True)
     assert xl_pci_info.prepare({"devices": [], "timeout": 60}).results["iommu"] is iommu
 
 
-def test_info_tells_owner_and_what_is_shared(xen: FakeXen) -> None:
+def test_info_reports_owner_and_what_is_shared(xen: FakeXen) -> None:
     xen.apply("present", [UPLINK0])
     xen.assign("0000:00:04.0", 7)
     xen.store.running[7] = "net-dd"

@@ -35,13 +35,13 @@ def xen(tmp_path: Path) -> FakeXen:
 
 
 def taken(xen: FakeXen, *devices: dict[str, t.Any]) -> FakeXen:
-    """Have devices taken by an earlier run, and forget what that did."""
+    """Take devices in an earlier run, and forget what it did."""
     xen.apply("present", devices)
     return forget_calls(xen)
 
 
 def questions_of(xen: FakeXen, act: t.Callable[[], object]) -> list[tuple[str, ...]]:
-    """Return what the machine was asked for meanwhile."""
+    """Return the questions that `act` asked the machine."""
     xen.questions.clear()
     act()
     return xen.questions
@@ -117,7 +117,7 @@ class TestPresent:
         assert {**predicted_device, "in_pciback_slots": True} == found
 
     @pytest.mark.parametrize("device", [UPLINK0, MANAGEMENT])
-    def test_a_refusal_stops_all(self, xen: FakeXen, device: dict[str, t.Any]) -> None:
+    def test_a_refusal_stops_everything(self, xen: FakeXen, device: dict[str, t.Any]) -> None:
         with pytest.raises(Refused, match=r"mgmt \(0000:00:03\.0\): carries the management connection.*force: \[default_route, management"):
             xen.apply("present", [UPLINK0, MANAGEMENT] if device is UPLINK0 else [MANAGEMENT])
         assert xen.calls == []
@@ -252,7 +252,7 @@ class TestPresent:
         assert xen.store.values["/libxl/pci/0000-00-04-0/name"] == "uplink0"
         assert xen.apply("present", [UPLINK0]).actions == []
 
-    def test_a_device_that_was_taken_by_hand_is_put_into_quarantine_once(self, xen: FakeXen) -> None:
+    def test_a_device_that_somebody_bound_to_pciback_is_put_into_quarantine_once(self, xen: FakeXen) -> None:
         xen.machine.hold(CARD)
         xen.store.values["/libxl/pci/0000-00-04-0/name"] = "uplink0"
         by_address = {"name": "uplink0", "match": {"bdf": CARD}}
@@ -302,7 +302,7 @@ class TestPresent:
         assert (plan.actions, plan.results["devices"], xen.calls, xen.questions) == ([], [], [], [])
 
     def test_a_device_of_a_running_domain_is_refused_whatever_driver_has_it(self, xen: FakeXen) -> None:
-        """Somebody unbound it from pciback by hand: the domain still uses it."""
+        """Somebody unbound it from pciback, and the domain still uses it."""
         xen.assign(CARD, 7)
         xen.store.running[7] = "net-dd"
         with pytest.raises(Refused, match=r"is in use by the running domain 7 \[in_use\]"):
@@ -428,7 +428,7 @@ class TestAbsent:
         assert xen.quarantine == set()
 
     @pytest.mark.parametrize("driver", ["", "e1000e"], ids=["nobody has it", "its driver has it"])
-    def test_a_device_that_was_taken_from_pciback_by_hand_is_still_in_quarantine(self, xen: FakeXen, driver: str) -> None:
+    def test_a_device_that_somebody_unbound_from_pciback_is_still_in_quarantine(self, xen: FakeXen, driver: str) -> None:
         taken(xen, UPLINK0)
         xen.machine.bind(CARD, driver)
         plan = xen.apply("absent", [UPLINK0])

@@ -90,13 +90,13 @@ def test_the_iommu_group_is_reported_where_linux_has_one(tmp_path: Path) -> None
     assert by_bdf(FakeXen(machine).host())["0000:00:04.0"].iommu_group == 14
 
 
-def test_ports_of_a_bond_are_told_apart_by_their_permanent_addresses(tmp_path: Path) -> None:
+def test_ports_of_a_bond_differ_in_their_permanent_addresses(tmp_path: Path) -> None:
     devices = by_bdf(FakeXen(bonded_server(tmp_path)).host())
     assert devices["0000:03:00.0"].mac == "52:54:00:bb:00:01"
     assert devices["0000:03:00.1"].mac == "52:54:00:bb:00:02"
 
 
-def test_interfaces_that_hang_on_something_below_the_function_are_its_own(tmp_path: Path) -> None:
+def test_interfaces_of_something_below_the_function_are_its_own(tmp_path: Path) -> None:
     machine = plain_server(tmp_path)
     machine.pci("0000:00:06.0", "1af4:1041", "020000", driver="virtio-pci")
     machine.nic("eth3", "0000:00:06.0", "52:54:00:aa:00:04", beneath="virtio0")
@@ -157,30 +157,6 @@ def test_a_record_counts_only_for_the_same_card_in_the_same_slot(tmp_path: Path,
     xen.machine.records.save(record)
     xen.machine.hold("0000:00:04.0")
     assert by_bdf(xen.host())["0000:00:04.0"].mac == mac
-
-
-class TestRecords:
-    def test_save_load_forget(self, tmp_path: Path) -> None:
-        records = Records(str(tmp_path / "pci"))
-        assert records.load() == []
-        records.save(RECORD)
-        assert (tmp_path / "pci/0000:00:04.0.json").stat().st_mode & 0o777 == 0o600
-        assert records.load() == [RECORD]
-        records.forget(RECORD)
-        assert records.load() == []
-
-    def test_a_device_whose_bdf_moved_has_one_record(self, tmp_path: Path) -> None:
-        records = Records(str(tmp_path))
-        moved = Record(**{**vars(RECORD), "bdf": "0000:09:04.0"})
-        records.save(RECORD)
-        records.save(moved)
-        assert records.load() == [moved]
-
-    @pytest.mark.parametrize("text", ["", "{", "[]", '{"name": "x"}', '{"colour": "red"}'])
-    def test_a_damaged_file_is_named(self, tmp_path: Path, text: str) -> None:
-        (tmp_path / "0000:00:04.0.json").write_text(text)
-        with pytest.raises(DriverDomainsError, match=r"0000:00:04\.0\.json does not hold the record.*Remove the file"):
-            Records(str(tmp_path)).load()
 
 
 class TestKernelModules:
