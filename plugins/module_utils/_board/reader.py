@@ -35,7 +35,7 @@ from .options import (
     Option,
 )
 
-#: The load commands behind the short names (uboot-script-gen, -t).
+#: The load commands that the short names stand for (uboot-script-gen, -t).
 LOAD_COMMANDS = {"tftp": "tftpb", "sd": "load mmc 0:1", "scsi": "load scsi 0:1", "usb": "fatload usb 0:1"}
 
 #: U-Boot's shell and ImageBuilder's bash both interpret all other characters, even within quotes.

@@ -170,7 +170,7 @@ class FakeUboot:
         self.environment: dict[str, str] = {}
 
     def run(self, script: str) -> bool:
-        """Run it to its end, or to `exit`; tell whether it started something."""
+        """Run it to its end, or to `exit`; return whether it started something."""
         for line in script.splitlines():
             if not line or line.startswith("#"):
                 continue

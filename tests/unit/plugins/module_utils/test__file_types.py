@@ -15,7 +15,7 @@ from ansible_collections.xen.driver_domains.plugins.module_utils import _file_ty
 @pytest.mark.parametrize(
     ("content", "description"),
     [
-        (gzip.compress(b"x"), "packed with gzip"),
+        (gzip.compress(b"x", mtime=0), "packed with gzip"),
         (lzma.compress(b"x"), "packed with xz"),
         (lzma.compress(b"x", lzma.FORMAT_ALONE), "packed with lzma"),
         (b"\x7fELF\x02", "an ELF file (vmlinux, or a Xen with symbols)"),

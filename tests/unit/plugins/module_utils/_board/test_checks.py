@@ -119,7 +119,7 @@ WRONG: dict[str, tuple[dict[str, t.Any], str]] = {
         {"domus": [domu(f"d{number}", memory=64) for number in range(24)]},
         "The domains need 2076 MiB of RAM and the board has 2048 MiB.*dom0 512, d0 64",
     ),
-    "too little RAM, told": ({"ram": 512}, "the board has 512 MiB"),
+    "too little RAM, given": ({"ram": 512}, "the board has 512 MiB"),
     "no RAM there": ({"memory_start": "0x0"}, "has no such RAM.*0x40000000-0xbfffffff"),
     "static memory where files are": (
         {"xen": "xen-static", "domus": [domu("a", memory=None, static_memory=[{"start": "0x40000000", "size": "0x8000000"}])]},

@@ -37,7 +37,7 @@ HOSTILE = [
 
 
 def read_back(text: str, names: t.Iterable[str], directory: Path) -> dict[str, str]:
-    """Let bash source the text, as uboot-script-gen does, and tell what the variables are."""
+    """Let bash source the text, as uboot-script-gen does, and return the variables."""
     path = directory / "config"
     path.write_bytes(text.encode("utf-8", "surrogateescape"))
     names = list(names)
