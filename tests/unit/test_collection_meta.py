@@ -2,7 +2,7 @@
 # GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Promises of the collection as a whole, checked on the real tree."""
+"""Rules for the collection as a whole, checked on the real files."""
 
 from __future__ import annotations
 
@@ -29,9 +29,16 @@ SOURCES = sorted(
     for path in (ROOT / folder).rglob("*.py")
     if path.stat().st_size
 )
-DOCUMENTS = sorted(path for pattern in ("*.md", "docs/*.md", "roles/*/README.md", "examples/*/README.md") for path in ROOT.glob(pattern))
-#: What each package of module_utils may import beside itself and the flat core files, which all may import and which import only
-#: each other. All that a module imports is sent to the host with it, so think twice before you add an edge.
+DOCUMENTS = sorted(
+    path
+    for pattern in ("*.md", "docs/*.md", "roles/*/README.md", "examples/*/README.md", "tests/**/README.md")
+    for path in ROOT.glob(pattern)
+)
+TASK_FILES = sorted(
+    path for pattern in ("roles/*/tasks/**/*.yml", "roles/*/handlers/**/*.yml", "playbooks/**/*.yml") for path in ROOT.glob(pattern)
+)
+#: The packages that each package of module_utils may import, apart from itself. The other flat files may be imported by all, and
+#: import only each other. Everything that a module imports is sent to the host with it, so think twice before you add an edge.
 EDGES: dict[str, set[str]] = {
     "_pci": {"_xen"},
     "_domain": {"_pci", "_xen", "_xenstore"},
@@ -39,9 +46,6 @@ EDGES: dict[str, set[str]] = {
     "_board": {"_device_tree"},
     "_dom0_boot": {"_pci", "_xen"},
 }
-TASK_FILES = sorted(
-    path for pattern in ("roles/*/tasks/**/*.yml", "roles/*/handlers/**/*.yml", "playbooks/**/*.yml") for path in ROOT.glob(pattern)
-)
 
 
 def name(path: Path) -> str:
@@ -53,7 +57,7 @@ def load(path: Path) -> t.Any:
 
 
 def constants(path: Path) -> dict[str, str]:
-    """The module's top-level string constants."""
+    """Return the top-level string constants of a module by name."""
     return {
         target.id: node.value.value
         for node in ast.parse(path.read_text(encoding="utf-8")).body
@@ -83,7 +87,7 @@ def utils_imported(path: Path) -> set[str]:
 
 
 def tasks_of(node: t.Any) -> t.Iterator[dict[str, t.Any]]:
-    """Every task of a loaded task file or playbook, through plays and blocks."""
+    """Yield every task of a loaded task file or playbook, including those in plays and blocks."""
     if isinstance(node, list):
         for item in node:
             yield from tasks_of(item)
@@ -122,7 +126,7 @@ def test_module_documentation(path: Path) -> None:
 
 
 def test_every_module_is_run_by_something() -> None:
-    """By its own unit tests, or for real: by a role, a playbook or a molecule scenario."""
+    """Either by its own unit tests, or by a role, a playbook or a molecule scenario."""
     users = "".join(
         path.read_text(encoding="utf-8")
         for folder in ("roles", "playbooks", "extensions", "tests")
@@ -160,7 +164,7 @@ def test_a_role_has_a_readme(role: Path) -> None:
 
 @pytest.mark.parametrize("path", TASK_FILES, ids=name)
 def test_no_module_call_is_looped(path: Path) -> None:
-    """N items cost one call: modules take lists. A loop over include_tasks is as slow."""
+    """Modules take lists, so that N items cost one call. A loop over include_tasks is just as slow."""
     looped = [task.get("name", task) for task in tasks_of(load(path)) if any(key == "loop" or key.startswith("with_") for key in task)]
     assert not looped
 
@@ -171,14 +175,14 @@ def test_python_files_state_their_licence() -> None:
 
 
 def test_module_utils_are_private() -> None:
-    """An underscore and a line say that other collections must not import them."""
+    """An underscore and a comment say that other collections must not import them."""
     line = "\n# PRIVATE to this collection"
     public = [path for path in UTIL_FILES if not path.relative_to(UTILS).parts[0].startswith("_")]
     assert not [name(path) for path in [*public, *(path for path in UTIL_FILES if line not in path.read_text(encoding="utf-8"))]]
 
 
 def test_packages_of_module_utils_have_no_init() -> None:
-    """It would be sent to the host with every module that imports anything of the package."""
+    """It would be sent to the host with every module that imports anything from the package."""
     assert not [name(path) for path in UTIL_FILES if path.name == "__init__.py"]
 
 
@@ -193,7 +197,7 @@ def test_packages_of_module_utils_import_only_what_they_may() -> None:
 
 
 def test_only_one_file_of_what_runs_on_hosts_imports_ansible() -> None:
-    """All else can be used and tested without Ansible."""
+    """Everything else can be used and tested without Ansible."""
     importers = [path for path in [*UTIL_FILES, *MODULES] if any(re.match(r"ansible(\.|$)", imports) for imports in imported(path))]
     assert importers == [UTILS / "_module.py"]
     users = [path for path in (ROOT / "plugins").rglob("*.py") if "_module" in utils_imported(path)]
@@ -201,7 +205,7 @@ def test_only_one_file_of_what_runs_on_hosts_imports_ansible() -> None:
 
 
 def test_class_names_are_unique() -> None:
-    """Across all packages, so that a name means one thing."""
+    """Across all packages, so that each name means one thing."""
     count = Counter(
         node.name for path in UTIL_FILES for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.ClassDef)
     )
@@ -209,7 +213,7 @@ def test_class_names_are_unique() -> None:
 
 
 def test_docstrings_and_comments_have_no_markup_of_ansible() -> None:
-    """Nothing renders it there; backticks are for names."""
+    """Nothing renders it there. Use backticks."""
     markup = re.compile(r"(?<!\w)(RV|[BCEILMOV])\((?!1|n|log)[^)]")
     found = []
     for path in SOURCES:
@@ -230,7 +234,7 @@ def test_the_readme_lists_every_role_and_module() -> None:
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=name)
 def test_documents_name_what_exists(path: Path) -> None:
-    """Files that are linked to, and the collection's modules, roles, filters and playbooks."""
+    """Linked files, and the modules, roles, filters and playbooks that are mentioned, exist."""
     text = path.read_text(encoding="utf-8")
     links = [link for link in re.findall(r"\]\(([^)#]+)", text) if "://" not in link]
     assert not [link for link in links if not (path.parent / link).exists()]
@@ -239,7 +243,7 @@ def test_documents_name_what_exists(path: Path) -> None:
 
 
 def test_the_guide_lists_messages_as_they_are() -> None:
-    """The table of errors in docs/pci-devices.md; "..." and N stand for what varies, and those in backticks are of others."""
+    """In the error table of docs/pci-devices.md, "..." and N stand for variable parts. Messages in backticks come from other programs."""
     nodes = [node for path in [*UTIL_FILES, *MODULES] for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))]
     messages = "\n".join(node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str))
     table = (ROOT / "docs" / "pci-devices.md").read_text(encoding="utf-8").partition("| message |")[2]
@@ -249,7 +253,7 @@ def test_the_guide_lists_messages_as_they_are() -> None:
 
 
 def test_molecule_verifies_something() -> None:
-    """Molecule takes a path without tests, as one through a directory that does not exist, for a success."""
+    """Molecule reports success for a path without tests, such as one through a directory that does not exist."""
     project = "${MOLECULE_PROJECT_DIRECTORY}/"
     for path in load(ROOT / "extensions" / "molecule" / "config.yml")["verifier"]["additional_files_or_dirs"]:
         assert path.startswith(project)

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What roles and playbooks make of the variables of an inventory, or of -e, where every value is a text."""
+"""How roles and playbooks evaluate variables, both from an inventory and from -e, where every value is a string."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def value(expressions: dict[str, t.Any], name: str, variables: dict[str, t.Any]) -> t.Any:
-    """Return the value of one of the templates in a file, with these variables."""
+    """Return the value of the template `name`, evaluated with these variables."""
     templates = {key: trust_as_template(text) if isinstance(text, str) else text for key, text in expressions.items()}
     return Templar(loader=DataLoader(), variables={**templates, **variables}).template(templates[name])
 
@@ -46,7 +46,7 @@ def test_options_of_xen(memory: t.Any, vcpus: t.Any, options: list[str]) -> None
         ({"domu_domains": [{"name": "a"}, {"name": "b", "state": "running"}], "domu_state": "stopped"}, ["b"]),
     ],
 )
-def test_verify_minds_the_state_of_the_role(variables: dict[str, t.Any], running: list[str]) -> None:
+def test_verify_respects_the_state_of_the_role(variables: dict[str, t.Any], running: list[str]) -> None:
     (play,) = yaml.safe_load((ROOT / "playbooks/verify.yml").read_text(encoding="utf-8"))
     assert [guest["name"] for guest in value(play["vars"], "verify_guests", variables)] == running
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Running a module: whatever happens, it reports what was done until then."""
+"""Running a module: whatever happens, it reports what it has done so far."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Pl
 
 
 class End(Exception):
-    """The module exits."""
+    """Raised where a real module exits."""
 
 
 class FakeModule:
-    """AnsibleModule, as far as it is used; what it warns of is in the result."""
+    """The parts of AnsibleModule that are used. Warnings go into the result."""
 
     check_mode = False
     _diff = False

@@ -20,7 +20,7 @@ NAMED = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": 
 
 
 def dequote(quoted: str) -> str:
-    """What libxlu makes of a quoted string (xlu__cfgl_dequote and the string rule of its lexer)."""
+    """Return the value that libxlu reads from a quoted string (xlu__cfgl_dequote and the string rule of its lexer)."""
     assert re.fullmatch(r'"([^"\\\n]|\\.)*"', quoted), quoted
     return re.sub(r"\\(.)", lambda match: NAMED[match.group(1)], quoted[1:-1])
 
