@@ -142,7 +142,7 @@ class TestNodes:
                 fake.set(f"/d/z{next(counter)}", "")
 
         names = [f"name-{number:04d}" for number in range(1000)]
-        with FakeXenstored({f"/d/{n}": "" for n in names}, answer=meddle) as fake, XenStore(fake.path, timeout=0.2) as store:
+        with FakeXenstored({f"/d/{n}": "" for n in names}, answer=meddle) as fake, XenStore(fake.path, timeout=1) as store:
             with pytest.raises(XenStoreError) as caught:
                 store.directory("/d")
             assert caught.value.errno_name == "EAGAIN"
