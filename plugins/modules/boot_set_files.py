@@ -29,6 +29,12 @@ options:
     description: Path of each file, by a key of your choice.
     type: dict
     required: true
+  generated:
+    description:
+      - Paths in O(files) of files that earlier tasks make. Check mode does not run those tasks, so it only warns if such a file is missing.
+    type: list
+    elements: path
+    default: []
 """
 
 EXAMPLES = r"""
@@ -52,7 +58,7 @@ pending:
   type: dict
   sample: {files/0123456789ab-xen-4.20-arm64: /opt/board/boot/xen-4.20-arm64}
 missing:
-  description: Paths that cannot be read. Only check mode returns some, since an earlier task may be about to make them.
+  description: Paths in O(generated) that cannot be read. It is empty except in check mode.
   returned: success
   type: list
   elements: str
@@ -73,7 +79,7 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Pl
 
 def prepare(parameters: dict[str, t.Any]) -> Plan:
     """Hash the files and plan the copies."""
-    return plan_store(parameters["directory"], parameters["files"])
+    return plan_store(parameters["directory"], parameters["files"], parameters["generated"])
 
 
 def main() -> None:
@@ -82,6 +88,7 @@ def main() -> None:
         {
             "directory": {"type": "path", "required": True},
             "files": {"type": "dict", "required": True},
+            "generated": {"type": "list", "elements": "path", "default": []},
         },
         prepare,
     )

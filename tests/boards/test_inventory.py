@@ -27,19 +27,19 @@ from .parts import XEN_VERSION, Parts
 from .playbooks import LOCAL, ROOT, playbook, write_inventory
 
 RTC = Path(__file__).with_name("pl031.dts")
-#: Not where others build: a cache builds one image at a time.
+#: A cache of its own, because a cache builds only one image at a time.
 IMAGES = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "xen-driver-domains" / "board-images"
 NETWORK = "10.9.0"
 #: The domains that Xen starts.
 NAMES = ["net-dd", "guest"]
-#: The initramfs of an image of profile debian has drivers for PV disks alone.
+#: Without it, the initramfs of an image of profile debian has only the drivers for PV disks.
 VIRTIO = """\
 #!/bin/sh
 [ "$1" = prereqs ] && exit 0
 . /usr/share/initramfs-tools/hook-functions
 manual_add_modules virtio_blk virtio_net virtio_mmio virtio_pci ext4
 """
-#: The network card is dom0's own, so nothing that is for frontends configures it.
+#: The network card is dom0's own, so what configures frontends does not configure it.
 DHCP = """\
 [Match]
 Name=eth0

@@ -44,7 +44,7 @@ exec setsid cttyhack sh
 
 
 def press_power_button(path: Path) -> None:
-    """Let QEMU raise line 3 of its GPIO controller."""
+    """Make QEMU raise line 3 of its GPIO controller."""
     with socket.socket(socket.AF_UNIX) as channel:
         channel.connect(str(path))
         replies = channel.makefile()

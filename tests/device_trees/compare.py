@@ -2,7 +2,7 @@
 # GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The same devices by this collection, sdfgen and Lopper: the numbers of the table in docs/device_trees.md.
+"""Compares this collection with sdfgen and Lopper on the same devices: the numbers of the table in docs/device_trees.md.
 
 ``make compare-device-trees`` runs it, in an environment with the two. ``VIRT=FILE`` adds the tree of QEMU's virt board, which
 ``qemu-system-aarch64 -machine virt,acpi=off,dumpdtb=FILE`` writes.
@@ -45,7 +45,7 @@ VIRT = ["arm,pl031", "arm,pl061"]
 #: Seconds for one node with Lopper.
 LIMIT = 120
 
-#: Runs by itself, since sdfgen ends the interpreter when it cannot go on.
+#: Runs in a process of its own, because sdfgen ends the interpreter when it fails.
 SDFGEN = """
 import sys
 from sdfgen import DeviceTree, SystemDescription, Vmm
@@ -69,7 +69,7 @@ def describe(ranges: Iterable[tuple[int, int]], interrupts: Iterable[tuple[int, 
 
 
 def ours(tree: DeviceTree, node: Node) -> str:
-    """What this collection says; then who shares pages, and what it could not resolve."""
+    """Return what this collection says, which devices share the pages, and what could not be resolved."""
     board = Analysis(tree)
     device = board.device(node)
     found = describe(
@@ -83,7 +83,7 @@ def ours(tree: DeviceTree, node: Node) -> str:
 
 
 def sdfgen(blob: bytes, path: str, work: Path) -> str:
-    """What sdfgen puts into a system description."""
+    """Return what sdfgen writes into a system description."""
     source = work / "sdfgen.dtb"
     source.write_bytes(blob)
     done = subprocess.run([sys.executable, "-c", SDFGEN, str(source), path[1:]], capture_output=True, text=True, timeout=LIMIT, check=False)
@@ -97,7 +97,7 @@ def sdfgen(blob: bytes, path: str, work: Path) -> str:
 
 
 def lopper(blob: bytes, node: Node, work: Path) -> str:
-    """What Lopper's extract and extract-xen give to the guest; interrupts without a controller are taken for those of the GIC."""
+    """Return what Lopper's extract and extract-xen pass to the guest; interrupts without a controller count as the GIC's."""
     source, result = work / "host.dtb", work / "lopper.dts"
     source.write_bytes(blob)
     result.unlink(missing_ok=True)
@@ -149,7 +149,7 @@ def _last_line(text: str) -> str:
 
 
 def _as_booted(root: Node) -> Node:
-    """Fill in what sdfgen wants of a guest's tree and a boot loader puts there: memory, and an initial ramdisk in it."""
+    """Add what a boot loader would, and sdfgen needs: memory, and an initial ramdisk in it."""
     memory = next(child for child in root.children if child.text("device_type") == "memory")
     if not any(memory.cells("reg")):
         memory.set_cells("reg", *memory.cells("reg")[:-1], 0x40000000)

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The device trees of all boards that Debian's arm64 kernel knows, and other arm64 packages: downloaded once, signatures checked by apt."""
+"""Downloads Debian's arm64 kernel with the device trees of all its boards, and other arm64 packages, once; apt checks signatures."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pathlib import Path
 from testbed.cache import Cache, default_dir, digest
 
 SUITE = "trixie"
-#: Runs in mmdebstrap, which has made an apt that knows the suite and the architecture, and trusts Debian's keys alone.
+#: Runs in mmdebstrap, which has set up apt for the suite and the architecture, with Debian's keys only.
 _DOWNLOAD = """
 set -eu
 export APT_CONFIG="$MMDEBSTRAP_APT_CONFIG"

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The playbooks in docs/ run as they stand there; a second run changes nothing, and a dry run passes."""
+"""The playbooks in docs/ run as they are; a second run changes nothing, and check mode passes."""
 
 from __future__ import annotations
 

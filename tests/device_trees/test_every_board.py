@@ -2,7 +2,7 @@
 # GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Every device tree of Debian's arm64 kernel: no exception, and what must hold of any board."""
+"""Every device tree of Debian's arm64 kernel: it is read without an exception, and what must be true of every board is."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_board(name: str) -> None:
 
 
 def test_pages_of_neighbours() -> None:
-    """The sharers of a page, against a search that knows no shortcut."""
+    """The sharers of a page are those that an exhaustive search finds."""
     board = Analysis(read_device_tree(str(directory() / "broadcom/bcm2711-rpi-4-b.dtb")))
     devices = [device for device in board.devices() if "simple-bus" not in device.node.compatible]
     own = {

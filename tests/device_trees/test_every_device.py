@@ -24,7 +24,7 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._microkit.syste
 from ansible_collections.xen.driver_domains.plugins.module_utils._spans import PAGE, Span
 from device_trees.debian import directory, dtbs
 
-#: Rates for any clock without a name, by place; those with a name are filled in below.
+#: Rates for clocks without a name, by position; those with a name are added below.
 ANY_RATE = {str(place): 1000000 for place in range(64)}
 
 
@@ -59,7 +59,7 @@ def test_devices_of_a_board(name: str) -> None:
 @pytest.mark.parametrize("name", dtbs()[5::10])
 def test_driver_vms_of_a_board(name: str) -> None:
     board = Analysis(read_device_tree(str(directory() / name)))
-    # As many devices as have room for their interrupts; memory apart, since these trees do not tell where it is.
+    # As many devices as there are channels for their interrupts. Memory is separate: these trees do not say where it is.
     choices = Choices(version="2.1.0", one_to_one=False, ram=Span(0xF000000000, 0xF010000000))
     room: list[Device] = []
     for device in devices_of(board):

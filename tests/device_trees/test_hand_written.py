@@ -2,7 +2,7 @@
 # GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A system description for the Odroid C4 as people write them by hand, and what the linter makes of it."""
+"""A hand-written system description for the Odroid C4, and what the linter finds in it."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_with_debians_tree(tree: DeviceTree, version: str) -> None:
 
 
 def test_with_an_older_tree(tree: DeviceTree) -> None:
-    """In trees of older kernels the two eMMC controllers are edge triggered."""
+    """In the trees of older kernels, the two eMMC controllers are edge-triggered."""
     for name in ("mmc0", "mmc1"):
         node = tree.find(name)
         node.set_cells("interrupts", *node.cells("interrupts")[:2], 1)
@@ -60,7 +60,7 @@ def test_with_an_older_tree(tree: DeviceTree) -> None:
 
 
 def test_the_fixes_are_enough(tree: DeviceTree) -> None:
-    mended = (
+    fixed = (
         TEXT.replace("vaddr=GUEST_RAM_ADDRESS", 'vaddr="0x20000000"')
         .replace(' id="0" priority="1">', ' priority="1"><vcpu id="0" />')
         .replace("</virtual_machine>", '<map mr="gpu" vaddr="0xffe40000" cached="false" /></virtual_machine>')
@@ -68,4 +68,4 @@ def test_the_fixes_are_enough(tree: DeviceTree) -> None:
         .replace('<irq irq="5" id="17" />', "")
     )
     gpu = '<memory_region name="gpu" size="0x40000" phys_addr="0xffe40000" />'
-    assert lint_system(f"<system>{gpu}{mended}</system>", "vmm.system", "2.1.0", Analysis(tree)) == []
+    assert lint_system(f"<system>{gpu}{fixed}</system>", "vmm.system", "2.1.0", Analysis(tree)) == []

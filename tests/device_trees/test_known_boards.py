@@ -2,7 +2,7 @@
 # GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What is known of the Raspberry Pi 4 and the Odroid C4, from their manuals, Linux's sources and systems that run on them."""
+"""Known facts about the Raspberry Pi 4 and the Odroid C4, from their manuals, Linux's sources and running systems."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_device(name: str, node: str, pages: list[tuple[int, int]], lines: list[
 
 @pytest.mark.parametrize(("node", "others"), PI4_TOGETHER)
 def test_devices_of_the_pi_that_go_together(node: str, others: list[str]) -> None:
-    """Of I2C and SPI some are in a page of their own, but on the same line."""
+    """Some I2C and SPI controllers have a page of their own, but share an interrupt line."""
     machine = board(PI4)
     report = report_device(machine, machine.device(machine.tree.find(node)))
     paths = [f"/soc/{other}" for other in others]

@@ -4,7 +4,7 @@
 
 # PRIVATE to this collection: other collections must not import it.
 
-"""Check by their first bytes that the files which a board loads are what they are named as."""
+"""Check the types of the files that a board loads, by their first bytes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .._errors import InvalidInput
 from .._file_types import ARM64_IMAGE, BZIP2, CPIO, DTB, GZIP, LZ4, LZ4_LEGACY, XZ, ZSTD, describe
 from .._files import list_directory
 
-#: What a domain's kernel unpacks itself, besides gzip.
+#: What a domain's kernel can unpack, besides gzip.
 _PACKED_RAMDISKS = (ZSTD, XZ, BZIP2, LZ4_LEGACY, LZ4)
 #: Enough of a file to identify it.
 _HEAD = 1024
@@ -98,9 +98,9 @@ class Files:
                 f"{option}: {self.directory}/{name} is {describe(head)}, not an arm64 Image",
                 rule="an Image has the bytes 'ARM\\x64' at offset 56"
                 + (", or is one packed with gzip" if packed else ", and is not packed"),
-                remedy="Take arch/arm64/boot/Image of a kernel's build, or /boot/vmlinuz of Debian's linux-image-arm64"
+                remedy="Use arch/arm64/boot/Image of a kernel's build, or /boot/vmlinuz of Debian's linux-image-arm64"
                 if packed
-                else "Take the file xen of Xen's build, or /boot/xen-4.20-arm64 of Debian's xen-hypervisor-4.20-arm64",
+                else "Use the file xen of Xen's build, or /boot/xen-4.20-arm64 of Debian's xen-hypervisor-4.20-arm64",
             )
         (image_size,) = struct.unpack_from("<Q", head, 16)
         return Kernel(len(content), image_size or len(content))

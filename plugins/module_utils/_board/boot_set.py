@@ -29,10 +29,11 @@ STORE = "files"
 _STORED = re.compile(rf"{STORE}/[0-9a-f]{{12}}-[A-Za-z0-9._+@,=-]+")
 
 
-def plan_store(directory: str, sources: t.Mapping[str, str]) -> Plan:
+def plan_store(directory: str, sources: t.Mapping[str, str], generated: t.Collection[str] = ()) -> Plan:
     """Plan the copying of files into the store, and the removal of those that no boot script uses any more.
 
-    :param sources: path of each file, by a name of the user's choice.
+    :param sources: path of each file, by a key of the user's choice.
+    :param generated: paths of files that earlier tasks make, which check mode does not run.
     """
     plan = Plan()
     names: dict[str, str] = {}
@@ -43,7 +44,7 @@ def plan_store(directory: str, sources: t.Mapping[str, str]) -> Plan:
         try:
             names[key] = _stored_name(path)
         except OSError as exc:
-            plan.refuse("", path, f"cannot be read: {exc.strerror}", passing=True, remedy="Build it, or correct the path")
+            plan.refuse("", path, f"cannot be read: {exc.strerror}", passing=path in generated, remedy="Build it, or correct the path")
             missing.append(path)
             continue
         target = os.path.join(directory, names[key])

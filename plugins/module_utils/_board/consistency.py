@@ -4,7 +4,7 @@
 
 # PRIVATE to this collection: other collections must not import it.
 
-"""What the options of a board must not say about each other; needs no file."""
+"""Check that the options of a board do not contradict each other. No file is read for this."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ import typing as t
 from .._spans import PAGE, Span, pages
 from .analysis import Analysis
 from .dma import iommu_of
-from .findings import WARNING, Finding
+from .findings import ERROR, WARNING, Finding
 from .interrupts import interrupts, specifiers
 from .needs import references
 from .tree import DeviceTree, Node
@@ -38,7 +38,7 @@ class _Partial:
             self.gic.set_cells("#interrupt-cells", 3)
             tree.by_phandle.setdefault(XL_GIC_PHANDLE, self.gic)
 
-    def _say(self, node: Node, rule: str, problem: str, fix: str, severity: str = "error") -> Finding:
+    def _say(self, node: Node, rule: str, problem: str, fix: str, severity: str = ERROR) -> Finding:
         return Finding(f"{self.source}:{node.path}", rule, problem, fix, severity)
 
     def findings(self) -> t.Iterator[Finding]:

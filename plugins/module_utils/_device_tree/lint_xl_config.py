@@ -15,7 +15,7 @@ import typing as t
 from .._spans import PAGE, Span
 from .analysis import Analysis
 from .dma import iommu_of
-from .findings import WARNING, Finding
+from .findings import ERROR, WARNING, Finding
 from .tree import Node
 
 _KEYS = ("device_tree", "dtdev", "iomem", "irqs")
@@ -46,7 +46,7 @@ class _Config:
                 except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
                     self.unread.append((line, name))
 
-    def _say(self, key: str, rule: str, problem: str, fix: str, severity: str = "error") -> Finding:
+    def _say(self, key: str, rule: str, problem: str, fix: str, severity: str = ERROR) -> Finding:
         return Finding(f"{self.source}:{self.lines.get(key, 1)}", rule, problem, fix, severity)
 
     def _list(self, key: str) -> list[t.Any]:

@@ -17,7 +17,7 @@ from pathlib import Path
 from ansible_collections.xen.driver_domains.plugins.module_utils._board.options import ARGUMENT_SPEC
 
 MIB = 1 << 20
-#: What Debian's Xen for arm64 has of what matters here.
+#: The build options of Debian's Xen for arm64 that matter here.
 DEBIAN_XEN = ("CONFIG_ARM_64", "CONFIG_XSM_SILO_DEFAULT", "CONFIG_STATIC_EVTCHN", "CONFIG_XSM_FLASK")
 
 

@@ -15,7 +15,7 @@ GIC = 1
 
 
 def build(content: Tree, name: str = "", parent: Node | None = None) -> Node:
-    """Return a node: numbers are cells, texts strings, True is an empty property, bytes are themselves."""
+    """Return a node: numbers become cells, texts strings, True an empty property; bytes stay as they are."""
     node = Node(name, parent)
     for key, value in content.items():
         if isinstance(value, dict):
@@ -34,7 +34,7 @@ def build(content: Tree, name: str = "", parent: Node | None = None) -> Node:
 
 
 def tree(content: Tree) -> DeviceTree:
-    """Return a tree of it."""
+    """Return a tree with this content."""
     return DeviceTree(build(content), "the test's tree")
 
 

@@ -11,12 +11,17 @@ import pytest
 
 from ansible_collections.xen.driver_domains.plugins.module_utils import _plan
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import DriverDomainsError, InvalidInput, Refused
+from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Plan
 from ansible_collections.xen.driver_domains.plugins.modules import boot_set, boot_set_files
 
 
+def plan_store(directory: Path, generated: t.Sequence[Path] = (), **files: Path) -> Plan:
+    texts = {key: str(path) for key, path in files.items()}
+    return boot_set_files.prepare({"directory": str(directory), "files": texts, "generated": [str(path) for path in generated]})
+
+
 def store(directory: Path, check_mode: bool = False, **files: Path) -> dict[str, t.Any]:
-    plan = boot_set_files.prepare({"directory": str(directory), "files": {key: str(path) for key, path in files.items()}})
-    return plan.apply(check_mode=check_mode)
+    return plan_store(directory, **files).apply(check_mode=check_mode)
 
 
 def switch(directory: Path, state: str, check_mode: bool = False) -> dict[str, t.Any]:
@@ -66,16 +71,23 @@ def test_a_copy_that_was_cut_off_is_made_again(tmp_path: Path, source: Path) -> 
     assert list(content(tmp_path / "board").values()) == [b"one"]
 
 
-def test_a_file_that_does_not_exist(tmp_path: Path, source: Path) -> None:
-    """An earlier task may be about to make it, which check mode has not run."""
+@pytest.mark.parametrize("check_mode", [False, True])
+def test_a_file_that_does_not_exist(tmp_path: Path, source: Path, check_mode: bool) -> None:
     board = tmp_path / "board"
     with pytest.raises(Refused, match=f"{tmp_path}/none: cannot be read: No such file.*Build it"):
-        store(board, kernel=tmp_path / "none")
+        store(board, check_mode, kernel=source, ramdisk=tmp_path / "none")
     assert not board.exists()
-    plan = boot_set_files.prepare({"directory": str(board), "files": {"kernel": str(source), "ramdisk": str(tmp_path / "none")}})
+
+
+def test_a_file_that_does_not_exist_yet(tmp_path: Path, source: Path) -> None:
+    """Check mode has not run the task that makes it; otherwise the task should have made it."""
+    files = {"kernel": source, "ramdisk": tmp_path / "none"}
+    plan = plan_store(tmp_path / "board", [tmp_path / "none"], **files)
     predicted = plan.apply(check_mode=True)
     assert predicted["missing"] == [str(tmp_path / "none")] and list(predicted["files"]) == ["kernel"]
     assert "Would be refused unless an earlier task resolves it" in plan.warnings[0]
+    with pytest.raises(Refused):
+        plan_store(tmp_path / "board", [tmp_path / "none"], **files).apply()
 
 
 def test_a_directory_that_cannot_be_written(tmp_path: Path, source: Path) -> None:
@@ -123,6 +135,6 @@ def test_switch_and_way_back(tmp_path: Path) -> None:
     assert switch(tmp_path, "previous")["changed"]
     assert active.read_bytes() == b"\x27one"
     assert not switch(tmp_path, "previous")["changed"]
-    # And forth again.
+    # And to the new one again.
     assert switch(tmp_path, "new")["changed"]
     assert active.read_bytes() == b"\x27two"

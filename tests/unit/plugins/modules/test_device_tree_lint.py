@@ -2,7 +2,7 @@
 # GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""device_tree_lint: for each rule a file that breaks it, and files of our own that break none."""
+"""device_tree_lint: a file that breaks each rule, and generated files that break none."""
 
 from __future__ import annotations
 
@@ -54,16 +54,16 @@ def host(tmp_path: Path) -> Host:
     return Host(tmp_path)
 
 
-# --- what we make is right ------------------------------------------------------------------------------------------
+# --- generated files ------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("node", ["/soc/nic", "test,rtc"])
-def test_our_own_files_have_no_findings(host: Host, node: str) -> None:
+def test_generated_files_have_no_findings(host: Host, node: str) -> None:
     device = {"node": node, "clock_rates": {}, "mac": "", "leave_out": []}
     assert host.lint(system=host.make(microkit_system, "vmm.system", devices=[node])) == []
     assert host.lint(partial=host.make(passthrough_device_tree, "dom0less.dtb", devices=[device])) == []
     assert host.lint(partial=host.make(passthrough_device_tree, "xl.dtb", devices=[device], flavour="xl")) == []
 
 
-def test_of_a_forced_device_the_sharers_are_told(host: Host) -> None:
+def test_the_sharers_of_a_forced_device_are_reported(host: Host) -> None:
     device = {"node": "serial0", "clock_rates": {"uartclk": 48000000}, "mac": "", "leave_out": []}
     findings = host.lint(partial=host.make(passthrough_device_tree, "x.dtb", devices=[device]))
     assert [(finding["rule"], finding["severity"]) for finding in findings] == [("shared-page", "warning"), ("shared-interrupt", "warning")]
@@ -211,7 +211,7 @@ def test_partial(host: Host, rules: list[str], content: bytes) -> None:
 
 
 class FakeDtc(Runner):
-    """Takes the place of dtc: what it would make of the source is known."""
+    """Stands in for dtc with a known result."""
 
     def run(self, argv: t.Sequence[str], **options: t.Any) -> Result:
         assert argv[0] == "dtc" and Path(argv[-1]).read_text().startswith("/dts-v1/")
@@ -234,7 +234,7 @@ def test_source_text(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_interrupts_of_a_tree_for_xl(host: Host) -> None:
-    """Its interrupt controller is not in it, and one in between has cells of another meaning."""
+    """The interrupt controller is not in it, and a controller in between has other cells."""
     gpio = {"interrupt-controller": True, "#interrupt-cells": 2, "phandle": 9}
     device: Tree = {"xen,reg": None, "xen,path": None, "xen,force-assign-without-iommu": None, "interrupt-parent": 65000}
     content = partial(root={"gic": None}, device=device, passthrough={"gpio": gpio})

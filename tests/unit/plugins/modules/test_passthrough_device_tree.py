@@ -2,7 +2,7 @@
 # GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""passthrough_device_tree: what Xen is given, and what is refused."""
+"""passthrough_device_tree: the trees that it writes, and what it refuses."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ RATES = {"uartclk": 48000000}
 
 
 class Host:
-    """A directory with a board's tree and a place for the partial one."""
+    """A directory with a board's tree and the path for the partial one."""
 
     def __init__(self, path: Path, content: Tree) -> None:
         self.tree, self.dest = path / "board.dtb", path / "out/guest.dtb"
@@ -202,7 +202,7 @@ def test_guards(host: Host, device: t.Any, options: dict[str, t.Any], guard: str
 
 
 def test_memory_above_three_gibibytes_begins_at_eight(host: Host) -> None:
-    """What lies between the two banks, and behind the end of the second, is free."""
+    """Addresses between the two banks and after the second one are free."""
     assert host.plan("/high@240000000", memory=4096, force=["no_iommu"]).actions
     with pytest.raises(Refused, match="guest_layout"):
         host.plan("/high@240000000", memory=8192, force=["no_iommu"])
@@ -306,7 +306,7 @@ def test_lost_interrupts_and_other_views_of_memory(tmp_path: Path) -> None:
 
 
 def test_interrupts_keep_their_places(tmp_path: Path) -> None:
-    """A driver may ask for its second interrupt, not for it by name."""
+    """A driver may ask for its second interrupt by position, not by name."""
     gpio = {"compatible": "test,gpio", "interrupt-controller": True, "#interrupt-cells": 2, "phandle": 10}
     lines = {"interrupts-extended": [1, 0, 1, 4, 10, 5, 4, 1, 0, 3, 1, 10, 6, 4]}
     host = Host(tmp_path, board(gpio=gpio, dev={"reg": [0x7E400000, 4], **lines}))
@@ -323,7 +323,7 @@ def test_triggers_are_those_that_a_gic_takes(tmp_path: Path, flags: int, wanted:
 
 
 def test_what_goes_through_another_controller(tmp_path: Path) -> None:
-    """Xen's dom0less code looks at the host's tree itself, and takes what goes to the GIC directly. xl is told the number."""
+    """Xen's dom0less code reads the host's tree, and passes on only what goes to the GIC directly. For xl, the config has the number."""
     sysirq = {"compatible": "mediatek,mt6577-sysirq", "interrupt-controller": True, "#interrupt-cells": 3, "phandle": 15}
     content = board(sysirq=sysirq, dev={"reg": [0x7E400000, 4], "interrupts": [0, 5, 8], "interrupt-parent": 15})
     host = Host(tmp_path, content)
@@ -335,7 +335,7 @@ def test_what_goes_through_another_controller(tmp_path: Path) -> None:
 
 
 def test_the_iommu_is_that_of_the_node(tmp_path: Path) -> None:
-    """Xen assigns node by node, and stops at one that has neither an IOMMU nor the flag."""
+    """Xen assigns node by node, and stops at one with neither an IOMMU nor the flag."""
     smmu = {"compatible": "arm,smmu-v3", "reg": [0x7E600000, 0x1000], "#iommu-cells": 1, "phandle": 60}
     core = {"reg": [0x7E402000, 0x1000], "iommus": [60, 1]}
     glue = {"reg": [0x7E401000, 0x1000], "#address-cells": 1, "#size-cells": 1, "ranges": True, "core@7e402000": core}

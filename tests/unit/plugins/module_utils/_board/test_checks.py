@@ -2,7 +2,7 @@
 # GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The rules that need the board's files, each broken and kept."""
+"""The checks that read the board's files, with input that they refuse and input that they accept."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def check(directory: Path, packed_ramdisks: bool = True, files: t.Mapping[str, b
     return plan
 
 
-#: What is wrong, and what the message says. "files" are written first.
+#: Wrong input and the message for it. "files" are written first.
 WRONG: dict[str, tuple[dict[str, t.Any], str]] = {
     "missing": ({"domus": [domu("a", kernel="Image-domU")]}, "a: kernel: cannot read .*Image-domU: No such file.*Build it"),
     "other ending": ({"domus": [domu("a", ramdisk="rd.cpi.gz")]}, "The directory has rd.cpio.gz: did you mean that"),
@@ -139,7 +139,7 @@ def test_wrong(tmp_path: Path, name: str) -> None:
         check(tmp_path, **changes)
 
 
-#: What is right, and looks much like what is wrong.
+#: Correct input that looks much like wrong input.
 RIGHT: dict[str, dict[str, t.Any]] = {
     "dom0 alone": {},
     "domain": {"domus": [domu("a")]},

@@ -32,7 +32,7 @@ def spec_of(documented: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
 
 
 def without_logging(spec: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
-    """An argument spec without what documentation does not mention."""
+    """An argument spec without the keys that documentation does not have."""
     return {
         name: {key: without_logging(value) if key == "options" else value for key, value in option.items() if key != "no_log"}
         for name, option in spec.items()

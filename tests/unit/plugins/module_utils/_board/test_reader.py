@@ -24,7 +24,7 @@ def read(**changes: t.Any) -> Board:
     return read_board(fake_board.parameters(HERE, **changes))
 
 
-#: What is wrong, and what the message says.
+#: Wrong input and the message for it.
 WRONG: dict[str, tuple[dict[str, t.Any], str]] = {
     "not an address": ({"memory_start": "1G"}, "'1G' is not an address"),
     "negative": ({"memory_start": "-1"}, "'-1' is not an address"),

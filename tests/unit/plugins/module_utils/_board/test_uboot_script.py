@@ -2,7 +2,7 @@
 # GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What the boot script does to the device tree, seen through a U-Boot that interprets it."""
+"""The device tree after a fake U-Boot has run the boot script."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_zero_is_not_the_lack_of_a_value(tmp_path: Path) -> None:
 
 
 def test_the_whole_script(tmp_path: Path) -> None:
-    """The text itself, so that a change to it is seen; it must be tried on a board."""
+    """A change of the text shows here; try it on a board."""
     _board, script, _load_map = make(
         tmp_path,
         xen_cmdline="console=dtuart xsm=dummy",
@@ -79,7 +79,7 @@ def test_numbers_follow_the_list(tmp_path: Path, count: int) -> None:
 
 @pytest.mark.parametrize("count", [1, 8, 24])
 def test_the_device_tree_gets_room(tmp_path: Path, count: int) -> None:
-    """What the edits make of the tree is known to the byte here; the script must ask for at least that."""
+    """The growth of the tree is known to the byte here; the script must ask for at least that."""
     _board, script, load_map = make(tmp_path, domus=[domu(f"d{number}", memory=32, cmdline="x" * 1000) for number in range(count)])
     machine = uboot(tmp_path)
     before = len(dtb(machine.tree))

@@ -47,7 +47,7 @@ def test_a_dma_window_over_several_above() -> None:
 
 
 def test_dma_by_way_of_an_interconnect() -> None:
-    """As on Allwinner's boards: memory is reached through another node than the one above."""
+    """As on Allwinner's boards: memory is reached through a node other than the parent."""
     mbus = {"#interconnect-cells": 1, "#address-cells": 1, "#size-cells": 1, "dma-ranges": [0, 0x40000000, 0x10000000], "phandle": 70}
     content = board(mbus=mbus, dev={"interconnects": [70, 5], "interconnect-names": "dma-mem"})
     assert windows_of(content, "/soc/dev") == [(0, 0x40000000, 0x10000000)]

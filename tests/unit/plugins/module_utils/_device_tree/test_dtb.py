@@ -38,7 +38,7 @@ def same(one: Node, other: Node) -> bool:
 
 
 def write_live(node: Node, path: Path) -> None:
-    """Write a tree the way the kernel shows it."""
+    """Write a tree as the kernel exports it."""
     path.mkdir()
     (path / "name").write_bytes(node.name.encode() + b"\0")
     for name, value in node.properties.items():
@@ -91,7 +91,7 @@ def test_what_cannot_be_read(tmp_path: Path) -> None:
 
 
 def test_a_damaged_dtb_is_refused_or_read() -> None:
-    """Whatever one word of it becomes: no other exception, and no crash."""
+    """Whichever word of it is wrong: no other exception, and no crash."""
     data = to_dtb(build(board()))
     refused, refusals = 0, set()
     for at in range(4, len(data) - 3, 4):
@@ -107,7 +107,7 @@ def test_a_damaged_dtb_is_refused_or_read() -> None:
 
 
 def dtc(data: bytes, *options: str) -> bytes:
-    """Let the device tree compiler, which uses libfdt, make a blob of source text or of a blob."""
+    """Compile source text, or a blob, with the device tree compiler, which uses libfdt."""
     return subprocess.run(["dtc", "-q", *options, "-O", "dtb", "-"], input=data, stdout=subprocess.PIPE, check=True).stdout
 
 

@@ -19,7 +19,7 @@ from ansible_collections.xen.driver_domains.tests.unit.fakes.xen import FakeXen
 
 @pytest.fixture
 def machine(tmp_path: Path) -> FakeMachine:
-    """A board with its system on an SD card, and a network card behind which the user sits."""
+    """A board with its system on an SD card, and a network card through which the user is connected."""
     made = FakeMachine(tmp_path)
     base = made.sys / "firmware/devicetree/base"
     for device, node in (
