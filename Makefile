@@ -84,10 +84,12 @@ testbed-down: $(ready) ## stop the test bed
 	@$(testbed) down
 
 # --- tests ----------------------------------------------------------------------------------------------------------
+# Two lanes, as long as each other on two processors. The first has the shared test bed to itself, and priority: Xen's toolstack gives
+# a hotplug script 40 s there. Not more than two emulated machines at once.
+lanes := '$(if $(XEN_INVENTORY),,testbed-up) molecule-shared artifact' 'lint unit sanity device-trees boards molecule-own'
 .PHONY: test
 test: $(ready) ## everything below: lint, unit, sanity, device-trees, boards, artifact, molecule
-	@$(if $(XEN_INVENTORY),,trap '$(stop_all)' EXIT;) \
-	tests/support/tools/stages lint unit sanity 'boards molecule-own&' device-trees artifact molecule-shared
+	@$(if $(XEN_INVENTORY),,trap '$(stop_all)' EXIT;) python tests/support/tools/stages.py $(lanes)
 
 .PHONY: lint lint-ruff lint-yaml lint-types lint-shell lint-words lint-docs lint-changelog lint-ansible
 lint: lint-ruff lint-yaml lint-types lint-shell lint-words lint-changelog lint-docs lint-ansible ## all linters
@@ -140,7 +142,7 @@ sanity: $(ready) ## ansible-test's sanity tests, all of them
 
 device-trees: $(ready) ## every device tree of Debian's arm64 kernel (downloaded once), and what is known of some boards
 	cd .collections/ansible_collections/xen/driver_domains && \
-	PYTHONPATH=$(CURDIR)/.collections:$(CURDIR)/tests pytest --numprocesses auto --quiet tests/device_trees
+	PYTHONPATH=$(CURDIR)/.collections:$(CURDIR)/tests pytest --numprocesses auto --quiet -rs tests/device_trees
 
 compare-device-trees: $(ready) ## the table in docs/device_trees.md: our analysis beside sdfgen and Lopper; VIRT=FILE adds QEMU's board
 	test -d .venv-compare || $(PYTHON) -m venv .venv-compare
@@ -149,7 +151,7 @@ compare-device-trees: $(ready) ## the table in docs/device_trees.md: our analysi
 
 BOARD_TESTS ?= tests/boards
 boards: $(ready) ## emulated Arm boards, from U-Boot to the domains that Xen starts; BOARD_TESTS=FILE for some
-	python -m pytest $(BOARD_TESTS)
+	python -m pytest --verbose -rs $(BOARD_TESTS)
 
 artifact: $(host) ## build the tarball and use it, installed, from outside the checkout, on the test bed's Xen
 	tests/artifact/run
@@ -157,7 +159,7 @@ artifact: $(host) ## build the tarball and use it, installed, from outside the c
 molecule: $(host) ## each scenario of extensions/molecule on the test bed's Xen, from a fresh dom0
 	tests/support/tools/molecule $(SCENARIOS)
 
-# Its two halves, for `make test`, which has what starts machines of its own run beside the rest.
+# Its two halves, for the two lanes of `make test`.
 molecule-own: $(ready)
 	tests/support/tools/molecule --own
 

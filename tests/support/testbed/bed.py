@@ -95,12 +95,16 @@ class Bed:
     def restore(self, name: str) -> None:
         """Put the running machine back to a snapshot."""
         machine = self._running()
-        known = qmp.snapshots(machine.qmp_socket())
-        if name not in known:
-            raise TestbedError(f"there is no snapshot {name!r}; there are: {', '.join(known) or 'none'}")
+        self._check_snapshot(machine.qmp_socket(), name)
         with step(f"restoring snapshot {name}"):
             machine.restart(Images(self.cache).tools(), name)
             machine.wait()
+
+    def forget(self, name: str) -> None:
+        """Remove a snapshot of the running machine."""
+        socket = self._running().qmp_socket()
+        self._check_snapshot(socket, name)
+        qmp.delete_snapshot(socket, name)
 
     def plug(self, device: str) -> None:
         """Switch the machine off, plug a device in, in QEMU's own words, and switch it on; older snapshots do not fit it any more."""
@@ -118,6 +122,12 @@ class Bed:
             was_running = machine.pid() is not None
             machine.remove()
         say("down" if was_running else f"{self.state_dir}: no machine was running there")
+
+    @staticmethod
+    def _check_snapshot(socket: Path, name: str) -> None:
+        known = qmp.snapshots(socket)
+        if name not in known:
+            raise TestbedError(f"there is no snapshot {name!r}; there are: {', '.join(known) or 'none'}")
 
     def _is_up(self) -> bool:
         machine, record = self.machine, self.machine.record()
@@ -196,7 +206,7 @@ class Bed:
 
 @contextmanager
 def _undone_on_failure(machine: Machine) -> Iterator[None]:
-    """Leave no half-started machine behind; after an error keep its serial log, which tells what happened."""
+    """Leave no half-started machine behind; after an error keep its serial log, which shows what happened."""
     try:
         yield
     except KeyboardInterrupt:

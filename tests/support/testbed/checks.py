@@ -2,7 +2,7 @@
 # GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Look before a long step whether it can succeed; each failure names value, rule and remedy."""
+"""Check before a long step that it can succeed; each failure names value, rule and remedy."""
 
 from __future__ import annotations
 

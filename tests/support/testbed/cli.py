@@ -47,6 +47,8 @@ def parser() -> argparse.ArgumentParser:
     snapshot.add_argument("name")
     restore = commands.add_parser("restore", parents=[common], help="put the running machine back to a snapshot")
     restore.add_argument("name", help=f"{FRESH!r}, which is always there, or one that was saved")
+    forget = commands.add_parser("forget", parents=[common], help="remove a snapshot of the running machine")
+    forget.add_argument("name")
     plug = commands.add_parser("plug", parents=[common], help="plug a device into the machine while its power is off, and boot")
     plug.add_argument("device", help="as for QEMU's option -device, such as pcie-pci-bridge,id=moved,bus=port1")
     commands.add_parser("down", parents=[common], help="end the machine and remove its state")
@@ -78,6 +80,7 @@ def _run(options: argparse.Namespace) -> int:
         "up": lambda: bed.up(options.port, options.fresh_boot),
         "snapshot": lambda: bed.snapshot(options.name),
         "restore": lambda: bed.restore(options.name),
+        "forget": lambda: bed.forget(options.name),
         "plug": lambda: bed.plug(options.device),
         "down": bed.down,
     }

@@ -45,7 +45,7 @@ class Nic:
 MANAGEMENT = Nic("virtio-net-pci", 0x3, "52:54:00:aa:00:01", IPv4Network("10.0.2.0/24"))
 MANAGEMENT_ADDRESS = "10.0.2.15"
 
-# The cards to give away. Another model, or one more, is one more line here.
+# The cards to pass through. Another model, or one more, is one more line here.
 SPARE = (
     Nic("e1000e", 0x4, "52:54:00:aa:00:02", IPv4Network("10.0.3.0/24")),
     Nic("igb", 0x6, "52:54:00:aa:00:03", IPv4Network("10.0.4.0/24")),

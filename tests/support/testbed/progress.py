@@ -2,7 +2,7 @@
 # GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Tell what a long step is doing: its name, the time it takes, the last line of its log."""
+"""Report what a long step is doing: its name, the time it takes, the last line of its log."""
 
 from __future__ import annotations
 

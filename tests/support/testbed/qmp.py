@@ -45,10 +45,15 @@ def save_snapshot(socket: Path, name: str) -> None:
 
     async def save(client: QMPClient) -> None:
         if name in await _snapshots(client):
-            await _job(client, "snapshot-delete", {"tag": name, "devices": [DISK_NODE]})
+            await _delete(client, name)
         await _job(client, "snapshot-save", {"tag": name, "vmstate": DISK_NODE, "devices": [DISK_NODE]})
 
     _session(socket, save)
+
+
+def delete_snapshot(socket: Path, name: str) -> None:
+    """Remove a snapshot."""
+    _session(socket, lambda client: _delete(client, name))
 
 
 def snapshots(socket: Path) -> list[str]:
@@ -74,6 +79,10 @@ def _session(socket: Path, act: Callable[[QMPClient], Awaitable[_T]]) -> _T:
 
 async def _execute(client: QMPClient, command: str) -> Any:
     return await client.execute(command)
+
+
+async def _delete(client: QMPClient, name: str) -> None:
+    await _job(client, "snapshot-delete", {"tag": name, "devices": [DISK_NODE]})
 
 
 async def _snapshots(client: QMPClient) -> list[str]:

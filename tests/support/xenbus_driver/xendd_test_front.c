@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 /* Copyright (c) 2026, the xen.driver_domains authors
  *
- * The frontend of a device that does nothing but connect. What a real one does is told where it would do it.
+ * The frontend of a device that does nothing but connect. Comments say what a real one would do, and where.
  */
 
 #include <linux/module.h>

@@ -79,7 +79,7 @@ def start_processes(count: int, work: t.Callable[[int], None]) -> t.Callable[[],
 
 
 def refused(errno_name: str, call: t.Callable[[], object], *said: str) -> XenStoreError:
-    """See that the call is refused in that way, and that the error says what it should."""
+    """Check that the call is refused in that way, and that the error says what it should."""
     error: XenStoreError | None = None
     try:
         call()
