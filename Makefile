@@ -114,6 +114,7 @@ lint-words: $(ready)
 	codespell --dictionary $(word_list) --regex "(?i)\b($$(sed 's/->.*//' $(word_list) | paste -sd '|'))\b"
 
 lint-docs: $(ready)
+	python tests/support/tools/role_readmes.py --check
 	antsibull-docs lint-collection-docs --plugin-docs --validate-collection-refs all --skip-rstcheck .
 
 lint-changelog: $(ready)
@@ -122,6 +123,10 @@ lint-changelog: $(ready)
 
 lint-ansible: $(ready)
 	ansible-lint --offline --strict
+
+.PHONY: docs
+docs: $(ready) ## rewrite the tables of variables in the READMEs of the roles
+	python tests/support/tools/role_readmes.py
 
 .PHONY: format
 format: $(ready) ## rewrite Python files the way lint wants them

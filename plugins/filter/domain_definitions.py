@@ -2,13 +2,14 @@
 # GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""From the model that users write in their inventory to the parameters of the modules."""
+"""Turn the model that users write in their inventory into the parameters of the modules."""
 
 from __future__ import annotations
 
 import ipaddress
 import re
 import typing as t
+from types import MappingProxyType
 
 from ansible.errors import AnsibleFilterError
 
@@ -29,7 +30,9 @@ _OWN_VIF_KEYS = frozenset({"address", "gateway"})
 _BRIDGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,14}")
 
 
-def domain_images(domains: t.Sequence[dict[str, t.Any]], role: str, devices: t.Sequence[dict[str, t.Any]] = ()) -> list[dict[str, t.Any]]:
+def domain_images(
+    domains: t.Sequence[dict[str, t.Any]], role: str, *, devices: t.Sequence[dict[str, t.Any]] = ()
+) -> list[dict[str, t.Any]]:
     """Return the images (of the role guest_image) that the domains boot, one for each different need."""
     images: dict[str, dict[str, t.Any]] = {}
     modules_of = {device["name"]: device["kernel_modules"] for device in devices}
@@ -50,23 +53,34 @@ def domain_images(domains: t.Sequence[dict[str, t.Any]], role: str, devices: t.S
 def domain_definitions(
     domains: t.Sequence[dict[str, t.Any]],
     role: str,
-    images: t.Mapping[str, dict[str, str]],
+    *,
+    images: t.Mapping[str, dict[str, str]] = MappingProxyType({}),
     devices: t.Sequence[dict[str, t.Any]] = (),
     state: str = "running",
     disk_dir: str = "/var/lib/xen-driver-domains/disks",
+    define_only: bool = False,
 ) -> list[dict[str, t.Any]]:
     """Return the parameter `domains` of the module xl_domain for domains of the inventory's model.
 
+    :param images: key and paths of each image by its name.
+    :param define_only: domains are to be defined, but neither started nor stopped; those to be removed are left out.
     :raises AnsibleFilterError: a bridge port names a device that is not there or has no MAC address, or the name of a bridge or an
         address is malformed.
     """
     by_name = {device["name"]: device for device in devices}
-    return [
-        {"name": domain["name"], "state": "absent"}
-        if domain.get("state", state) == "absent"
-        else {"state": state, **_definition(domain, images, by_name, disk_dir)}
-        for domain in _with_defaults(domains, role)
-    ]
+    definitions: list[dict[str, t.Any]] = []
+    for domain in _with_defaults(domains, role):
+        wanted = domain.get("state", state)
+        if wanted != "absent":
+            definitions.append({**_definition(domain, images, by_name, disk_dir), "state": "present" if define_only else wanted})
+        elif not define_only:
+            definitions.append({"name": domain["name"], "state": "absent"})
+    return definitions
+
+
+def domain_backends(domains: t.Sequence[dict[str, t.Any]]) -> list[list[str]]:
+    """Return name and backend of each virtual network interface, for domains as declared or as xl_domain_info found them."""
+    return [[domain["name"], vif.get("backend") or "Domain-0"] for domain in domains for vif in domain.get("vifs") or []]
 
 
 def image_name(domain: t.Mapping[str, t.Any]) -> str:
@@ -154,7 +168,7 @@ def _mac_of(domain: str, bridge: str, port: str, devices: t.Mapping[str, dict[st
     if not mac:
         raise AnsibleFilterError(
             f"Domain {domain}, bridge {bridge}: the port {port!r} "
-            + ("is a device without a known MAC address." if port in devices else f"is none of the devices {sorted(devices)}.")
+            + ("is a device without a known MAC address." if port in devices else f"is not one of the devices {sorted(devices)}.")
             + " A port is the name of a network card in dom0_pci_assignable."
         )
     return mac
@@ -165,4 +179,4 @@ class FilterModule:
 
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
         """Return the filters by name."""
-        return {"domain_definitions": domain_definitions, "domain_images": domain_images}
+        return {"domain_backends": domain_backends, "domain_definitions": domain_definitions, "domain_images": domain_images}

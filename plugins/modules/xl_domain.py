@@ -235,6 +235,13 @@ options:
     description: Whether to restart a running domain whose definition changed or whose backend is gone.
     type: bool
     default: false
+  save_at_shutdown:
+    description:
+      - Whether C(xendomains) may save running domains when the host shuts down. Left as it is unless given.
+      - V(false) makes it shut all domains down, by a line in C(/etc/default/xendomains). A driver domain that was saved comes back
+        without its device, and guests come back before their backends.
+      - V(true) removes that line, so that the host's own setting is in force again.
+    type: bool
   force:
     description:
       - Guard rails to override, by name.
@@ -330,6 +337,7 @@ import typing as t
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.definition import definitions
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.host import Paths, read_host
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.plan import plan_domains
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.shutdown import plan_saving
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.steps import DomainSteps, Limits
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.vif_options import VIF_OPTIONS
 from ansible_collections.xen.driver_domains.plugins.module_utils._module import run_module
@@ -417,6 +425,7 @@ ARGUMENTS = {
         },
     },
     "restart_changed": {"type": "bool", "default": False},
+    "save_at_shutdown": {"type": "bool"},
     "force": {"type": "list", "elements": "str", "choices": ["serves_clients", "foreign_definition", "destroy"], "default": []},
     "create_timeout": {"type": "float", "default": 180},
     "shutdown_timeout": {"type": "float", "default": 90},
@@ -438,7 +447,10 @@ def prepare(parameters: dict[str, t.Any]) -> Plan:
     wanted = definitions(parameters["domains"], devices)
     host = read_host(wanted, xl, store, paths)
     limits = Limits(create=parameters["create_timeout"], shutdown=parameters["shutdown_timeout"])
-    return plan_domains(wanted, host, DomainSteps(xl, store, runner, paths, limits), parameters["restart_changed"])
+    plan = plan_domains(wanted, host, DomainSteps(xl, store, runner, paths, limits), parameters["restart_changed"])
+    if parameters["save_at_shutdown"] is not None:
+        plan_saving(plan, parameters["save_at_shutdown"])
+    return plan
 
 
 def main() -> None:

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What the tests on a real Xen share: the variables of the host, and a shell in each domain through its console."""
+"""Fixtures of the tests on a real Xen: the variables of the host, and a shell in each domain through its console."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ CONSOLE = (Path(__file__).parents[1] / "support/tools/guest_console.py").read_by
 
 @pytest.fixture(scope="module")
 def site(host: Host, pytestconfig: pytest.Config) -> dict[str, t.Any]:
-    """The model that the scenario's playbook was run with: the inventories', and what the scenario's vars.yml changes."""
-    # testinfra knows one inventory, the one with the host's address; the model is in the other.
+    """The variables that the scenario's playbook was run with: those of the inventories, and those that the scenario's vars.yml changes."""
+    # testinfra knows only the inventory with the address of the host; the variables are in the other one.
     model = os.environ.get("VARS_INVENTORY") or str(Path(__file__).parents[2] / "examples/testbed")
     inventories = [f"--inventory={path}" for path in (pytestconfig.getoption("ansible_inventory"), model)]
     told = subprocess.run(["ansible-inventory", *inventories, "--host", host.backend.host], capture_output=True, text=True, check=True)
@@ -34,7 +34,7 @@ def site(host: Host, pytestconfig: pytest.Config) -> dict[str, t.Any]:
     own = Path(os.environ["MOLECULE_SCENARIO_DIRECTORY"]) / "vars.yml"
     if own.exists():
         variables.update(yaml.safe_load(own.read_text()))
-    assert variables["dom0_pci_assignable"], "the inventory gives no device away: nothing would be tested"
+    assert variables["dom0_pci_assignable"], "the inventory passes no device through: nothing would be tested"
     assert variables["driver_domain_domains"], "the inventory has no driver domain: nothing would be tested"
     assert variables["domu_domains"], "the inventory has no guest: nothing would be tested"
     return variables
@@ -56,7 +56,7 @@ def console(host: Host) -> t.Callable[[str, str], str]:
 
 @pytest.fixture(scope="module")
 def devices(host: Host, site: dict[str, t.Any]) -> dict[str, dict[str, t.Any]]:
-    """The devices of the site by name, as the kernel of dom0 shows them; found by what the records say of their MAC addresses."""
+    """The devices of the site by name, as the kernel of dom0 shows them; found by the MAC addresses in their records."""
     found = {}
     for wanted in site["dom0_pci_assignable"]:
         mac = wanted["match"]["mac"]

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Guests are really served by the driver domains that the inventory names: seen from dom0, from inside the domains, and on the wire."""
+"""Check that guests are served by the driver domains that the inventory names: from dom0, inside the domains, and on the wire."""
 
 from __future__ import annotations
 
@@ -82,5 +82,5 @@ def test_domains_start_with_the_host(host: Host, site: Site) -> None:
     links = [f"00-{domain['name']}" for domain in site["driver_domain_domains"]] + [guest["name"] for guest in site["domu_domains"]]
     for link in links:
         assert host.file(f"/etc/xen/auto/{link}.cfg").linked_to == f"/etc/xen/{link.removeprefix('00-')}.cfg"
-    # A driver domain that is saved and restored comes back without its device, and its guests before it.
+    # A driver domain that is saved comes back without its device, and guests come back before their backends.
     assert host.check_output(". /etc/default/xendomains; echo save=$XENDOMAINS_SAVE") == "save="

@@ -56,7 +56,21 @@ def test_verify_respects_the_state_of_the_role(variables: dict[str, t.Any], runn
 )
 def test_verify_finds_domains_that_do_not_run(alive: bool, flags: str, missing: list[str]) -> None:
     (play,) = yaml.safe_load((ROOT / "playbooks/verify.yml").read_text(encoding="utf-8"))
-    (task,) = [task for task in play["tasks"] if task["name"] == "Every domain runs"]
+    (task,) = [task for task in play["tasks"] if task["name"] == "Check that the domains run"]
     found = {"domains": [{"name": "a", "alive": alive, "flags": flags}]}
     variables = {"domu_domains": [{"name": "a"}], "verify_domains": found}
     assert value({**play["vars"], **task["vars"]}, "verify_missing", variables) == missing
+
+
+def test_no_boot_options_on_a_host_where_the_role_is_not_to_manage_them() -> None:
+    """Not even after the reboot of a host on which only the packages are managed."""
+    tasks = [
+        task
+        for name in ("present", "reboot", "absent")
+        for task in yaml.safe_load((ROOT / f"roles/dom0/tasks/{name}.yml").read_text(encoding="utf-8"))
+        if "xen.driver_domains.dom0_boot" in task
+    ]
+    assert len(tasks) == 3
+    for task in tasks:
+        conditions = task["when"] if isinstance(task["when"], list) else [task["when"]]
+        assert "dom0_manage_boot | bool" in conditions, task["name"]

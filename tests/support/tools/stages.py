@@ -32,7 +32,7 @@ POLL = 0.2
 #: A lane is a list of targets.
 Lane = Sequence[str]
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
-_MOLECULE = re.compile(r"(?:INFO|WARNING|ERROR) +\[(?P<scenario>\S+) > (?P<action>\S+)\] Execut(?P<end>ing|ed)\b")
+_MOLECULE = re.compile(r"(?:INFO|WARNING|ERROR) +\[(?P<scenario>\S+) > (?P<action>\S+)\] (?P<event>Executing|Executed)\b")
 _PYTEST = re.compile(r"(?P<file>tests/\S+)::(?P<test>.+?) (?:PASSED|FAILED|ERROR)")
 _SAID = re.compile(r"==> (?P<text>.+)")
 #: How pytest -rs and ansible-test report skipped tests.
@@ -60,7 +60,7 @@ class Steps:
             if (found := pattern.match(line)) and found["what"] not in self.skipped:
                 self.skipped.append(found["what"])
         if found := _MOLECULE.match(line):
-            if found["end"] == "ing":
+            if found["event"] == "Executing":
                 self._since = self.clock()
                 return None
             return self._end(found["scenario"], found["action"], self._since)

@@ -32,7 +32,7 @@ IMAGES = {
 
 
 def definitions(domain: dict[str, t.Any], role: str, **options: t.Any) -> dict[str, t.Any]:
-    (definition,) = FILTERS["domain_definitions"]([domain], role, IMAGES, DEVICES, **options)
+    (definition,) = FILTERS["domain_definitions"]([domain], role, images=IMAGES, devices=DEVICES, **options)
     return definition
 
 
@@ -57,7 +57,7 @@ def test_driver_domain() -> None:
 
 def test_driver_domains_have_an_image_each_with_the_modules_of_their_devices() -> None:
     second = {"name": "dd2", "pci": ["uplink1"], "packages": ["tcpdump"]}
-    assert FILTERS["domain_images"]([NET, second], "driver_domain", DEVICES) == [
+    assert FILTERS["domain_images"]([NET, second], "driver_domain", devices=DEVICES) == [
         {"name": "domain-net-dd", "profile": "minimal", "backends": ["vif"], "modules": ["e1000e", "igb"]},
         {"name": "domain-dd2", "profile": "minimal", "backends": ["vif"], "modules": ["igb"], "packages": ["tcpdump"]},
     ]
@@ -101,8 +101,16 @@ def test_a_guest_that_is_called_like_a_shared_image_has_one_of_its_own() -> None
 
 
 def test_absent_needs_nothing_but_the_name() -> None:
-    assert FILTERS["domain_definitions"]([{**NET, "state": "absent"}], "driver_domain", {}) == [{"name": "net-dd", "state": "absent"}]
-    assert FILTERS["domain_images"]([{**NET, "state": "absent"}], "driver_domain", DEVICES) == []
+    assert FILTERS["domain_definitions"]([{**NET, "state": "absent"}], "driver_domain") == [{"name": "net-dd", "state": "absent"}]
+    assert FILTERS["domain_images"]([{**NET, "state": "absent"}], "driver_domain", devices=DEVICES) == []
+
+
+@pytest.mark.parametrize("state", ["running", "stopped", "present"])
+def test_define_only_starts_and_stops_nothing(state: str) -> None:
+    """Not even a domain with a state of its own; one that is to be removed would have to be stopped."""
+    domains = [{"name": "a", "kernel": "/k"}, {"name": "b", "kernel": "/k", "state": state}, {"name": "c", "state": "absent"}]
+    found = FILTERS["domain_definitions"](domains, "domu", define_only=True)
+    assert [(domain["name"], domain["state"]) for domain in found] == [("a", "present"), ("b", "present")]
 
 
 @pytest.mark.parametrize(
@@ -113,7 +121,7 @@ def test_state_of_the_role_and_of_the_domain(state: str, own: str | None, expect
     assert definitions(domain, "driver_domain", state=state)["state"] == expected
 
 
-@pytest.mark.parametrize(("port", "problem"), [("nic9", "none of the devices"), ("disk0", "without a known MAC")])
+@pytest.mark.parametrize(("port", "problem"), [("nic9", "not one of the devices"), ("disk0", "without a known MAC")])
 def test_a_port_must_be_a_network_card(port: str, problem: str) -> None:
     with pytest.raises(AnsibleFilterError, match=problem):
         definitions({"name": "net-dd", "bridges": [{"name": "br", "ports": [port]}]}, "driver_domain")
@@ -144,3 +152,10 @@ def test_an_address_by_dhcp_or_of_ipv6() -> None:
 def test_an_unknown_role_is_refused() -> None:
     with pytest.raises(AnsibleFilterError, match="'dom0' is not a role"):
         FILTERS["domain_images"]([], "dom0")
+
+
+def test_backends_of_declared_and_of_running_domains() -> None:
+    declared = [{"name": "a", "vifs": [{"backend": "net-dd"}, {"bridge": "xenbr0"}]}, {"name": "b"}]
+    running = [{"name": "a", "vifs": [{"backend": "net-dd", "connected": True}, {"backend": "Domain-0"}]}, {"name": "b", "vifs": []}]
+    backends = [["a", "net-dd"], ["a", "Domain-0"]]
+    assert FILTERS["domain_backends"](declared) == FILTERS["domain_backends"](running) == backends
