@@ -140,11 +140,11 @@ class PciRequest:
     name: str
     #: Criterion and value in its normal form; all of them must match.
     criteria: tuple[tuple[str, str], ...]
-    #: Whether it stands for every device that fits, one or more; they are then called NAME.0, NAME.1 and so on.
+    #: Whether it stands for every device that matches, one or more; they are then called NAME.0, NAME.1 and so on.
     match_all: bool = False
 
     def fits(self, device: PciDevice) -> bool:
-        """Tell whether a device matches every criterion."""
+        """Return whether a device matches every criterion."""
         return all(_CRITERIA[key].fits(device, value) for key, value in self.criteria)
 
     def __str__(self) -> str:

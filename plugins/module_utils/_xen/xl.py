@@ -101,7 +101,7 @@ class Xl:
             os.close(descriptor)
 
     def unpause(self, domain: str) -> None:
-        """Let a paused domain run on (xl(1), unpause)."""
+        """Unpause a domain (xl(1), unpause)."""
         self._run("unpause", domain)
 
     def shutdown(self, domain: str) -> None:
