@@ -103,7 +103,7 @@ class HostUses:
     def _ssh_connections(self) -> list[tuple[str, str]]:
         """Return the local and the peer's address of the SSH connections into this host.
 
-        sudo drops the variables that sshd sets, hence the second way: the sockets that SSH servers have open, which root sees.
+        sudo drops the variables that sshd sets, so the sockets that SSH servers have open, which root sees, are read as well.
         """
         sockets = self._sockets()
         served = {connection.local_port for connection in sockets if connection.state == _LISTEN}

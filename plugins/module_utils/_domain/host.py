@@ -154,7 +154,7 @@ class _HostReader:
         )
 
     def _parse(self, wanted: Definition, domain: Domain | None, text: str | None) -> tuple[dict[str, t.Any] | None, str]:
-        """Return what xl makes of a definition, or why it does not accept it.
+        """Return how xl parses a definition, or why it does not accept it.
 
         That costs a process, so it is left out where nothing depends on it: the file is as requested, and was not touched since the
         domain started from it.

@@ -76,7 +76,7 @@ class DomainSteps:
                 remove(unfinished)
 
     def link(self, link: str, target: str) -> None:
-        """Let `link` lead to `target`, whatever it was before."""
+        """Make `link` point to `target`, whatever it was before."""
         os.makedirs(os.path.dirname(link), exist_ok=True)
         remove(link)
         os.symlink(target, link)

@@ -90,7 +90,7 @@ def _class(text: str) -> str:
         return CLASSES[text.lower()]
     return _lower(
         text,
-        # Base classes that exist: the numbers that YAML makes of unquoted octal digits are not among them.
+        # Base classes that exist: the numbers as which YAML reads unquoted octal digits are not among them.
         r"(0[0-9a-f]|1[0-3]|40|ff)([0-9a-f]{2}|[0-9a-f]{4})",
         "a PCI class",
         f"it is 4 or 6 hexadecimal digits such as 0200, or one of {', '.join(sorted(CLASSES))}",

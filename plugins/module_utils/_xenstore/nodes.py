@@ -123,7 +123,7 @@ def apply_inside(store: XenStore, wanted: t.Sequence[Nodes]) -> None:
     for change in changes:
         for path in change.removals:
             store.rm(path)
-    # A new node inherits the permissions of the one above it: once the top has the right ones, most nodes need no more.
+    # A new node inherits the permissions of the one above it: once the top has the right ones, most nodes need no further change.
     granting = [change for change in changes if change.wanted.permissions]
     tops = {change.wanted.path: change.wanted.permissions for change in granting if change.wanted.path in change.made}
     store.mkdir_many(tops)

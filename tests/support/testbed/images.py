@@ -67,7 +67,7 @@ class Images:
         return digest(suite, disk_packages(flavour), _xen_options(flavour), self.tools_key(), *files)
 
     def missing(self, suite: str, flavour: str) -> bool:
-        """Return whether something must be built first."""
+        """Tell whether something must be built first."""
         entries = (("tools", self.tools_key()), (f"disk-{suite}-{flavour}", self.disk_key(suite, flavour)))
         return not all(self._cache.path(*entry).is_dir() for entry in entries)
 
