@@ -147,8 +147,8 @@ devices:
     needs:
       description:
         - What it refers to, with kind, property, name, consumer, provider, arguments and, for clocks, the rate in Hz if the tree gives it.
-        - C(reach) is V(missing) for what a guest with this device alone cannot reach, V(copied) for a mere description, such as a fixed-rate
-          clock, and V(given) for a part of the device.
+        - C(reach) is V(missing) for what a guest with this device alone cannot reach, V(copied) for a mere description, such as a
+          fixed-rate clock, and V(given) for a part of the device.
       type: list
       elements: dict
       returned: always
