@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from .._errors import DriverDomainsError
 from .._files import read_text, remove, write_text
-from .._host_uses import SSH_SERVERS
+from .._host_network import SSH_SERVERS
 from .._runner import Runner
 from .records import RECORDS
 from .return_script import RETURN_SCRIPT

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import typing as t
 
+from .._host_chains import NETWORK, STORAGE, Use
 from .._host_uses import HOST_GUARDS, HostUses
 from .._plan import Refusal
 from .._runner import Runner
@@ -18,6 +19,9 @@ from .host import functions_in_path
 
 #: What `force` can name.
 PCI_GUARDS = (*HOST_GUARDS, "boot_vga", "bridge", "siblings", "virtual_functions", "in_use", "unreadable")
+
+#: PCI classes of what can be at the end of a chain that is not known. It is not known either what a device without a driver is for.
+_CLASSES = {NETWORK: ("02", "0d", "0c06"), STORAGE: ("01", "0c04", "0c06")}
 
 
 class Guards:
@@ -41,7 +45,7 @@ class Guards:
         :raises DriverDomainsError: what the host needs could not be read.
         """
         gone = {str(device.bdf), *device.virtual_functions}
-        reasons = [(use.guard, use.reason) for use in self._host.uses if gone & set(use.devices)]
+        reasons = [(use.guard, use.reason) for use in self._host.uses if gone & set(use.devices) or _may_be_the_end(device, use)]
         if device.boot_vga:
             reasons.append(("boot_vga", "is the graphics card that the firmware and the console use"))
         if device.bridge:
@@ -70,3 +74,7 @@ class Guards:
             return []
         behind = [other for other in self._devices if other.slot.startswith(f"{bridge}/") and other.bdf != device.bdf]
         return [other for other in behind if other.driver and not other.pciback and not other.bridge]
+
+
+def _may_be_the_end(device: PciDevice, use: Use) -> bool:
+    return not device.pciback and device.class_code.startswith(tuple(prefix for name in use.unknown for prefix in _CLASSES[name]))

@@ -150,8 +150,9 @@ class FakeXen:
                 for name in names
             ]
         if words[:2] == ("route", "get"):
-            way = machine.ways.get((words[4], words[2]))
-            return [{"dst": words[2], "from": words[4], "dev": way, "flags": []}] if way else []
+            local = words[4] if len(words) > 4 else ""
+            way = machine.ways.get((local, words[2]))
+            return [{"dst": words[2], "from": local, "dev": way, "flags": []}] if way else []
         assert words[1:] == ("route", "show", "table", "all", "default"), words
         return machine.default_routes[words[0]]
 
