@@ -16,13 +16,15 @@ import os
 import typing as t
 from functools import cached_property
 
+from ._files import list_directory, read_text
 from ._host_chains import DISK, INTERFACE, NETWORK, SERVER, Footing, Thing, Use, follow, lost
+from ._host_console import HostConsole
 from ._host_disks import HostDisks
 from ._host_network import HostNetwork, is_address
 from ._runner import Runner
 
 #: The guard rails, as `force` names them, that stand for something the host uses.
-HOST_GUARDS = ("management_route", "default_route", "root_disk", "mounted_disk")
+HOST_GUARDS = ("management_route", "default_route", "root_disk", "mounted_disk", "guest_network", "guest_disk", "console", "keyboard")
 
 #: File systems that the host cannot live without.
 _SYSTEM_MOUNTS = ("/", "/boot", "/boot/efi", "/efi", "/etc", "/usr", "/var", "/var/lib")
@@ -50,6 +52,8 @@ class HostUses:
         self._sysfs = sysfs
         self._network = HostNetwork(runner, devices_in_path, sysfs, procfs, environment)
         self._disks = HostDisks(runner, devices_in_path, sysfs, procfs)
+        # The file systems of a host lie beside its /sys.
+        self._console = HostConsole(devices_in_path, sysfs, os.path.dirname(sysfs).rstrip("/"))
 
     @cached_property
     def uses(self) -> list[Use]:
@@ -57,7 +61,7 @@ class HostUses:
 
         :raises DriverDomainsError: it could not be read: without it a guard rail would protect nothing.
         """
-        return [*self._management(), *self._default_routes(), *self._file_systems()]
+        return [*self._management(), *self._default_routes(), *self._file_systems(), *self._guests(), *self._people()]
 
     def _management(self) -> t.Iterator[Use]:
         """SSH connections into this host: the interfaces that have their local addresses, and those that their answers leave by."""
@@ -95,6 +99,34 @@ class HostUses:
             known.update(things)
         for guard, what, thing in needs:
             yield from self._follow(guard, what, thing)
+
+    def _guests(self) -> t.Iterator[Use]:
+        """What dom0 itself serves running guests with: the ports of its bridges, and its disks."""
+        bridges: dict[str, str] = {}
+        for vif, bridge in self._network.serving():
+            bridges.setdefault(bridge, vif)
+        for bridge, vif in bridges.items():
+            reason = f"serves running guests: {vif} on "
+            # A bridge whose ports lead nowhere needs no device.
+            yield from (use for use in self._follow("guest_network", reason, Thing(INTERFACE, bridge)) if not use.unknown)
+        backends = f"{self._sysfs}/bus/xen-backend/devices"
+        for name in list_directory(backends):
+            number = (read_text(f"{backends}/{name}/physical_device") or "").strip() if name.startswith("vbd-") else ""
+            if ":" in number:
+                yield from self._follow("guest_disk", f"serves a running guest ({name}): ", self._disks.of_backend(number))
+
+    def _people(self) -> t.Iterator[Use]:
+        """What somebody in front of the host needs."""
+        for name, way in self._console.consoles():
+            yield Use("console", f"is a console of this host: {name} -> {way[-1]}", tuple(way))
+        keyboards = self._console.keyboards()
+        unlocks = self._console.asks_for_a_passphrase()
+        if not unlocks and not all(way for _name, way in keyboards):
+            return  # another one remains, whatever becomes of these
+        what = "has a keyboard that may be needed to unlock a disk" if unlocks else "has the only keyboard"
+        for name, way in keyboards:
+            if way:
+                yield Use("keyboard", f"{what}: {name} -> {way[-1]}", tuple(way), group="" if unlocks else "keyboard")
 
     def _follow(self, guard: str, reason: str, top: Thing) -> t.Iterator[Use]:
         return follow(guard, reason, top, self._footing, self._candidates)
