@@ -22,7 +22,7 @@ from ._runner import Runner
 #: Seconds for zpool, which hangs with a pool whose disks do not answer.
 _ZPOOL_TIMEOUT = 20.0
 #: File systems in RAM, and those that are only a view of the kernel or of other file systems that are mounted, too.
-_HARMLESS = frozenset(
+HARMLESS = frozenset(
     [
         "anon_inodefs",
         "apparmorfs",
@@ -75,7 +75,7 @@ _HARMLESS = frozenset(
     ]
 )
 #: File systems of other hosts. Their options or sources name the server.
-_REMOTE = frozenset(["afs", "ceph", "cifs", "fuse.ceph", "fuse.glusterfs", "fuse.sshfs", "lustre", "ncpfs", "nfs", "nfs4", "smb3", "smbfs"])
+REMOTE = frozenset(["afs", "ceph", "cifs", "fuse.ceph", "fuse.glusterfs", "fuse.sshfs", "lustre", "ncpfs", "nfs", "nfs4", "smb3", "smbfs"])
 _NVME_SUBSYSTEM = re.compile(r".*/nvme-subsys\d+(?=/)")
 _NVME_FABRIC = re.compile(r".*/nvme-fabrics/ctl/nvme\d+(?=/|$)")
 _ISCSI_SESSION = re.compile(r"/session(\d+)/")
@@ -143,9 +143,9 @@ class HostDisks:
         path = f"{self._sysfs}/dev/block/{mount.number}"
         if os.path.exists(path):
             return [Thing(DISK, os.path.basename(os.path.realpath(path)))]
-        if kind in _HARMLESS:
+        if kind in HARMLESS:
             return []
-        if kind in _REMOTE:
+        if kind in REMOTE:
             return remote(source, mount.options)
         if kind == "overlay":
             return self._of_overlay(mount)

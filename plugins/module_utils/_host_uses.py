@@ -21,6 +21,7 @@ from ._host_chains import DISK, INTERFACE, NETWORK, SERVER, Footing, Thing, Use,
 from ._host_console import HostConsole
 from ._host_disks import HostDisks
 from ._host_network import HostNetwork, is_address
+from ._host_next_boot import NextBoot
 from ._runner import Runner
 
 #: The guard rails, as `force` names them, that stand for something the host uses.
@@ -53,7 +54,9 @@ class HostUses:
         self._network = HostNetwork(runner, devices_in_path, sysfs, procfs, environment)
         self._disks = HostDisks(runner, devices_in_path, sysfs, procfs)
         # The file systems of a host lie beside its /sys.
-        self._console = HostConsole(devices_in_path, sysfs, os.path.dirname(sysfs).rstrip("/"))
+        root = os.path.dirname(sysfs).rstrip("/")
+        self._console = HostConsole(devices_in_path, sysfs, root)
+        self._boot = NextBoot(root, sysfs, procfs, self._network, self._disks, _SYSTEM_MOUNTS)
 
     @cached_property
     def uses(self) -> list[Use]:
@@ -61,7 +64,8 @@ class HostUses:
 
         :raises DriverDomainsError: it could not be read: without it a guard rail would protect nothing.
         """
-        return [*self._management(), *self._default_routes(), *self._file_systems(), *self._guests(), *self._people()]
+        now = [*self._management(), *self._default_routes(), *self._file_systems()]
+        return [*now, *self._next_boot(now), *self._guests(), *self._people()]
 
     def _management(self) -> t.Iterator[Use]:
         """SSH connections into this host: the interfaces that have their local addresses, and those that their answers leave by."""
@@ -99,6 +103,18 @@ class HostUses:
             known.update(things)
         for guard, what, thing in needs:
             yield from self._follow(guard, what, thing)
+
+    def _next_boot(self, now: t.Sequence[Use]) -> t.Iterator[Use]:
+        """What the next boot needs beyond what the host needs now."""
+        known: dict[str, set[str]] = {}
+        for use in now:
+            known.setdefault(use.guard, set()).update(use.devices)
+        for need in self._boot.needs([local for local, _peer in self._network.ssh_connections()]):
+            for use in self._follow(need.guard, need.reason, need.thing):
+                if not set(use.devices[-1:]) <= known.get(use.guard, set()) or (
+                    use.unknown and not set(use.devices) <= known.get(use.guard, set())
+                ):
+                    yield use
 
     def _guests(self) -> t.Iterator[Use]:
         """What dom0 itself serves running guests with: the ports of its bridges, and its disks."""

@@ -125,7 +125,8 @@ class ConfirmTimer:
 
         :raises DriverDomainsError: one of them is, or nothing shows that it is not.
         """
-        self._runner.run(["systemctl", "stop", f"{UNIT}.timer"], check=False)
+        # The script, too: under our lock it does nothing but wait, for the lock or to try again.
+        self._runner.run(["systemctl", "stop", f"{UNIT}.timer", f"{UNIT}.service"], check=False)
         for unit, problem in ((f"{UNIT}.service", _too_late()), (f"{UNIT}.timer", _not_stopped())):
             # 3: not active; 4: there is no such unit (systemctl(1)). Anything else, such as a bus that does not answer, shows nothing.
             if self._runner.run(["systemctl", "is-active", "--quiet", unit], check=False).rc not in (3, 4):

@@ -13,16 +13,17 @@ _pci/host.py that writes to sysfs.
 from __future__ import annotations
 
 #: Arguments: the root of sysfs, the state file, the directory of the records, the BDFs. It gives back the devices that the state file
-#: still has then, under the lock that `ConfirmTimer` takes. A device that xl cannot release is not in quarantine, because taking it was
-#: interrupted: the script puts it there and tries again. One that xl cannot release even then stays with pciback, because it could do no
-#: DMA outside of Xen's quarantine: its record and the state file stay, and the exit code makes systemd try again.
+#: still has then (all of them if it is empty), under the lock that `ConfirmTimer` takes. A device that xl cannot release is not in
+#: quarantine, because taking it was interrupted: the script puts it there and tries again. One that xl cannot release even then stays
+#: with pciback, because it could do no DMA outside of Xen's quarantine: its record and the state file stay, and the exit code makes
+#: systemd try again.
 RETURN_SCRIPT = """\
 sysfs=$1 state=$2 records=$3 failed=0; shift 3
 command -v flock >/dev/null && exec 9>>"$state.lock" && flock 9
 [ -e "$state" ] || exit 0
 cd "$sysfs/bus/pci" || exit 1
 for bdf; do
-  grep -qF "$bdf" "$state" || continue
+  [ ! -s "$state" ] || grep -qF "$bdf" "$state" || continue
   for attempt in 1 2; do
     [ -e drivers/pciback/$bdf ] || break
     timeout 30 xl pci-assignable-remove -r $bdf && break

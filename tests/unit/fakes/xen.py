@@ -105,6 +105,8 @@ class FakeXen:
         #: The command of the armed timer.
         self._timer: tuple[str, ...] = ()
         self.firing = False
+        self.stop_fails = False
+        self.bus_fails = False
 
     # What the code calls as a runner
 
@@ -118,7 +120,12 @@ class FakeXen:
                 return Result(words, int(printed is None), printed or "", "")
             return Result(words, 0, self._zpool(words) if words[0] == "zpool" else json.dumps(self._ip(*words[2:])), "")
         if words[:2] == ("systemctl", "is-active"):
-            return Result(words, 0 if self.firing else 3, "", "")
+            if self.bus_fails:
+                return Result(words, 1, "", "Failed to connect to bus")
+            active = bool(self._timer) if words[-1].endswith(".timer") else self.firing
+            return Result(words, 0 if active else 3, "", "")
+        if words[:2] == ("systemctl", "stop") and self.stop_fails:
+            return Result(words, 1, "", "Failed to stop")
         if words[0] in ("systemctl", "systemd-run"):
             self.machine.step(" ".join(words[:2]))
             self.calls.append(words)
