@@ -19,7 +19,8 @@ MIN_MEMORY = 256
 _OPTION = re.compile(r"[A-Za-z0-9_.,:=/@+()*-]+")
 #: Options that keep devices from their drivers, whatever the module is called: its name, an alias, `-` or `_` (params.c, parameq; kmod).
 _TAKES_DEVICES = re.compile(r".*\.hide|(?:pci_stub|vfio_pci|xen_pciback|pciback)\.(?:ids|hide)")
-_SIZE = re.compile(r"(?:(?:min|max):)?(\d+)([bkmgt]?)", re.IGNORECASE)
+#: A size that begins with "-" is what dom0 leaves to others.
+_SIZE = re.compile(r"(?:max:)?-?(\d+)([bkmgt]?)", re.IGNORECASE)
 #: In MiB. Xen reads a number without a unit as KiB, Linux as bytes (parse_size_and_unit, memparse).
 _UNITS = {"b": 1 / 1048576, "k": 1 / 1024, "m": 1, "g": 1024, "t": 1048576}
 
@@ -63,8 +64,8 @@ def _check_limits(option: str) -> None:
     key, _equals, value = option.partition("=")
     if key in ("dom0_mem", "mem", "availmem"):
         for part in value.split(","):
-            # min: is only a wish; a size that begins with "-" is what remains for others.
-            if not part.startswith(("min:", "-", "max:-")):
+            # min: is only a wish.
+            if not part.startswith("min:"):
                 _check_memory(option, part, "k")
     elif key in ("dom0_max_vcpus", "maxcpus"):
         found = re.fullmatch(r"(\d+)(?:-(\d*))?", value)
@@ -80,7 +81,7 @@ def _check_memory(option: str, text: str, unit: str) -> None:
     size = int(found.group(1)) * _UNITS[(found.group(2) or unit).lower()]
     if size < MIN_MEMORY:
         raise InvalidInput(
-            f"{option!r} gives dom0 {size:.3g} MiB",
-            rule=f"it does not boot with less than {MIN_MEMORY} MiB; Xen reads a number without a unit as KiB, Linux as bytes",
+            f"{option!r} gives {'others' if '-' in text else 'dom0'} {size:.3g} MiB",
+            rule=f"dom0 does not boot with less than {MIN_MEMORY} MiB, and domains need some, too; Xen reads a number without a unit as KiB, Linux as bytes",
             remedy="Write the number with its unit, such as 2048M (in the role dom0: dom0_memory, in MiB)",
         )

@@ -173,8 +173,11 @@ class NextBoot:
 
     def _network_file(self, lines: list[str]) -> t.Iterator[_Setup]:
         """Read a file of systemd.network(5). The file of a lower interface names the upper ones, which become setups of their own."""
-        pairs = [tuple(part.strip() for part in line.split("=", 1)) for line in lines if "=" in line]
-        values = {key: " ".join(value for other, value in pairs if other == key).split() for key in dict(pairs)}
+        values: dict[str, list[str]] = {}
+        for line in lines:
+            key, equals, value = line.partition("=")
+            if equals:
+                values.setdefault(key.strip(), []).extend(value.split())
         macs = {mac.lower() for key in ("MACAddress", "PermanentMACAddress") for mac in values.get(key, ())}
         patterns = values.get("Name", [])
         names = [
@@ -191,8 +194,8 @@ class NextBoot:
         dhcp = [value.lower() for value in values.get("DHCP", ())]
         routed = bool(values.get("Gateway")) or bool({"yes", "true", "ipv4", "ipv6", "1", "both", "on"} & set(dhcp))
         yield _Setup(names, routed, {value.split("/")[0] for value in values.get("Address", ())}, set())
-        for key in ("Bridge", "Bond", "VLAN", "MACVLAN", "IPVLAN", "VRF"):
-            yield from (_Setup([upper], False, set(), set(names)) for upper in values.get(key, ()))
+        for kind in ("Bridge", "Bond", "VLAN", "MACVLAN", "IPVLAN", "VRF"):
+            yield from (_Setup([upper], False, set(), set(names)) for upper in values.get(kind, ()))
 
     def _lines(self, name: str) -> list[str]:
         """Return the lines of a file that are no comments; a line may go on after a backslash."""

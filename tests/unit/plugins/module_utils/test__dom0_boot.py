@@ -445,6 +445,7 @@ def test_what_follows_two_dashes_is_for_others(where: str) -> None:
         ("dom0_mem=min:64M,max:2G,1G", False),
         ("dom0_mem=1048576", False),
         ("dom0_mem=-1G", False),
+        ("dom0_mem=-5M,max:-5M", True),
         ("dom0_max_vcpus=0", True),
         ("dom0_max_vcpus=-1", True),
         ("dom0_max_vcpus=many", True),
