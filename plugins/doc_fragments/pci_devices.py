@@ -88,9 +88,9 @@ options:
       - V(shared_page) the device has memory in the same page as another one that is not taken with it.
       - V(shared_interrupt) the device is on the same interrupt line as another one that this host uses and that does not signal by
         messages.
-      - V(virtual_functions) the device has SR-IOV virtual functions, which vanish with it.
-      - V(in_use) a running domain has the device, or a virtual function of it.
-      - V(unreadable) the device does not answer.
+      - V(virtual_functions) the device has SR-IOV virtual functions, which would disappear.
+      - V(in_use) a running domain uses the device, or a virtual function of it.
+      - V(unreadable) the device does not respond.
     type: list
     elements: str
     choices:

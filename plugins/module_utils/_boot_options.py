@@ -82,6 +82,6 @@ def _check_memory(option: str, text: str, unit: str) -> None:
     if size < MIN_MEMORY:
         raise InvalidInput(
             f"{option!r} gives {'others' if '-' in text else 'dom0'} {size:.3g} MiB",
-            rule=f"dom0 does not boot with less than {MIN_MEMORY} MiB, and domains need some, too; Xen reads a number without a unit as KiB, Linux as bytes",
+            rule=f"dom0 and its domains need at least {MIN_MEMORY} MiB each; Xen reads a number without a unit as KiB, Linux as bytes",
             remedy="Write the number with its unit, such as 2048M (in the role dom0: dom0_memory, in MiB)",
         )

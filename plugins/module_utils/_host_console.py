@@ -44,7 +44,7 @@ class HostConsole:
         return found
 
     def asks_for_a_passphrase(self) -> bool:
-        """Tell whether somebody may have to type a passphrase at the next boot: for a volume that is open, or one in crypttab."""
+        """Return whether somebody may have to type a passphrase at the next boot: for a volume that is open, or one in crypttab."""
         for line in (read_text(f"{self._root}/etc/crypttab") or "").splitlines():
             fields = line.split()
             if fields and not fields[0].startswith("#") and (len(fields) < 3 or fields[2] in ("none", "-")):
@@ -55,7 +55,7 @@ class HostConsole:
 
 
 def _has_letters(bitmap: str) -> bool:
-    """Tell whether a bitmap of sysfs has the keys of a keyboard; its words are in hexadecimal, the most significant one first."""
+    """Return whether a bitmap of sysfs has the keys of a keyboard; its words are in hexadecimal, the most significant one first."""
     bits = 0
     # A word has as many bits as a long of the kernel; the number of words is small, so that 64 can be told from 32 by the width.
     words = bitmap.split()

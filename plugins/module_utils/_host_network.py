@@ -85,7 +85,7 @@ class HostNetwork:
             yield self._devices_in_path(os.path.realpath(f"{self._sysfs}/class/net/{name}"))
 
     def is_passive(self, name: str) -> bool:
-        """Tell whether an interface only holds addresses: loopback and dummies carry nothing to other hosts."""
+        """Return whether an interface only holds addresses: loopback and dummies carry nothing to other hosts."""
         return self._is_loopback(name) or self._kind(name) == "dummy"
 
     def serving(self) -> list[tuple[str, str]]:
@@ -101,7 +101,7 @@ class HostNetwork:
         return name == "lo" or (read_text(f"{self._sysfs}/class/net/{name}/type") or "").strip() == _LOOPBACK_TYPE
 
     def _is_end(self, name: str, path: str) -> bool:
-        """Tell whether an interface is hardware of another kind than the caller's, a Xen vif, or loopback."""
+        """Return whether an interface is hardware of another kind than the caller's, a Xen vif, or loopback."""
         emulated = _EMULATED.fullmatch(name)
         if emulated and os.path.isdir(f"{self._sysfs}/class/net/vif{emulated.group(1) or emulated.group(2)}"):
             return True
@@ -157,7 +157,7 @@ class HostNetwork:
         :raises DriverDomainsError: they could not be read.
         """
         question = ("route", "show", "table", "all", "default")
-        # A kernel without IPv6 has no answer to that.
+        # A kernel without IPv6 cannot answer this.
         has_ipv6 = read_text(f"{self._procfs}/net/if_inet6") is not None
         routes = self._ip("-4", *question, required=True) + self._ip("-6", *question, required=has_ipv6)
         forwarding = [route for route in routes if route.get("type", "unicast") == "unicast"]
@@ -172,7 +172,7 @@ class HostNetwork:
 
         :raises DriverDomainsError: what is required could not be read.
         """
-        remedy = "Without it, what this host is reached through is not known. Find out why it fails; the Debian package is iproute2"
+        remedy = "Without it, how this host can be reached is not known. Find out why it fails; the Debian package is iproute2"
         printed = self._runner.run(["ip", "-json", *arguments], check=required, remedy=remedy).stdout.strip()
         try:
             return list(json.loads(printed or "[]"))
@@ -241,7 +241,7 @@ class HostNetwork:
 
 
 def is_address(text: str) -> bool:
-    """Tell whether a text is an IPv4 or IPv6 address."""
+    """Return whether a text is an IPv4 or IPv6 address."""
     for family in (socket.AF_INET, socket.AF_INET6):
         try:
             socket.inet_pton(family, text)

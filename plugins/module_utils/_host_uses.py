@@ -4,7 +4,7 @@
 
 # PRIVATE to this collection: other collections must not import it.
 
-"""What this host stands on: the devices that carry its SSH connections, its routes, its file systems and its swap space.
+"""What this host depends on: the devices that carry its SSH connections, its routes, its file systems and its swap space.
 
 It knows no buses: the caller says which devices a path of sysfs leads through. What leads neither to a device nor to a known harmless
 end counts as a use of every device that could be at the end of it.
@@ -27,12 +27,12 @@ from ._runner import Runner
 #: The guard rails, as `force` names them, that stand for something the host uses.
 HOST_GUARDS = ("management_route", "default_route", "root_disk", "mounted_disk", "guest_network", "guest_disk", "console", "keyboard")
 
-#: File systems that the host cannot live without.
+#: File systems that the host cannot run without.
 _SYSTEM_MOUNTS = ("/", "/boot", "/boot/efi", "/efi", "/etc", "/usr", "/var", "/var/lib")
 
 
 class HostUses:
-    """Reads what this host needs to live and to be reached, once, when first asked."""
+    """Reads what this host needs to run and to be reached, once, when first asked."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class HostUses:
 
     @cached_property
     def uses(self) -> list[Use]:
-        """What this host needs to live and to be reached.
+        """What this host needs to run and to be reached.
 
         :raises DriverDomainsError: it could not be read: without it a guard rail would protect nothing.
         """

@@ -14,10 +14,10 @@ description:
     any driver does (hides them from dom0).
   - Writes only files of its own (C(zz-xen-driver-domains.cfg) in C(/etc/default/grub.d), C(xen-driver-domains.conf) in
     C(/etc/modprobe.d) and C(/etc/modules-load.d)) and runs C(update-grub) and C(update-initramfs) when they changed. Options
-    that others wrote stay; if both set the same option, this module's is in force.
+    that others wrote stay; if both set the same option, this module's takes effect.
   - The guard rails of M(xen.driver_domains.xl_pci_assignable) also apply to devices that are hidden at boot.
-  - Only one list of hidden devices can be in force. It includes what others hide in GRUB's options or in modprobe.d, as far as that list
-    would be in force. The guard rails apply to these devices, too.
+  - Only one list of hidden devices can be in effect. It includes what others hide in GRUB's options or in modprobe.d, as far as that list
+    would be in effect. The guard rails apply to these devices, too.
   - Refuses a host that boots with Secure Boot and does not run Xen yet, because GRUB would not start Xen.
   - Never reboots. RV(reboot_required) says whether the running system lacks an option.
 author:
@@ -28,7 +28,7 @@ extends_documentation_fragment:
 options:
   hypervisor_options:
     description:
-      - Options of Xen, one list item for each. Each item that sets dom0's memory needs at least 256 MiB. Xen reads a number without a unit
+      - Options for Xen, one list item for each. Each item that sets dom0's memory needs at least 256 MiB. Xen reads a number without a unit
         as KiB.
       - Options that take devices from dom0 are refused. O(hide) is for that.
     type: list
@@ -36,13 +36,13 @@ options:
     default: []
   kernel_options:
     description:
-      - Options of dom0's kernel when it runs under Xen, one list item for each.
+      - Options for dom0's kernel when it runs under Xen, one list item for each.
       - Options that take devices from dom0, such as C(xen-pciback.hide) or C(vfio-pci.ids), are refused. O(hide) is for that.
     type: list
     elements: str
     default: []
   hide:
-    description: BDFs of the devices that C(xen-pciback) takes at boot. Each one must exist now.
+    description: BDFs of the devices that C(xen-pciback) takes at boot. Each one must be present now.
     type: list
     elements: str
     default: []
@@ -112,7 +112,7 @@ outdated_hides:
   description:
     - Devices that are hidden by mistake. New hardware moved them to an address that the list of the running kernel has, but O(hide)
       does not.
-    - The entries can be given to O(xen.driver_domains.xl_pci_assignable#module:devices) with
+    - The entries can be passed to O(xen.driver_domains.xl_pci_assignable#module:devices) with
       O(xen.driver_domains.xl_pci_assignable#module:state=absent), which returns them to dom0.
   returned: success
   type: list

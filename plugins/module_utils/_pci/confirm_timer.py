@@ -3,10 +3,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 # PRIVATE to this collection: other collections must not import it.
-"""The timer that gives devices back unless a new connection confirms that the host can still be reached without them.
+"""The timer that returns devices unless a new connection confirms that the host can still be reached without them.
 
 It is what network devices call "commit confirmed". The timer is a transient one of systemd and runs `RETURN_SCRIPT`. It ends with
-a reboot, which gives the devices back to the host anyway unless they are hidden at boot.
+a reboot, which returns the devices to the host anyway unless they are hidden at boot.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from .return_script import RETURN_SCRIPT
 
 UNIT = "xen-driver-domains-give-back"
 STATE = "/run/xen-driver-domains/unconfirmed.json"
-#: Seconds to wait for another run to arm or confirm. The script holds the lock for as long as it gives devices back.
+#: Seconds to wait for another run to arm or confirm. The script holds the lock for as long as it returns devices.
 LOCK_TIMEOUT = 20.0
 
 
@@ -68,10 +68,10 @@ class ConfirmTimer:
             raise DriverDomainsError(f"{self._path} is damaged: {exc}", remedy=f"Remove it and stop {UNIT}.timer") from exc
 
     def arm(self, bdfs: t.Sequence[str], seconds: int) -> None:
-        """Give devices back in `seconds`, together with those that wait already.
+        """Return devices in `seconds`, together with those that wait already.
 
         :raises NotOnThisHost: the host has no systemd.
-        :raises DriverDomainsError: an earlier timer cannot be stopped, or gives devices back at this moment.
+        :raises DriverDomainsError: an earlier timer cannot be stopped, or returns devices at this moment.
         """
         with self._locked():
             # Those of another run wait on, for their own confirmation.
@@ -84,14 +84,14 @@ class ConfirmTimer:
             self._runner.run([*command, "/bin/sh", "-c", RETURN_SCRIPT, UNIT, self._sysfs, self._path, self._records, *sorted(sessions)])
 
     def same_session(self, bdfs: t.Iterable[str]) -> bool:
-        """Tell whether this process was started over the connection that one of the devices was taken over: it proves nothing then."""
+        """Return whether this process was started over the connection that one of the devices was taken over: it proves nothing then."""
         session, sessions = self.session(), self.unconfirmed().sessions
         return bool(session) and session in [sessions.get(bdf) for bdf in bdfs]
 
     def confirm(self, bdfs: t.Collection[str]) -> None:
         """Keep devices; others that wait go on waiting.
 
-        :raises DriverDomainsError: they are being given back at this moment, or nothing shows that they will not be.
+        :raises DriverDomainsError: they are being returned at this moment, or nothing shows that they will not be.
         """
         with self._locked():
             sessions = dict(self.unconfirmed().sessions)
@@ -108,7 +108,7 @@ class ConfirmTimer:
     def session(self) -> str:
         """Return an identifier of the SSH connection that this process was started over; "" if there is none.
 
-        It is the nearest SSH server above this process: there is one for each connection, also if several sessions share it.
+        It is the nearest SSH server above this process: there is one for each connection, even if several sessions share it.
         """
         pid = str(os.getpid())
         while pid not in ("0", "1", ""):
@@ -154,12 +154,12 @@ def _lock(handle: t.IO[str]) -> bool:
 
 
 def _too_late() -> DriverDomainsError:
-    return DriverDomainsError("The confirmation came too late: the devices are being given back", remedy="Run the playbook again")
+    return DriverDomainsError("The confirmation came too late: the devices are being returned", remedy="Run the playbook again")
 
 
 def _not_stopped() -> DriverDomainsError:
     return DriverDomainsError(
-        f"{UNIT}.timer cannot be stopped: the devices will be given back",
-        rule="devices are confirmed only when nothing gives them back any more",
+        f"{UNIT}.timer cannot be stopped: the devices will be returned",
+        rule="devices are confirmed only when nothing returns them any more",
         remedy=f"Find out why 'systemctl stop {UNIT}.timer' fails, and run the playbook again",
     )

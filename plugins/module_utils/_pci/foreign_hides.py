@@ -4,7 +4,7 @@
 
 # PRIVATE to this collection: other collections must not import it.
 
-"""Which PCI devices others than this collection hide at boot: the one list that is in force without ours."""
+"""Which PCI devices others than this collection hide at boot: the one list that is in effect without ours."""
 
 from __future__ import annotations
 

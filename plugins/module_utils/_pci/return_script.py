@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 # PRIVATE to this collection: other collections must not import it.
-"""The shell script with which a host gives devices back by itself, when nobody confirmed in time that it can be reached without them.
+"""The shell script with which a host returns devices by itself when nobody has confirmed in time that it can be reached without them.
 
 Shell, because it has to run when the connection, and with it Python and this code, is gone. It is a string, because Ansible sends
 only the Python files of module_utils to a host. It is the one place outside of _xen/xl.py that runs xl, and the one outside of
@@ -12,7 +12,7 @@ _pci/host.py that writes to sysfs.
 
 from __future__ import annotations
 
-#: Arguments: the root of sysfs, the state file, the directory of the records, the BDFs. It gives back the devices that the state file
+#: Arguments: the root of sysfs, the state file, the directory of the records, the BDFs. It returns the devices that the state file
 #: still has then (all of them if it is empty), under the lock that `ConfirmTimer` takes. A device that xl cannot release is not in
 #: quarantine, because taking it was interrupted: the script puts it there and tries again. One that xl cannot release even then stays
 #: with pciback, because it could do no DMA outside of Xen's quarantine: its record and the state file stay, and the exit code makes

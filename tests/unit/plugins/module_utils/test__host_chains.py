@@ -160,7 +160,7 @@ def test_a_tunnel_of_one_card(tmp_path: Path) -> None:
 def test_an_ipv6_only_host_whose_routes_cannot_be_read(tmp_path: Path) -> None:
     xen = FakeXen(server(tmp_path))
     xen.spoilt_ip = {"-6": None}
-    with pytest.raises(DriverDomainsError, match=r"'ip -json -6 .*reached through is not known"):
+    with pytest.raises(DriverDomainsError, match=r"'ip -json -6 .*can be reached is not known"):
         refused(xen, "default_route")
 
 
