@@ -26,7 +26,7 @@ _NETWORKD = ("etc/systemd/network", "run/systemd/network")
 _LOWER = ("bridge_ports", "bond_slaves", "slaves", "vlan_raw_device", "ovs_ports", "ovs_bonds")
 
 
-class Need(t.NamedTuple):
+class BootNeed(t.NamedTuple):
     """Something that the next boot needs."""
 
     guard: str
@@ -47,7 +47,7 @@ class NextBoot:
         self._disks = disks
         self._system_mounts = system_mounts
 
-    def needs(self, addresses: t.Collection[str]) -> t.Iterator[Need]:
+    def needs(self, addresses: t.Collection[str]) -> t.Iterator[BootNeed]:
         """Return what the next boot needs.
 
         :param addresses: those of this host that it is managed by now.
@@ -58,13 +58,13 @@ class NextBoot:
         boot = [*self._ifupdown(), *self._networkd()]
         for name in _needed(boot, addresses):
             if name in self._network.interfaces:
-                yield Need(
+                yield BootNeed(
                     "default_route", "is set up at the next boot with the default route or a management address: ", Thing(INTERFACE, name)
                 )
 
     # -- disks ----------------------------------------------------------------------------------------------------------
 
-    def _fstab(self) -> t.Iterator[Need]:
+    def _fstab(self) -> t.Iterator[BootNeed]:
         mounted = {mount.point for mount in self._disks.mounts}
         for line in self._lines("etc/fstab"):
             source, point, kind, options = (*line.split(), "", "", "")[:4]
@@ -76,7 +76,7 @@ class NextBoot:
             # What is mounted has been followed already, also if its source has another name there.
             if point not in mounted or not any(thing.kind == UNKNOWN for thing in things):
                 for thing in things:
-                    yield Need(guard, f"is needed at the next boot for {point if point != 'none' else kind} (fstab): ", thing)
+                    yield BootNeed(guard, f"is needed at the next boot for {point if point != 'none' else kind} (fstab): ", thing)
 
     def _of_entry(self, source: str, kind: str, options: str) -> list[Thing]:
         if kind in REMOTE:
@@ -98,22 +98,22 @@ class NextBoot:
         things = self._disks.of_file(text) if text.startswith("/") else []
         return things[0] if things else Thing(UNKNOWN, text)
 
-    def _crypttab(self) -> t.Iterator[Need]:
+    def _crypttab(self) -> t.Iterator[BootNeed]:
         for line in self._lines("etc/crypttab"):
             name, source, key, options = (*line.split(), "", "", "")[:4]
             if {"noauto", "nofail"} & set(options.split(",")):
                 continue
             reason = f"is needed at the next boot for the encrypted volume {name} (crypttab): "
-            yield Need("root_disk", reason, self._block(source))
+            yield BootNeed("root_disk", reason, self._block(source))
             path, _colon, device = key.partition(":")
             if device:
-                yield Need("root_disk", f"{reason}its key: ", self._block(device))
+                yield BootNeed("root_disk", f"{reason}its key: ", self._block(device))
             elif path.startswith("/") and not path.startswith("/dev/"):
-                yield from (Need("root_disk", f"{reason}its key: ", thing) for thing in self._disks.of_file(path))
+                yield from (BootNeed("root_disk", f"{reason}its key: ", thing) for thing in self._disks.of_file(path))
 
     # -- the initramfs --------------------------------------------------------------------------------------------------
 
-    def _initramfs(self) -> t.Iterator[Need]:
+    def _initramfs(self) -> t.Iterator[BootNeed]:
         """The network of the initramfs: for a root file system of a server, or for somebody who unlocks the disk over SSH."""
         words = (read_text(f"{self._procfs}/cmdline") or "").split()
         for name in ("etc/default/grub", *(f"etc/default/grub.d/{name}" for name in list_directory(f"{self._root}/etc/default/grub.d"))):
@@ -133,9 +133,9 @@ class NextBoot:
             return
         named = list(filter(None, map(_device_of_ip, asked))) or devices
         for name in named:
-            yield Need("management_route", reason, Thing(INTERFACE, name))
+            yield BootNeed("management_route", reason, Thing(INTERFACE, name))
         if not named:
-            yield Need("management_route", reason, Thing(INTERFACE, "any interface"))
+            yield BootNeed("management_route", reason, Thing(INTERFACE, "any interface"))
 
     # -- the network ----------------------------------------------------------------------------------------------------
 

@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import CommandFailed, DriverDomainsError, NotOnThisHost, TimedOut
-from ansible_collections.xen.driver_domains.plugins.module_utils._host_disks import remote
+from ansible_collections.xen.driver_domains.plugins.module_utils._host_disks import HostDisks, remote
 from ansible_collections.xen.driver_domains.plugins.module_utils._pci.guards import Guards
-from ansible_collections.xen.driver_domains.plugins.module_utils._runner import Result
+from ansible_collections.xen.driver_domains.plugins.module_utils._runner import Result, Runner
 from ansible_collections.xen.driver_domains.tests.unit.fakes.sysfs import FakeMachine, plain_server
 from ansible_collections.xen.driver_domains.tests.unit.fakes.xen import FakeXen
 
@@ -439,3 +439,23 @@ def test_interfaces_of_this_kernel(commands: list[str], lost: bool) -> None:
     lines = done.stdout.split("\n\n")[0].strip().splitlines()
     assert any("default_route True" in line and NOT_KNOWN in line for line in lines) is lost, done.stdout
     assert lost or "default_route False carries the default route: veth0 -> card0 -> card" in done.stdout
+
+
+def test_a_loop_device_of_this_kernel(tmp_path: Path) -> None:
+    """It stands on the file system of its file; a file in RAM needs nothing."""
+    image = tmp_path / "image with a blank"
+    image.write_bytes(bytes(1 << 20))
+    try:
+        done = subprocess.run(["losetup", "--find", "--show", image], capture_output=True, text=True, timeout=60, check=False)
+    except FileNotFoundError:
+        pytest.skip("there is no losetup here")
+    if done.returncode:
+        pytest.skip(f"this kernel, or this user, cannot make it: {done.stderr.strip()}")
+    device = done.stdout.strip()
+    try:
+        disks = HostDisks(Runner(), lambda path: [], "/sys", "/proc")
+        found = disks.footing(os.path.basename(device))
+        assert list(found.below) == disks.of_file(str(image))
+        assert found.below or found.end
+    finally:
+        subprocess.run(["losetup", "--detach", device], timeout=60, check=True)
