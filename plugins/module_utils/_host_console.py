@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import re
+import struct
 import typing as t
 
 from ._files import list_directory, read_text
@@ -57,9 +58,8 @@ class HostConsole:
 def _has_letters(bitmap: str) -> bool:
     """Return whether a bitmap of sysfs has the keys of a keyboard; its words are in hexadecimal, the most significant one first."""
     bits = 0
-    # A word has as many bits as a long of the kernel; the number of words is small, so that 64 can be told from 32 by the width.
-    words = bitmap.split()
-    width = 64 if any(len(word) > 8 for word in words) or len(words) <= 12 else 32
-    for word in words:
+    # A word has as many bits as a long of this process: the kernel knows when it answers a 32-bit one (input.c, input_bits_to_string).
+    width = struct.calcsize("l") * 8
+    for word in bitmap.split():
         bits = (bits << width) | int(word, 16)
     return all(bits >> key & 1 for key in _KEYS)
