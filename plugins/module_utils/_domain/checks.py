@@ -45,9 +45,9 @@ def check(
         yield from _clients(host, domain, going)
 
 
-def _refusal(subject: str, reason: str, rule: str = "", remedy: str = "", guard: str = "") -> Refusal:
-    # Files, bridges, devices, backends: an earlier task of the same play may have planned to bring each of them.
-    return Refusal(guard, subject, reason, True, rule, remedy)
+def _refusal(subject: str, reason: str, rule: str = "", remedy: str = "", guard: str = "", passing: bool = True) -> Refusal:
+    """Most reasons are passing: an earlier task of the same play may have planned to bring files, bridges, devices and backends."""
+    return Refusal(guard, subject, reason, passing, rule, remedy)
 
 
 def _foreign_files(host: DomainHost, domain: Definition) -> Refusals:
@@ -58,6 +58,7 @@ def _foreign_files(host: DomainHost, domain: Definition) -> Refusals:
             "files that this collection did not write, and their domains, are left alone",
             "Rename the domain, or move the file away",
             "foreign_definition",
+            passing=False,
         )
 
 
@@ -69,13 +70,16 @@ def _unfinished(host: DomainHost, domain: Definition) -> Refusals:
             "it is not complete: an 'xl create' is still running, or was cut off",
             "only a complete domain can be compared with its definition",
             f"Run this again in a while; if the domain is still incomplete then, remove it: xl destroy {domain.name}",
+            passing=False,
         )
 
 
 def _objection(host: DomainHost, domain: Definition) -> Refusals:
     objection = host.current[domain.name].objection
     if objection:
-        yield _refusal(f"Domain {domain.name}", objection, remedy="Correct the parameters, above all options")
+        # Of all that a definition names, xl looks up only the CPU pool while it parses: an earlier task may make one.
+        passing = "pool" in objection
+        yield _refusal(f"Domain {domain.name}", objection, remedy="Correct the parameters, above all options", passing=passing)
 
 
 def _missing_files(host: DomainHost, domain: Definition) -> Refusals:
@@ -90,12 +94,14 @@ def _missing_files(host: DomainHost, domain: Definition) -> Refusals:
 
 def _missing_backends(host: DomainHost, domain: Definition, starts: t.Sequence[Definition], stops: t.Sequence[Definition]) -> Refusals:
     coming = {other.name for other in host.domains.values() if other.alive} - {d.name for d in stops} | {d.name for d in starts}
+    stopped = {d.name for d in stops}
     for backend in sorted(domain.backends - coming):
         yield _refusal(
             f"Domain {domain.name}",
             f"its backend domain {backend!r} does not run",
             f"a backend must run before its frontends start; running: {', '.join(sorted(coming - {domain.name})) or 'none'}",
             "Correct backend, or start that domain first (role xen.driver_domains.driver_domain)",
+            passing=backend not in stopped,
         )
 
 
@@ -122,6 +128,8 @@ def _too_little_memory(host: DomainHost, starts: t.Sequence[Definition], stops: 
             f"the domains to start ({', '.join(d.name for d in starts)}) need {needed} MiB of memory, and {free} MiB are free",
             "the memory of the domains and of dom0 (dom0_mem) must fit into the host",
             "Give the domains less memory, stop others, or lower dom0_memory",
+            # No earlier task adds memory to the machine.
+            passing=needed <= int(host.info.get("total_memory", needed)),
         )
 
 
@@ -133,6 +141,8 @@ def _pci_devices(host: DomainHost, starts: t.Sequence[Definition], stops: t.Sequ
             "Xen found no IOMMU",
             "without one no device can be passed through",
             "Enable VT-d or AMD-Vi in the firmware and do not boot Xen with iommu=off; 'xl dmesg' says what Xen found",
+            # An earlier task may change the options with which Xen boots, not the machine.
+            passing="iommu=" in host.info.get("xen_commandline", ""),
         )
         return
     going = {domain.name for domain in [*starts, *stops]}

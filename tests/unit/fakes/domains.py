@@ -98,8 +98,12 @@ class FakeHost:
         self.domains = {"Domain-0": Domain("Domain-0", 0, 768, 1, "r")}
         self.store.values["/local/domain/0/name"] = "Domain-0"
         self.free_memory = 1024
+        self.total_memory = 4096
         self.virt_caps = "pv pv_directio"
+        self.xen_options = "dom0_mem=768M"
+        #: xl does not accept a definition that holds this text, and what it then says.
         self.rejected = ""
+        self.objection = "no"
         self.vif_state = "4"
         self.hotplug: dict[str, str] = {"hotplug-status": "connected"}
         self.deaf: set[str] = set()
@@ -151,11 +155,12 @@ class FakeHost:
         return [*self.domains.values()]
 
     def info(self) -> dict[str, str]:
-        return {"free_memory": str(self.free_memory), "xen_commandline": "dom0_mem=768M", "virt_caps": self.virt_caps}
+        memory = {"free_memory": str(self.free_memory), "total_memory": str(self.total_memory)}
+        return {**memory, "xen_commandline": self.xen_options, "virt_caps": self.virt_caps}
 
     def parse_definition(self, text: str) -> dict[str, t.Any]:
         if self.rejected and self.rejected in text:
-            raise InvalidInput("xl does not accept the definition: no")
+            raise InvalidInput(f"xl does not accept the definition: {self.objection}")
         settings = dict(line.split(" = ", 1) for line in text.splitlines() if " = " in line)
         devices = {name: settings.pop(key).split("|") for key, name in (("vif", "nics"), ("pci", "pcidevs")) if key in settings}
         return {"c_info": {"uuid": "new"}, "b_info": settings, **devices}

@@ -392,6 +392,62 @@ def test_what_cannot_work_is_refused_before_any_change(
     assert (host.calls, files(host.root)) == ([], before)
 
 
+def foreign_file(host: FakeHost) -> None:
+    path = Path(host.paths.definition("web1"))
+    path.parent.mkdir()
+    path.write_text("name = 'web1'\n")
+
+
+def no_iommu_by_option(host: FakeHost) -> None:
+    host.virt_caps = "pv"
+    host.xen_options += " iommu=off"
+
+
+def incomplete(host: FakeHost) -> None:
+    host.add("web1", "p")
+
+
+def rejected_pool(host: FakeHost) -> None:
+    host.rejected, host.objection = "pool", "Illegal pool specified"
+
+
+#: What is wrong, the parameters, and whether an earlier task of the play may still provide it.
+PASSING: dict[str, tuple[t.Callable[[FakeHost], None] | None, list[dict[str, t.Any]], bool]] = {
+    "no such kernel": (None, [{"name": "web1", "kernel": "/not/there"}], True),
+    "no such disk": (None, [{"name": "web1", "disks": [{"vdev": "xvda", "target": "/not/there"}]}], True),
+    "no such backend": (None, [GUEST], True),
+    "a backend that the same call stops": (running_backend, [{"name": "net-dd", "state": "stopped"}, GUEST], False),
+    "no such bridge": (running_backend, [{"name": "a", "vifs": [{"backend": "net-dd", "bridge": "br9"}]}], True),
+    "device not assignable": (None, [{**DRIVER, "pci": [{"device": "uplink1"}]}], True),
+    "memory that others have": (little_memory, [{"name": "web1"}], True),
+    "more memory than the machine has": (None, [{"name": "web1", "memory": 100000}], False),
+    "foreign definition": (foreign_file, [{"name": "web1"}], False),
+    "malformed option": (rejecting_xl, [{"name": "web1", "options": {"nonsense": 1}}], False),
+    "a CPU pool that is not there": (rejected_pool, [{"name": "web1", "options": {"pool": "late"}}], True),
+    "no IOMMU in the machine": (no_iommu, [DRIVER], False),
+    "no IOMMU by an option of Xen": (no_iommu_by_option, [DRIVER], True),
+    "a creation that has not ended": (incomplete, [{"name": "web1"}], False),
+}
+
+
+@pytest.mark.parametrize(("spoil", "domains", "passing"), PASSING.values(), ids=PASSING.keys())
+def test_check_mode_refuses_what_no_earlier_task_can_resolve(
+    spoil: t.Callable[[FakeHost], None] | None, domains: list[dict[str, t.Any]], passing: bool, host: FakeHost
+) -> None:
+    if spoil:
+        spoil(host)
+    before = files(host.root)
+    devices = {**UPLINK, "uplink1": "0000:04:00.0"}
+    if passing:
+        assert "unless an earlier task resolves it" in host.run_plan(domains, devices, check_mode=True).warnings[0]
+    else:
+        with pytest.raises(Refused):
+            host.run_plan(domains, devices, check_mode=True)
+    with pytest.raises(Refused):
+        host.run_plan(domains, devices)
+    assert (host.calls, files(host.root)) == ([], before)
+
+
 def test_a_device_moves_only_when_its_owner_goes(host: FakeHost) -> None:
     old = {**DRIVER, "name": "old-dd"}
     host.run_plan([old], UPLINK)
