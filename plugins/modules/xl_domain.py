@@ -12,7 +12,8 @@ version_added: 0.1.0
 description:
   - Writes the definition files of domains in C(/etc/xen), starts and stops the domains with C(xl), and waits until they serve.
   - One call handles any number of domains. Domains are started in the given order, except that a domain waits for those of its
-    backends that the same call starts.
+    backends that the same call starts. They are stopped in the reverse order, except that a domain is stopped, and waited for, before
+    its backends. Who serves whom is read from XenStore and from the parameters, for devices of every kind.
   - A running domain whose definition changed is not touched but reported in RV(pending_restart), unless O(restart_changed=true).
   - The vifs of running domains are not re-attached to a backend that was restarted. RV(pending_restart) lists these domains as well.
   - A hotplug script that fails in a driver domain leaves no trace in XenStore. The vif then does not connect within
@@ -245,7 +246,7 @@ options:
   force:
     description:
       - Guard rails to override, by name.
-      - V(serves_clients) - stop a domain even if running domains use its backends.
+      - V(serves_clients) - stop a domain even if it serves devices of any kind to running domains.
       - V(foreign_definition) - overwrite or remove a definition that this collection did not write.
       - V(destroy) - destroy a domain that does not shut down in time.
     type: list

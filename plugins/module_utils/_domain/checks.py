@@ -42,7 +42,7 @@ def check(
     yield from _pci_devices(host, starts, stops)
     going = [*stops, *restarts]
     for domain in reversed(going):
-        yield from _clients(host, domain, going)
+        yield from _clients(host, domain, {other.name for other in going})
 
 
 def _refusal(subject: str, reason: str, rule: str = "", remedy: str = "", guard: str = "", passing: bool = True) -> Refusal:
@@ -94,12 +94,15 @@ def _missing_files(host: DomainHost, domain: Definition) -> Refusals:
 
 def _missing_backends(host: DomainHost, domain: Definition, starts: t.Sequence[Definition], stops: t.Sequence[Definition]) -> Refusals:
     coming = {other.name for other in host.domains.values() if other.alive} - {d.name for d in stops} | {d.name for d in starts}
+    running = ", ".join(sorted(coming - {domain.name}))
     stopped = {d.name for d in stops}
+    # xl takes a number for a domid (libxl_domain_qualifier_to_domid).
+    coming |= {str(host.domains[name].domid) for name in coming - {d.name for d in starts} if name in host.domains}
     for backend in sorted(domain.backends - coming):
         yield _refusal(
             f"Domain {domain.name}",
             f"its backend domain {backend!r} does not run",
-            f"a backend must run before its frontends start; running: {', '.join(sorted(coming - {domain.name})) or 'none'}",
+            f"a backend must run before its frontends start; running: {running or 'none'}",
             "Correct backend, or start that domain first (role xen.driver_domains.driver_domain)",
             passing=backend not in stopped,
         )
@@ -163,10 +166,9 @@ def _pci_devices(host: DomainHost, starts: t.Sequence[Definition], stops: t.Sequ
             )
 
 
-def _clients(host: DomainHost, domain: Definition, going: t.Sequence[Definition]) -> Refusals:
-    names = {other.name for other in going}
-    for client, kind in host.current[domain.name].clients:
-        if client not in names:
+def _clients(host: DomainHost, domain: Definition, going: t.Collection[str]) -> Refusals:
+    for backend, client, kind in host.services:
+        if backend == domain.name and client not in going:
             yield _refusal(
                 f"Domain {domain.name}",
                 f"it serves the {kind} of the running domain {client}",

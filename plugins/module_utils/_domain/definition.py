@@ -70,7 +70,7 @@ class Definition:
     copies: tuple[tuple[str, str], ...] = ()
     pci: tuple[PciDevice, ...] = ()
     vifs: tuple[Attachment, ...] = ()
-    #: Names of the domains other than dom0 that serve its vifs and disks.
+    #: Names of the domains other than dom0 that serve it: its vifs, disks, and all else that `options` attaches.
     backends: frozenset[str] = frozenset()
     ready: Ready | None = None
     #: In seconds.
@@ -103,7 +103,8 @@ def _definition(parameters: t.Mapping[str, t.Any], devices: t.Mapping[str, PciDe
         )
     try:
         if parameters["state"] == "absent":
-            return Definition(name, "absent")
+            # Nothing of it is written, but who served it matters while it is stopped.
+            return Definition(name, "absent", backends=_backends(parameters))
         return _present(name, parameters, devices)
     except InvalidInput as exc:
         raise InvalidInput(f"Domain {name}: {exc.problem}", exc.rule, exc.remedy, **exc.details) from exc
@@ -138,10 +139,29 @@ def _present(name: str, parameters: t.Mapping[str, t.Any], devices: t.Mapping[st
         copies=tuple((disk["target"], disk["source"]) for disk in local_disks if disk.get("source")),
         pci=tuple(device for device, _text in pci),
         vifs=tuple(Attachment(vif["mac"], vif.get("backend") or "", vif.get("bridge") or "") for vif in vifs),
-        backends=frozenset(device["backend"] for device in [*vifs, *disks] if device.get("backend") not in (None, "0", "Domain-0")),
+        backends=_backends(parameters),
         ready=Ready(ready["key"], ready["value"], ready["error_key"] or "") if ready else None,
         wait_timeout=parameters["wait_timeout"],
     )
+
+
+def _backends(parameters: t.Mapping[str, t.Any]) -> frozenset[str]:
+    """The domains other than dom0 that serve a domain, from its vifs and disks, and `backend=` in any device that `options` has.
+
+    xl takes `backend=` in p9, vtpm, usbctrl, vkb, vdispl, vsnd, pvcalls, virtio and others in the same way (xl_parse.c).
+    """
+    names = {device.get("backend") for device in [*(parameters.get("vifs") or []), *(parameters.get("disks") or [])]}
+    for option, value in (parameters.get("options") or {}).items():
+        # Arguments of programs have a syntax of their own.
+        if "_args" not in option:
+            names |= {
+                word.strip()
+                for item in (value if isinstance(value, (list, tuple)) else [value])
+                for part in str(item).split(",")
+                for key, _, word in [part.partition("=")]
+                if key.strip() == "backend"
+            }
+    return frozenset(str(name) for name in names if name not in (None, "", "0", "Domain-0"))
 
 
 def _check_values(parameters: t.Mapping[str, t.Any], options: t.Mapping[str, t.Any]) -> None:

@@ -19,6 +19,7 @@ from .._errors import InvalidInput
 from .._files import read_text
 from .._xen.xl import Domain, Xl
 from .definition import MARKER, Definition
+from .order import services
 from .status import vif_status
 
 if t.TYPE_CHECKING:
@@ -65,8 +66,6 @@ class Current:
     unfinished: bool = False
     #: Why a running domain is not the one that is wanted, or "".
     outdated: str = ""
-    #: The running domains that it serves, with the kinds of their devices (vif, vbd).
-    clients: tuple[tuple[str, str], ...] = ()
     #: Files that this collection did not write, where the definition and its link belong.
     foreign_files: tuple[str, ...] = ()
     #: Links for xendomains that lead to the definition.
@@ -91,6 +90,8 @@ class DomainHost:
     domains: t.Mapping[str, Domain] = field(default_factory=dict)
     #: By the names of the wanted domains.
     current: t.Mapping[str, Current] = field(default_factory=dict)
+    #: Who serves whom now, as (backend, client, kind of device); only read when a domain is to be stopped or restarted.
+    services: tuple[tuple[str, str, str], ...] = ()
     #: The bridges in each backend domain that a domain to be started names; None when they are not known.
     bridges: t.Mapping[str, t.Sequence[str] | None] = field(default_factory=dict)
     #: What `xl info` prints, by key, when a domain may be started.
@@ -106,9 +107,11 @@ def read_host(wanted: t.Sequence[Definition], xl: Xl, store: XenStore | None, pa
     reader = _HostReader(xl, store, paths, domains)
     current = {domain.name: reader.current(domain) for domain in wanted}
     startable = [d for d in wanted if d.state == "running" and (not current[d.name].alive or current[d.name].outdated)]
+    goes = any(current[d.name].alive and (d.state in ("stopped", "absent") or current[d.name].outdated) for d in wanted)
     return DomainHost(
         domains,
         current,
+        services=reader.services() if goes else (),
         bridges={backend: reader.bridges(backend) for backend in sorted({vif.backend for d in startable for vif in d.vifs})},
         info=xl.info() if startable else {},
     )
@@ -138,14 +141,12 @@ class _HostReader:
         parsed, objection = self._parse(wanted, domain, contents[path])
         kept = self._kept(domain.domid) if domain and (domain.paused or parsed is not None) else None
         outdated = self._outdated(wanted, domain, kept, parsed)
-        stops = wanted.state in ("stopped", "absent") or (wanted.state == "running" and outdated)
         return Current(
             path=path,
             wanted_link=link,
             domain=domain,
             unfinished=domain is not None and domain.paused and kept is None,
             outdated=outdated,
-            clients=tuple(self._clients(domain)) if domain and domain.alive and stops else (),
             foreign_files=tuple(file for file, text in contents.items() if not (text or MARKER).startswith(MARKER)),
             links=tuple(other for other in self._paths.links(wanted.name) if _leads_to(other, path)),
             objection=objection,
@@ -192,12 +193,16 @@ class _HostReader:
         kept = glob.glob(f"{self._paths.userdata}/userdata-d.{domid}.*.libxl-json")
         return read_text(kept[0]) if kept else None
 
-    def _clients(self, domain: Domain) -> t.Iterator[tuple[str, str]]:
-        alive = {str(other.domid): other.name for other in self._domains.values() if other.alive}
-        for kind in ("vif", "vbd"):
-            for domid in self._store.directory(f"/local/domain/{domain.domid}/backend/{kind}"):
-                if domid in alive:
-                    yield alive[domid], kind
+    def services(self) -> tuple[tuple[str, str, str], ...]:
+        """Return who serves whom, as (backend, client, kind of device)."""
+        names = {domain.domid: self._principal(domain.name) for domain in self._domains.values() if domain.alive}
+        found = services(self._store, names)
+        return tuple((names[backend], names[client], kind) for backend, client, kind in found if names[backend] != names[client])
+
+    def _principal(self, name: str) -> str:
+        """The domain for which a stub domain runs the device model; libxl starts and stops them together (libxl_dm.c, stub_dm_name)."""
+        base = name[: -len("-dm")] if name.endswith("-dm") else name
+        return base if base in self._domains else name
 
     def bridges(self, backend: str) -> list[str] | None:
         """Return the bridges of a backend domain; None when it does not run, or has an image that does not publish them."""

@@ -11,7 +11,7 @@ import typing as t
 from dataclasses import replace
 from pathlib import Path
 
-from ansible_collections.xen.driver_domains.plugins.module_utils._domain.definition import definitions
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.definition import MARKER, definitions
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.host import Paths, read_host
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.plan import plan_domains
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.steps import DomainSteps, Limits
@@ -69,6 +69,9 @@ class FakeStore:
 
     def directory(self, path: str) -> list[str]:
         return sorted({key[len(path) + 1 :].split("/")[0] for key in self.values if key.startswith(f"{path}/")})
+
+    def directories(self, paths: t.Iterable[str]) -> dict[str, list[str]]:
+        return {path: self.directory(path) for path in paths}
 
     def domains(self) -> dict[int, str]:
         return {
@@ -145,6 +148,13 @@ class FakeHost:
             (self.root / "lib" / f"userdata-d.{domid}.uuid.libxl-json").write_text(json.dumps(config) + "\0")
         return domid
 
+    def adopt(self, name: str, flags: str = "b") -> int:
+        """Let a domain run that this collection started earlier: its definition is there."""
+        path = Path(self.paths.definition(name))
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(MARKER)
+        return self.add(name, flags)
+
     def hold(self, bdf: str, owner: str = "") -> None:
         """Let pciback hold a device, for the running domain `owner` if there is one."""
         self.devices[bdf] = pci_device(bdf, "pciback", owner)
@@ -182,10 +192,19 @@ class FakeHost:
         self.store.values.update({f"{front}/backend": back, f"{front}/backend-id": str(backend_id), f"{front}/state": self.vif_state})
         self.store.values.update({f"{back}/state": self.vif_state, **{f"{back}/{key}": value for key, value in self.hotplug.items()}})
 
+    def serve(self, kind: str, guest: str, backend: str, devid: int = 0, toolstack: bool = True) -> None:
+        """Put the keys of any device into XenStore; xl also writes down which devices it made, xenbus_device does not."""
+        guest_id, backend_id = self.store.domid_of(guest), self.store.domid_of(backend)
+        path = f"/local/domain/{backend_id}/backend/{kind}/{guest_id}/{devid}"
+        self.store.values.update({f"{path}/state": "4", f"/local/domain/{guest_id}/device/{kind}/{devid}/backend": path})
+        if toolstack:
+            self.store.values[f"/libxl/{guest_id}/device/{kind}/{devid}/backend"] = path
+
     def remove(self, name: str) -> None:
         """Let a domain be gone, with all that it had in XenStore."""
-        home = f"/local/domain/{self.domains.pop(name).domid}/"
-        self.store.values = {key: value for key, value in self.store.values.items() if not key.startswith(home)}
+        domid = self.domains.pop(name).domid
+        homes = (f"/local/domain/{domid}/", f"/libxl/{domid}/")
+        self.store.values = {key: value for key, value in self.store.values.items() if not key.startswith(homes)}
 
     def flag(self, name: str, flags: str) -> None:
         """Let a domain be paused, shut down and so on."""
