@@ -46,6 +46,14 @@ class Paths:
         """
         return f"{self.autostart}/00-{name}.cfg", f"{self.autostart}/{name}.cfg"
 
+    def kept(self, domid: int) -> str | None:
+        """The configuration of a running domain, which libxl writes down when the domain is complete (libxl_create.c).
+
+        Its name is in libxl_internal.h (LIBXL_USERDATA_DOMAIN_CONFIG).
+        """
+        found = glob.glob(f"{self.userdata}/userdata-d.{domid}.*.libxl-json")
+        return read_text(found[0]) if found else None
+
     def wanted_link(self, domain: Definition) -> str:
         """The one of `links` that a domain is to have, or ""."""
         first, later = self.links(domain.name)
@@ -139,7 +147,7 @@ class _HostReader:
         path, link = self._paths.definition(wanted.name), self._paths.wanted_link(wanted)
         contents = {file: read_text(file) for file in (path, link) if file}
         parsed, objection = self._parse(wanted, domain, contents[path])
-        kept = self._kept(domain.domid) if domain and (domain.paused or parsed is not None) else None
+        kept = self._paths.kept(domain.domid) if domain and (domain.paused or parsed is not None) else None
         outdated = self._outdated(wanted, domain, kept, parsed)
         return Current(
             path=path,
@@ -184,14 +192,6 @@ class _HostReader:
             if vif.backend_id not in self._names:
                 return f"the backend of its vif {vif.devid}, domain {vif.backend_id}, is gone"
         return ""
-
-    def _kept(self, domid: int) -> str | None:
-        """The configuration of a running domain, which libxl writes down when the domain is complete (libxl_create.c).
-
-        Its name is in libxl_internal.h (LIBXL_USERDATA_DOMAIN_CONFIG).
-        """
-        kept = glob.glob(f"{self._paths.userdata}/userdata-d.{domid}.*.libxl-json")
-        return read_text(kept[0]) if kept else None
 
     def services(self) -> tuple[tuple[str, str, str], ...]:
         """Return who serves whom, as (backend, client, kind of device)."""

@@ -11,9 +11,11 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 import typing as t
 from dataclasses import dataclass
 from functools import partial
+from uuid import uuid4
 
 from .._errors import DriverDomainsError, TimedOut
 from .._files import remove
@@ -122,13 +124,25 @@ class DomainSteps:
         """
         for backend in sorted(domain.backends & set(starting)):
             self.wait_ready(starting[backend])
+        # A definition that sets its own does not say which of several `xl create` made a domain.
+        uuid = "" if re.search(r"^uuid\s*=", domain.text, re.MULTILINE) else str(uuid4())
         try:
-            self._xl.create(self._paths.definition(domain.name), timeout=self._limits.create)
+            self._xl.create(self._paths.definition(domain.name), timeout=self._limits.create, uuid=uuid)
         except TimedOut:
             # xl was stopped half-way: what it has made of the domain would stay forever.
             with contextlib.suppress(DriverDomainsError):
-                self._xl.destroy(domain.name)
+                self._destroy_unfinished(uuid)
             raise
+
+    def _destroy_unfinished(self, uuid: str) -> None:
+        """Destroy the domain that has this UUID, unless it is complete.
+
+        Its name proves nothing: while our xl waited for the lock of another one, somebody else may have started a domain of that name.
+        """
+        homes = {f"/local/domain/{domid}/vm": int(domid) for domid in self._store.directory("/local/domain") if domid.isdecimal()}
+        for path, vm in self._store.read_texts(homes).items():
+            if uuid and vm == f"/vm/{uuid}" and self._paths.kept(homes[path]) is None:
+                self._xl.destroy(str(homes[path]))
 
     def wait_ready(self, domain: Definition) -> None:
         """Wait until a domain's readiness key has its value and all of its vifs are connected.

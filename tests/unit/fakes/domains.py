@@ -175,12 +175,12 @@ class FakeHost:
         devices = {name: settings.pop(key).split("|") for key, name in (("vif", "nics"), ("pci", "pcidevs")) if key in settings}
         return {"c_info": {"uuid": "new"}, "b_info": settings, **devices}
 
-    def create(self, path: str, timeout: float) -> None:
+    def create(self, path: str, timeout: float, uuid: str = "") -> None:
         text = Path(path).read_text()
         name = Path(path).stem
         self.calls.append(("create", name))
         home = f"/local/domain/{self.add(name, text=text)}"
-        self.store.values[f"{home}/data/driver-domain/status"] = "ready"
+        self.store.values.update({f"{home}/vm": f"/vm/{uuid}", f"{home}/data/driver-domain/status": "ready"})
         for devid, line in enumerate(line for line in text.split("[") if line.startswith('"mac=')):
             backend = line.split("backend=")[1].split('"')[0].split(",")[0] if "backend=" in line else "Domain-0"
             self.connect(name, devid, backend)
@@ -223,7 +223,7 @@ class FakeHost:
 
     def destroy(self, name: str) -> None:
         self.calls.append(("destroy", name))
-        self.remove(name)
+        self.remove(next((other.name for other in self.domains.values() if str(other.domid) == name), name))
 
     # What the planner calls as the runner
 

@@ -120,16 +120,43 @@ def test_a_domain_whose_creation_has_not_ended_is_left_alone(host: FakeHost) -> 
     assert host.calls == []
 
 
-def test_what_a_creation_without_end_has_made_is_removed(host: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
-    def hang(path: str, timeout: float) -> None:
-        host.add("web1", "p")
-        raise TimedOut(f"'xl create' did not end within {timeout:g} s")
+class TestCreationWithoutEnd:
+    """`xl create` does not end in time; what is there then may be its own, or somebody else's."""
 
-    monkeypatch.setattr(host, "create", hang)
-    with pytest.raises(TimedOut, match="'xl create' did not end within 180 s"):
-        host.run_plan([{"name": "web1"}])
-    assert host.calls == [("destroy", "web1")]
-    assert "web1" not in host.domains
+    @staticmethod
+    def hang(host: FakeHost, monkeypatch: pytest.MonkeyPatch, flags: str, ours: bool, text: str | None = None) -> None:
+        def create(path: str, timeout: float, uuid: str = "") -> None:
+            domid = host.add("web1", flags, text=text)
+            host.store.values[f"/local/domain/{domid}/vm"] = f"/vm/{uuid if ours else 'of-another-creation'}"
+            raise TimedOut(f"'xl create' did not end within {timeout:g} s")
+
+        monkeypatch.setattr(host, "create", create)
+
+    def test_what_it_has_made_is_removed(self, host: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.hang(host, monkeypatch, "p", ours=True)
+        with pytest.raises(TimedOut, match="'xl create' did not end within 180 s"):
+            host.run_plan([{"name": "web1"}])
+        assert host.calls == [("destroy", "1")]
+        assert "web1" not in host.domains
+
+    @pytest.mark.parametrize(
+        ("flags", "ours", "text", "options"),
+        [
+            ("b", False, "memory = 128\n", {}),
+            ("p", False, None, {}),
+            ("b", True, "memory = 128\n", {}),
+            ("p", True, None, {"uuid": "5e3f1c1e-0000-4000-8000-000000000001"}),
+        ],
+        ids=["complete, of others", "unfinished, of others", "complete, our own", "a UUID that others may use as well"],
+    )
+    def test_what_others_made_or_what_is_complete_stays(
+        self, flags: str, ours: bool, text: str | None, options: dict[str, t.Any], host: FakeHost, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self.hang(host, monkeypatch, flags, ours, text)
+        with pytest.raises(TimedOut):
+            host.run_plan([{"name": "web1", "options": options}])
+        assert host.calls == []
+        assert "web1" in host.domains
 
 
 def test_a_domain_that_stays_when_it_has_shut_down(host: FakeHost) -> None:
