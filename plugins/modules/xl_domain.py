@@ -14,8 +14,10 @@ description:
   - One call handles any number of domains. Domains are started in the given order, except that a domain waits for those of its
     backends that the same call starts. They are stopped in the reverse order, except that a domain is stopped, and waited for, before
     its backends. Who serves whom is read from XenStore and from the parameters, for devices of every kind.
-  - A running domain whose definition changed is not touched but reported in RV(pending_restart), unless O(restart_changed=true).
-  - The vifs of running domains are not re-attached to a backend that was restarted. RV(pending_restart) lists these domains as well.
+  - A running domain whose definition changed is not touched but reported in RV(pending_restart), unless O(restart_changed=true). It is
+    compared with the configuration that Xen's toolstack keeps of it, with which it also comes back when it reboots itself.
+  - The devices of running domains (vifs, disks and all others) are not re-attached to a backend that was restarted. RV(pending_restart)
+    lists these domains as well.
   - A hotplug script that fails in a driver domain leaves no trace in XenStore. The vif then does not connect within
     O(domains[].wait_timeout), and C(/var/log/xen) in the driver domain says why.
 author:
@@ -326,7 +328,7 @@ domains:
           backend_path: /local/domain/6/backend/vif/7/0
           connected: true
 pending_restart:
-  description: Domains that run with an outdated definition, or with a vif whose backend is gone.
+  description: Domains that run with an outdated definition, or with a device whose backend is gone.
   returned: success
   type: list
   elements: str

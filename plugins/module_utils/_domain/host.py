@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 import glob
-import json
 import os
 import typing as t
 from dataclasses import dataclass, field
@@ -19,8 +18,8 @@ from .._errors import InvalidInput
 from .._files import read_text
 from .._xen.xl import Domain, Xl
 from .definition import MARKER, Definition
-from .order import services
-from .status import vif_status
+from .kept import agrees, is_known, read_kept, settings
+from .order import Device, device_backends, services
 
 if t.TYPE_CHECKING:
     from .._xenstore.client import XenStore
@@ -34,6 +33,8 @@ class Paths:
     autostart: str = "/etc/xen/auto"
     userdata: str = "/var/lib/xen"
     sysfs: str = "/sys"
+    #: What is known of running domains; gone with them when the host reboots.
+    run: str = "/run/xen-driver-domains/definitions"
 
     def definition(self, name: str) -> str:
         """The definition file of a domain."""
@@ -47,12 +48,12 @@ class Paths:
         return f"{self.autostart}/00-{name}.cfg", f"{self.autostart}/{name}.cfg"
 
     def kept(self, domid: int) -> str | None:
-        """The configuration of a running domain, which libxl writes down when the domain is complete (libxl_create.c).
+        """What libxl keeps of a running domain; None when the domain is not complete."""
+        return read_kept(self.userdata, domid)
 
-        Its name is in libxl_internal.h (LIBXL_USERDATA_DOMAIN_CONFIG).
-        """
-        found = glob.glob(f"{self.userdata}/userdata-d.{domid}.*.libxl-json")
-        return read_text(found[0]) if found else None
+    def record(self, name: str) -> str:
+        """The file that says which definition a running domain is known to agree with."""
+        return f"{self.run}/{name}"
 
     def wanted_link(self, domain: Definition) -> str:
         """The one of `links` that a domain is to have, or ""."""
@@ -72,6 +73,8 @@ class Current:
     domain: Domain | None = None
     #: Whether `xl create` never got, or has not yet got, to the end of it.
     unfinished: bool = False
+    #: What libxl keeps of it, when that was compared with the definition and agrees, or "".
+    agreed: str = ""
     #: Why a running domain is not the one that is wanted, or "".
     outdated: str = ""
     #: Files that this collection did not write, where the definition and its link belong.
@@ -138,22 +141,33 @@ class _HostReader:
         return self._xenstore
 
     @cached_property
-    def _names(self) -> dict[int, str]:
-        return self._store.domains()
+    def _alive(self) -> dict[int, str]:
+        return {domain.domid: domain.name for domain in self._domains.values() if domain.alive}
+
+    @cached_property
+    def _devices(self) -> dict[int, list[Device]]:
+        return device_backends(self._store, self._alive)
 
     def current(self, wanted: Definition) -> Current:
         """Return what the host has of one domain."""
         domain = self._domains.get(wanted.name)
         path, link = self._paths.definition(wanted.name), self._paths.wanted_link(wanted)
         contents = {file: read_text(file) for file in (path, link) if file}
-        parsed, objection = self._parse(wanted, domain, contents[path])
-        kept = self._paths.kept(domain.domid) if domain and (domain.paused or parsed is not None) else None
-        outdated = self._outdated(wanted, domain, kept, parsed)
+        kept = self._paths.kept(domain.domid) if domain and wanted.state != "absent" else None
+        compared = kept if domain and domain.alive and wanted.state in ("running", "present") else None
+        parsed, objection = self._parse(wanted, compared, contents[path])
+        agreed = parsed is not None and compared is not None and agrees(parsed, settings(compared))
+        outdated = ""
+        if parsed is not None and compared is not None and not agreed:
+            outdated = "it was started with another definition"
+        elif domain and domain.alive and wanted.state in ("running", "present"):
+            outdated = self._missing_backend(domain)
         return Current(
             path=path,
             wanted_link=link,
             domain=domain,
             unfinished=domain is not None and domain.paused and kept is None,
+            agreed=compared if agreed and compared else "",
             outdated=outdated,
             foreign_files=tuple(file for file, text in contents.items() if not (text or MARKER).startswith(MARKER)),
             links=tuple(other for other in self._paths.links(wanted.name) if _leads_to(other, path)),
@@ -162,40 +176,31 @@ class _HostReader:
             missing_disks=tuple(copy for copy in wanted.copies if not os.path.exists(copy[0])),
         )
 
-    def _parse(self, wanted: Definition, domain: Domain | None, text: str | None) -> tuple[dict[str, t.Any] | None, str]:
+    def _parse(self, wanted: Definition, compared: str | None, text: str | None) -> tuple[dict[str, t.Any] | None, str]:
         """Return what xl makes of a definition, or why it does not accept it.
 
-        That costs a process, so it is left out where nothing depends on it: the file is as wanted, and was not touched since the
-        domain started from it.
+        That costs a process, so it is left out where nothing depends on it: the file is as wanted, and is known to agree with what
+        libxl keeps of the domain that is `compared` with it.
         """
         if wanted.state == "absent":
             return None, ""
-        compared = wanted.state != "stopped" and domain is not None and domain.alive
-        if text == wanted.text and not (compared and domain and self._touched_since_start(wanted, domain.domid)):
+        known = compared is None or is_known(self._paths.record(wanted.name), wanted.text, compared)
+        if text == wanted.text and known:
             return None, ""
         try:
             return self._xl.parse_definition(wanted.text), ""
         except InvalidInput as exc:
             return None, exc.problem
 
-    def _touched_since_start(self, wanted: Definition, domid: int) -> bool:
-        vm = self._store.read_text(f"/local/domain/{domid}/vm")
-        started = float((vm and self._store.read_text(f"{vm}/start_time")) or 0)
-        return os.stat(self._paths.definition(wanted.name)).st_mtime >= started
-
-    def _outdated(self, wanted: Definition, domain: Domain | None, kept: str | None, parsed: dict[str, t.Any] | None) -> str:
-        if wanted.state not in ("running", "present") or domain is None or not domain.alive:
-            return ""
-        if parsed is not None and kept is not None and not _agrees(parsed, json.loads(kept.rstrip("\0"))):
-            return "it was started with another definition"
-        for vif in vif_status(self._store, domain.domid):
-            if vif.backend_id not in self._names:
-                return f"the backend of its vif {vif.devid}, domain {vif.backend_id}, is gone"
+    def _missing_backend(self, domain: Domain) -> str:
+        for device in self._devices[domain.domid]:
+            if device.backend not in self._alive:
+                return f"the backend of its {device.kind} {device.devid}, domain {device.backend}, is gone"
         return ""
 
     def services(self) -> tuple[tuple[str, str, str], ...]:
         """Return who serves whom, as (backend, client, kind of device)."""
-        names = {domain.domid: self._principal(domain.name) for domain in self._domains.values() if domain.alive}
+        names = {domid: self._principal(name) for domid, name in self._alive.items()}
         found = services(self._store, names)
         return tuple((names[backend], names[client], kind) for backend, client, kind in found if names[backend] != names[client])
 
@@ -219,14 +224,3 @@ def _sources(wanted: Definition) -> list[str]:
 
 def _leads_to(link: str, path: str) -> bool:
     return os.path.islink(link) and os.path.realpath(link) == os.path.realpath(path)
-
-
-def _agrees(wanted: t.Any, actual: t.Any, top: bool = True) -> bool:
-    """Whether all that is wanted is there. What is not mentioned may have any value, but there must be no further devices."""
-    if isinstance(wanted, dict) and isinstance(actual, dict):
-        if top and any(actual.get(kind) and not wanted.get(kind) for kind in ("nics", "disks", "pcidevs")):
-            return False
-        return all(key == "uuid" or _agrees(value, actual.get(key), False) for key, value in wanted.items() if value not in ({}, []))
-    if isinstance(wanted, list) and isinstance(actual, list):
-        return len(wanted) == len(actual) and all(_agrees(one, other, False) for one, other in zip(wanted, actual))
-    return bool(wanted == actual)

@@ -58,7 +58,7 @@ def plan_domains(wanted: t.Sequence[Definition], host: DomainHost, steps: Domain
         for name in pending
     ]
     plan.results = {"pending_restart": pending, "domains": [{"name": d.name, "state": d.state} for d in wanted]}
-    plan.conclude = lambda: _conclude(wanted, steps, pending)
+    plan.conclude = lambda: _conclude(wanted, host, steps, pending)
     return plan
 
 
@@ -97,8 +97,9 @@ def _plan_files(plan: Plan, host: DomainHost, steps: DomainSteps, domain: Defini
         plan.add(f"create disk {target}", partial(steps.copy_disk, source, target), subject=target, after=f"copy of {source}")
 
 
-def _conclude(wanted: t.Sequence[Definition], steps: DomainSteps, pending: t.Collection[str]) -> dict[str, t.Any]:
+def _conclude(wanted: t.Sequence[Definition], host: DomainHost, steps: DomainSteps, pending: t.Collection[str]) -> dict[str, t.Any]:
     for domain in wanted:
+        steps.make_known(domain, host.current[domain.name].agreed or None)
         if domain.state == "running" and domain.name not in pending:
             steps.wait_ready(domain)
     return {"domains": steps.report(wanted)}

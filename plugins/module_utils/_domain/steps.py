@@ -24,6 +24,7 @@ from .._runner import Runner
 from .._xen.xl import Domain, Xl
 from .definition import Definition
 from .host import Paths
+from .kept import make_known
 from .status import HOTPLUG_LOG, not_connected, vif_status
 
 if t.TYPE_CHECKING:
@@ -133,6 +134,13 @@ class DomainSteps:
             with contextlib.suppress(DriverDomainsError):
                 self._destroy_unfinished(uuid)
             raise
+        domid = self._store.domid_of(domain.name)
+        self.make_known(domain, None if domid is None else self._paths.kept(domid))
+
+    def make_known(self, domain: Definition, kept: str | None) -> None:
+        """Remember that what libxl keeps of a running domain agrees with its definition."""
+        if kept is not None:
+            make_known(self._paths.record(domain.name), domain.text, kept)
 
     def _destroy_unfinished(self, uuid: str) -> None:
         """Destroy the domain that has this UUID, unless it is complete.

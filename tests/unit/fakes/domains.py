@@ -94,8 +94,10 @@ class FakeHost:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.store = FakeStore()
-        self.paths = Paths(f"{root}/xen", f"{root}/xen/auto", f"{root}/lib", f"{root}/sys")
+        self.paths = Paths(f"{root}/xen", f"{root}/xen/auto", f"{root}/lib", f"{root}/sys", f"{root}/run")
         self.calls: list[tuple[str, ...]] = []
+        #: The definitions that xl has parsed.
+        self.parsed: list[str] = []
         #: The PCI devices, by BDF.
         self.devices: dict[str, PciDevice] = {}
         self.domains = {"Domain-0": Domain("Domain-0", 0, 768, 1, "r")}
@@ -144,7 +146,8 @@ class FakeHost:
         self.domains[name] = Domain(name, domid, 128, 1, flags)
         self.store.values[f"/local/domain/{domid}/name"] = name
         if text is not None:
-            config = {"c_info": {"uuid": str(domid)}, "defaults": 1, **self.parse_definition(text)}
+            config = {"c_info": {"uuid": "1"}, "defaults": 1, **self.parse_definition(text)}
+            self.parsed.pop()
             (self.root / "lib" / f"userdata-d.{domid}.uuid.libxl-json").write_text(json.dumps(config) + "\0")
         return domid
 
@@ -169,6 +172,7 @@ class FakeHost:
         return {**memory, "xen_commandline": self.xen_options, "virt_caps": self.virt_caps}
 
     def parse_definition(self, text: str) -> dict[str, t.Any]:
+        self.parsed.append(text)
         if self.rejected and self.rejected in text:
             raise InvalidInput(f"xl does not accept the definition: {self.objection}")
         settings = dict(line.split(" = ", 1) for line in text.splitlines() if " = " in line)
@@ -190,6 +194,7 @@ class FakeHost:
         guest_id, backend_id = self.store.domid_of(guest), self.store.domid_of(backend)
         front, back = f"/local/domain/{guest_id}/device/vif/{devid}", f"/local/domain/{backend_id}/backend/vif/{guest_id}/{devid}"
         self.store.values.update({f"{front}/backend": back, f"{front}/backend-id": str(backend_id), f"{front}/state": self.vif_state})
+        self.store.values[f"/libxl/{guest_id}/device/vif/{devid}/backend"] = back
         self.store.values.update({f"{back}/state": self.vif_state, **{f"{back}/{key}": value for key, value in self.hotplug.items()}})
 
     def serve(self, kind: str, guest: str, backend: str, devid: int = 0, toolstack: bool = True) -> None:
@@ -205,6 +210,15 @@ class FakeHost:
         domid = self.domains.pop(name).domid
         homes = (f"/local/domain/{domid}/", f"/libxl/{domid}/")
         self.store.values = {key: value for key, value in self.store.values.items() if not key.startswith(homes)}
+
+    def reboot(self, name: str) -> int:
+        """Let a domain reboot itself: libxl makes it again from what it kept, with another domid."""
+        (kept,) = (self.root / "lib").glob(f"userdata-d.{self.domains[name].domid}.*")
+        flags = self.domains[name].flags
+        self.remove(name)
+        domid = self.add(name, flags)
+        kept.rename(self.root / "lib" / f"userdata-d.{domid}.uuid.libxl-json")
+        return domid
 
     def flag(self, name: str, flags: str) -> None:
         """Let a domain be paused, shut down and so on."""

@@ -231,12 +231,86 @@ def test_a_removed_device_is_a_changed_definition(host: FakeHost) -> None:
     assert plan.results["pending_restart"] == ["web1"]
 
 
-def test_a_file_that_is_older_than_the_domain_is_not_parsed_again(host: FakeHost) -> None:
-    host.run_plan([{"name": "web1"}])
-    host.store.values["/local/domain/1/vm"] = "/vm/1"
-    host.store.values["/vm/1/start_time"] = "99999999999.5"
-    host.rejected = "web1"
-    assert host.run_plan([{"name": "web1"}]).actions == []
+class TestPendingRestart:
+    """A running domain is compared with what libxl keeps of it, not with files and their times."""
+
+    def test_it_is_not_forgotten_when_the_domain_reboots_itself(self, host: FakeHost) -> None:
+        host.run_plan([{"name": "web1"}])
+        assert host.run_plan([{"name": "web1", "memory": 256}]).results["pending_restart"] == ["web1"]
+        host.reboot("web1")
+        again = host.run_plan([{"name": "web1", "memory": 256}])
+        assert (again.actions, again.results["pending_restart"]) == ([], ["web1"])
+        host.calls.clear()
+        host.run_plan([{"name": "web1", "memory": 256}], restart_changed=True)
+        assert host.calls == [("shutdown", "web1"), ("create", "web1")]
+        assert host.run_plan([{"name": "web1", "memory": 256}]).results["pending_restart"] == []
+
+    @pytest.mark.parametrize("times", [(0, 0), (99999999999, 99999999999)], ids=["old", "new"])
+    def test_file_times_do_not_matter(self, times: tuple[int, int], host: FakeHost) -> None:
+        host.run_plan([{"name": "web1"}])
+        host.run_plan([{"name": "web1", "memory": 256}])
+        os.utime(host.paths.definition("web1"), times)
+        assert host.run_plan([{"name": "web1", "memory": 256}]).results["pending_restart"] == ["web1"]
+
+    def test_going_back_to_the_old_definition_ends_it(self, host: FakeHost) -> None:
+        host.run_plan([{"name": "web1"}])
+        host.run_plan([{"name": "web1", "memory": 256}])
+        assert host.run_plan([{"name": "web1"}]).results["pending_restart"] == []
+        assert host.run_plan([{"name": "web1"}]).actions == []
+
+    def test_a_device_that_somebody_attached_meanwhile(self, host: FakeHost) -> None:
+        host.run_plan([{"name": "web1"}])
+        (kept,) = (host.root / "lib").glob("userdata-d.1.*")
+        kept.write_text(kept.read_text().replace('"defaults"', '"nics": [{"devid": 0}], "defaults"'))
+        assert host.run_plan([{"name": "web1"}]).results["pending_restart"] == ["web1"]
+
+    @pytest.mark.parametrize("content", ["", "{", "[]", '"text"'])
+    def test_what_cannot_be_read_does_not_agree(self, content: str, host: FakeHost) -> None:
+        host.run_plan([{"name": "web1"}])
+        (kept,) = (host.root / "lib").glob("userdata-d.1.*")
+        kept.write_text(content)
+        assert host.run_plan([{"name": "web1"}]).results["pending_restart"] == ["web1"]
+
+    def test_what_is_known_to_agree_is_not_parsed_again(self, host: FakeHost) -> None:
+        guests = [{"name": f"web{number}"} for number in range(8)]
+        host.run_plan(guests)
+        host.reboot("web3")
+        host.parsed.clear()
+        assert host.run_plan(guests).actions == []
+        assert host.parsed == []
+
+    def test_a_domain_that_xendomains_started_is_parsed_once(self, host: FakeHost) -> None:
+        host.run_plan([{"name": "web1", "state": "present"}])
+        host.add("web1", text=Path(host.paths.definition("web1")).read_text())
+        host.parsed.clear()
+        before = files(host.root)
+        host.run_plan([{"name": "web1"}], check_mode=True)
+        assert files(host.root) == before
+        for _run in range(3):
+            assert host.run_plan([{"name": "web1"}]).actions == []
+        assert len(host.parsed) == 2
+
+
+@pytest.mark.parametrize("kind", ["vbd", "vif", "9pfs", "vtpm", "vusb", "vscsi", "vkbd"])
+@pytest.mark.parametrize("how", ["restarted", "crashed"])
+def test_a_device_whose_backend_was_restarted_needs_a_restart(kind: str, how: str, host: FakeHost) -> None:
+    host.run_plan([{"name": "store-dd"}, {"name": "web1"}])
+    if kind == "vif":
+        host.connect("web1", 5, "store-dd")
+    else:
+        host.serve(kind, "web1", "store-dd", 5)
+    assert host.run_plan([{"name": "web1"}]).results["pending_restart"] == []
+    if how == "restarted":
+        host.remove("store-dd")
+        host.add("store-dd")
+    else:
+        host.flag("store-dd", "c")
+    plan = host.run_plan([{"name": "web1"}])
+    assert plan.results["pending_restart"] == ["web1"]
+    assert f"the backend of its {kind} 5, domain 1, is gone" in plan.warnings[0]
+    host.calls.clear()
+    host.run_plan([{"name": "web1"}], restart_changed=True)
+    assert host.calls == [("shutdown", "web1"), ("create", "web1")]
 
 
 def test_a_vif_whose_backend_is_gone_needs_a_restart(host: FakeHost) -> None:
