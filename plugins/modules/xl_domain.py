@@ -148,13 +148,17 @@ options:
         elements: dict
         suboptions:
           target:
-            description: Block device or image file, a path in dom0 or in the backend domain.
+            description:
+              - Block device or image file, a path in dom0 or in the backend domain; or what O(domains[].disks[].script) or QEMU takes,
+                such as V(rbd:pool/image).
+              - A disk in dom0 is refused if dom0 uses it itself (mounted, swap, part of LVM or RAID), or if another domain has it, or
+                something that it is made of or that is made of it, and one of the two writes. Not checked if there is a script.
             type: str
             required: true
           source:
             description:
               - Image file in dom0 from which O(domains[].disks[].target) is copied when it does not exist.
-              - An existing disk is never overwritten.
+              - An existing disk is never overwritten. A missing block device (below C(/dev)) is refused.
             type: path
           vdev:
             description: Name in the guest, e.g. V(xvda).

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import os
 import typing as t
 
 from .._plan import Refusal
@@ -35,10 +36,12 @@ def check(
         yield from _unfinished(host, domain)
         yield from _objection(host, domain)
         yield from _missing_files(host, domain)
+        yield from _copies_to_devices(host, domain)
     for domain in starts:
         yield from _missing_backends(host, domain, starts, stops)
         yield from _missing_bridges(host, domain)
     yield from _too_little_memory(host, starts, stops)
+    yield from _disks(host, wanted, starts, stops)
     yield from _pci_devices(host, starts, stops)
     going = [*stops, *restarts]
     for domain in reversed(going):
@@ -90,6 +93,51 @@ def _missing_files(host: DomainHost, domain: Definition) -> Refusals:
             "kernel, ramdisk and the targets of disks without a backend are paths in dom0",
             "Put the file there or correct the path",
         )
+
+
+def _copies_to_devices(host: DomainHost, domain: Definition) -> Refusals:
+    for target, source in host.current[domain.name].missing_disks:
+        if os.path.realpath(target).startswith("/dev/"):
+            yield _refusal(
+                f"Domain {domain.name}",
+                f"{target} does not exist, so {source} would be copied into memory: /dev is not on a disk",
+                "source makes image files; a block device must exist",
+                "Create the volume first, and copy the image to it, or make the target a file",
+            )
+
+
+def _disks(host: DomainHost, wanted: t.Sequence[Definition], starts: t.Sequence[Definition], stops: t.Sequence[Definition]) -> Refusals:
+    going = {domain.name for domain in [*starts, *stops]}
+    served = [(other.client, other.identity, other.writable) for other in host.open_disks if other.client not in going]
+    served += [
+        (other.name, host.current[other.name].identities[disk.target], disk.writable)
+        for other in wanted
+        if other.state in ("running", "present")
+        for disk in other.local_disks
+    ]
+    for domain in starts:
+        current = host.current[domain.name]
+        for disk in domain.local_disks:
+            use = current.used_disks.get(disk.target)
+            if use:
+                yield _refusal(
+                    f"Domain {domain.name}",
+                    f"its disk {disk.target} is in use: {use}",
+                    "a disk has one writer, and nobody reads what another writes",
+                    "Unmount it, and take it out of swap, LVM, RAID and the like; or correct target",
+                )
+            owners = {
+                name
+                for name, identity, writable in served
+                if name != domain.name and (writable or disk.writable) and identity in current.related.get(disk.target, ())
+            }
+            if owners:
+                yield _refusal(
+                    f"Domain {domain.name}",
+                    f"its disk {disk.target} is, or holds, or is a part of a disk of {', '.join(sorted(owners))}",
+                    "a disk that one domain writes to belongs to it alone",
+                    "Correct target, stop the other domain, or set access: ro for both",
+                )
 
 
 def _missing_backends(host: DomainHost, domain: Definition, starts: t.Sequence[Definition], stops: t.Sequence[Definition]) -> Refusals:

@@ -8,12 +8,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 import typing as t
 from dataclasses import dataclass
 
 from .._errors import InvalidInput
 from .._xen.xlcfg import render, specification
+from .disks import Disk, vdev_number
 from .vif_options import vif_settings
 
 if t.TYPE_CHECKING:
@@ -29,6 +31,8 @@ PV_CMDLINE_LIMIT = 1023
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}")
 _PCI_OPTIONS = ("permissive", "msitranslate", "power_mgmt", "rdm_policy")
 _DISK_ORDER = ("format", "vdev", "access", "backend", "backendtype", "script")
+#: The beginning of a target that is no path.
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:")
 #: Settings that have a parameter of their own: `options` must not set them a second time.
 _TYPED = frozenset({"name", "type", "memory", "maxmem", "vcpus", "kernel", "ramdisk", "cmdline", "root", "extra", "driver_domain"}) | {
     *("pci", "vif", "disk", "on_poweroff", "on_reboot", "on_crash"),
@@ -68,6 +72,7 @@ class Definition:
     files: tuple[str, ...] = ()
     #: (target, source) of each disk that is copied from an image unless it exists.
     copies: tuple[tuple[str, str], ...] = ()
+    disks: tuple[Disk, ...] = ()
     pci: tuple[PciDevice, ...] = ()
     vifs: tuple[Attachment, ...] = ()
     #: Names of the domains other than dom0 that serve it: its vifs, disks, and all else that `options` attaches.
@@ -75,6 +80,11 @@ class Definition:
     ready: Ready | None = None
     #: In seconds.
     wait_timeout: float = 300.0
+
+    @property
+    def local_disks(self) -> tuple[Disk, ...]:
+        """The disks whose targets are files or block devices of dom0."""
+        return tuple(disk for disk in self.disks if disk.local)
 
 
 def definitions(domains: t.Sequence[t.Mapping[str, t.Any]], devices: t.Mapping[str, PciDevice]) -> list[Definition]:
@@ -88,6 +98,7 @@ def definitions(domains: t.Sequence[t.Mapping[str, t.Any]], devices: t.Mapping[s
     _refuse_doubles("name", [(d.name, d.name) for d in wanted])
     alive = [d for d in wanted if d.state in ("running", "present")]
     _refuse_doubles("MAC address", [(vif.mac, d.name) for d in alive for vif in d.vifs])
+    _refuse_shared_disks(alive)
     _refuse_doubles("PCI device", [(str(device.bdf), d.name) for d in alive for device in d.pci])
     return wanted
 
@@ -125,7 +136,8 @@ def _present(name: str, parameters: t.Mapping[str, t.Any], devices: t.Mapping[st
         **{key: parameters[key] for key in ("on_poweroff", "on_reboot", "on_crash")},
         **dict(sorted(options.items())),
     }
-    local_disks = [disk for disk in disks if not disk.get("backend")]
+    _refuse_doubles("vdev", [(vdev_number(disk["vdev"]), f"disk {number}") for number, disk in enumerate(disks)])
+    local_disks = [disk for disk in disks if _is_path(disk)]
     files = [parameters["kernel"], parameters["ramdisk"], *(disk["target"] for disk in local_disks if not disk.get("source"))]
     ready = parameters["ready"]
     return Definition(
@@ -137,6 +149,7 @@ def _present(name: str, parameters: t.Mapping[str, t.Any], devices: t.Mapping[st
         driver_domain=parameters["driver_domain"],
         files=tuple(path for path in files if path),
         copies=tuple((disk["target"], disk["source"]) for disk in local_disks if disk.get("source")),
+        disks=tuple(Disk(disk["target"], disk.get("access") != "ro", _backend(disk), _is_path(disk)) for disk in disks),
         pci=tuple(device for device, _text in pci),
         vifs=tuple(Attachment(vif["mac"], vif.get("backend") or "", vif.get("bridge") or "") for vif in vifs),
         backends=_backends(parameters),
@@ -208,13 +221,36 @@ def _pci(item: t.Mapping[str, t.Any], devices: t.Mapping[str, PciDevice]) -> tup
 
 
 def _disk(disk: t.Mapping[str, t.Any]) -> str:
-    if disk.get("source") and disk.get("backend"):
+    if disk.get("source") and not _is_path(disk):
         raise InvalidInput(
-            f"the disk {disk['vdev']} has a source and a backend",
-            rule="only a disk in dom0 can be copied from an image",
-            remedy="Create the disk inside the backend domain, and leave source out",
+            f"the disk {disk['vdev']} has a source and a " + ("backend" if disk.get("backend") else "script, or a target that is no path"),
+            rule="an image can only be copied to a path in dom0",
+            remedy="Create the disk where it is served, e.g. inside the backend domain, and leave source out",
         )
     return specification("disk", {**{key: disk.get(key) for key in _DISK_ORDER}, "target": disk["target"]}, last="target")
+
+
+def _backend(device: t.Mapping[str, t.Any]) -> str:
+    """The domain other than dom0 that serves a vif or disk, or ""."""
+    backend = device.get("backend") or ""
+    return "" if backend in ("0", "Domain-0") else str(backend)
+
+
+def _is_path(disk: t.Mapping[str, t.Any]) -> bool:
+    """Whether the target of a disk is a path in dom0: not one for a script, or for a driver of QEMU such as `nbd:` or `rbd:`."""
+    return not _backend(disk) and not disk.get("script") and bool(disk["target"]) and not _SCHEME.match(disk["target"])
+
+
+def _refuse_shared_disks(domains: t.Sequence[Definition]) -> None:
+    claims = [((disk.backend, os.path.normpath(disk.target)), disk, d.name) for d in domains for disk in d.disks if disk.target]
+    for number, (claim, disk, name) in enumerate(claims):
+        for other_claim, other, other_name in claims[:number]:
+            if claim == other_claim and (disk.writable or other.writable):
+                raise InvalidInput(
+                    f"The disk {claim[1]} is given twice: to {other_name} and to {name}",
+                    rule="a disk that one domain writes to belongs to it alone",
+                    remedy="Change one of them, or set access: ro for both",
+                )
 
 
 def _refuse_doubles(what: str, claims: t.Iterable[tuple[str, str]]) -> None:

@@ -18,6 +18,7 @@ from .._errors import InvalidInput
 from .._files import read_text
 from .._xen.xl import Domain, Xl
 from .definition import MARKER, Definition
+from .disks import Disks, OpenDisk, identity, open_disks
 from .kept import agrees, is_known, read_kept, settings
 from .order import Device, device_backends, services
 
@@ -86,6 +87,12 @@ class Current:
     missing_files: tuple[str, ...] = ()
     #: Those of `Definition.copies` whose targets do not exist.
     missing_disks: tuple[tuple[str, str], ...] = ()
+    #: How the host itself uses one of the disks of a domain that may be started, by target.
+    used_disks: t.Mapping[str, str] = field(default_factory=dict)
+    #: The identity of each of its disks, by target; "" when it does not exist.
+    identities: t.Mapping[str, str] = field(default_factory=dict)
+    #: What holds the same data as each disk of a domain that may be started, itself among it; see `Disks.related`.
+    related: t.Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     @property
     def alive(self) -> bool:
@@ -103,6 +110,8 @@ class DomainHost:
     current: t.Mapping[str, Current] = field(default_factory=dict)
     #: Who serves whom now, as (backend, client, kind of device); only read when a domain is to be stopped or restarted.
     services: tuple[tuple[str, str, str], ...] = ()
+    #: The disks that dom0 serves to running domains; only read when a domain may be started.
+    open_disks: tuple[OpenDisk, ...] = ()
     #: The bridges in each backend domain that a domain to be started names; None when they are not known.
     bridges: t.Mapping[str, t.Sequence[str] | None] = field(default_factory=dict)
     #: What `xl info` prints, by key, when a domain may be started.
@@ -124,6 +133,7 @@ def read_host(wanted: t.Sequence[Definition], xl: Xl, store: XenStore | None, pa
         current,
         services=reader.services() if goes else (),
         bridges={backend: reader.bridges(backend) for backend in sorted({vif.backend for d in startable for vif in d.vifs})},
+        open_disks=reader.open_disks() if any(domain.local_disks for domain in startable) else (),
         info=xl.info() if startable else {},
     )
 
@@ -134,6 +144,7 @@ class _HostReader:
         self._xenstore = store
         self._paths = paths
         self._domains = domains
+        self._disks = Disks(paths.sysfs)
 
     @property
     def _store(self) -> XenStore:
@@ -162,6 +173,7 @@ class _HostReader:
             outdated = "it was started with another definition"
         elif domain and domain.alive and wanted.state in ("running", "present"):
             outdated = self._missing_backend(domain)
+        startable = wanted.state == "running" and (not (domain and domain.alive) or bool(outdated))
         return Current(
             path=path,
             wanted_link=link,
@@ -174,6 +186,9 @@ class _HostReader:
             objection=objection,
             missing_files=tuple(file for file in [*wanted.files, *_sources(wanted)] if not os.path.exists(file)),
             missing_disks=tuple(copy for copy in wanted.copies if not os.path.exists(copy[0])),
+            used_disks={disk.target: self._disks.host_use(disk) for disk in wanted.local_disks} if startable else {},
+            related={disk.target: self._disks.related(disk.target) for disk in wanted.local_disks} if startable else {},
+            identities={disk.target: identity(disk.target) for disk in wanted.local_disks},
         )
 
     def _parse(self, wanted: Definition, compared: str | None, text: str | None) -> tuple[dict[str, t.Any] | None, str]:
@@ -203,6 +218,10 @@ class _HostReader:
         names = {domid: self._principal(name) for domid, name in self._alive.items()}
         found = services(self._store, names)
         return tuple((names[backend], names[client], kind) for backend, client, kind in found if names[backend] != names[client])
+
+    def open_disks(self) -> tuple[OpenDisk, ...]:
+        """Return the disks that dom0 serves to running domains."""
+        return tuple(open_disks(self._store, {domid: self._principal(name) for domid, name in self._alive.items()}))
 
     def _principal(self, name: str) -> str:
         """The domain for which a stub domain runs the device model; libxl starts and stops them together (libxl_dm.c, stub_dm_name)."""
