@@ -185,7 +185,9 @@ options:
             description: Hotplug script of the disk.
             type: str
       on_poweroff:
-        description: What happens when the domain shuts itself down.
+        description:
+          - What happens when the domain shuts down, also when this module asks it to. A domain that runs with a value that starts it
+            again is therefore not stopped or restarted, unless O(force) contains V(destroy).
         type: str
         choices: &actions [destroy, restart, rename-restart, preserve, coredump-destroy, coredump-restart, soft-reset]
       on_reboot:
@@ -253,8 +255,10 @@ options:
     description:
       - Guard rails to override, by name.
       - V(serves_clients) - stop a domain even if it serves devices of any kind to running domains.
-      - V(foreign_definition) - overwrite or remove a definition that this collection did not write.
-      - V(destroy) - destroy a domain that does not shut down in time.
+      - V(foreign_definition) - overwrite or remove a definition that this collection did not write, or take over a running domain that
+        was not started from the definition that this collection wrote.
+      - V(destroy) - destroy a domain that does not shut down in time, or that xl starts again when it has shut down
+        (C(on_poweroff=restart)).
     type: list
     elements: str
     choices: [serves_clients, foreign_definition, destroy]

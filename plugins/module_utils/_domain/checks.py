@@ -33,6 +33,7 @@ def check(
     """
     for domain in wanted:
         yield from _foreign_files(host, domain)
+        yield from _foreign_domain(host, domain)
         yield from _unfinished(host, domain)
         yield from _objection(host, domain)
         yield from _missing_files(host, domain)
@@ -45,6 +46,7 @@ def check(
     yield from _pci_devices(host, starts, stops)
     going = [*stops, *restarts]
     for domain in reversed(going):
+        yield from _returns(host, domain)
         yield from _clients(host, domain, {other.name for other in going})
 
 
@@ -61,6 +63,32 @@ def _foreign_files(host: DomainHost, domain: Definition) -> Refusals:
             "files that this collection did not write, and their domains, are left alone",
             "Rename the domain, or move the file away",
             "foreign_definition",
+            passing=False,
+        )
+
+
+def _foreign_domain(host: DomainHost, domain: Definition) -> Refusals:
+    current = host.current[domain.name]
+    if current.foreign:
+        yield _refusal(
+            f"Domain {domain.name}",
+            f"it runs, but was not started from {current.path}",
+            "files that this collection did not write, and their domains, are left alone",
+            "Rename the domain, or stop the one that runs",
+            "foreign_definition",
+            passing=False,
+        )
+
+
+def _returns(host: DomainHost, domain: Definition) -> Refusals:
+    action = host.current[domain.name].returns
+    if action:
+        yield _refusal(
+            f"Domain {domain.name}",
+            f"xl would start it again when it has shut down (on_poweroff: {action})",
+            "xl carries out on_poweroff after each shutdown, with the value with which the domain was started",
+            "Remove on_poweroff, or stop the domain with force, which destroys it when it comes back",
+            "destroy",
             passing=False,
         )
 

@@ -19,7 +19,7 @@ from .._files import read_text
 from .._xen.xl import Domain, Xl
 from .definition import MARKER, Definition
 from .disks import Disks, OpenDisk, identity, open_disks
-from .kept import agrees, is_known, read_kept, settings
+from .kept import agrees, agrees_at_heart, is_known, is_ours, read_kept, returns_after_shutdown, settings
 from .order import Device, device_backends, services
 
 if t.TYPE_CHECKING:
@@ -76,6 +76,12 @@ class Current:
     unfinished: bool = False
     #: What libxl keeps of it, when that was compared with the definition and agrees, or "".
     agreed: str = ""
+    #: What libxl keeps of it, or "".
+    kept: str = ""
+    #: Whether it runs, but others started it from something other than our definition.
+    foreign: bool = False
+    #: What xl does when the domain shuts down, if it then runs again; see `returns_after_shutdown`.
+    returns: str = ""
     #: Why a running domain is not the one that is wanted, or "".
     outdated: str = ""
     #: Files that this collection did not write, where the definition and its link belong.
@@ -145,6 +151,7 @@ class _HostReader:
         self._paths = paths
         self._domains = domains
         self._disks = Disks(paths.sysfs)
+        self._parses: dict[str, tuple[dict[str, t.Any] | None, str]] = {}
 
     @property
     def _store(self) -> XenStore:
@@ -164,7 +171,7 @@ class _HostReader:
         domain = self._domains.get(wanted.name)
         path, link = self._paths.definition(wanted.name), self._paths.wanted_link(wanted)
         contents = {file: read_text(file) for file in (path, link) if file}
-        kept = self._paths.kept(domain.domid) if domain and wanted.state != "absent" else None
+        kept = self._paths.kept(domain.domid) if domain else None
         compared = kept if domain and domain.alive and wanted.state in ("running", "present") else None
         parsed, objection = self._parse(wanted, compared, contents[path])
         agreed = parsed is not None and compared is not None and agrees(parsed, settings(compared))
@@ -180,6 +187,9 @@ class _HostReader:
             domain=domain,
             unfinished=domain is not None and domain.paused and kept is None,
             agreed=compared if agreed and compared else "",
+            kept=kept or "",
+            foreign=domain is not None and not (domain.paused and kept is None) and self._is_foreign(wanted.name, kept, contents[path]),
+            returns=returns_after_shutdown(kept) if kept and domain and domain.alive else "",
             outdated=outdated,
             foreign_files=tuple(file for file, text in contents.items() if not (text or MARKER).startswith(MARKER)),
             links=tuple(other for other in self._paths.links(wanted.name) if _leads_to(other, path)),
@@ -202,10 +212,29 @@ class _HostReader:
         known = compared is None or is_known(self._paths.record(wanted.name), wanted.text, compared)
         if text == wanted.text and known:
             return None, ""
-        try:
-            return self._xl.parse_definition(wanted.text), ""
-        except InvalidInput as exc:
-            return None, exc.problem
+        return self._parsed(wanted.text)
+
+    def _parsed(self, text: str) -> tuple[dict[str, t.Any] | None, str]:
+        if text not in self._parses:
+            try:
+                self._parses[text] = self._xl.parse_definition(text), ""
+            except InvalidInput as exc:
+                self._parses[text] = None, exc.problem
+        return self._parses[text]
+
+    def _is_foreign(self, name: str, kept: str | None, text: str | None) -> bool:
+        """Whether others started a running domain. Our definition is written before its domain is started, and removed after it is gone.
+
+        :param text: the definition file; one of others is a matter of its own.
+        """
+        if text is None:
+            return True
+        if kept is None or not text.startswith(MARKER) or is_ours(self._paths.record(name), kept):
+            return False
+        if not settings(kept):
+            return False
+        parsed, _objection = self._parsed(text)
+        return parsed is None or not agrees_at_heart(parsed, settings(kept))
 
     def _missing_backend(self, domain: Domain) -> str:
         for device in self._devices[domain.domid]:

@@ -29,12 +29,13 @@ def read_kept(userdata: str, domid: int) -> str | None:
     return read_text(found[0]) if found else None
 
 
-def settings(kept: str) -> t.Any:
+def settings(kept: str) -> dict[str, t.Any]:
     """Return the settings in a configuration that libxl keeps, which ends in a 0 byte. One that is damaged has none."""
     try:
-        return json.loads(kept.rstrip("\0"))
+        found = json.loads(kept.rstrip("\0"))
     except ValueError:
         return {}
+    return found if isinstance(found, dict) else {}
 
 
 def agrees(wanted: t.Any, actual: t.Any, top: bool = True) -> bool:
@@ -48,14 +49,46 @@ def agrees(wanted: t.Any, actual: t.Any, top: bool = True) -> bool:
     return bool(wanted == actual)
 
 
+def agrees_at_heart(wanted: t.Mapping[str, t.Any], actual: t.Mapping[str, t.Any]) -> bool:
+    """Whether they agree but for the devices, which can be attached to a running domain and detached from it."""
+    heart = ("c_info", "b_info")
+    return agrees({key: wanted.get(key, {}) for key in heart}, {key: actual.get(key) for key in heart})
+
+
+def returns_after_shutdown(kept: str) -> str:
+    """Return what xl does when the domain shuts down, if it then runs again; else "".
+
+    xl carries it out after each shutdown, whoever asked for it (xl_vmcontrol.c, domain_wait_event and handle_domain_death).
+    """
+    action = str(settings(kept).get("on_poweroff", "")).replace("_", "-")
+    return action if action in ("restart", "rename-restart", "coredump-restart", "soft-reset") else ""
+
+
 def is_known(record: str, definition: str, kept: str) -> bool:
     """Whether it is on record that the text of a definition and a kept configuration agree."""
-    return read_text(record) == _digests(definition, kept)
+    return (read_text(record) or "").startswith(_digests(definition, kept))
 
 
 def make_known(record: str, definition: str, kept: str) -> None:
-    """Put on record that they agree."""
-    write_text(record, _digests(definition, kept), mode=0o600)
+    """Put on record that they agree, and that the domain was started from a definition of ours."""
+    write_text(record, _digests(definition, kept) + _uuid(kept), mode=0o600)
+
+
+def is_ours(record: str, kept: str) -> bool:
+    """Whether it is on record that the domain was started from a definition of ours. Its UUID stays when it reboots."""
+    uuid = _uuid(kept)
+    return bool(uuid) and (read_text(record) or "").endswith(uuid)
+
+
+def make_ours(record: str, kept: str) -> None:
+    """Put that on record, whether the domain still agrees with the definition or not."""
+    if not is_ours(record, kept):
+        write_text(record, _uuid(kept), mode=0o600)
+
+
+def _uuid(kept: str) -> str:
+    info = settings(kept).get("c_info")
+    return f"uuid {info['uuid']}\n" if isinstance(info, dict) and info.get("uuid") else ""
 
 
 def _digests(*texts: str) -> str:

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import typing as t
+from dataclasses import replace
 from functools import partial
 
 from .._files import remove
@@ -53,6 +54,7 @@ def plan_domains(wanted: t.Sequence[Definition], host: DomainHost, steps: Domain
         if domain not in restarts:
             _plan_stop(plan, host, steps, domain)
         plan.add(f"start domain {domain.name}", partial(steps.start, domain, together), subject=domain.name, after="running")
+    _adopt_first(plan, wanted, host, steps)
     plan.warnings += [
         f"Domain {name} keeps running as it is ({outdated[name]}): restart it yourself, or allow it with restart_changed: true"
         for name in pending
@@ -62,11 +64,25 @@ def plan_domains(wanted: t.Sequence[Definition], host: DomainHost, steps: Domain
     return plan
 
 
+def _adopt_first(plan: Plan, wanted: t.Sequence[Definition], host: DomainHost, steps: DomainSteps) -> None:
+    """Put on record which running domains are ours, before the first change: a new definition no longer shows it."""
+    kept = {d.name: host.current[d.name].kept for d in wanted if host.current[d.name].kept and not host.current[d.name].foreign}
+    if plan.actions and kept:
+        first = plan.actions[0]
+
+        def adopt() -> None:
+            for name, text in kept.items():
+                steps.make_ours(name, text)
+            first.apply()
+
+        plan.actions[0] = replace(first, apply=adopt)
+
+
 def _plan_stop(plan: Plan, host: DomainHost, steps: DomainSteps, wanted: Definition, outdated: str = "") -> None:
     name, current = wanted.name, host.current[wanted.name]
     if current.domain is None:
         return
-    stop = partial(steps.stop, plan, current.domain)
+    stop = partial(steps.stop, plan, current.domain, bool(current.returns))
     if outdated:
         plan.add(
             f"stop domain {name} to restart it: {outdated}",
@@ -100,6 +116,8 @@ def _plan_files(plan: Plan, host: DomainHost, steps: DomainSteps, domain: Defini
 def _conclude(wanted: t.Sequence[Definition], host: DomainHost, steps: DomainSteps, pending: t.Collection[str]) -> dict[str, t.Any]:
     for domain in wanted:
         steps.make_known(domain, host.current[domain.name].agreed or None)
+        if domain.state in ("stopped", "absent"):
+            steps.check_stopped(domain)
         if domain.state == "running" and domain.name not in pending:
             steps.wait_ready(domain)
     return {"domains": steps.report(wanted)}

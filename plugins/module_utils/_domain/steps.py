@@ -24,11 +24,15 @@ from .._runner import Runner
 from .._xen.xl import Domain, Xl
 from .definition import Definition
 from .host import Paths
-from .kept import make_known
+from .kept import make_known, make_ours
 from .status import HOTPLUG_LOG, not_connected, vif_status
 
 if t.TYPE_CHECKING:
     from .._xenstore.client import XenStore
+
+
+#: Seconds within which xl starts a domain again that has shut down.
+_RETURN = 30.0
 
 
 @dataclass(frozen=True)
@@ -92,9 +96,10 @@ class DomainSteps:
         """End what is left of a domain."""
         self._xl.destroy(name)
 
-    def stop(self, plan: Plan, domain: Domain) -> None:
+    def stop(self, plan: Plan, domain: Domain, returns: bool = False) -> None:
         """Shut a domain down and wait until it is gone.
 
+        :param returns: xl starts the domain again then, with another domid, and that one is destroyed.
         :raises Refused: it does not shut down in time, and `force` does not name `destroy`.
         """
         if domain.paused:
@@ -103,9 +108,11 @@ class DomainSteps:
         try:
             self._store.wait_for(
                 [f"/local/domain/{domain.domid}/name"],
-                lambda _values: domain.name not in self._domids(),
+                lambda _values: self._domids().get(domain.name) != domain.domid,
                 self._limits.shutdown,
             )
+            if returns:
+                self._destroy_returned(domain)
         except TimedOut:
             # A domain that has shut down stays where its definition says so (on_poweroff: preserve).
             if any(other.name == domain.name and other.alive for other in self._xl.list()):
@@ -117,6 +124,26 @@ class DomainSteps:
                     f"Raise shutdown_timeout, or check its console: xl console {domain.name}",
                 )
             self._xl.destroy(domain.name)
+
+    def _destroy_returned(self, domain: Domain) -> None:
+        with contextlib.suppress(TimedOut):
+            self._store.wait_for(["@introduceDomain"], lambda _values: domain.name in self._domids(), _RETURN)
+        domid = self._domids().get(domain.name)
+        if domid is not None:
+            self._xl.destroy(str(domid))
+
+    def check_stopped(self, domain: Definition) -> None:
+        """Check that a domain that should not run does not, whatever `xl` made of its end.
+
+        :raises DriverDomainsError: it runs.
+        """
+        domid = self._domids().get(domain.name) if self._xenstore else None
+        if domid is not None:
+            raise DriverDomainsError(
+                f"Domain {domain.name} was stopped, but runs again (domid {domid})",
+                rule="xl starts a domain again as on_poweroff and on_reboot say, and so may other tools",
+                remedy="Find out who starts it; to end it: xl destroy " + domain.name,
+            )
 
     def start(self, domain: Definition, starting: t.Mapping[str, Definition]) -> None:
         """Create a domain once those of its backends that are `starting` in the same run are ready.
@@ -141,6 +168,10 @@ class DomainSteps:
         """Remember that what libxl keeps of a running domain agrees with its definition."""
         if kept is not None:
             make_known(self._paths.record(domain.name), domain.text, kept)
+
+    def make_ours(self, name: str, kept: str) -> None:
+        """Remember that a running domain was started from a definition of ours."""
+        make_ours(self._paths.record(name), kept)
 
     def _destroy_unfinished(self, uuid: str) -> None:
         """Destroy the domain that has this UUID, unless it is complete.

@@ -100,6 +100,8 @@ class FakeHost:
         self.parsed: list[str] = []
         #: The PCI devices, by BDF.
         self.devices: dict[str, PciDevice] = {}
+        #: Xen does not use a domid again soon.
+        self.last_domid = 0
         self.domains = {"Domain-0": Domain("Domain-0", 0, 768, 1, "r")}
         self.store.values["/local/domain/0/name"] = "Domain-0"
         self.free_memory = 1024
@@ -114,6 +116,8 @@ class FakeHost:
         self.deaf: set[str] = set()
         #: Domains that stay when they have shut down (on_poweroff).
         self.preserved: set[str] = set()
+        #: Domains that xl starts again when they have shut down (on_poweroff).
+        self.returning: set[str] = set()
         (root / "lib").mkdir()
         (root / "kernel").write_text("")
 
@@ -140,13 +144,14 @@ class FakeHost:
         steps = DomainSteps(fake, store, fake, self.paths, Limits(shutdown=0.3))
         return plan_domains(wanted, read_host(wanted, fake, store, self.paths), steps, restart_changed)
 
-    def add(self, name: str, flags: str = "b", text: str | None = None) -> int:
+    def add(self, name: str, flags: str = "b", text: str | None = None, uuid: str = "") -> int:
         """Let a domain run; `text` is the definition that it was started with."""
-        domid = max(d.domid for d in self.domains.values()) + 1
+        self.last_domid += 1
+        domid = self.last_domid
         self.domains[name] = Domain(name, domid, 128, 1, flags)
         self.store.values[f"/local/domain/{domid}/name"] = name
         if text is not None:
-            config = {"c_info": {"uuid": "1"}, "defaults": 1, **self.parse_definition(text)}
+            config = {"c_info": {"uuid": uuid or f"of-{domid}"}, "defaults": 1, **self.parse_definition(text)}
             self.parsed.pop()
             (self.root / "lib" / f"userdata-d.{domid}.uuid.libxl-json").write_text(json.dumps(config) + "\0")
         return domid
@@ -176,14 +181,15 @@ class FakeHost:
         if self.rejected and self.rejected in text:
             raise InvalidInput(f"xl does not accept the definition: {self.objection}")
         settings = dict(line.split(" = ", 1) for line in text.splitlines() if " = " in line)
+        top = {key: settings.pop(key).strip('"') for key in ("on_poweroff", "on_reboot", "on_crash") if key in settings}
         devices = {name: settings.pop(key).split("|") for key, name in (("vif", "nics"), ("pci", "pcidevs")) if key in settings}
-        return {"c_info": {"uuid": "new"}, "b_info": settings, **devices}
+        return {"c_info": {"uuid": "new"}, "b_info": settings, **top, **devices}
 
     def create(self, path: str, timeout: float, uuid: str = "") -> None:
         text = Path(path).read_text()
         name = Path(path).stem
         self.calls.append(("create", name))
-        home = f"/local/domain/{self.add(name, text=text)}"
+        home = f"/local/domain/{self.add(name, text=text, uuid=uuid)}"
         self.store.values.update({f"{home}/vm": f"/vm/{uuid}", f"{home}/data/driver-domain/status": "ready"})
         for devid, line in enumerate(line for line in text.split("[") if line.startswith('"mac=')):
             backend = line.split("backend=")[1].split('"')[0].split(",")[0] if "backend=" in line else "Domain-0"
@@ -232,6 +238,8 @@ class FakeHost:
         self.calls.append(("shutdown", name))
         if name in self.preserved:
             self.flag(name, "s")
+        elif name in self.returning:
+            self.reboot(name)
         elif name not in self.deaf and not self.domains[name].paused:
             self.remove(name)
 

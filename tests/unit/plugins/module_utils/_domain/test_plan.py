@@ -87,7 +87,7 @@ TRANSITIONS: list[tuple[str, str | None, list[tuple[str, ...]]]] = [
 @pytest.mark.parametrize(("state", "flags", "calls"), TRANSITIONS)
 def test_transitions(state: str, flags: str | None, calls: list[tuple[str, ...]], host: FakeHost) -> None:
     if flags:
-        host.add("web1", flags)
+        host.adopt("web1", flags)
     host.run_plan([{"name": "web1", "state": state}])
     assert host.calls == calls
     host.calls.clear()
@@ -160,7 +160,7 @@ class TestCreationWithoutEnd:
 
 
 def test_a_domain_that_stays_when_it_has_shut_down(host: FakeHost) -> None:
-    host.add("web1")
+    host.adopt("web1")
     host.preserved.add("web1")
     host.run_plan([{"name": "web1", "state": "absent"}])
     assert host.calls == [("shutdown", "web1"), ("destroy", "web1")]
@@ -181,14 +181,14 @@ def test_domains_that_wait_for_each_other(host: FakeHost) -> None:
 
 
 def test_a_backend_that_is_stopped_in_the_same_run_does_not_count(host: FakeHost) -> None:
-    host.add("net-dd")
+    host.adopt("net-dd")
     with pytest.raises(Refused, match="'net-dd' does not run"):
         host.run_plan([{"name": "net-dd", "state": "stopped"}, GUEST])
     assert host.calls == []
 
 
 def test_the_memory_of_a_domain_that_is_stopped_in_the_same_run_is_free(host: FakeHost) -> None:
-    host.add("old")
+    host.adopt("old")
     host.free_memory = 100
     host.run_plan([{"name": "old", "state": "absent"}, {"name": "web1", "memory": 200}])
     assert host.calls == [("shutdown", "old"), ("create", "web1")]
@@ -336,7 +336,7 @@ def test_a_driver_domain_that_serves_is_not_stopped(host: FakeHost) -> None:
 
 
 def test_a_domain_that_does_not_shut_down(host: FakeHost) -> None:
-    host.add("web1")
+    host.adopt("web1")
     host.deaf.add("web1")
     with pytest.raises(Refused, match=r"Domain web1: it did not shut down within 0.3 s.*force: \[destroy\]"):
         host.run_plan([{"name": "web1", "state": "stopped"}])
@@ -425,6 +425,93 @@ def test_what_others_wrote_is_not_overwritten_or_removed(host: FakeHost) -> None
     assert (path.exists(), host.calls) == (False, [("shutdown", "web1")])
 
 
+class TestForeignDomain:
+    """A running domain that others started, from a file of their own."""
+
+    STATES = ("running", "present", "stopped", "absent")
+
+    @pytest.mark.parametrize("flags", ["b", "p", "c"])
+    @pytest.mark.parametrize("state", STATES)
+    def test_where_we_have_no_definition(self, state: str, flags: str, host: FakeHost) -> None:
+        host.add("web1", flags, text="memory = 99\n")
+        with pytest.raises(Refused, match=r"Domain web1: it runs, but was not started from .*web1.cfg \[foreign_definition\]"):
+            host.run_plan([{"name": "web1", "state": state}], restart_changed=True)
+        assert (host.calls, os.path.exists(host.paths.definition("web1"))) == ([], False)
+
+    @pytest.mark.parametrize("state", STATES)
+    def test_where_we_have_one_that_nobody_started(self, state: str, host: FakeHost) -> None:
+        host.run_plan([{"name": "web1", "state": "stopped"}])
+        host.add("web1", text="memory = 99\n")
+        before = files(host.root)
+        with pytest.raises(Refused, match="it runs, but was not started from"):
+            host.run_plan([{"name": "web1", "state": state, "memory": 64}], restart_changed=True)
+        assert (host.calls, files(host.root)) == ([], before)
+        host.run_plan([{"name": "web1", "state": "stopped"}], force=("foreign_definition",))
+        assert host.calls == [("shutdown", "web1")]
+
+    def test_what_xendomains_started_is_ours(self, host: FakeHost) -> None:
+        host.run_plan([{"name": "web1", "state": "present"}])
+        host.add("web1", text=Path(host.paths.definition("web1")).read_text())
+        host.run_plan([{"name": "web1", "memory": 256}], restart_changed=True)
+        assert host.calls == [("shutdown", "web1"), ("create", "web1")]
+
+    def test_it_stays_ours_when_a_run_is_cut_off(self, host: FakeHost) -> None:
+        """After the new definition was written: the old one no longer shows that the domain was started from it."""
+        host.run_plan([{"name": "web1", "state": "present"}])
+        host.add("web1", text=Path(host.paths.definition("web1")).read_text())
+        plan = host.plan([{"name": "web1", "memory": 256}], restart_changed=True)
+        plan.actions[0].apply()
+        host.run_plan([{"name": "web1", "memory": 256}], restart_changed=True)
+        assert host.calls == [("shutdown", "web1"), ("create", "web1")]
+
+    def test_it_stays_ours_whatever_is_attached_to_it(self, host: FakeHost) -> None:
+        host.run_plan([{"name": "web1"}])
+        host.run_plan([{"name": "web1", "memory": 256}])
+        (kept,) = (host.root / "lib").glob("userdata-d.1.*")
+        kept.write_text(kept.read_text().replace('"defaults"', '"nics": [{"devid": 0}], "defaults"'))
+        host.calls.clear()
+        host.run_plan([{"name": "web1", "state": "absent"}])
+        assert host.calls == [("shutdown", "web1")]
+
+
+class TestPoweroff:
+    """xl starts a domain again that has shut down."""
+
+    ACTIONS = ("restart", "rename-restart", "coredump-restart", "soft-reset")
+
+    @pytest.mark.parametrize("wanted", [{"state": "stopped"}, {"state": "absent"}, {"memory": 64}], ids=str)
+    @pytest.mark.parametrize("action", ACTIONS)
+    def test_it_is_not_asked_to(self, action: str, wanted: dict[str, t.Any], host: FakeHost) -> None:
+        host.run_plan([{"name": "web1", "on_poweroff": action}])
+        host.calls.clear()
+        with pytest.raises(Refused, match=rf"Domain web1: xl would start it again.*on_poweroff: {action}.*force: \[destroy\]"):
+            host.run_plan([{"name": "web1", **wanted}], restart_changed=True)
+        assert host.calls == []
+
+    @pytest.mark.parametrize("state", ["stopped", "absent"])
+    def test_with_force_it_is_destroyed_when_it_comes_back(self, state: str, host: FakeHost) -> None:
+        host.run_plan([{"name": "web1", "on_poweroff": "restart"}])
+        host.returning.add("web1")
+        host.calls.clear()
+        plan = host.run_plan([{"name": "web1", "state": state}], force=("destroy",))
+        assert host.calls == [("shutdown", "web1"), ("destroy", "2")]
+        assert plan.results["domains"][0]["state"] == state
+
+    @pytest.mark.parametrize("action", [None, "destroy", "preserve"])
+    def test_others_are_stopped(self, action: str | None, host: FakeHost) -> None:
+        host.run_plan([{"name": "web1", "on_poweroff": action}])
+        host.calls.clear()
+        host.run_plan([{"name": "web1", "state": "stopped", "on_poweroff": "restart"}])
+        assert host.calls == [("shutdown", "web1")]
+
+    @pytest.mark.parametrize("state", ["stopped", "absent"])
+    def test_what_comes_back_for_another_reason_is_not_called_stopped(self, state: str, host: FakeHost) -> None:
+        host.run_plan([{"name": "web1"}])
+        host.returning.add("web1")
+        with pytest.raises(DriverDomainsError, match=r"Domain web1 was stopped, but runs again \(domid 2\)"):
+            host.run_plan([{"name": "web1", "state": state}])
+
+
 def test_autostart_links(host: FakeHost) -> None:
     auto = Path(host.paths.autostart)
     auto.mkdir(parents=True)
@@ -454,7 +541,7 @@ def rejecting_xl(host: FakeHost) -> None:
 
 
 def running_backend(host: FakeHost) -> None:
-    host.add("net-dd")
+    host.adopt("net-dd")
     host.store.values["/local/domain/1/data/driver-domain/bridges"] = "xenbr0 xenbr1"
 
 
@@ -606,7 +693,7 @@ def test_a_hotplug_error_is_reported_with_its_text(host: FakeHost) -> None:
 
 
 def test_a_domain_that_reports_an_error_is_not_waited_for(host: FakeHost) -> None:
-    domid = host.add("net-dd")
+    domid = host.adopt("net-dd")
     home = f"/local/domain/{domid}/data/driver-domain"
     host.store.values.update({f"{home}/status": "error", f"{home}/error": "no network interface with MAC 1"})
     with pytest.raises(DriverDomainsError, match="Domain net-dd reports: no network interface with MAC 1"):
