@@ -50,11 +50,14 @@ options:
       autostart:
         description:
           - Whether C(xendomains) starts the domain with the host, through a link in C(/etc/xen/auto).
-          - Driver domains are started first.
+          - The link has a number that puts driver domains first, and each domain after its backends, e.g. C(00-net-dd.cfg) and
+            C(50-web1.cfg). Other links to the definition are removed.
         type: bool
         default: false
       type:
-        description: Kind of guest. An x86 V(pvh) domain cannot own PCI devices.
+        description:
+          - Kind of guest. An x86 V(pvh) domain cannot own PCI devices.
+          - V(pvh) and V(hvm) are refused on a host without C(hvm) and C(hap) in C(virt_caps) of C(xl info).
         type: str
         choices: [pv, pvh, hvm]
         default: pv
@@ -112,13 +115,17 @@ options:
             description: MAC address. By default derived from the domain's name and the vif's position, so the same at every run.
             type: str
           bridge:
-            description: Bridge in the backend domain of which the vif becomes a port.
+            description:
+              - Bridge in the backend domain of which the vif becomes a port. It must exist, unless O(domains[].vifs[].script), or
+                C(vif.default.script) in C(/etc/xen/xl.conf), is a script other than C(vif-bridge).
             type: str
           backend:
             description: Name of the domain that serves the vif; dom0 by default.
             type: str
           type:
-            description: See C(xl-network-configuration(5\)).
+            description:
+              - See C(xl-network-configuration(5\)). Only dom0 can serve an emulated card (V(ioemu)), so that in a domain of type V(hvm)
+                V(vif) is the default if there is a backend.
             type: str
             choices: [vif, ioemu]
           model:

@@ -38,6 +38,8 @@ def check(
         yield from _objection(host, domain)
         yield from _missing_files(host, domain)
         yield from _copies_to_devices(host, domain)
+        if domain.state != "absent" and (domain in starts or host.current[domain.name].changed):
+            yield from _missing_hap(host, domain)
     for domain in starts:
         yield from _missing_backends(host, domain, starts, stops)
         yield from _missing_bridges(host, domain)
@@ -111,6 +113,19 @@ def _objection(host: DomainHost, domain: Definition) -> Refusals:
         # Of all that a definition names, xl looks up only the CPU pool while it parses: an earlier task may make one.
         passing = "pool" in objection
         yield _refusal(f"Domain {domain.name}", objection, remedy="Correct the parameters, above all options", passing=passing)
+
+
+def _missing_hap(host: DomainHost, domain: Definition) -> Refusals:
+    caps = set(host.info.get("virt_caps", "").split())
+    if domain.kind != "pv" and not ("hvm" in caps and ("shadow" if domain.without_hap else "hap") in caps):
+        yield _refusal(
+            f"Domain {domain.name}",
+            f"its type is {domain.kind}, and this host has no {'shadow paging' if domain.without_hap else 'hap'} for it",
+            "pvh and hvm need hardware virtualisation and hardware assisted paging: hvm and hap in virt_caps of xl info",
+            "Use type: pv, or turn virtualisation on in the firmware; with shadow in virt_caps, options: {hap: false} does without hap",
+            # An earlier task may change the options with which Xen boots, not the machine.
+            passing="hap=" in host.info.get("xen_commandline", ""),
+        )
 
 
 def _missing_files(host: DomainHost, domain: Definition) -> Refusals:
@@ -187,12 +202,15 @@ def _missing_backends(host: DomainHost, domain: Definition, starts: t.Sequence[D
 def _missing_bridges(host: DomainHost, domain: Definition) -> Refusals:
     for vif in domain.vifs:
         bridges = host.bridges[vif.backend]
+        if os.path.basename(vif.script or host.vif_script) != "vif-bridge":
+            # Only Xen's default script needs a bridge of the kernel; Open vSwitch has bridges of its own.
+            continue
         if vif.bridge and bridges is not None and vif.bridge not in bridges:
             yield _refusal(
                 f"Domain {domain.name}",
                 f"there is no bridge {vif.bridge!r} in {vif.backend or 'dom0'}",
                 f"the bridge of a vif is one of its backend domain, which has: {', '.join(bridges) or 'none'}",
-                "Correct bridge, or add it to the bridges of the driver domain",
+                "Correct bridge, or add it to the bridges of the driver domain; for Open vSwitch set script: vif-openvswitch",
             )
 
 
@@ -225,6 +243,15 @@ def _pci_devices(host: DomainHost, starts: t.Sequence[Definition], stops: t.Sequ
         )
         return
     going = {domain.name for domain in [*starts, *stops]}
+    for domain in starts:
+        if domain.pci and domain.kind == "hvm" and "hvm_directio" not in host.info.get("virt_caps", "").split():
+            yield _refusal(
+                f"Domain {domain.name}",
+                "Xen cannot pass devices through to a domain of type hvm here",
+                "xl info has hvm_directio in virt_caps where it can",
+                "Use type: pv",
+                passing=False,
+            )
     for domain, device in devices:
         if not device.pciback:
             yield _refusal(

@@ -49,11 +49,12 @@ class Ready:
 
 
 class Attachment(t.NamedTuple):
-    """Where a vif is attached; the backend is "" for dom0."""
+    """Where a vif is attached; the backend is "" for dom0, and the script is "" for the default one."""
 
     mac: str
     backend: str
     bridge: str
+    script: str = ""
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,10 @@ class Definition:
     autostart: bool = False
     #: Content of the definition file; "" when the domain is to be absent.
     text: str = ""
+    #: pv, pvh or hvm.
+    kind: str = "pv"
+    #: Whether it does without hardware assisted paging (`hap`, xl.cfg(5)).
+    without_hap: bool = False
     #: In MiB.
     memory: int = 0
     driver_domain: bool = False
@@ -125,7 +130,7 @@ def _present(name: str, parameters: t.Mapping[str, t.Any], devices: t.Mapping[st
     options = parameters["options"] or {}
     _check_values(parameters, options)
     pci = [_pci(item, devices) for item in parameters["pci"] or []]
-    vifs = vif_settings(name, parameters.get("vifs") or [])
+    vifs = [_for_kind(vif, parameters["type"]) for vif in vif_settings(name, parameters.get("vifs") or [])]
     disks = parameters["disks"] or []
     settings: dict[str, t.Any] = {
         **{key: parameters[key] for key in ("name", "type", "memory", "maxmem", "vcpus", "kernel", "ramdisk", "cmdline")},
@@ -145,13 +150,15 @@ def _present(name: str, parameters: t.Mapping[str, t.Any], devices: t.Mapping[st
         state=parameters["state"],
         autostart=parameters["autostart"],
         text=MARKER + render(settings),
+        kind=parameters["type"],
+        without_hap=options.get("hap") in (False, 0, "0"),
         memory=parameters["memory"],
         driver_domain=parameters["driver_domain"],
         files=tuple(path for path in files if path),
         copies=tuple((disk["target"], disk["source"]) for disk in local_disks if disk.get("source")),
         disks=tuple(Disk(disk["target"], disk.get("access") != "ro", _backend(disk), _is_path(disk)) for disk in disks),
         pci=tuple(device for device, _text in pci),
-        vifs=tuple(Attachment(vif["mac"], vif.get("backend") or "", vif.get("bridge") or "") for vif in vifs),
+        vifs=tuple(Attachment(vif["mac"], _backend(vif), vif.get("bridge") or "", vif.get("script") or "") for vif in vifs),
         backends=_backends(parameters),
         ready=Ready(ready["key"], ready["value"], ready["error_key"] or "") if ready else None,
         wait_timeout=parameters["wait_timeout"],
@@ -181,6 +188,13 @@ def _check_values(parameters: t.Mapping[str, t.Any], options: t.Mapping[str, t.A
     kind, memory, cmdline = parameters["type"], parameters["memory"], parameters["cmdline"] or ""
     if memory is None or memory < 16:
         raise InvalidInput(f"memory is {memory}", rule="a domain needs its memory in MiB, at least 16", remedy="Set memory, e.g. 256")
+    maxmem = parameters["maxmem"]
+    if maxmem is not None and (maxmem < memory or (maxmem > memory and parameters["pci"])):
+        raise InvalidInput(
+            f"maxmem is {maxmem} and memory is {memory}",
+            rule="a domain with PCI devices cannot grow" if maxmem > memory else "a domain cannot grow to less than it has",
+            remedy="Leave maxmem out",
+        )
     if parameters["vcpus"] < 1:
         raise InvalidInput(f"vcpus is {parameters['vcpus']}", rule="a domain has at least one virtual CPU")
     if kind == "pv" and len(cmdline.encode()) > PV_CMDLINE_LIMIT:
@@ -218,6 +232,19 @@ def _pci(item: t.Mapping[str, t.Any], devices: t.Mapping[str, PciDevice]) -> tup
         )
     options = specification("pci", {key: item.get(key) for key in _PCI_OPTIONS})
     return devices[name], ",".join(part for part in (str(devices[name].bdf), options) if part)
+
+
+def _for_kind(vif: dict[str, t.Any], kind: str) -> dict[str, t.Any]:
+    """Return a vif as a guest of this kind can have it: QEMU in dom0 emulates cards, and reaches no bridge of a driver domain."""
+    if kind != "hvm" or not _backend(vif):
+        return vif
+    if vif.get("type") == "ioemu" or vif.get("model"):
+        raise InvalidInput(
+            f"the vif {vif['mac']} is emulated, and {vif['backend']} serves it",
+            rule="only dom0 can serve an emulated card (vif-common.sh)",
+            remedy="Leave type and model out, or let dom0 serve it",
+        )
+    return {**vif, "type": "vif"}
 
 
 def _disk(disk: t.Mapping[str, t.Any]) -> str:

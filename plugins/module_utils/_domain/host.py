@@ -10,17 +10,18 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 import typing as t
 from dataclasses import dataclass, field
 from functools import cached_property
 
 from .._errors import InvalidInput
-from .._files import read_text
+from .._files import list_directory, read_text
 from .._xen.xl import Domain, Xl
 from .definition import MARKER, Definition
 from .disks import Disks, OpenDisk, identity, open_disks
 from .kept import agrees, agrees_at_heart, is_known, is_ours, read_kept, returns_after_shutdown, settings
-from .order import Device, device_backends, services
+from .order import DRIVER_LEVEL, LEVEL, Device, device_backends, services, start_levels
 
 if t.TYPE_CHECKING:
     from .._xenstore.client import XenStore
@@ -41,12 +42,19 @@ class Paths:
         """The definition file of a domain."""
         return f"{self.definitions}/{name}.cfg"
 
-    def links(self, name: str) -> tuple[str, str]:
-        """The links that let xendomains start a domain with the host: as a driver domain, and as any other.
+    def link(self, name: str, level: int) -> str:
+        """The link that lets xendomains start a domain with the host.
 
-        xendomains starts domains in the order of these names, and backends must come before their frontends.
+        xendomains starts domains in the order of these names. All have a number of two digits, so no two domains share a link, whatever
+        they are called.
         """
-        return f"{self.autostart}/00-{name}.cfg", f"{self.autostart}/{name}.cfg"
+        return f"{self.autostart}/{level:02d}-{name}.cfg"
+
+    def links(self, name: str) -> list[str]:
+        """The links that are there, whatever they are called, that let xendomains start a domain with the host."""
+        definition = os.path.realpath(self.definition(name))
+        links = [f"{self.autostart}/{file}" for file in list_directory(self.autostart)]
+        return [link for link in links if os.path.islink(link) and os.path.realpath(link) == definition]
 
     def kept(self, domid: int) -> str | None:
         """What libxl keeps of a running domain; None when the domain is not complete."""
@@ -55,11 +63,6 @@ class Paths:
     def record(self, name: str) -> str:
         """The file that says which definition a running domain is known to agree with."""
         return f"{self.run}/{name}"
-
-    def wanted_link(self, domain: Definition) -> str:
-        """The one of `links` that a domain is to have, or ""."""
-        first, later = self.links(domain.name)
-        return "" if not domain.autostart else first if domain.driver_domain else later
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,8 @@ class Current:
     unfinished: bool = False
     #: What libxl keeps of it, when that was compared with the definition and agrees, or "".
     agreed: str = ""
+    #: Whether the definition file is to be written.
+    changed: bool = False
     #: What libxl keeps of it, or "".
     kept: str = ""
     #: Whether it runs, but others started it from something other than our definition.
@@ -120,7 +125,9 @@ class DomainHost:
     open_disks: tuple[OpenDisk, ...] = ()
     #: The bridges in each backend domain that a domain to be started names; None when they are not known.
     bridges: t.Mapping[str, t.Sequence[str] | None] = field(default_factory=dict)
-    #: What `xl info` prints, by key, when a domain may be started.
+    #: The script of vifs that name none.
+    vif_script: str = ""
+    #: What `xl info` prints, by key, when a domain may be started, or needs more of the processor than PV guests and is new.
     info: t.Mapping[str, str] = field(default_factory=dict)
 
 
@@ -131,7 +138,8 @@ def read_host(wanted: t.Sequence[Definition], xl: Xl, store: XenStore | None, pa
     """
     domains = {domain.name: domain for domain in xl.list()} if store else {}
     reader = _HostReader(xl, store, paths, domains)
-    current = {domain.name: reader.current(domain) for domain in wanted}
+    links = _wanted_links(wanted, paths)
+    current = {domain.name: reader.current(domain, links.get(domain.name, "")) for domain in wanted}
     startable = [d for d in wanted if d.state == "running" and (not current[d.name].alive or current[d.name].outdated)]
     goes = any(current[d.name].alive and (d.state in ("stopped", "absent") or current[d.name].outdated) for d in wanted)
     return DomainHost(
@@ -139,9 +147,45 @@ def read_host(wanted: t.Sequence[Definition], xl: Xl, store: XenStore | None, pa
         current,
         services=reader.services() if goes else (),
         bridges={backend: reader.bridges(backend) for backend in sorted({vif.backend for d in startable for vif in d.vifs})},
+        vif_script=default_vif_script(paths.definitions) if any(domain.vifs for domain in startable) else "",
         open_disks=reader.open_disks() if any(domain.local_disks for domain in startable) else (),
-        info=xl.info() if startable else {},
+        info=xl.info() if startable or any(d.kind != "pv" and current[d.name].changed for d in wanted) else {},
     )
+
+
+def dom0_bridges(sysfs: str) -> list[str]:
+    """Return the names that vifs of dom0 may give as their bridge.
+
+    Xen's script takes ethN for xenbrN (vif-bridge). A bridge of Open vSwitch cannot be told from its port of the same name, so where Open
+    vSwitch runs every virtual interface may be one.
+    """
+    interfaces = list_directory(f"{sysfs}/class/net")
+    bridges = [name for name in interfaces if os.path.isdir(f"{sysfs}/class/net/{name}/bridge")]
+    aliases = [f"xenbr{name[3:]}" for name in bridges if re.fullmatch(r"eth[0-9]+", name)]
+    switches = [name for name in interfaces if "ovs-system" in interfaces and not os.path.exists(f"{sysfs}/class/net/{name}/device")]
+    return list(dict.fromkeys([*bridges, *aliases, *switches]))
+
+
+def default_vif_script(directory: str) -> str:
+    """Return the script of vifs that name none; xl passes the one in dom0's xl.conf(5) to driver domains as well."""
+    found = re.findall(r"""^\s*vif\.default\.script\s*=\s*["']?([^"'\s]*)""", read_text(f"{directory}/xl.conf") or "", re.MULTILINE)
+    return found[-1] if found else "vif-bridge"
+
+
+def _wanted_links(wanted: t.Sequence[Definition], paths: Paths) -> dict[str, str]:
+    """Return the link of each domain that is to start with the host.
+
+    :raises InvalidInput: domains wait for each other.
+    """
+    own = [domain for domain in wanted if domain.autostart]
+    others = {backend for domain in own for backend in domain.backends} - {domain.name for domain in wanted}
+    numbers = {name: [os.path.basename(link).split("-")[0] for link in paths.links(name)] for name in others}
+    levels = start_levels(
+        {domain.name: DRIVER_LEVEL if domain.driver_domain else LEVEL for domain in own},
+        {domain.name: domain.backends for domain in own},
+        {name: int(found[0]) for name, found in numbers.items() if found and found[0].isdecimal()},
+    )
+    return {name: paths.link(name, level) for name, level in levels.items()}
 
 
 class _HostReader:
@@ -166,10 +210,10 @@ class _HostReader:
     def _devices(self) -> dict[int, list[Device]]:
         return device_backends(self._store, self._alive)
 
-    def current(self, wanted: Definition) -> Current:
-        """Return what the host has of one domain."""
+    def current(self, wanted: Definition, link: str) -> Current:
+        """Return what the host has of one domain; `link` is the one for xendomains that it is to have, or ""."""
         domain = self._domains.get(wanted.name)
-        path, link = self._paths.definition(wanted.name), self._paths.wanted_link(wanted)
+        path = self._paths.definition(wanted.name)
         contents = {file: read_text(file) for file in (path, link) if file}
         kept = self._paths.kept(domain.domid) if domain else None
         compared = kept if domain and domain.alive and wanted.state in ("running", "present") else None
@@ -187,12 +231,15 @@ class _HostReader:
             domain=domain,
             unfinished=domain is not None and domain.paused and kept is None,
             agreed=compared if agreed and compared else "",
+            changed=contents[path] != wanted.text,
             kept=kept or "",
             foreign=domain is not None and not (domain.paused and kept is None) and self._is_foreign(wanted.name, kept, contents[path]),
             returns=returns_after_shutdown(kept) if kept and domain and domain.alive else "",
             outdated=outdated,
-            foreign_files=tuple(file for file, text in contents.items() if not (text or MARKER).startswith(MARKER)),
-            links=tuple(other for other in self._paths.links(wanted.name) if _leads_to(other, path)),
+            foreign_files=tuple(
+                file for file, text in contents.items() if not (text or MARKER).startswith(MARKER) or _leads_elsewhere(file, path)
+            ),
+            links=tuple(self._paths.links(wanted.name)),
             objection=objection,
             missing_files=tuple(file for file in [*wanted.files, *_sources(wanted)] if not os.path.exists(file)),
             missing_disks=tuple(copy for copy in wanted.copies if not os.path.exists(copy[0])),
@@ -259,8 +306,8 @@ class _HostReader:
 
     def bridges(self, backend: str) -> list[str] | None:
         """Return the bridges of a backend domain; None when it does not run, or has an image that does not publish them."""
-        if backend in ("", "0", "Domain-0"):
-            return [os.path.basename(os.path.dirname(path)) for path in sorted(glob.glob(f"{self._paths.sysfs}/class/net/*/bridge"))]
+        if backend == "":
+            return dom0_bridges(self._paths.sysfs)
         domid = self._store.domid_of(backend)
         text = None if domid is None else self._store.read_text(f"/local/domain/{domid}/data/driver-domain/bridges")
         return None if text is None else text.split()
@@ -270,5 +317,6 @@ def _sources(wanted: Definition) -> list[str]:
     return [source for target, source in wanted.copies if not os.path.exists(target)]
 
 
-def _leads_to(link: str, path: str) -> bool:
-    return os.path.islink(link) and os.path.realpath(link) == os.path.realpath(path)
+def _leads_elsewhere(file: str, path: str) -> bool:
+    """Whether a link is there, and leads to another file that exists."""
+    return file != path and os.path.exists(file) and os.path.realpath(file) != os.path.realpath(path)

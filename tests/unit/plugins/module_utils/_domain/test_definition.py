@@ -70,6 +70,10 @@ BAD: dict[str, tuple[dict[str, t.Any], str]] = {
     "nothing to boot": ({"kernel": None}, "nothing to boot"),
     "unknown device": ({"pci": [{"device": "nic9"}]}, r"device 'nic9'.*which has: uplink0"),
     "pvh with a device": ({"type": "pvh", "pci": [{"device": "uplink0"}]}, "PVH"),
+    "maxmem with a device": ({"maxmem": 256, "pci": [{"device": "uplink0"}]}, "maxmem is 256.*PCI devices cannot grow"),
+    "maxmem below memory": ({"maxmem": 64}, "maxmem is 64 and memory is 128"),
+    "emulated card of a driver domain": ({"type": "hvm", "vifs": [{"backend": "dd", "type": "ioemu"}]}, "only dom0 can serve an emulated"),
+    "model of a card of a driver domain": ({"type": "hvm", "vifs": [{"backend": "dd", "model": "e1000"}]}, "is emulated, and dd serves it"),
     "malformed MAC": ({"vifs": [{"mac": "00:16:3e:00:00"}]}, "MAC address '00:16:3e:00:00'"),
     "multicast MAC": ({"vifs": [{"mac": "01:16:3e:00:00:11"}]}, "unicast"),
     "comma in a bridge": ({"vifs": [{"bridge": "a,backend=b"}]}, "cannot be expressed"),
@@ -82,6 +86,25 @@ BAD: dict[str, tuple[dict[str, t.Any], str]] = {
 def test_bad_values_are_refused(parameters: dict[str, t.Any], problem: str) -> None:
     with pytest.raises(InvalidInput, match=problem):
         define(**parameters)
+
+
+@pytest.mark.parametrize(
+    ("kind", "vif", "written"),
+    [
+        ("hvm", {"backend": "net-dd"}, True),
+        ("hvm", {"backend": "net-dd", "type": "vif"}, True),
+        ("hvm", {"backend": "Domain-0"}, False),
+        ("hvm", {"model": "e1000"}, False),
+        ("pv", {"backend": "net-dd"}, False),
+        ("pvh", {"backend": "net-dd"}, False),
+    ],
+)
+def test_a_driver_domain_serves_no_emulated_card(kind: str, vif: dict[str, t.Any], written: bool) -> None:
+    assert ("type=vif" in define(type=kind, vifs=[vif]).text) == written
+
+
+def test_maxmem_that_is_memory() -> None:
+    assert "maxmem = 128" in define(maxmem=128, pci=[{"device": "uplink0"}]).text
 
 
 @pytest.mark.parametrize(

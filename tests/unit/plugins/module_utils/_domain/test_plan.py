@@ -403,9 +403,9 @@ class TestDisk:
 
 def test_driver_domains_start_before_their_guests(host: FakeHost) -> None:
     host.run_plan([DRIVER, {**GUEST, "name": "a-guest", "autostart": True}], UPLINK)
-    assert sorted(os.listdir(host.paths.autostart)) == ["00-net-dd.cfg", "a-guest.cfg"]
+    assert sorted(os.listdir(host.paths.autostart)) == ["00-net-dd.cfg", "50-a-guest.cfg"]
     host.run_plan([{**DRIVER, "autostart": False}], UPLINK)
-    assert os.listdir(host.paths.autostart) == ["a-guest.cfg"]
+    assert os.listdir(host.paths.autostart) == ["50-a-guest.cfg"]
 
 
 def test_what_others_wrote_is_not_overwritten_or_removed(host: FakeHost) -> None:
@@ -516,16 +516,65 @@ def test_autostart_links(host: FakeHost) -> None:
     auto = Path(host.paths.autostart)
     auto.mkdir(parents=True)
     (auto / "web1.cfg").symlink_to("../web1.cfg")
-    (auto / "web2.cfg").symlink_to("../old/web2.cfg")
+    (auto / "50-web2.cfg").symlink_to("../old/web2.cfg")
     (auto / "00-web1.cfg").write_text("of another domain, called 00-web1\n")
     guests = [{"name": "web1", "autostart": True}, {"name": "web2", "autostart": True}]
     host.run_plan(guests)
-    assert os.readlink(auto / "web2.cfg") == host.paths.definition("web2")
+    assert sorted(os.listdir(auto)) == ["00-web1.cfg", "50-web1.cfg", "50-web2.cfg"]
+    assert os.readlink(auto / "50-web2.cfg") == host.paths.definition("web2")
     assert host.run_plan(guests).actions == []
     host.run_plan([{"name": name, "state": "absent"} for name in ("web1", "web2")])
     assert os.listdir(auto) == ["00-web1.cfg"]
     with pytest.raises(Refused, match="auto/00-web1.cfg: the file exists and was not written by this collection"):
         host.run_plan([{"name": "web1", "autostart": True, "driver_domain": True}])
+
+
+class TestStartWithTheHost:
+    """The links of xendomains, in the order in which it follows them."""
+
+    @staticmethod
+    def links(host: FakeHost, *domains: dict[str, t.Any]) -> list[str]:
+        host.run_plan([{"autostart": True, "state": "present", **domain} for domain in domains])
+        return sorted(os.listdir(host.paths.autostart))
+
+    def test_no_two_domains_share_a_link(self, host: FakeHost) -> None:
+        driver = {"name": "net", "driver_domain": True}
+        names = ["00-net", "50-net", "net-2", "50-50-net"]
+        links = self.links(host, driver, *({"name": name} for name in names))
+        assert links == ["00-net.cfg", "50-00-net.cfg", "50-50-50-net.cfg", "50-50-net.cfg", "50-net-2.cfg"]
+        assert {os.readlink(f"{host.paths.autostart}/{link}") for link in links} == {host.paths.definition(n) for n in ["net", *names]}
+        host.run_plan([{"name": "net", "state": "absent"}])
+        assert sorted(os.listdir(host.paths.autostart)) == links[1:]
+
+    def test_each_comes_after_its_backends(self, host: FakeHost) -> None:
+        store = {"name": "z-store", "driver_domain": True}
+        net = {"name": "a-net", "driver_domain": True, "disks": [{"vdev": "xvda", "target": "/d", "backend": "z-store"}]}
+        web = {"name": "web", "vifs": [{"backend": "a-net"}]}
+        proxy = {"name": "a-proxy", "options": {"p9": ["tag=x,backend=web"]}}
+        assert self.links(host, web, proxy, net, store) == ["00-z-store.cfg", "01-a-net.cfg", "50-web.cfg", "51-a-proxy.cfg"]
+
+    def test_also_after_those_of_another_call(self, host: FakeHost) -> None:
+        self.links(host, {"name": "z-store", "driver_domain": True})
+        net = {"name": "a-net", "driver_domain": True, "vifs": [{"backend": "z-store"}]}
+        assert self.links(host, net) == ["00-z-store.cfg", "01-a-net.cfg"]
+        assert host.run_plan([{"autostart": True, "state": "present", **net}]).actions == []
+
+    def test_a_driver_domain_that_a_guest_serves(self, host: FakeHost) -> None:
+        net = {"name": "a-net", "driver_domain": True, "vifs": [{"backend": "vpn"}]}
+        assert self.links(host, {"name": "vpn"}, net) == ["50-vpn.cfg", "51-a-net.cfg"]
+
+    def test_those_that_wait_for_each_other(self, host: FakeHost) -> None:
+        guests = [{"name": "a", "vifs": [{"backend": "b"}]}, {"name": "b", "vifs": [{"backend": "a"}]}]
+        with pytest.raises(InvalidInput, match="a, b can never start: each waits"):
+            self.links(host, *guests)
+
+    def test_a_link_of_somebody_else_is_left_alone(self, host: FakeHost) -> None:
+        auto = Path(host.paths.autostart)
+        auto.mkdir(parents=True)
+        self.links(host, {"name": "other", "autostart": False})
+        (auto / "50-web1.cfg").symlink_to("../other.cfg")
+        with pytest.raises(Refused, match="auto/50-web1.cfg: the file exists and was not written by this collection"):
+            self.links(host, {"name": "web1"})
 
 
 def no_iommu(host: FakeHost) -> None:
@@ -578,6 +627,141 @@ def test_what_cannot_work_is_refused_before_any_change(
     with pytest.raises(kind, match=problem):
         host.run_plan([domain], {**UPLINK, "uplink1": "0000:04:00.0"})
     assert (host.calls, files(host.root)) == ([], before)
+
+
+class TestOtherScripts:
+    """Xen's own scripts need a bridge of the kernel, and a disk that is a path; other scripts need what they need."""
+
+    @pytest.mark.parametrize(
+        "vif",
+        [
+            {"script": "vif-openvswitch", "bridge": "ovs0"},
+            {"script": "vif-openvswitch", "bridge": "ovs0.5:1"},
+            {"script": "/etc/xen/scripts/vif-mine", "bridge": "br9"},
+            {"script": "vif-route"},
+            {"script": "vif-openvswitch", "bridge": "ovs0", "backend": "net-dd"},
+        ],
+        ids=str,
+    )
+    def test_of_a_vif(self, vif: dict[str, t.Any], host: FakeHost) -> None:
+        running_backend(host)
+        host.run_plan([{"name": "web1", "vifs": [vif]}])
+        assert host.calls == [("create", "web1")]
+
+    @pytest.mark.parametrize("script", ["vif-bridge", "/etc/xen/scripts/vif-bridge"])
+    def test_the_default_by_its_name(self, script: str, host: FakeHost) -> None:
+        with pytest.raises(Refused, match="there is no bridge 'br9' in dom0"):
+            host.run_plan([{"name": "web1", "vifs": [{"script": script, "bridge": "br9"}]}])
+
+    @pytest.mark.parametrize(
+        ("line", "refused"),
+        [
+            ('vif.default.script="vif-openvswitch"', False),
+            ("  vif.default.script = 'vif-route'", False),
+            ('vif.default.script="vif-bridge"', True),
+            ('#vif.default.script="vif-openvswitch"', True),
+            ('vif.default.bridge="ovs0"', True),
+        ],
+    )
+    def test_of_all_vifs_of_the_host(self, line: str, refused: bool, host: FakeHost) -> None:
+        path = Path(host.paths.definitions)
+        path.mkdir()
+        (path / "xl.conf").write_text(f"autoballoon=0\n{line}\n")
+        guest = {"name": "web1", "vifs": [{"bridge": "ovs0"}]}
+        if refused:
+            with pytest.raises(Refused, match="there is no bridge 'ovs0' in dom0"):
+                host.run_plan([guest])
+        else:
+            host.run_plan([guest])
+
+    @pytest.mark.parametrize(
+        ("interfaces", "bridge", "refused"),
+        [
+            (["ovs-system", "ovs0"], "ovs0", False),
+            (["ovs-system", "ovs0", "eth0/device"], "eth0", True),
+            (["ovs-system"], "ovs0", True),
+            (["dummy0"], "dummy0", True),
+            (["eth0/bridge"], "eth0", False),
+            (["eth0/bridge"], "xenbr0", False),
+            (["eth0/device"], "xenbr0", True),
+            (["eth0/bridge"], "xenbr1", True),
+        ],
+        ids=str,
+    )
+    def test_what_may_be_a_bridge_of_dom0(self, interfaces: list[str], bridge: str, refused: bool, host: FakeHost) -> None:
+        """The port of an Open vSwitch bridge has its name, and nothing else shows it. For xenbrN vif-bridge takes ethN."""
+        for interface in interfaces:
+            (host.root / "sys/class/net" / interface).mkdir(parents=True)
+        guest = {"name": "web1", "vifs": [{"bridge": bridge}]}
+        if refused:
+            with pytest.raises(Refused, match=f"there is no bridge '{bridge}' in dom0"):
+                host.run_plan([guest])
+        else:
+            host.run_plan([guest])
+
+    @pytest.mark.parametrize(
+        "disk",
+        [
+            {"target": "iqn.2001-05.com.example:disk,portal=192.0.2.1:3260", "script": "block-iscsi"},
+            {"target": "/dev/that/the/script/makes", "script": "block-mine"},
+            {"target": "rbd:pool/image", "backendtype": "qdisk"},
+            {"target": "nbd:unix:/run/nbd.sock"},
+            {"target": "nbd://192.0.2.1/export"},
+        ],
+        ids=str,
+    )
+    def test_of_a_disk(self, disk: dict[str, t.Any], host: FakeHost) -> None:
+        host.run_plan([{"name": "web1", "disks": [{"vdev": "xvda", **disk}]}])
+        assert host.calls == [("create", "web1")]
+
+    def test_a_source_needs_a_path(self, host: FakeHost) -> None:
+        disk = {"vdev": "xvda", "target": "rbd:pool/image", "source": "/image"}
+        with pytest.raises(InvalidInput, match="has a source and a script, or a target that is no path"):
+            host.run_plan([{"name": "web1", "disks": [disk]}])
+
+
+class TestPaging:
+    """Guests other than PV need a processor that helps with their memory."""
+
+    @pytest.mark.parametrize("state", ["running", "present", "stopped"])
+    @pytest.mark.parametrize("kind", ["pvh", "hvm"])
+    @pytest.mark.parametrize("caps", ["pv", "pv shadow", "pv hvm", "pv hvm shadow", ""])
+    def test_a_host_without_it(self, caps: str, kind: str, state: str, host: FakeHost) -> None:
+        host.virt_caps = caps
+        before = files(host.root)
+        guest = {"name": "web1", "type": kind, "state": state, "autostart": True}
+        for check_mode in (False, True):
+            with pytest.raises(Refused, match=rf"Domain web1: its type is {kind}, and this host has no hap"):
+                host.run_plan([guest], check_mode=check_mode)
+        assert (host.calls, files(host.root)) == ([], before)
+
+    @pytest.mark.parametrize("kind", ["pvh", "hvm"])
+    @pytest.mark.parametrize(
+        ("caps", "options"), [("pv hvm hap", {}), ("pv hvm shadow", {"hap": False}), ("hvm hap shadow", {"hap": True})]
+    )
+    def test_a_host_with_it(self, caps: str, options: dict[str, t.Any], kind: str, host: FakeHost) -> None:
+        host.virt_caps = caps
+        host.run_plan([{"name": "web1", "type": kind, "options": options}])
+        assert host.calls == [("create", "web1")]
+
+    def test_a_boot_option_of_xen_may_still_be_changed(self, host: FakeHost) -> None:
+        host.virt_caps, host.xen_options = "pv hvm", "hap=0"
+        assert "no hap" in host.run_plan([{"name": "web1", "type": "pvh"}], check_mode=True).warnings[0]
+
+    def test_a_domain_that_runs_is_not_asked(self, host: FakeHost) -> None:
+        host.virt_caps = "hvm hap"
+        host.run_plan([{"name": "web1", "type": "pvh"}])
+        host.virt_caps = ""
+        assert host.run_plan([{"name": "web1", "type": "pvh"}]).actions == []
+
+
+def test_devices_are_not_passed_to_hvm_on_a_host_that_can_only_pass_them_to_pv(host: FakeHost) -> None:
+    host.virt_caps = "pv hvm hap pv_directio"
+    with pytest.raises(Refused, match=r"Domain net-dd: Xen cannot pass devices through to a domain of type hvm here"):
+        host.run_plan([{**DRIVER, "type": "hvm"}], UPLINK)
+    host.virt_caps += " hvm_directio"
+    host.run_plan([{**DRIVER, "type": "hvm"}], UPLINK)
+    assert host.calls == [("create", "net-dd")]
 
 
 def foreign_file(host: FakeHost) -> None:
