@@ -107,25 +107,28 @@ options:
             type: str
             choices: [strict, relaxed]
       vifs:
-        description: Virtual network interfaces (vifs), in order.
+        description:
+          - Virtual network interfaces (vifs), in order.
+          - A bridge must exist, unless O(domains[].vifs[].script), or C(vif.default.script) in C(/etc/xen/xl.conf), is a script other than
+            C(vif-bridge).
+          - Only dom0 can serve an emulated card (O(domains[].vifs[].type=ioemu)). In a domain of type V(hvm), V(vif) is the default for a
+            vif with a backend.
         type: list
         elements: dict
         suboptions:
           mac:
-            description: MAC address. By default derived from the domain's name and the vif's position, so the same at every run.
+            description:
+              - MAC address. By default derived from the domain's name, the backend and the bridge, so the same at every run. Vifs with the
+                same backend and bridge are told apart by their order.
             type: str
           bridge:
-            description:
-              - Bridge in the backend domain of which the vif becomes a port. It must exist, unless O(domains[].vifs[].script), or
-                C(vif.default.script) in C(/etc/xen/xl.conf), is a script other than C(vif-bridge).
+            description: Bridge in the backend domain of which the vif becomes a port.
             type: str
           backend:
             description: Name of the domain that serves the vif; dom0 by default.
             type: str
           type:
-            description:
-              - See C(xl-network-configuration(5\)). Only dom0 can serve an emulated card (V(ioemu)), so that in a domain of type V(hvm)
-                V(vif) is the default if there is a backend.
+            description: See C(xl-network-configuration(5\)).
             type: str
             choices: [vif, ioemu]
           model:

@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import glob
 import os
 import re
 import typing as t

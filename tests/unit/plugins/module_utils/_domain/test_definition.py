@@ -52,6 +52,26 @@ def test_a_vif_without_mac_gets_one_that_stays() -> None:
     assert len({default_mac(name, index) for name in ("a", "b") for index in range(3)}) == 6
 
 
+@pytest.mark.parametrize(
+    "removed",
+    [
+        {"backend": "dmz-dd", "bridge": "xenbr0"},
+        {"bridge": "xenbr0"},
+        {"mac": "00:16:3e:00:00:11", "backend": "net-dd", "bridge": "xenbr0"},
+    ],
+    ids=["at another backend", "in dom0", "with an address of its own"],
+)
+def test_the_address_of_a_vif_stays_when_one_before_it_is_removed(removed: dict[str, str]) -> None:
+    kept: dict[str, t.Any] = {"backend": "net-dd", "bridge": "xenbr0"}
+    macs = [[vif.mac for vif in define(vifs=vifs).vifs] for vifs in ([removed, kept, {"bridge": "br1"}], [kept, {"bridge": "br1"}])]
+    assert macs[0][1:] == macs[1]
+    assert len(set(macs[0])) == 3
+
+
+def test_vifs_at_the_same_place_have_addresses_of_their_own() -> None:
+    assert len({vif.mac for vif in define(vifs=[{"bridge": "br0"}] * 3).vifs}) == 3
+
+
 def test_dom0_is_no_backend_to_wait_for() -> None:
     assert define(vifs=[{"backend": "Domain-0"}, {"backend": "0"}, {}]).backends == frozenset()
 
