@@ -4,7 +4,7 @@
 
 # PRIVATE to this collection: other collections must not import it.
 
-"""What can be known to fail when domains are started or stopped: all of it is found before the first change."""
+"""Find everything that is known to make starting or stopping domains fail, before the first change."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def _objection(host: DomainHost, domain: Definition) -> Refusals:
     if objection:
         # Of all that a definition names, xl looks up only the CPU pool while it parses: an earlier task may make one.
         passing = "pool" in objection
-        yield _refusal(f"Domain {domain.name}", objection, remedy="Correct the parameters, above all options", passing=passing)
+        yield _refusal(f"Domain {domain.name}", objection, remedy="Correct the parameters, in particular options", passing=passing)
 
 
 def _missing_hap(host: DomainHost, domain: Definition) -> Refusals:

@@ -4,7 +4,7 @@
 
 # PRIVATE to this collection: other collections must not import it.
 
-"""What a host has of the domains that are wanted, and what it can give to them. Everything that planning needs is read here, once."""
+"""What the host already has of the requested domains, and what it can offer them. All that planning needs is read here, once."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Paths:
 
 @dataclass(frozen=True)
 class Current:
-    """What the host has of one of the wanted domains."""
+    """What the host has of one of the requested domains."""
 
     #: Its definition file, whether it exists or not.
     path: str
@@ -74,7 +74,7 @@ class Current:
     wanted_link: str
     #: As `xl list` has it; None when it does not run.
     domain: Domain | None = None
-    #: Whether `xl create` never got, or has not yet got, to the end of it.
+    #: Whether `xl create` was cut off before the domain was complete, or is still running.
     unfinished: bool = False
     #: What libxl keeps of it, when that was compared with the definition and agrees, or "".
     agreed: str = ""
@@ -86,7 +86,7 @@ class Current:
     foreign: bool = False
     #: What xl does when the domain shuts down, if it then runs again; see `returns_after_shutdown`.
     returns: str = ""
-    #: Why a running domain is not the one that is wanted, or "".
+    #: Why a running domain is not as requested, or "".
     outdated: str = ""
     #: Files that this collection did not write, where the definition and its link belong.
     foreign_files: tuple[str, ...] = ()
@@ -112,11 +112,11 @@ class Current:
 
 @dataclass(frozen=True)
 class DomainHost:
-    """The facts that decide what becomes of the wanted domains."""
+    """The facts that decide what has to be done for the requested domains."""
 
     #: All domains of the host by name, as `xl list` has them. None of them without Xen.
     domains: t.Mapping[str, Domain] = field(default_factory=dict)
-    #: By the names of the wanted domains.
+    #: By the names of the requested domains.
     current: t.Mapping[str, Current] = field(default_factory=dict)
     #: Who serves whom now, as (backend, client, kind of device); only read when a domain is to be stopped or restarted.
     services: tuple[tuple[str, str, str], ...] = ()
@@ -131,7 +131,7 @@ class DomainHost:
 
 
 def read_host(wanted: t.Sequence[Definition], xl: Xl, store: XenStore | None, paths: Paths) -> DomainHost:
-    """Read what decides about the wanted domains.
+    """Read everything that decides what has to be done for the requested domains.
 
     :param store: None on a host that does not run Xen: there are only files, and no domain runs.
     """
@@ -198,7 +198,7 @@ class _HostReader:
 
     @property
     def _store(self) -> XenStore:
-        assert self._xenstore, "without Xen no domain runs about which XenStore could be asked"
+        assert self._xenstore, "without Xen no domain runs, so there is nothing to ask XenStore"
         return self._xenstore
 
     @cached_property
@@ -248,9 +248,9 @@ class _HostReader:
         )
 
     def _parse(self, wanted: Definition, compared: str | None, text: str | None) -> tuple[dict[str, t.Any] | None, str]:
-        """Return what xl makes of a definition, or why it does not accept it.
+        """Return how xl parses a definition, or why it does not accept it.
 
-        That costs a process, so it is left out where nothing depends on it: the file is as wanted, and is known to agree with what
+        That costs a process, so it is left out where nothing depends on it: the file is as requested, and is known to agree with what
         libxl keeps of the domain that is `compared` with it.
         """
         if wanted.state == "absent":
