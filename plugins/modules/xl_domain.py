@@ -196,7 +196,7 @@ options:
             type: str
       on_poweroff:
         description:
-          - What happens when the domain shuts down, also when this module asks it to. A domain that runs with a value that starts it
+          - What happens when the domain shuts down, including when this module asks it to. A domain that runs with a value that starts it
             again is therefore not stopped or restarted, unless O(force) contains V(destroy).
         type: str
         choices: &actions [destroy, restart, rename-restart, preserve, coredump-destroy, coredump-restart, soft-reset]

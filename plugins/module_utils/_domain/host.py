@@ -19,7 +19,7 @@ from .._files import list_directory, read_text
 from .._xen.xl import Domain, Xl
 from .definition import MARKER, Definition
 from .disks import Disks, OpenDisk, identity, open_disks
-from .kept import agrees, agrees_at_heart, is_known, is_ours, read_kept, returns_after_shutdown, settings
+from .kept import agrees, agrees_at_heart, is_known, is_ours, read_kept, returns_after_shutdown, settings, was_started_from
 from .order import DRIVER_LEVEL, LEVEL, Device, device_backends, services, start_levels
 
 if t.TYPE_CHECKING:
@@ -155,8 +155,8 @@ def read_host(wanted: t.Sequence[Definition], xl: Xl, store: XenStore | None, pa
 def dom0_bridges(sysfs: str) -> list[str]:
     """Return the names that vifs of dom0 may give as their bridge.
 
-    Xen's script takes ethN for xenbrN (vif-bridge). A bridge of Open vSwitch cannot be told from its port of the same name, so where Open
-    vSwitch runs every virtual interface may be one.
+    Xen's script takes ethN for xenbrN (vif-bridge). A bridge of Open vSwitch cannot be distinguished from its port of the same name, so
+    where Open vSwitch runs every virtual interface may be one.
     """
     interfaces = list_directory(f"{sysfs}/class/net")
     bridges = [name for name in interfaces if os.path.isdir(f"{sysfs}/class/net/{name}/bridge")]
@@ -217,7 +217,7 @@ class _HostReader:
         kept = self._paths.kept(domain.domid) if domain else None
         compared = kept if domain and domain.alive and wanted.state in ("running", "present") else None
         parsed, objection = self._parse(wanted, compared, contents[path])
-        agreed = parsed is not None and compared is not None and agrees(parsed, settings(compared))
+        agreed = parsed is not None and compared is not None and self._agrees(wanted, parsed, compared)
         outdated = ""
         if parsed is not None and compared is not None and not agreed:
             outdated = "it was started with another definition"
@@ -259,6 +259,10 @@ class _HostReader:
         if text == wanted.text and known:
             return None, ""
         return self._parsed(wanted.text)
+
+    def _agrees(self, wanted: Definition, parsed: t.Mapping[str, t.Any], kept: str) -> bool:
+        further = was_started_from(self._paths.record(wanted.name), wanted.text, kept)
+        return agrees(parsed, settings(kept), further)
 
     def _parsed(self, text: str) -> tuple[dict[str, t.Any] | None, str]:
         if text not in self._parses:

@@ -38,21 +38,41 @@ def settings(kept: str) -> dict[str, t.Any]:
     return found if isinstance(found, dict) else {}
 
 
-def agrees(wanted: t.Any, actual: t.Any, top: bool = True) -> bool:
-    """Whether all that is wanted is there. What is not mentioned may have any value, but there must be no further devices."""
-    if isinstance(wanted, dict) and isinstance(actual, dict):
-        if top and any(actual.get(kind) and not wanted.get(kind) for kind in ("nics", "disks", "pcidevs")):
+#: The devices that the collection has parameters for. Their order says nothing: one that was detached and attached again comes last.
+_DEVICES = ("nics", "disks", "pcidevs")
+
+
+def agrees(wanted: t.Mapping[str, t.Any], actual: t.Mapping[str, t.Any], further: bool = False) -> bool:
+    """Whether all that is wanted is there. What is not mentioned may have any value.
+
+    :param further: whether there may be further devices.
+    """
+    if any(not _has_devices(wanted.get(kind) or [], actual.get(kind) or [], further) for kind in _DEVICES):
+        return False
+    return _has({key: value for key, value in wanted.items() if key not in _DEVICES}, actual)
+
+
+def _has_devices(wanted: t.Sequence[t.Any], actual: t.Sequence[t.Any], further: bool) -> bool:
+    left = list(actual)
+    for device in wanted:
+        found = next((other for other in left if _has(device, other)), None)
+        if found is None:
             return False
-        return all(key == "uuid" or agrees(value, actual.get(key), False) for key, value in wanted.items() if value not in ({}, []))
+        left.remove(found)
+    return further or not left
+
+
+def _has(wanted: t.Any, actual: t.Any) -> bool:
+    if isinstance(wanted, dict) and isinstance(actual, dict):
+        return all(key == "uuid" or _has(value, actual.get(key)) for key, value in wanted.items() if value not in ({}, []))
     if isinstance(wanted, list) and isinstance(actual, list):
-        return len(wanted) == len(actual) and all(agrees(one, other, False) for one, other in zip(wanted, actual))
+        return len(wanted) == len(actual) and all(_has(one, other) for one, other in zip(wanted, actual))
     return bool(wanted == actual)
 
 
 def agrees_at_heart(wanted: t.Mapping[str, t.Any], actual: t.Mapping[str, t.Any]) -> bool:
     """Whether they agree but for the devices, which can be attached to a running domain and detached from it."""
-    heart = ("c_info", "b_info")
-    return agrees({key: wanted.get(key, {}) for key in heart}, {key: actual.get(key) for key in heart})
+    return _has({key: wanted.get(key, {}) for key in ("c_info", "b_info")}, actual)
 
 
 def returns_after_shutdown(kept: str) -> str:
@@ -67,6 +87,14 @@ def returns_after_shutdown(kept: str) -> str:
 def is_known(record: str, definition: str, kept: str) -> bool:
     """Whether it is on record that the text of a definition and a kept configuration agree."""
     return (read_text(record) or "").startswith(_digests(definition, kept))
+
+
+def was_started_from(record: str, definition: str, kept: str) -> bool:
+    """Whether it is on record that the domain was started from this very text.
+
+    What it has beyond that was attached since (xl_vif), so it is no change of the definition.
+    """
+    return (read_text(record) or "").startswith(_digests(definition)) and is_ours(record, kept)
 
 
 def make_known(record: str, definition: str, kept: str) -> None:

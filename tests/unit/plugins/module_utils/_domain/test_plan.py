@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import typing as t
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.definition import MARKER
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.kept import agrees
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import (
     DriverDomainsError,
     InvalidInput,
@@ -258,11 +260,36 @@ class TestPendingRestart:
         assert host.run_plan([{"name": "web1"}]).results["pending_restart"] == []
         assert host.run_plan([{"name": "web1"}]).actions == []
 
-    def test_a_device_that_somebody_attached_meanwhile(self, host: FakeHost) -> None:
+    @staticmethod
+    def plug(host: FakeHost, *nics: str) -> None:
+        (kept,) = (host.root / "lib").glob("userdata-d.*")
+        settings = json.loads(kept.read_text().rstrip("\0"))
+        settings["nics"] = [*nics]
+        kept.write_text(json.dumps(settings) + "\0")
+
+    def test_a_device_that_somebody_attached_is_no_change_of_the_definition(self, host: FakeHost) -> None:
+        """Otherwise a domain with a vif of xl_vif would be restarted by each run."""
         host.run_plan([{"name": "web1"}])
-        (kept,) = (host.root / "lib").glob("userdata-d.1.*")
-        kept.write_text(kept.read_text().replace('"defaults"', '"nics": [{"devid": 0}], "defaults"'))
-        assert host.run_plan([{"name": "web1"}]).results["pending_restart"] == ["web1"]
+        self.plug(host, "vif")
+        for _run in range(2):
+            assert host.run_plan([{"name": "web1"}], restart_changed=True).actions == []
+        assert len(host.parsed) == 2
+        assert host.run_plan([{"name": "web1", "memory": 64}]).results["pending_restart"] == ["web1"]
+
+    def test_a_device_that_somebody_detached(self, host: FakeHost) -> None:
+        host.run_plan([{"name": "web1", "vifs": [{}]}])
+        self.plug(host)
+        assert host.run_plan([{"name": "web1", "vifs": [{}]}]).results["pending_restart"] == ["web1"]
+
+    def test_the_order_of_devices_does_not_matter(self) -> None:
+        """A vif that was attached again, because its backend was restarted, comes last."""
+        one, two = {"mac": "1", "bridge": "a"}, {"mac": "2", "bridge": "a"}
+        kept = {"nics": [{**two, "devid": 1}, {**one, "devid": 0}]}
+        assert agrees({"nics": [one, two]}, kept)
+        assert not agrees({"nics": [one, one]}, kept)
+        assert not agrees({"nics": [one]}, kept)
+        assert agrees({"nics": [one]}, kept, further=True)
+        assert not agrees({"nics": [one, two, {"mac": "3"}]}, kept, further=True)
 
     @pytest.mark.parametrize("content", ["", "{", "[]", '"text"'])
     def test_what_cannot_be_read_does_not_agree(self, content: str, host: FakeHost) -> None:
