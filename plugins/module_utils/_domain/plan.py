@@ -94,7 +94,7 @@ def _plan_stop(plan: Plan, host: DomainHost, steps: DomainSteps, wanted: Definit
     elif current.alive and not current.unfinished:
         plan.add(f"stop domain {name}", stop, subject=name, before="running")
     else:
-        plan.add(f"remove what is left of domain {name} ({current.domain.flags})", partial(steps.destroy, name))
+        plan.add(f"remove what is left of domain {name} ({current.domain.flags})", partial(steps.destroy, current.domain))
 
 
 def _plan_files(plan: Plan, host: DomainHost, steps: DomainSteps, domain: Definition) -> None:

@@ -92,9 +92,9 @@ class DomainSteps:
         """Unpause a domain."""
         self._xl.unpause(name)
 
-    def destroy(self, name: str) -> None:
-        """Destroy what is left of a domain."""
-        self._xl.destroy(name)
+    def destroy(self, domain: Domain) -> None:
+        """Destroy what is left of a domain. By its domid: one that xl started meanwhile in its place has the same name."""
+        self._xl.destroy(str(domain.domid))
 
     def stop(self, plan: Plan, domain: Domain, returns: bool = False) -> None:
         """Shut a domain down and wait until it is gone.
@@ -115,7 +115,7 @@ class DomainSteps:
                 self._destroy_returned(domain)
         except TimedOut:
             # A domain that has shut down stays where its definition says so (on_poweroff: preserve).
-            if any(other.name == domain.name and other.alive for other in self._xl.list()):
+            if any(other.domid == domain.domid and other.alive for other in self._xl.list()):
                 plan.refuse_now(
                     "destroy",
                     f"Domain {domain.name}",
@@ -123,7 +123,7 @@ class DomainSteps:
                     "a domain whose power is cut may lose data",
                     f"Raise shutdown_timeout, or check its console: xl console {domain.name}",
                 )
-            self._xl.destroy(domain.name)
+            self.destroy(domain)
 
     def _destroy_returned(self, domain: Domain) -> None:
         with contextlib.suppress(TimedOut):

@@ -245,7 +245,9 @@ class FakeHost:
 
     def destroy(self, name: str) -> None:
         self.calls.append(("destroy", name))
-        self.remove(next((other.name for other in self.domains.values() if str(other.domid) == name), name))
+        for other in [*self.domains.values()]:
+            if name in (other.name, str(other.domid)):
+                self.remove(other.name)
 
     # What the planner calls as the runner
 

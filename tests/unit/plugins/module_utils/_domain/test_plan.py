@@ -72,17 +72,17 @@ def test_check_mode_writes_nothing_and_warns_of_what_is_not_there_yet(host: Fake
 TRANSITIONS: list[tuple[str, str | None, list[tuple[str, ...]]]] = [
     ("running", None, [("create", "web1")]),
     ("running", "b", []),
-    ("running", "c", [("destroy", "web1"), ("create", "web1")]),
-    ("running", "s", [("destroy", "web1"), ("create", "web1")]),
+    ("running", "c", [("destroy", "1"), ("create", "web1")]),
+    ("running", "s", [("destroy", "1"), ("create", "web1")]),
     ("present", None, []),
     ("present", "b", []),
     ("stopped", None, []),
     ("stopped", "b", [("shutdown", "web1")]),
-    ("stopped", "c", [("destroy", "web1")]),
-    ("stopped", "p", [("destroy", "web1")]),
+    ("stopped", "c", [("destroy", "1")]),
+    ("stopped", "p", [("destroy", "1")]),
     ("absent", None, []),
     ("absent", "b", [("shutdown", "web1")]),
-    ("absent", "s", [("destroy", "web1")]),
+    ("absent", "s", [("destroy", "1")]),
 ]
 
 
@@ -161,11 +161,23 @@ class TestCreationWithoutEnd:
         assert "web1" in host.domains
 
 
+def test_a_domain_that_xl_started_again_after_a_crash_is_not_destroyed(host: FakeHost) -> None:
+    """It crashed when the plan was made, and has another domid by now."""
+    domid = host.adopt("web1", "c")
+    plan = host.plan([{"name": "web1", "state": "absent"}])
+    host.remove("web1")
+    host.add("web1")
+    with pytest.raises(DriverDomainsError, match="Domain web1 was stopped, but runs again"):
+        plan.apply()
+    assert host.calls == [("destroy", str(domid))]
+    assert "web1" in host.domains
+
+
 def test_a_domain_that_stays_when_it_has_shut_down(host: FakeHost) -> None:
     host.adopt("web1")
     host.preserved.add("web1")
     host.run_plan([{"name": "web1", "state": "absent"}])
-    assert host.calls == [("shutdown", "web1"), ("destroy", "web1")]
+    assert host.calls == [("shutdown", "web1"), ("destroy", "1")]
 
 
 def test_backends_start_before_their_frontends_whatever_the_order(host: FakeHost) -> None:
@@ -368,7 +380,7 @@ def test_a_domain_that_does_not_shut_down(host: FakeHost) -> None:
     with pytest.raises(Refused, match=r"Domain web1: it did not shut down within 0.3 s.*force: \[destroy\]"):
         host.run_plan([{"name": "web1", "state": "stopped"}])
     host.run_plan([{"name": "web1", "state": "stopped"}], force=("destroy",))
-    assert ("destroy", "web1") in host.calls
+    assert ("destroy", "1") in host.calls
 
 
 def test_disk_is_copied_once_and_never_removed(host: FakeHost) -> None:
