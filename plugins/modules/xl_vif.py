@@ -35,7 +35,7 @@ options:
         choices: [present, absent]
         default: present
       mac:
-        description: MAC address. By default derived from the domain's name and the vif's position among its vifs in the list.
+        description: MAC address. By default it is derived from the domain's name, the backend and the bridge, and stays the same.
         type: str
       backend:
         description: Name of the domain that serves the vif; dom0 by default.

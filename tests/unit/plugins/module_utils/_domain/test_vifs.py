@@ -130,7 +130,7 @@ def test_default_addresses_follow_the_place(host: Host) -> None:
     host.vifs({"domain": "web"}, {"domain": "Domain-0", "backend": "net-dd"}, {"domain": "web"})
     assert [call[1:] for call in host.calls] == [
         ("web", f"mac={default_mac('web', 0)}"),
-        ("Domain-0", f"mac={default_mac('Domain-0', 0)},backend=net-dd"),
+        ("Domain-0", f"mac={default_mac('Domain-0', 0, 'net-dd')},backend=net-dd"),
         ("web", f"mac={default_mac('web', 1)}"),
     ]
 
