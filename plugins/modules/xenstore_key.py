@@ -138,7 +138,9 @@ nodes:
   sample:
     - {path: /local/domain/3/config, changed: true}
 waited:
-  description: The nodes of O(wait_for) with their values.
+  description:
+    - The nodes of O(wait_for) with their values.
+    - A value that cannot be printed as it is contains escape sequences, and C(base64) has its exact bytes.
   returned: with O(wait_for), not in check mode
   type: list
   elements: dict

@@ -19,6 +19,7 @@ import typing as t
 
 from .._errors import DriverDomainsError, InvalidInput, TimedOut
 from .._plan import Action, Plan
+from .._printable import printable_line
 from .client import XenStore
 from .nodes import Change, apply_inside, compare
 from .paths import join
@@ -280,7 +281,7 @@ class XenbusPlanner:
         )
         # xenbus_va_dev_error of Linux writes below the home of the domain.
         homes = [re.sub(r"^(/local/domain/[0-9]+)/(.*)$", r"\1/error/\2/error", side) for side in device.sides]
-        errors = [text for text in self._store.read_texts(homes).values() if text]
+        errors = [printable_line(text) for text in self._store.read_texts(homes).values() if text]
         return described + (f" ({'; '.join(errors)})" if errors else "")
 
     def _report(self, devices: t.Sequence[XenbusDevice]) -> list[dict[str, t.Any]]:
