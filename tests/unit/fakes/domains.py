@@ -171,16 +171,18 @@ class FakeHost:
             self.connect(name, devid, backend)
 
     def connect(self, guest: str, devid: int, backend: str) -> None:
-        """Put the keys of a vif into XenStore."""
+        """Put the keys of a vif into XenStore: the toolstack's own, the frontend's and the backend's."""
         guest_id, backend_id = self.store.domid_of(guest), self.store.domid_of(backend)
         front, back = f"/local/domain/{guest_id}/device/vif/{devid}", f"/local/domain/{backend_id}/backend/vif/{guest_id}/{devid}"
         self.store.values.update({f"{front}/backend": back, f"{front}/backend-id": str(backend_id), f"{front}/state": self.vif_state})
+        self.store.values.update({f"/libxl/{guest_id}/device/vif/{devid}/backend": back})
         self.store.values.update({f"{back}/state": self.vif_state, **{f"{back}/{key}": value for key, value in self.hotplug.items()}})
 
     def remove(self, name: str) -> None:
         """Let a domain be gone, with all that it had in XenStore."""
-        home = f"/local/domain/{self.domains.pop(name).domid}/"
-        self.store.values = {key: value for key, value in self.store.values.items() if not key.startswith(home)}
+        domid = self.domains.pop(name).domid
+        homes = (f"/local/domain/{domid}/", f"/libxl/{domid}/")
+        self.store.values = {key: value for key, value in self.store.values.items() if not key.startswith(homes)}
 
     def flag(self, name: str, flags: str) -> None:
         """Let a domain be paused, shut down and so on."""

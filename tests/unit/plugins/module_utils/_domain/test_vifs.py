@@ -37,18 +37,25 @@ class Host(FakeHost):
         settings = dict(part.split("=", 1) for part in vif.split(","))
         self.attach(domain, settings["mac"], settings.get("backend", "Domain-0"), settings.get("bridge", ""))
 
-    def attach(self, domain: str, mac: str, backend: str, bridge: str = "xenbr0") -> str:
-        home = f"/local/domain/{self.store.domid_of(domain)}/device/vif"
-        devid = len(self.store.directory(home))
+    def attach(self, domain: str, mac: str, backend: str, bridge: str = "xenbr0", **settings: str) -> str:
+        """Do what libxl does, which also tells the guest; return the frontend's directory."""
+        domid = self.store.domid_of(domain)
+        own = f"/libxl/{domid}/device/vif"
+        devid = len(self.store.directory(own))
         self.connect(domain, devid, backend)
-        self.store.values[f"{home}/{devid}/mac"] = mac
-        self.store.values[self.store.values[f"{home}/{devid}/backend"] + "/bridge"] = bridge
-        return f"{home}/{devid}"
+        front = f"/local/domain/{domid}/device/vif/{devid}"
+        back = self.store.values[f"{own}/{devid}/backend"]
+        for path in (f"{own}/{devid}", back):
+            self.store.values.update({f"{path}/{key}": value for key, value in {"mac": mac, "bridge": bridge, **settings}.items()})
+        self.store.values[f"{front}/mac"] = mac
+        return front
 
     def network_detach(self, domain: str, devid: int) -> None:
         self.calls.append(("detach", domain, str(devid)))
-        home = f"/local/domain/{self.store.domid_of(domain)}/device/vif/{devid}/"
-        self.store.values = {key: value for key, value in self.store.values.items() if not key.startswith(home)}
+        domid = self.store.domid_of(domain)
+        own = f"/libxl/{domid}/device/vif/{devid}"
+        gone = (f"{own}/", f"/local/domain/{domid}/device/vif/{devid}/", self.store.values[f"{own}/backend"] + "/")
+        self.store.values = {key: value for key, value in self.store.values.items() if not key.startswith(gone)}
 
     def vifs(self, *items: dict[str, t.Any], check_mode: bool = False) -> Plan:
         plan = VifPlanner(t.cast(t.Any, self), t.cast(t.Any, self.store), 1).plan(
@@ -114,7 +121,7 @@ def test_a_backend_that_was_restarted(host: Host) -> None:
 )
 def test_a_vif_that_must_be_made_anew(host: Host, change: str, reason: str) -> None:
     front = host.attach("web", MAC, "net-dd")
-    back = host.store.values[f"{front}/backend"]
+    back = "/local/domain/1/backend/vif/2/0"
     if change == "front":
         host.store.values[f"{front}/state"] = "6"
     elif change == "back":
@@ -124,6 +131,43 @@ def test_a_vif_that_must_be_made_anew(host: Host, change: str, reason: str) -> N
     plan = host.vifs({**WEB, "bridge": "xenbr1"} if change == "bridge" else WEB)
     assert [call[0] for call in host.calls] == ["detach", "attach"]
     assert reason in plan.actions[0].description
+
+
+@pytest.mark.parametrize(
+    "rewrite",
+    [
+        {"mac": "00:16:3e:66:66:66"},
+        {"mac": None},
+        {"backend": "/local/domain/0/backend/vif/2/0", "backend-id": "0"},
+        {"backend": "/local/domain/2/data", "mac": "x\udcff"},
+        {"state": "4", "bridge": "xenbr9", "mac": ""},
+    ],
+    ids=str,
+)
+def test_what_a_guest_writes_about_its_vif_is_not_believed(host: Host, rewrite: dict[str, str | None]) -> None:
+    """It keeps neither a vif that is to be absent, nor does it get another one, nor does it make anybody replace it."""
+    front = host.attach("web", MAC, "net-dd")
+    for key, value in rewrite.items():
+        host.store.values.pop(f"{front}/{key}", None)
+        if value is not None:
+            host.store.values[f"{front}/{key}"] = value
+    assert (host.vifs(WEB).actions, host.calls) == ([], [])
+    host.vifs({**WEB, "state": "absent"})
+    assert host.calls == [("detach", "web", "0")]
+
+
+def test_a_vif_that_a_guest_made_up(host: Host) -> None:
+    """It writes a MAC address that dom0 is to attach: nothing there is a vif."""
+    front = "/local/domain/2/device/vif/0"
+    host.store.values.update({f"{front}/mac": MAC, f"{front}/state": "4", f"{front}/backend": "/local/domain/1/backend/vif/2/0"})
+    host.vifs(WEB)
+    assert [call[0] for call in host.calls] == ["attach"]
+
+
+def test_a_driver_domain_that_rewrites_its_backend(host: Host) -> None:
+    host.attach("web", MAC, "net-dd")
+    host.store.values["/local/domain/1/backend/vif/2/0/bridge"] = "xenbr9"
+    assert (host.vifs(WEB).actions, host.calls) == ([], [])
 
 
 def test_default_addresses_follow_the_place(host: Host) -> None:
