@@ -17,6 +17,7 @@ from .._errors import InvalidInput
 from .._plan import Plan
 from .._printable import exact_value
 from .client import Permission, XenStore
+from .guards import guard_changes
 from .nodes import Nodes, below, plan_nodes
 from .paths import domid_in, join, node_path
 from .wire import check_seconds
@@ -35,7 +36,7 @@ def plan_keys(store: XenStore, keys: t.Sequence[dict[str, t.Any]], waits: t.Sequ
     domids = store.domids_of(domains)
     wanted = [nodes for item in keys for nodes in _nodes(item, domids)]
     expected = [(node_path(item, domids), item) for item in waits]
-    plan = plan_nodes(store, wanted)
+    plan = plan_nodes(store, wanted, guard_changes)
     if expected:
         for path, _item in expected:
             store.check(path)
