@@ -20,6 +20,7 @@ from .._files import read_text
 from .._xen.xl import Domain, Xl
 from .definition import MARKER, Definition
 from .status import vif_status
+from .userdata import USERDATA, kept_configuration
 
 if t.TYPE_CHECKING:
     from .._xenstore.client import XenStore
@@ -31,7 +32,7 @@ class Paths:
 
     definitions: str = "/etc/xen"
     autostart: str = "/etc/xen/auto"
-    userdata: str = "/var/lib/xen"
+    userdata: str = USERDATA
     sysfs: str = "/sys"
 
     def definition(self, name: str) -> str:
@@ -185,12 +186,7 @@ class _HostReader:
         return ""
 
     def _kept(self, domid: int) -> str | None:
-        """The configuration of a running domain, which libxl writes down when the domain is complete (libxl_create.c).
-
-        Its name is in libxl_internal.h (LIBXL_USERDATA_DOMAIN_CONFIG).
-        """
-        kept = glob.glob(f"{self._paths.userdata}/userdata-d.{domid}.*.libxl-json")
-        return read_text(kept[0]) if kept else None
+        return kept_configuration(self._paths.userdata, domid)
 
     def _clients(self, domain: Domain) -> t.Iterator[tuple[str, str]]:
         alive = {str(other.domid): other.name for other in self._domains.values() if other.alive}

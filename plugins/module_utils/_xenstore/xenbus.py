@@ -20,7 +20,7 @@ import typing as t
 from .._errors import DriverDomainsError, InvalidInput, TimedOut
 from .._plan import Action, Plan
 from .._printable import printable_line
-from .client import XenStore
+from .client import REMOVAL_DELAY, XenStore
 from .nodes import Change, apply_inside, compare
 from .paths import join
 from .wire import check_seconds
@@ -33,9 +33,6 @@ _ENDING = frozenset((_CLOSING, _CLOSED))
 _TYPE = re.compile(r"[A-Za-z0-9_-]+")
 _USE_RULE = "a device is not disturbed while drivers use it"
 _USE_REMEDY = "Remove it first (state: absent), or leave it as it is"
-#: Seconds that a kernel gets to notice that a device is gone before another one takes its place. It reads the directory only when
-#: the event reaches it, and would then take the new device for the old one.
-REMOVAL_DELAY = 1.0
 
 
 class XenbusPlanner:
