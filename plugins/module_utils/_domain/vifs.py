@@ -181,7 +181,7 @@ class VifPlanner:
     def _guard_own(self, plan: Plan, vif: WantedVif, current: Vif) -> None:
         """Refuse to detach a vif of dom0 that it is reached through, or that it cannot live without."""
         for use in self._host_uses():
-            if use.devices[-1:] == (f"vif-{current.devid}",):
+            if f"vif-{current.devid}" in use.devices:
                 plan.refuse(
                     use.guard,
                     f"Vif {vif.mac} of {vif.domain}",
