@@ -95,7 +95,7 @@ class XenbusPlanner:
     def _plan_device(self, plan: Plan, device: XenbusDevice) -> bool:
         """Add to the plan what is to be removed or changed; return whether the device is to be created."""
         existing = [side for side in device.sides if self._store.read_text(side) is not None]
-        if self._refuse_elsewhere(plan, device):
+        if self._refuse_toolstack(plan, device) or self._refuse_elsewhere(plan, device):
             return False
         if not device.present:
             if existing:
@@ -124,6 +124,21 @@ class XenbusPlanner:
                 after="".join(after),
             )
         return False
+
+    def _refuse_toolstack(self, plan: Plan, device: XenbusDevice) -> bool:
+        """Refuse a device that libxl made: it would go on believing that the device is there (libxl__domain_device_libxl_path)."""
+        own = f"/libxl/{device.frontend_id}/device/{device.kind}/{device.devid}"
+        if device.frontend_id is None or self._store.read_text(own) is None:
+            return False
+        plan.refuse(
+            "",
+            str(device),
+            f"it belongs to the toolstack: {own}",
+            passing=True,
+            rule="what the toolstack made is changed and removed by the toolstack",
+            remedy="Use xl_vif for network interfaces, or xl_domain for the devices in its definition",
+        )
+        return True
 
     def _refuse_elsewhere(self, plan: Plan, device: XenbusDevice) -> bool:
         """Refuse a frontend whose backend is not the named one: a change would leave that backend without its other half."""

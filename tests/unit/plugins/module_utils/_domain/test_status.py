@@ -9,8 +9,11 @@ from __future__ import annotations
 import typing as t
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from ansible_collections.xen.driver_domains.plugins.module_utils._domain.status import vif_status
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.status import not_connected, vif_status
+from ansible_collections.xen.driver_domains.plugins.module_utils._errors import DriverDomainsError
 from ansible_collections.xen.driver_domains.tests.unit.fakes.domains import FakeStore
 
 OWN = "/libxl/7/device/vif/0"
@@ -71,3 +74,25 @@ def test_what_a_driver_domain_reports_is_one_line(key: str) -> None:
     fake.values[f"{BACK}/{key}"] = "x\n\x1b[2Jok: [host]\udcff"
     (vif,) = vif_status(fake, 7)
     assert "x\\n\\x1b[2Jok: [host]\\xff" in vif.as_dict().values()
+
+
+FOREIGN = st.binary(max_size=40).map(lambda value: value.decode("utf-8", "surrogateescape"))
+
+
+@given(
+    front=st.dictionaries(st.sampled_from(["mac", "backend", "backend-id", "state", "bridge", "handle"]), FOREIGN),
+    back=st.dictionaries(st.sampled_from(["mac", "frontend", "state", "bridge", "hotplug-status", "hotplug-error"]), FOREIGN),
+)
+def test_whatever_both_sides_write(front: dict[str, str], back: dict[str, str]) -> None:
+    """It changes neither which vif this is nor where it is served, and all of it can be printed on one line."""
+    fake = store(**front)
+    fake.values.update({f"{BACK}/{key}": value for key, value in back.items()})
+    (vif,) = vif_status(fake, 7)
+    assert (vif.devid, vif.mac, vif.bridge, vif.backend, vif.backend_path) == (0, "00:16:3e:00:00:11", "xenbr0", "net-dd", BACK)
+    try:
+        said = not_connected("web", [vif], 1)
+    except DriverDomainsError as exc:
+        said = str(exc)
+    for text in (said, *map(str, vif.as_dict().values())):
+        text.encode("utf-8")
+        assert len(text.splitlines()) <= 1
