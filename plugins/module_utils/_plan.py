@@ -181,5 +181,6 @@ def _by_name(guards: t.Sequence[str]) -> str:
 
 
 def _lines(text: str) -> str:
-    """Ansible's diff needs text that is empty or ends in a newline."""
+    """Ansible's diff needs text that is empty or ends in a newline, and cannot print what is not Unicode, as an old file may hold."""
+    text = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     return text if not text or text.endswith("\n") else text + "\n"

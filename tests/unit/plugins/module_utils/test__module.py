@@ -93,7 +93,7 @@ def test_what_a_guest_says_can_be_printed(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(FakeModule, "_diff", True)
     plan = Plan(results={EVIL: [{"error": EVIL, "n": 1, "none": None}], "pair": (EVIL, True)}, warnings=[EVIL])
     plan.add(EVIL, lambda: None, subject="s", before=EVIL, after="ok\n\tok\n")
-    diff = {"before_header": "s", "after_header": "s", "before": HARMLESS + "\n", "after": "ok\n\tok\n"}
+    diff = {"before_header": "s", "after_header": "s", "before": HARMLESS.replace("\\xff", "\ufffd") + "\n", "after": "ok\n\tok\n"}
     assert run(plan, monkeypatch) == {
         HARMLESS: [{"error": HARMLESS, "n": 1, "none": None}],
         "pair": [HARMLESS, True],
