@@ -17,7 +17,7 @@ description:
     defaults dom0 decides about, any value will do then.
   - What counts is what the toolstack wrote below C(/libxl) and in its own files. Keys that the guest can write are not believed.
   - A vif of dom0 that dom0 is reached through is not detached, unless O(force) says so.
-  - It is for dom0, and for domains that Xen itself started (dom0less), which have no definition that M(xen.driver_domains.xl_domain)
+  - It is meant for dom0, and for domains that Xen itself started (dom0less), which have no definition that M(xen.driver_domains.xl_domain)
     could change. Other domains lose a vif that was attached here when they are started again.
 author:
   - The xen.driver_domains authors (@xen-driver-domains)
@@ -49,11 +49,11 @@ options:
         description: Bridge in the backend domain of which the vif becomes a port.
         type: str
       type:
-        description: See C(xl-network-configuration(5\)).
+        description: See the manual page C(xl-network-configuration).
         type: str
         choices: [vif, ioemu]
       model:
-        description: See C(xl-network-configuration(5\)).
+        description: See the manual page C(xl-network-configuration).
         type: str
       script:
         description: Hotplug script; runs in the backend domain.
