@@ -108,7 +108,8 @@ options:
         directories right below it, everything below C(/libxl), C(/vm) and C(/tool/xenstored), the homes of domains, and in each home
         the devices, backends and what C(xl) writes there, such as C(name) and C(console). Values below C(control) and C(memory) can be
         written without it.
-      - V(not_running) - create nodes for a domid that does not run. The next domain with that number would find them.
+      - V(not_running) - create nodes for a domid that does not run, or give it permissions. The next domain with that number would get
+        them.
     type: list
     elements: str
     choices: [toolstack_nodes, not_running]

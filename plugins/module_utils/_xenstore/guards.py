@@ -38,10 +38,12 @@ _DOMID = re.compile(r"/(?:local/domain|libxl)/([0-9]+)(?:/|$)")
 
 
 def guard_changes(store: XenStore, plan: Plan, changes: t.Sequence[Change]) -> None:
-    """Refuse changes of nodes that the toolstack and the drivers own, and new nodes of domains that do not run."""
+    """Refuse changes of nodes that the toolstack and the drivers own, and new nodes and permissions of domains that do not run."""
     for change in changes:
         _guard_toolstack(plan, change)
     made = {domid: path for change in changes for path in change.made for domid in _DOMID.findall(path)}
+    granted = [change for change in changes if change.made or change.regrants]
+    made.update({str(right.domid): change.wanted.path for change in granted for right in change.wanted.permissions})
     running = _running(store, made)
     for domid, path in made.items():
         if domid not in running:
@@ -51,7 +53,7 @@ def guard_changes(store: XenStore, plan: Plan, changes: t.Sequence[Change]) -> N
                 f"the domain {domid} does not run",
                 # An earlier task may start it.
                 passing=True,
-                rule="nodes of a domain that does not run stay forever, and the next domain with that number finds them",
+                rule="nodes and permissions of a domain that does not run stay, and the next domain with that number gets them",
                 remedy="Name the domain instead of its number: it has another one after each start",
             )
 
@@ -113,4 +115,4 @@ def _running(store: XenStore, domids: t.Collection[str]) -> t.Collection[str]:
             raise
         # A guest knows only itself, and can write only where it may.
         return domids
-    return {domid for domid, path in paths.items() if names[path] is not None}
+    return {domid for domid, path in paths.items() if domid == "0" or names[path] is not None}

@@ -243,7 +243,17 @@ def test_what_the_toolstack_owns_is_guarded(run: Run, fake: FakeXenstored, item:
     assert forced["changed"] is (item != {"path": "/", **ABSENT})
 
 
-@pytest.mark.parametrize("item", [{"path": "x", "domain": "99"}, {"path": "/local/domain/99/a/b"}, {"path": "/libxl/99/x"}], ids=str)
+@pytest.mark.parametrize(
+    "item",
+    [
+        {"path": "x", "domain": "99"},
+        {"path": "/local/domain/99/a/b"},
+        {"path": "/libxl/99/x"},
+        {"path": "/tool/x", "permissions": {"owner": "99"}},
+        {"path": "/tool/x", "permissions": {"owner": "0", "domains": {"99": "r"}}},
+    ],
+    ids=str,
+)
 def test_nodes_of_a_domain_that_does_not_run(run: Run, fake: FakeXenstored, item: dict[str, t.Any]) -> None:
     item = {**item, "value": "1"}
     assert "the domain 99 does not run [not_running]" in run(keys=[item])["msg"]
