@@ -453,6 +453,8 @@ def test_the_way_from_a_route_to_a_vif(tmp_path: Path, chain: dict[str, str], fo
             answer = [{"dst": "default", "dev": top}] if argv[2] == "-4" else []
             return Result(tuple(argv), 0, json.dumps(answer), "")
 
-    (tmp_path / "proc").mkdir()
+    for file, text in {"self/mountinfo": "1 0 0:1 / / rw - tmpfs tmpfs rw\n", "net/tcp": "\n", "net/tcp6": "\n", "swaps": "\n"}.items():
+        (tmp_path / "proc" / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "proc" / file).write_text(text)
     uses = HostUses(Ip(), vifs_in_path, str(tmp_path), str(tmp_path / "proc"), {}).uses
     assert any(use.devices[-1:] == ("vif-0",) and use.guard == "default_route" for use in uses) is found
