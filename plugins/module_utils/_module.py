@@ -14,10 +14,13 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ._errors import DriverDomainsError
 from ._plan import Plan
+from ._printable import printable_message, printable_value
 
 
 def run_module(argument_spec: dict[str, t.Any], prepare: t.Callable[[dict[str, t.Any]], Plan], **module_options: t.Any) -> t.NoReturn:
     """Run one module: parse its parameters, plan, apply unless in check mode, and exit.
+
+    Here alone text leaves the collection: whatever a guest or a tool put into it, results, messages and warnings can be printed.
 
     :param prepare: gets the parameters, reads the host and returns the plan.
     """
@@ -32,10 +35,11 @@ def run_module(argument_spec: dict[str, t.Any], prepare: t.Callable[[dict[str, t
         # A full disk, or a directory where a file should be: what was done until then must not get lost in a traceback.
         failure = DriverDomainsError(f"The host refused: {exc}")
     for warning in plan.warnings:
-        module.warn(warning)
+        module.warn(printable_message(warning))
     if failure:
-        module.fail_json(msg=str(failure), **{**failure.details, "changed": bool(plan.done), "actions": plan.done})
+        details = {**failure.details, "changed": bool(plan.done), "actions": plan.done}
+        module.fail_json(msg=printable_message(str(failure)), **printable_value(details))
     # AnsibleModule has no public name for it.
     if module._diff:
         results["diff"] = plan.diffs
-    module.exit_json(**results)
+    module.exit_json(**printable_value(results))

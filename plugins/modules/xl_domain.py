@@ -150,7 +150,10 @@ options:
             description: MTU of the interface.
             type: int
           trusted:
-            description: Whether the frontend trusts its backend.
+            description:
+              - Whether the frontend trusts its backend. By default it trusts dom0, and no other domain.
+              - A frontend that does not trust its backend (Linux since 5.19) shares only copies of its packets with it, which costs time.
+              - Before Xen 4.17, C(xl) does not accept V(false), so set V(true) there.
             type: bool
       disks:
         description: Virtual disks, in order.

@@ -38,6 +38,8 @@ def default_mac(domain: str, index: int, place: str = "") -> str:
 def vif_settings(domain: str, vifs: t.Sequence[t.Mapping[str, t.Any]]) -> list[dict[str, t.Any]]:
     """Return the vifs of a domain with their MAC addresses, keys in the order in which they are written.
 
+    A frontend trusts a backend in dom0, which can do everything anyway, but no other one.
+
     :raises InvalidInput: a MAC address is not usable.
     """
     settings = []
@@ -55,5 +57,8 @@ def vif_settings(domain: str, vifs: t.Sequence[t.Mapping[str, t.Any]]) -> list[d
                 remedy="Use e.g. 00:16:3e:00:00:11, or leave it out: the address is then derived from the domain's name",
             )
         full = {**vif, "mac": mac}
+        if full.get("trusted") is None and full.get("backend") not in (None, "", "0", "Domain-0"):
+            # A driver domain is there to be attacked instead of dom0: its clients must not be next (XSA-403).
+            full["trusted"] = False
         settings.append({key: full[key] for key in VIF_OPTIONS if full.get(key) is not None})
     return settings

@@ -103,7 +103,9 @@ class AssignablePool:
                 plan.refusals += guards.check(device, f"{name} ({device.bdf})", to_take)
                 self._plan_taking(plan, name, device)
             elif device.owner_domid is not None:
-                if self._names and device.xl_name != name:
+                # xl forgets names when the host reboots. Definitions hold addresses, so one that is recorded is not missed.
+                forgotten = not device.xl_name and device.record is not None and device.record.name == name
+                if self._names and device.xl_name != name and not forgotten:
                     plan.warnings.append(
                         f"xl does not know {device.bdf} as {name!r}, and it cannot be named while domain {device.owner_domid} has it"
                     )

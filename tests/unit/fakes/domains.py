@@ -196,7 +196,7 @@ class FakeHost:
             self.connect(name, devid, backend)
 
     def connect(self, guest: str, devid: int, backend: str) -> None:
-        """Put the keys of a vif into XenStore."""
+        """Put the keys of a vif into XenStore: the toolstack's own, the frontend's and the backend's."""
         guest_id, backend_id = self.store.domid_of(guest), self.store.domid_of(backend)
         front, back = f"/local/domain/{guest_id}/device/vif/{devid}", f"/local/domain/{backend_id}/backend/vif/{guest_id}/{devid}"
         self.store.values.update({f"{front}/backend": back, f"{front}/backend-id": str(backend_id), f"{front}/state": self.vif_state})

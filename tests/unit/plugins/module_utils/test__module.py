@@ -11,9 +11,9 @@ import typing as t
 import pytest
 
 from ansible_collections.xen.driver_domains.plugins.module_utils import _module
-from ansible_collections.xen.driver_domains.plugins.module_utils._errors import InvalidInput
+from ansible_collections.xen.driver_domains.plugins.module_utils._errors import DriverDomainsError, InvalidInput
 from ansible_collections.xen.driver_domains.plugins.module_utils._module import run_module
-from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Plan
+from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Action, Plan
 
 
 class End(Exception):
@@ -81,6 +81,44 @@ def test_an_error_while_planning(monkeypatch: pytest.MonkeyPatch) -> None:
         "warnings": [],
         "msg": "The host refused: [Errno 5] Input/output error: '/sys/bus/pci/devices'.",
     }
+
+
+#: What a guest can write: bytes that are not UTF-8, a terminal's escape sequence in both forms, bidirectional controls.
+EVIL = "a\udcff\x1b]0;x\x07\x9b2J\u202e\u2066\rb"
+HARMLESS = "a\\xff\\x1b]0;x\\x07\\u009b2J\\u202e\\u2066\\x0db"
+
+
+def test_what_a_guest_says_can_be_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Results with their diff, warnings, messages and the details of errors: ansible-core refuses a result that is not UTF-8."""
+    monkeypatch.setattr(FakeModule, "_diff", True)
+    plan = Plan(results={EVIL: [{"error": EVIL, "n": 1, "none": None}], "pair": (EVIL, True)}, warnings=[EVIL])
+    plan.add(EVIL, lambda: None, subject="s", before=EVIL, after="ok\n\tok\n")
+    diff = {"before_header": "s", "after_header": "s", "before": HARMLESS.replace("\\xff", "\ufffd") + "\n", "after": "ok\n\tok\n"}
+    assert run(plan, monkeypatch) == {
+        HARMLESS: [{"error": HARMLESS, "n": 1, "none": None}],
+        "pair": [HARMLESS, True],
+        "changed": True,
+        "actions": [HARMLESS],
+        "diff": [diff],
+        "warnings": [HARMLESS],
+    }
+
+    def fail() -> None:
+        raise DriverDomainsError(f"It says: {EVIL}", vif={"hotplug_error": EVIL})
+
+    failing = Plan(actions=[Action("do", fail)])
+    result = run(failing, monkeypatch)
+    assert (result["msg"], result["vif"]) == (f"It says: {HARMLESS}.", {"hotplug_error": HARMLESS})
+
+
+def test_what_a_guest_says_does_not_look_like_a_line_of_ansible(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = "It says: x\nok: [host]"
+
+    def fail() -> dict[str, t.Any]:
+        raise DriverDomainsError(said)
+
+    result = run(Plan(warnings=[said], conclude=fail), monkeypatch)
+    assert (result["warnings"], result["msg"]) == (["It says: x\n    ok: [host]"], "It says: x\n    ok: [host].")
 
 
 def test_a_plan_that_is_applied(monkeypatch: pytest.MonkeyPatch) -> None:

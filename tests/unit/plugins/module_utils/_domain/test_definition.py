@@ -37,7 +37,7 @@ def test_everything_is_written_in_the_syntax_of_xl() -> None:
     assert definition.text == MARKER + (
         'name = "web1"\ntype = "pv"\nmemory = 128\nvcpus = 1\nkernel = "/k"\nramdisk = "/r"\n'
         'cmdline = "console=hvc0 a=\\"b\\""\ndriver_domain = 1\npci = ["0000:03:00.0,permissive=0"]\n'
-        'vif = ["mac=00:16:3e:00:00:11,bridge=xenbr0,backend=net-dd,trusted=0"]\n'
+        'vif = ["mac=00:16:3e:00:00:11,bridge=xenbr0,backend=net-dd,untrusted"]\n'
         'disk = ["format=raw,vdev=xvda,access=rw,target=/d.img"]\n'
         'on_crash = "restart"\ncpus = ["0", "1"]\nsdl = 0\n'
     )

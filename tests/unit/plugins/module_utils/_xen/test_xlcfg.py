@@ -57,7 +57,9 @@ def test_bad_settings_are_refused(settings: dict[str, t.Any], problem: str) -> N
 
 def test_specification_puts_the_free_form_value_last_and_booleans_as_numbers() -> None:
     parts = {"target": "/a,b c", "vdev": "xvda", "trusted": False, "mtu": 1400, "none": None}
-    assert specification("disk", parts, last="target") == "vdev=xvda,trusted=0,mtu=1400,target=/a,b c"
+    assert specification("disk", parts, last="target") == "vdev=xvda,untrusted,mtu=1400,target=/a,b c"
+    # The words of xl (parse_nic_config, libxlu_disk_l.l): it accepts no "trusted=0". To trust is the default.
+    assert specification("vif", {"mac": "x", "trusted": True}) == "mac=x"
 
 
 @pytest.mark.parametrize("value", ["a,b", " a", "a ", ""])
