@@ -82,7 +82,9 @@ options:
         description: Size of the file system of a disk, a number with V(M) or V(G). The default is V(2G). The file is sparse.
         type: str
       mirror:
-        description: Lines for C(sources.list), which begin with C(deb), or addresses of mirrors. By default, C(mmdebstrap) chooses them for the suite.
+        description:
+          - Lines for C(sources.list), which begin with C(deb), or addresses of mirrors.
+          - By default, C(mmdebstrap) chooses them for the suite.
         type: list
         elements: str
         default: []

@@ -17,7 +17,7 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._words import K
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("character", list(" \t\n\r\v\f\0\x1b\x7f,;&|<>()$`\\\"'*?[]{}!#^%") + ["\u00a0", "\u2028", "\u00e4", "\udcff"])
+@pytest.mark.parametrize("character", [*" \t\n\r\v\f\0\x1b\x7f,;&|<>()$`\\\"'*?[]{}!#^%", "\u00a0", "\u2028", "\u00e4", "\udcff"])
 @pytest.mark.parametrize("form", ["{}a", "a{}b", "a{}", "52:54:00:aa:00:02{}"])
 def test_no_kind_of_word_holds_what_a_program_takes_for_something_else(kind: str, character: str, form: str) -> None:
     with pytest.raises(InvalidInput, match=f"is not a valid {kind}"):
