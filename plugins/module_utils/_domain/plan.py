@@ -12,8 +12,9 @@ import typing as t
 from functools import partial
 
 from .._errors import InvalidInput
-from .._files import remove
+from .._files import read_text, remove
 from .._plan import Plan
+from .._secrets import hide_secrets_in_text
 from .checks import check
 from .definition import Definition
 from .host import DomainHost
@@ -80,14 +81,15 @@ def _plan_files(plan: Plan, host: DomainHost, steps: DomainSteps, domain: Defini
     current = host.current[domain.name]
     path, link = current.path, current.wanted_link
     if domain.state != "absent":
-        plan.write_file(path, domain.text, mode=0o600)
+        before, after = (hide_secrets_in_text(text) for text in (read_text(path) or "", domain.text))
+        plan.write_file(path, domain.text, mode=0o600, before=before, after=after)
     for stale in current.links:
         if stale != link:
             plan.add(f"remove {stale}", partial(remove, stale), subject=stale, before=f"-> {path}")
     if link and link not in current.links:
         plan.add(f"link {link}", partial(steps.link, link, path), subject=link, after=f"-> {path}")
     if domain.state == "absent":
-        plan.remove_file(path)
+        plan.remove_file(path, hide_secrets_in_text)
     for target, source in current.missing_disks:
         plan.add(f"create disk {target}", partial(steps.copy_disk, source, target), subject=target, after=f"copy of {source}")
 
