@@ -17,6 +17,7 @@ from .._plan import Plan
 from .._secrets import hide_secrets_in_text
 from .checks import check
 from .definition import Definition
+from .disk_units import plan_rebuilding
 from .host import DomainHost
 from .steps import DomainSteps
 
@@ -57,6 +58,7 @@ def plan_domains(wanted: t.Sequence[Definition], host: DomainHost, steps: Domain
     for domain in starts:
         if domain not in restarts:
             _plan_stop(plan, host, steps, domain)
+        plan_rebuilding(plan, steps.copy_disk, domain.copies)
         plan.add(f"start domain {domain.name}", partial(steps.start, domain, together), subject=domain.name, after="running")
     plan.warnings += [
         f"Domain {name} keeps running as it is ({outdated[name]}): restart it yourself, or allow it with restart_changed: true"
