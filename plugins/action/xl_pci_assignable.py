@@ -13,7 +13,7 @@ import typing as t
 from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 
-#: Seconds that the host may take after `confirm_timeout` to give devices back and to be reachable again.
+#: Seconds that the host may take after `confirm_timeout` to return devices and to be reachable again.
 _GRACE = 120
 _PAUSE = 5
 
@@ -46,7 +46,7 @@ class ActionModule(ActionBase):
         return {**result, "changed": True, "devices": confirmation["devices"]}
 
     def _confirm(self, end: float, task_vars: dict[str, t.Any] | None) -> dict[str, t.Any]:
-        """Confirm as soon as the host can be reached, also if it can only because it gave the devices back."""
+        """Confirm as soon as the host can be reached, even if that is only because it returned the devices."""
         arguments = {**self._task.args, "state": "confirmed"}
         while True:
             with contextlib.suppress(AnsibleConnectionFailure):

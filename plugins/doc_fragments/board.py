@@ -43,19 +43,19 @@ options:
     type: str
     required: true
   xen:
-    description: Xen, as an unpacked arm64 Image, such as Debian's C(/boot/xen-4.20-arm64).
+    description: Xen, as an uncompressed arm64 Image, such as Debian's C(/boot/xen-4.20-arm64).
     type: str
     required: true
   xen_cmdline:
     description:
       - Xen's command line.
-      - The words for memory and CPUs of dom0 are added from O(dom0.memory) and O(dom0.vcpus).
+      - The options for dom0's memory and CPUs are added from O(dom0.memory) and O(dom0.vcpus).
       - Cache colours of Xen and dom0 belong here (C(xen-llc-colors=0-3), C(dom0-llc-colors=4-7)).
       - Driver domains among O(domus) need C(xsm=dummy) if Xen was built with silo as its default.
     type: str
     default: console=dtuart bootscrub=0
   static_heap:
-    description: Regions of RAM that Xen's heap is made of. Needs a Xen with static memory. I(Newer).
+    description: Regions of RAM for Xen's heap. Needs a Xen with static memory. I(Newer).
     type: list
     elements: dict
     default: []
@@ -73,11 +73,11 @@ options:
     type: dict
     suboptions:
       kernel:
-        description: Its kernel, an arm64 Image, which may be packed with gzip.
+        description: Its kernel, an arm64 Image, which may be compressed with gzip.
         type: str
         required: true
       ramdisk:
-        description: Its ramdisk, a cpio archive, which may be packed.
+        description: Its ramdisk, a cpio archive, which may be compressed.
         type: str
       cmdline:
         description: Its kernel's command line. ImageBuilder adds C(root=/dev/ram0) if it has no C(root=).
@@ -92,7 +92,7 @@ options:
         type: int
         default: 1
   domus:
-    description: Domains that Xen starts at boot. They get the numbers 1, 2, and so on, in the order listed.
+    description: Domains that Xen starts at boot. They get the domids 1, 2, and so on, in the order listed.
     type: list
     elements: dict
     default: []
@@ -102,10 +102,10 @@ options:
         type: str
         required: true
       kernel:
-        description: Its kernel, an arm64 Image, which may be packed with gzip. Needed unless O(domus[].boot=false).
+        description: Its kernel, an arm64 Image, which may be compressed with gzip. Needed unless O(domus[].boot=false).
         type: str
       ramdisk:
-        description: Its ramdisk, a cpio archive, which may be packed.
+        description: Its ramdisk, a cpio archive, which may be compressed.
         type: str
       cmdline:
         description: Its kernel's command line.
@@ -139,7 +139,7 @@ options:
         type: str
         choices: [enabled, no-xenstore, disabled]
       static_memory:
-        description: Regions of RAM that its memory is made of. Needs a Xen with static memory.
+        description: Regions of RAM that are its memory. Needs a Xen with static memory.
         type: list
         elements: dict
         default: []

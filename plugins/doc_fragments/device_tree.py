@@ -19,14 +19,14 @@ options:
     type: path
     default: /proc/device-tree
 notes:
-  - Usually runs on the controller (C(delegate_to) localhost), where the dtb of the board is at hand.
+  - Usually runs on the controller (C(delegate_to) localhost), where the board's dtb is available.
 """
 
     GUARDS = r"""
 options:
   force:
     description:
-      - Guards to override, by the names that error messages have in brackets.
+      - Guards to override, by the names that error messages show in brackets.
       - V(shared_page), V(shared_interrupt) - other devices are passed through with the requested ones.
       - V(console) - the firmware or the hypervisor writes to the device.
       - V(management_route), V(default_route), V(root_disk), V(mounted_disk) - the host that runs the task needs the device. Checked only

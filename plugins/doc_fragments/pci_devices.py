@@ -78,9 +78,9 @@ options:
       - V(bridge) the device is a bridge, and everything below it is taken with it.
       - V(siblings) the device is a conventional PCI device, and the IOMMU cannot tell it apart from others behind the same bridge that
         this host uses.
-      - V(virtual_functions) the device has SR-IOV virtual functions, which vanish with it.
-      - V(in_use) a running domain has the device, or a virtual function of it.
-      - V(unreadable) the device does not answer.
+      - V(virtual_functions) the device has SR-IOV virtual functions, which would disappear.
+      - V(in_use) a running domain uses the device, or a virtual function of it.
+      - V(unreadable) the device does not respond.
     type: list
     elements: str
     choices:

@@ -11,7 +11,7 @@ class ModuleDocFragment:
     DOCUMENTATION = r"""
 options:
   timeout:
-    description: Seconds that xenstored may take for one answer, and that a transaction is retried when other clients change the same nodes.
+    description: Seconds that a reply of xenstored may take, and for which a transaction is retried if other clients change the same nodes.
     type: float
     default: 10
 """

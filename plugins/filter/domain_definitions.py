@@ -88,7 +88,7 @@ def domain_backends(domains: t.Sequence[dict[str, t.Any]]) -> list[list[str]]:
 def image_name(domain: t.Mapping[str, t.Any]) -> str:
     """Return the name of the image that a domain boots: driver domains have one each, plain guests share those of a profile."""
     special = any(domain.get(key) for key in ("driver_domain", "pci", "packages", "authorized_keys", "disk_size"))
-    # Whatever a domain is called, its own image has no shared one's name.
+    # The prefix keeps the name of a domain's own image distinct from those of shared images, whatever the domain is called.
     return f"domain-{domain['name']}" if special else f"guest-{domain['image']}"
 
 

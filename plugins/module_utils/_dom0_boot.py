@@ -7,7 +7,7 @@
 """How a GRUB host boots: Xen as the default entry, its options, and the devices that pciback takes before any driver does.
 
 Files of others are left alone: the options go into a file of our own that GRUB's configuration reads last, and the last
-occurrence of an option is the one in force.
+occurrence of an option is the one in effect.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class BootOptions:
     hypervisor: tuple[str, ...] = ()
     kernel: tuple[str, ...] = ()
     hide: tuple[str, ...] = ()
-    #: What others hide. Only one list is in force, the last one, so ours has to hold theirs, too.
+    #: What others hide. Only the last list is in effect, so ours has to contain theirs as well.
     foreign_hides: tuple[str, ...] = ()
     #: Kernel modules that have to find the hidden devices already taken.
     load_after_pciback: tuple[str, ...] = ()
@@ -148,7 +148,7 @@ def hidden_by_others(root: str = "") -> tuple[tuple[str, ...], list[str]]:
 
 
 def check_hidden(plan: Plan, options: BootOptions, devices: t.Sequence[PciDevice], host: PciHost, guards: Guards, modules: str) -> None:
-    """Refuse what is to be hidden but is not there, or what this host needs.
+    """Refuse to hide a device that is not there, or that this host needs.
 
     :param modules: directory of the running kernel's modules.
     :raises InvalidInput: there is no such device.
@@ -157,7 +157,7 @@ def check_hidden(plan: Plan, options: BootOptions, devices: t.Sequence[PciDevice
     if missing:
         raise InvalidInput(
             f"There is no PCI device at {', '.join(missing)}",
-            rule="what is hidden at boot has to be there now: another device may come to that address",
+            rule="a device that is hidden at boot has to be present now, because another one may get that address later",
             remedy="The module xl_pci_info finds devices by stable identifiers",
         )
     to_take = not_hidden(options, devices)
@@ -177,7 +177,7 @@ def not_hidden(options: BootOptions, devices: t.Sequence[PciDevice]) -> list[Pci
 def outdated_hides(options: BootOptions, kernel_line: str, devices: t.Sequence[PciDevice]) -> list[dict[str, t.Any]]:
     """Return the devices that pciback holds only because new hardware moved them to an address that the running kernel hides.
 
-    They are entries for the option `devices` of xl_pci_assignable, to give them back.
+    They are entries for the option `devices` of xl_pci_assignable, to return them.
 
     A device that was ever taken on purpose has a record, which stays with the device and not with the address.
     """
@@ -214,7 +214,7 @@ def plan_boot(options: BootOptions | None, runner: Runner, root: str = "") -> Pl
         raise NotOnThisHost(
             f"There is no {GRUB_CONFIGURATION} on this host",
             rule="the boot options are set through GRUB",
-            remedy="If the host boots otherwise, set its boot options yourself and dom0_manage_boot: false",
+            remedy="If the host uses another boot loader, set its boot options yourself, and dom0_manage_boot: false",
         )
     if options:
         _check_length(options, configuration)
@@ -250,7 +250,7 @@ def _check_length(options: BootOptions, configuration: str) -> None:
 
 
 def _initramfs_is_older(root: str) -> bool:
-    """Tell whether an earlier run was interrupted before it put our module order into the initramfs."""
+    """Return whether an earlier run was interrupted before it put our module order into the initramfs."""
     images = [f"{root}/boot/{name}" for name in list_directory(f"{root}/boot") if name.startswith("initrd.img-")]
     return bool(images) and max(map(os.path.getmtime, images)) < os.path.getmtime(root + MODPROBE_FILE)
 
@@ -269,12 +269,12 @@ def reboot_reasons(options: BootOptions, hypervisor_line: str, kernel_line: str,
 
 
 def hidden_at_boot(options: BootOptions, kernel_line: str) -> bool:
-    """Tell whether exactly these devices are in the list of the running kernel."""
+    """Return whether exactly these devices are in the list of the running kernel."""
     return not options.hide or options.hide_option in kernel_line.split()
 
 
 def _missing(options: t.Iterable[str], line: str) -> list[str]:
-    """Return the options that are not in force: the last occurrence of a key counts, also if several are wanted (console)."""
+    """Return the options that are not in effect: the last occurrence of a key counts, even if several are requested (console)."""
     wanted, words = list(options), line.split()
     last_wanted, in_force = ({word.split("=", 1)[0]: word for word in of} for of in (wanted, words))
     return [option for option in wanted if option not in words or in_force[option.split("=", 1)[0]] != last_wanted[option.split("=", 1)[0]]]
@@ -289,7 +289,7 @@ def _plan_file(plan: Plan, path: str, text: str, going: bool) -> bool:
 
 
 def _in_configuration(options: BootOptions, configuration: str) -> bool:
-    """Tell whether GRUB's generated configuration has our default entry and options: an earlier run may have been interrupted."""
+    """Return whether GRUB's generated configuration has our default entry and options: an earlier run may have been interrupted."""
     default = re.search(r'set default="(' + ENTRY_ID + '[^"]*)"', configuration)
     if not default or f"'{default.group(1)}'" not in configuration:
         return False
@@ -306,7 +306,7 @@ def _update_grub(options: BootOptions | None, runner: Runner, root: str) -> None
     runner.run(["update-grub"], timeout=UPDATE_TIMEOUT)
     if options is not None and not _in_configuration(options, read_text(root + GRUB_CONFIGURATION) or ""):
         raise DriverDomainsError(
-            f"update-grub ran but {GRUB_CONFIGURATION} does not boot Xen by default with the wanted options",
+            f"update-grub ran but {GRUB_CONFIGURATION} does not boot Xen by default with the requested options",
             rule="20_linux_xen writes an entry for /boot/xen-*, and the last file of /etc/default/grub.d that sets an option wins",
             remedy="Check that a Xen hypervisor package is installed, that GRUB_DISABLE_SUBMENU is not set, and which file of "
             f"/etc/default/grub.d sorts after {GRUB_FILE.rsplit('/', 1)[1]}",

@@ -14,7 +14,7 @@ import typing as t
 class DriverDomainsError(Exception):
     """Something a user can act on: what is wrong, which rule it breaks, what to do about it.
 
-    Modules turn it into `fail_json`; `details` become return values beside `msg`.
+    Modules turn it into `fail_json`; `details` become further return values, next to `msg`.
     """
 
     def __init__(self, problem: str, rule: str = "", remedy: str = "", **details: t.Any) -> None:

@@ -23,21 +23,21 @@ class FileType(t.NamedTuple):
         return content.startswith(self.magic, self.offset)
 
 
-GZIP = FileType("packed with gzip", b"\x1f\x8b")
-XZ = FileType("packed with xz", b"\xfd7zXZ")
-LZMA = FileType("packed with lzma", b"]\x00\x00")
-BZIP2 = FileType("packed with bzip2", b"BZh")
-ZSTD = FileType("packed with zstd", b"\x28\xb5\x2f\xfd")
-LZ4 = FileType("packed with lz4", b"\x04\x22\x4d\x18")
+GZIP = FileType("compressed with gzip", b"\x1f\x8b")
+XZ = FileType("compressed with xz", b"\xfd7zXZ")
+LZMA = FileType("compressed with lzma", b"]\x00\x00")
+BZIP2 = FileType("compressed with bzip2", b"BZh")
+ZSTD = FileType("compressed with zstd", b"\x28\xb5\x2f\xfd")
+LZ4 = FileType("compressed with lz4", b"\x04\x22\x4d\x18")
 #: The only format of lz4 that Linux unpacks.
-LZ4_LEGACY = FileType("packed with lz4", b"\x02\x21\x4c\x18")
+LZ4_LEGACY = FileType("compressed with lz4", b"\x02\x21\x4c\x18")
 ELF = FileType("an ELF file (vmlinux, or a Xen with symbols)", b"\x7fELF")
 #: Linux Documentation/arch/x86/boot.rst.
 BZIMAGE = FileType("an x86 kernel (bzImage)", b"HdrS", 0x202)
 #: Linux Documentation/arch/arm64/booting.rst.
 ARM64_IMAGE = FileType("an arm64 kernel (Image)", b"ARM\x64", 56)
 #: An EFI program that unpacks the kernel in it (CONFIG_EFI_ZBOOT; Linux drivers/firmware/efi/libstub/zboot-header.S).
-ZBOOT = FileType("a packed EFI kernel (zboot)", b"zimg", 4)
+ZBOOT = FileType("a compressed EFI kernel (zboot)", b"zimg", 4)
 UIMAGE = FileType("a U-Boot image (uImage)", b"\x27\x05\x19\x56")
 #: A FIT image of U-Boot is a device tree, too.
 DTB = FileType("a device tree blob", b"\xd0\x0d\xfe\xed")

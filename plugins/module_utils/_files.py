@@ -38,7 +38,7 @@ def read_text(path: str) -> str | None:
 
 
 def write_bytes(path: str, content: bytes, mode: int = 0o644) -> None:
-    """Write a file atomically (temporary file beside it, fsync, rename), making its directories.
+    """Write a file atomically (temporary file next to it, fsync, rename), creating its directories.
 
     :raises DriverDomainsError: it cannot be written.
     """

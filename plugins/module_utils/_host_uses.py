@@ -4,7 +4,7 @@
 
 # PRIVATE to this collection: other collections must not import it.
 
-"""What this host stands on: the devices that carry its SSH connections, its routes, its file systems and its swap space.
+"""What this host depends on: the devices that carry its SSH connections, its routes, its file systems and its swap space.
 
 It knows neither buses nor guests: the caller says which devices a path of sysfs leads through.
 """
@@ -26,7 +26,7 @@ from ._runner import Runner
 #: The guard rails, as `force` names them, that stand for something the host uses.
 HOST_GUARDS = ("management_route", "default_route", "root_disk", "mounted_disk")
 
-#: File systems that the host cannot live without.
+#: File systems that the host cannot run without.
 _SYSTEM_MOUNTS = ("/", "/boot", "/boot/efi", "/usr", "/var")
 
 #: The names of the processes that serve SSH connections begin with one of these.
@@ -59,7 +59,7 @@ class _Socket(t.NamedTuple):
 
 
 class HostUses:
-    """Reads what this host needs to live and to be reached, once, when first asked."""
+    """Reads what this host needs to run and to be reached, once, when first asked."""
 
     def __init__(
         self,
@@ -83,7 +83,7 @@ class HostUses:
 
     @cached_property
     def uses(self) -> list[Use]:
-        """What this host needs to live and to be reached.
+        """What this host needs to run and to be reached.
 
         :raises DriverDomainsError: it could not be read: without it a guard rail would protect nothing.
         """
@@ -103,7 +103,7 @@ class HostUses:
     def _ssh_connections(self) -> list[tuple[str, str]]:
         """Return the local and the peer's address of the SSH connections into this host.
 
-        sudo drops the variables that sshd sets, hence the second way: the sockets that SSH servers have open, which root sees.
+        sudo drops the variables that sshd sets, so the sockets that SSH servers have open, which root sees, are read as well.
         """
         sockets = self._sockets()
         served = {connection.local_port for connection in sockets if connection.state == _LISTEN}
@@ -127,7 +127,7 @@ class HostUses:
 
         :raises DriverDomainsError: what is required could not be read.
         """
-        remedy = "Without it, what this host is reached through is not known. Find out why it fails; the Debian package is iproute2"
+        remedy = "Without it, how this host can be reached is not known. Find out why it fails; the Debian package is iproute2"
         printed = self._runner.run(["ip", "-json", *arguments], check=required, remedy=remedy).stdout.strip()
         try:
             return list(json.loads(printed or "[]"))
@@ -158,7 +158,7 @@ class HostUses:
 
     def _default_routes(self) -> t.Iterator[Use]:
         """Default routes of all routing tables."""
-        # A kernel without IPv6 has no answer to that.
+        # A kernel without IPv6 cannot answer this.
         question = ("route", "show", "table", "all", "default")
         routes = self._ip("-4", *question, required=True) + self._ip("-6", *question)
         hops = [hop for route in routes if route.get("type", "unicast") == "unicast" for hop in (route, *route.get("nexthops", ()))]
@@ -209,7 +209,7 @@ class HostUses:
         mounts: dict[str, list[str]] = {}
         for line in (read_text(f"{self._procfs}/self/mountinfo") or "").splitlines():
             fields = line.split()
-            # Type and source stand behind a variable number of fields that ends with "-".
+            # Type and source follow a variable number of fields that ends with "-".
             kind, source = fields[fields.index("-") + 1 :][:2]
             # A file system that another one is mounted over is still in use.
             mounts.setdefault(fields[4], []).extend(self._disks_of_file_system(fields[2], kind, source))

@@ -150,7 +150,7 @@ class Plan:
     def refuse_now(self, guard: str, subject: str, reason: str, rule: str = "", remedy: str = "", **details: t.Any) -> None:
         """For actions: stop for a reason that only shows while the plan is applied, unless `force` names the guard.
 
-        :param details: return values beside `msg`.
+        :param details: further return values, next to `msg`.
         :raises Refused: `force` does not name it.
         """
         refusal = Refusal(guard, subject, reason, rule=rule, remedy=remedy)

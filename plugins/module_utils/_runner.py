@@ -32,7 +32,7 @@ class Result:
 class Runner:
     """Runs commands with a time limit in seconds; the seam that unit tests replace.
 
-    A toolstack command whose xenstored has died hangs forever, hence the limit on every call.
+    A toolstack command whose xenstored has died hangs forever, so every call has a limit.
     """
 
     def __init__(self, timeout: float = 60.0, path: str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin") -> None:

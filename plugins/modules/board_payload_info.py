@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: board_payload_info
-short_description: Find the kernel, ramdisk and device tree that a running board has booted
+short_description: Find the kernel, ramdisk and device tree that a running board was booted with
 version_added: 0.1.0
 description:
   - Finds the files of the kernel that runs on an Arm board and the device tree from its boot loader, and checks that they belong
@@ -29,7 +29,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Find what the board has booted
+- name: Find what the board was booted with
   xen.driver_domains.board_payload_info:
   become: true
   register: payload
@@ -54,8 +54,8 @@ compatible:
   sample: [hardkernel,odroid-c4, amlogic,sm1]
 kernel:
   description: >-
-    Path, size and C(sha256) of the kernel, and C(checked), which says whether its content was found to be of that version. A kernel that
-    unpacks itself from zstd cannot be checked.
+    Path, size and C(sha256) of the kernel, and C(checked), which says whether its content was found to be of that version. A
+    self-extracting kernel that is compressed with zstd cannot be checked.
   returned: success
   type: dict
   sample: {"path": "/boot/vmlinuz-6.12.107+deb13-arm64", "size": 36700160, "sha256": "9f86d0...", "checked": true}

@@ -27,7 +27,7 @@ options:
     required: true
   state:
     description:
-      - Boot set that the board is to boot.
+      - Boot set that the board boots from then on.
       - V(new) is the one that C(boot-new.scr) loads. V(previous) is the one that the board booted before the last switch.
     type: str
     choices: [new, previous]

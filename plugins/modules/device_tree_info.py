@@ -55,7 +55,7 @@ model:
   type: str
   sample: Raspberry Pi 4 Model B
 compatible:
-  description: What the board is, the most specific name first.
+  description: The C(compatible) strings of the board, the most specific one first.
   returned: success
   type: list
   elements: str
@@ -91,7 +91,7 @@ devices:
       elements: str
       returned: always
     compatible:
-      description: What it is, the most specific name first.
+      description: Its C(compatible) strings, the most specific one first.
       type: list
       elements: str
       returned: always
@@ -135,7 +135,7 @@ devices:
     dma_windows:
       description:
         - The windows through which it sees memory. Empty if it sees all memory at the same addresses as the processor. Null if the tree
-          does not say.
+          does not define them.
       type: list
       elements: dict
       returned: always
@@ -146,14 +146,14 @@ devices:
       returned: always
     needs:
       description:
-        - What it refers to, with kind, property, name, consumer, provider, arguments and, for clocks, the rate in Hz if the tree says it.
-        - C(reach) is V(missing) for what a guest with this device alone cannot reach, V(copied) for a mere description, such as a clock
-          of fixed rate, and V(given) for a part of the device.
+        - What it refers to, with kind, property, name, consumer, provider, arguments and, for clocks, the rate in Hz if the tree gives it.
+        - C(reach) is V(missing) for what a guest with this device alone cannot reach, V(copied) for a mere description, such as a
+          fixed-rate clock, and V(given) for a part of the device.
       type: list
       elements: dict
       returned: always
     closure:
-      description: Paths of all nodes that it needs, directly or by way of others.
+      description: Paths of all nodes that it needs, directly or through others.
       type: list
       elements: str
       returned: always

@@ -14,9 +14,9 @@ description:
     any driver does (hides them from dom0).
   - Writes only files of its own (C(zz-xen-driver-domains.cfg) in C(/etc/default/grub.d), C(xen-driver-domains.conf) in
     C(/etc/modprobe.d) and C(/etc/modules-load.d)) and runs C(update-grub) and C(update-initramfs) when they changed. Options
-    that others wrote stay; if both set the same option, this module's is in force.
+    that others wrote stay; if both set the same option, this module's takes effect.
   - The guard rails of M(xen.driver_domains.xl_pci_assignable) also apply to devices that are hidden at boot.
-  - Only one list of hidden devices can be in force. It includes what others hide in GRUB's options or in modprobe.d.
+  - Only one list of hidden devices can be in effect. It includes what others hide in GRUB's options or in modprobe.d.
   - Never reboots. RV(reboot_required) says whether the running system lacks an option.
 author:
   - The xen.driver_domains authors (@xen-driver-domains)
@@ -25,17 +25,17 @@ extends_documentation_fragment:
   - xen.driver_domains.pci_devices.guards
 options:
   hypervisor_options:
-    description: Options of Xen, one list item for each.
+    description: Options for Xen, one list item for each.
     type: list
     elements: str
     default: []
   kernel_options:
-    description: Options of dom0's kernel when it runs under Xen, one list item for each.
+    description: Options for dom0's kernel when it runs under Xen, one list item for each.
     type: list
     elements: str
     default: []
   hide:
-    description: BDFs of the devices that C(xen-pciback) takes at boot. Each one must exist now.
+    description: BDFs of the devices that C(xen-pciback) takes at boot. Each one must be present now.
     type: list
     elements: str
     default: []
@@ -105,7 +105,7 @@ outdated_hides:
   description:
     - Devices that are hidden by mistake. New hardware moved them to an address that the list of the running kernel has, but O(hide)
       does not.
-    - The entries can be given to O(xen.driver_domains.xl_pci_assignable#module:devices) with
+    - The entries can be passed to O(xen.driver_domains.xl_pci_assignable#module:devices) with
       O(xen.driver_domains.xl_pci_assignable#module:state=absent), which returns them to dom0.
   returned: success
   type: list

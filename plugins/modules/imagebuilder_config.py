@@ -10,12 +10,13 @@ module: imagebuilder_config
 version_added: 0.1.0
 short_description: Write the configuration of ImageBuilder for an Arm board
 description:
-  - Writes a configuration for ImageBuilder's C(uboot-script-gen), with every value quoted so that bash reads back exactly that value.
+  - ImageBuilder (U(https://gitlab.com/xen-project/imagebuilder)) generates boot scripts for boards with Xen.
+  - Writes a configuration for its C(uboot-script-gen), with every value quoted so that bash reads back exactly that value.
   - Everything is checked before it is written, including the type of each file, whether all files fit into memory, whether this Xen
     supports what is used, and whether the devices exist and are safe to pass through. C(uboot-script-gen) checks some of this too late, and
     some not at all.
   - Command lines are always written, even where ImageBuilder has defaults. Domains are numbered backwards, because C(uboot-script-gen)
-    makes Xen start the last one first. Thus the result boots the same domains with the same numbers as
+    makes Xen start the last one first. The result therefore boots the same domains with the same domids as
     M(xen.driver_domains.uboot_script).
   - Diff mode shows the file, which begins with the load map.
 author:

@@ -10,10 +10,10 @@ module: passthrough_device_tree
 short_description: Write the partial device tree that passes devices of an Arm board through to a Xen guest
 version_added: 0.1.0
 description:
-  - Writes the partial device tree that Xen needs for a guest with devices of the board, made from the board's own device tree. Returns
-    what goes with it, the nodes to mark in the host's tree and options of ImageBuilder or settings for the C(xl.cfg).
+  - Writes the partial device tree that Xen needs for a guest with devices of the board, made from the board's own device tree. Also
+    returns the nodes to mark in the host's tree, and options of ImageBuilder or settings for the C(xl.cfg).
   - Registers are translated to the processor's addresses and mapped at the same address, in whole pages. Interrupts are those of the GIC.
-    Clocks become clocks of fixed rate. What the guest cannot reach (resets, power domains, pins and so on) is left out and reported.
+    Clocks become fixed-rate clocks. What the guest cannot reach (resets, power domains, pins and so on) is left out and reported.
   - Refuses devices that cannot be passed through alone, because others are in the same page or on the same interrupt line, as well as the
     console, devices that the host needs and devices without an IOMMU. O(force) overrides this by name. Devices that are forced to go
     with others are marked in the host's tree as well, so that dom0 does not use them.

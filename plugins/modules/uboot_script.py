@@ -16,7 +16,7 @@ description:
     loaded once, and the script stops with a message at the first command that fails.
   - Everything is checked before a file is written, including the type of each file, whether all files fit into memory, whether this Xen
     supports what is used, and whether the devices exist and are safe to pass through.
-  - Needs no program of U-Boot. Diff mode shows the script, which begins with the load map.
+  - Needs none of U-Boot's tools. Diff mode shows the script, which begins with the load map.
 author:
   - The xen.driver_domains authors (@xen-driver-domains)
 seealso:
@@ -26,7 +26,7 @@ extends_documentation_fragment:
   - xen.driver_domains.board
 options:
   path:
-    description: File for the script, in the form that U-Boot's command C(source) wants. Relative to O(directory).
+    description: File for the script, in the form that U-Boot's command C(source) expects. Relative to O(directory).
     type: str
     default: boot.scr
   source:

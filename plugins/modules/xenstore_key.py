@@ -10,8 +10,8 @@ module: xenstore_key
 short_description: Write, remove and wait for XenStore nodes
 version_added: 0.1.0
 description:
-  - Creates, changes and removes any number of XenStore nodes, alone or as trees, in one transaction. Other clients see all of the change
-    or nothing of it.
+  - Creates, changes and removes any number of XenStore nodes, alone or as trees, in one transaction. Other clients see either all of the
+    changes or none.
   - A node that has the requested value is not written, since each write fires the watches on it.
   - Works on dom0, and inside a guest for the nodes that the guest may write. It needs root, but no Xen tools.
 author:
@@ -66,7 +66,7 @@ options:
             choices: [n, r, w, b]
             default: n
           domains:
-            description: What single domains may do (V(n), V(r), V(w), V(b)), by name or domid.
+            description: What individual domains may do (V(n), V(r), V(w), V(b)), by name or domid.
             type: dict
       prune:
         description: Remove nodes below O(keys[].path) that are not in O(keys[].tree).

@@ -91,10 +91,10 @@ options:
             description: Whether the domain may write the whole configuration space. This is less safe.
             type: bool
           msitranslate:
-            description: See C(xl-pci-configuration(5\)).
+            description: See the manual page C(xl-pci-configuration).
             type: bool
           power_mgmt:
-            description: See C(xl-pci-configuration(5\)); HVM only.
+            description: See the manual page C(xl-pci-configuration); HVM only.
             type: bool
           rdm_policy:
             description: What to do about reserved device memory; HVM only.
@@ -106,7 +106,7 @@ options:
         elements: dict
         suboptions:
           mac:
-            description: MAC address. By default derived from the domain's name and the vif's position, so the same at every run.
+            description: MAC address. By default it is derived from the domain's name and the vif's position, and stays the same.
             type: str
           bridge:
             description: Bridge in the backend domain of which the vif becomes a port.
@@ -115,11 +115,11 @@ options:
             description: Name of the domain that serves the vif; dom0 by default.
             type: str
           type:
-            description: See C(xl-network-configuration(5\)).
+            description: See the manual page C(xl-network-configuration).
             type: str
             choices: [vif, ioemu]
           model:
-            description: See C(xl-network-configuration(5\)).
+            description: See the manual page C(xl-network-configuration).
             type: str
           script:
             description: Hotplug script; runs in the backend domain.
@@ -173,7 +173,7 @@ options:
             description: Name of the domain that serves the disk; dom0 by default.
             type: str
           backendtype:
-            description: See C(xl-disk-configuration(5\)).
+            description: See the manual page C(xl-disk-configuration).
             type: str
             choices: [phy, qdisk]
           script:
@@ -192,7 +192,7 @@ options:
         type: str
         choices: *actions
       options:
-        description: Other settings of C(xl.cfg(5\)), as text, number, boolean or list; none that has a parameter here.
+        description: Other settings of C(xl.cfg), as text, number, boolean or list. Settings that have an option of their own are refused.
         type: dict
       ready:
         description:
@@ -230,7 +230,7 @@ options:
         type: dict
         required: true
       match_all:
-        description: Whether it stands for all devices that fit, called V(NAME.0), V(NAME.1) and so on.
+        description: Whether the entry stands for all devices that match, called V(NAME.0), V(NAME.1) and so on.
         type: bool
         default: false
   restart_changed:
@@ -239,10 +239,10 @@ options:
     default: false
   save_at_shutdown:
     description:
-      - Whether C(xendomains) may save running domains when the host shuts down. Left as it is unless given.
+      - Whether C(xendomains) may save running domains when the host shuts down. By default the setting is left as it is.
       - V(false) makes it shut all domains down, by a line in C(/etc/default/xendomains). A driver domain that was saved comes back
         without its device, and guests come back before their backends.
-      - V(true) removes that line, so that the host's own setting is in force again.
+      - V(true) removes that line, so that the host's own setting takes effect again.
     type: bool
   force:
     description:

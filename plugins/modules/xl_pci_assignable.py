@@ -11,7 +11,7 @@ short_description: Make PCI devices of a Xen host assignable to guests, or retur
 version_added: 0.1.0
 description:
   - Takes PCI devices from dom0's drivers and hands them to C(xen-pciback) with C(xl pci-assignable-add), under names that C(pci=) of
-    a domain definition can use, and gives them back.
+    a domain definition can use, and returns them.
   - Devices are selected by stable identifiers such as a MAC address. Those identifiers are recorded on the host before a device is
     taken, because a device that C(xen-pciback) holds has no network interface.
   - Nothing is changed when a guard rail blocks one of the devices, when the host is not the control domain of Xen, or when the
@@ -33,9 +33,9 @@ options:
       - V(recorded) finds the devices, makes all checks of V(present) and records the identifiers, but takes nothing. RV(pending) lists
         what V(present) would still do. Use it before devices are hidden from dom0 at the next boot. It works on a host that does not run
         under Xen yet.
-      - V(absent) gives the devices back to the driver they had, waits for their network interfaces and removes the records. It refuses
-        a device that a running domain has. If no device of the host matches an entry, the device is taken for one that was pulled
-        out, with a warning, unless C(xen-pciback) holds an unrecorded device, which could be the one.
+      - V(absent) returns the devices to the drivers that they had, waits for their network interfaces and removes the records. It refuses
+        a device that a running domain uses. If no device of the host matches an entry, the device is assumed to have been removed
+        from the host, with a warning, unless C(xen-pciback) holds a device without a record, which could be the one.
       - V(confirmed) keeps devices that have not been confirmed yet (O(confirm_timeout)). The task that took them does that by itself.
         Use it to check more than whether the host can be reached, or when the module runs without its action plugin. It refuses the
         connection that the devices were taken over.
@@ -45,10 +45,10 @@ options:
   confirm_timeout:
     description:
       - Number of seconds within which a new connection has to confirm the devices that O(state=present) takes. The task opens that
-        connection and confirms by itself. If it cannot, because the host cannot be reached any more, the host gives the devices back
+        connection and confirms by itself. If it cannot, because the host cannot be reached any more, the host returns the devices
         to their drivers when the time is up, and the task fails.
       - The host needs systemd. A reboot stops the timer.
-      - V(0) takes devices for good, and confirms those that have not been confirmed yet.
+      - V(0) takes devices permanently, and confirms those that have not been confirmed yet.
     type: int
     default: 0
   timeout:
@@ -81,7 +81,7 @@ EXAMPLES = r"""
           bdf: "0000:00:1d.*"
         match_all: true
 
-- name: Take the card of the SSH connection, and give it back unless the host can be reached without it
+- name: Take the card of the SSH connection, and return it unless the host can be reached without it
   xen.driver_domains.xl_pci_assignable:
     devices:
       - name: uplink0
@@ -115,7 +115,7 @@ actions:
   returned: always
   type: list
   elements: str
-  sample: ["modprobe xen-pciback", "give 0000:03:00.0 to pciback as uplink0"]
+  sample: ["modprobe xen-pciback", "make 0000:03:00.0 assignable as uplink0"]
 devices:
   description:
     - The devices, in the order of O(devices), as they are now; in check mode, as they would be.
@@ -151,7 +151,7 @@ pending:
   returned: when O(state=recorded)
   type: list
   elements: str
-  sample: ["give 0000:03:00.0 to pciback as uplink0"]
+  sample: ["make 0000:03:00.0 assignable as uplink0"]
 xen:
   description: Whether the host runs under Xen.
   returned: success
@@ -179,10 +179,10 @@ candidates:
   elements: dict
   sample: []
 undo:
-  description: Why a device that could not be taken could not be given back either. If it is missing, the device is as it was before.
-  returned: when a device could neither be taken nor be given back
+  description: Why a device that could not be taken could not be returned either. If it is missing, the device is as it was before.
+  returned: when a device could neither be taken nor returned
   type: str
-  sample: "0000:03:00.0 could not be given back to e1000e: 0000:03:00.0 got no driver back; it had e1000e (waited 15 s)."
+  sample: "0000:03:00.0 could not be returned to e1000e: 0000:03:00.0 has no driver after its return; it had e1000e before (waited 15 s)."
 """
 
 import typing as t

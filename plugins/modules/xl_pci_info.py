@@ -12,7 +12,7 @@ version_added: 0.1.0
 description:
   - Returns PCI devices with their drivers, network interfaces, slots and owners, and the guard rails that would refuse to make them
     assignable to guests.
-  - Also works on hosts that do not run under Xen. Without root it does not see the SSH connections of other users.
+  - Also works on hosts that do not run under Xen. Without root, the module does not see the SSH connections of other users.
 author:
   - The xen.driver_domains authors (@xen-driver-domains)
 extends_documentation_fragment:
@@ -49,8 +49,8 @@ EXAMPLES = r"""
 RETURN = r"""
 iommu:
   description:
-    - Whether there is an IOMMU to pass devices through with. Under Xen, Xen reports it. Otherwise it is whether Linux uses one, which
-      may need a kernel option.
+    - Whether there is an IOMMU, which passing devices through needs. Under Xen, this is what Xen reports; otherwise, whether Linux uses
+      one, which may need a kernel option.
   returned: success
   type: bool
   sample: true
@@ -115,7 +115,7 @@ devices:
       type: str
       returned: always
     owner_domid:
-      description: Number of the running domain that has the device.
+      description: Domid of the running domain that has the device.
       type: int
       returned: always
     owner:
@@ -150,7 +150,7 @@ devices:
       type: int
       returned: always
     reset_methods:
-      description: How the kernel can reset the device. If there is no way, each guest finds it as the last one left it.
+      description: How the kernel can reset the device. If it cannot, each guest gets the device as the previous one left it.
       type: list
       elements: str
       returned: always

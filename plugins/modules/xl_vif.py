@@ -12,7 +12,7 @@ short_description: Attach virtual network interfaces to running domains, and det
 description:
   - Attaches virtual network interfaces (vifs) to running domains, detaches them, and waits until they are connected.
   - A vif is identified by its MAC address. It is replaced if its backend was restarted, if it is closed, or if it is on another bridge.
-  - It is for dom0, and for domains that Xen itself started (dom0less), which have no definition that M(xen.driver_domains.xl_domain)
+  - It is meant for dom0, and for domains that Xen itself started (dom0less), which have no definition that M(xen.driver_domains.xl_domain)
     could change. Other domains lose a vif that was attached here when they are started again.
 author:
   - The xen.driver_domains authors (@xen-driver-domains)
@@ -44,11 +44,11 @@ options:
         description: Bridge in the backend domain of which the vif becomes a port.
         type: str
       type:
-        description: See C(xl-network-configuration(5\)).
+        description: See the manual page C(xl-network-configuration).
         type: str
         choices: [vif, ioemu]
       model:
-        description: See C(xl-network-configuration(5\)).
+        description: See the manual page C(xl-network-configuration).
         type: str
       script:
         description: Hotplug script; runs in the backend domain.

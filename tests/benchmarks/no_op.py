@@ -2,7 +2,7 @@
 # GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A run of site.yml that changes nothing, for 1 guest and for 50 of which 49 are only defined, in turns."""
+"""A run of site.yml that changes nothing, for 1 guest and for 50 of which 49 are only defined, measured alternately."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def main() -> None:
         for count, case in cases.items():
             taken, output = run(SITE, case)
             if "changed=0" not in output:
-                raise SystemExit(f"{output}\nThis run was to change nothing.")
+                raise SystemExit(f"{output}\nThis run should have changed nothing.")
             seconds[count].append(taken)
     run(DOMAINS, {"bench_count": max(COUNTS), "bench_way": "list", "bench_state": "absent"})
     few, many = (statistics.median(seconds[count]) for count in COUNTS)

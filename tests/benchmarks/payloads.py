@@ -2,7 +2,7 @@
 # GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What each module costs before it does anything: its payload as Ansible sends it, and its CPU time on the controller, in turns."""
+"""What each module costs before it does anything: its payload as Ansible sends it, and its CPU time on the controller."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from .._errors import InvalidInput
 from .._file_types import ARM64_IMAGE, BZIP2, CPIO, DTB, GZIP, LZ4, LZ4_LEGACY, XZ, ZSTD, describe
 from .._files import list_directory
 
-#: What a domain's kernel can unpack, besides gzip.
+#: What a domain's kernel can decompress, besides gzip.
 _PACKED_RAMDISKS = (ZSTD, XZ, BZIP2, LZ4_LEGACY, LZ4)
 #: Enough of a file to identify it.
 _HEAD = 1024
@@ -87,7 +87,7 @@ class Files:
         return "Build it, or copy it there, before the configuration names it"
 
     def kernel(self, name: str, option: str, packed: bool = True) -> Kernel:
-        """Check an arm64 kernel; `packed` allows gzip, which Xen unpacks for a domain (but U-Boot not for Xen).
+        """Check an arm64 kernel; `packed` allows gzip, which Xen decompresses for a domain (but U-Boot does not for Xen).
 
         :raises InvalidInput: it is something else.
         """
@@ -97,7 +97,7 @@ class Files:
             raise InvalidInput(
                 f"{option}: {self.directory}/{name} is {describe(head)}, not an arm64 Image",
                 rule="an Image has the bytes 'ARM\\x64' at offset 56"
-                + (", or is one packed with gzip" if packed else ", and is not packed"),
+                + (", or is one compressed with gzip" if packed else ", and is not compressed"),
                 remedy="Use arch/arm64/boot/Image of a kernel's build, or /boot/vmlinuz of Debian's linux-image-arm64"
                 if packed
                 else "Use the file xen of Xen's build, or /boot/xen-4.20-arm64 of Debian's xen-hypervisor-4.20-arm64",
@@ -117,7 +117,7 @@ class Files:
         if not CPIO.matches(head):
             raise InvalidInput(
                 f"{option}: {self.directory}/{name} is {describe(head)}, not a cpio archive",
-                rule="a ramdisk is a cpio archive, or one packed with gzip" + (", zstd, xz, lz4 or bzip2" if packed else ""),
+                rule="a ramdisk is a cpio archive, or one compressed with gzip" + (", zstd, xz, lz4 or bzip2" if packed else ""),
                 remedy="Pack it with: find . | cpio -o -H newc | gzip > ramdisk.cpio.gz",
             )
         return len(content)
@@ -163,7 +163,7 @@ def xen_configuration(content: bytes) -> dict[str, str] | None:
 
 
 def _unpacked_head(content: bytes) -> bytes:
-    """Return the beginning of a file; of one that is packed with gzip, of what is in it. Empty if that is damaged."""
+    """Return the beginning of a file; of one that is compressed with gzip, of what is in it. Empty if that is damaged."""
     if not GZIP.matches(content):
         return content[:_HEAD]
     try:

@@ -33,7 +33,7 @@ NO_IOMMU = (
 def check_files(board: Board, files: Files, plan: Plan, *, packed_ramdisks: bool) -> None:
     """Check every file of the board, and that they agree with each other; warnings and refusals go to `plan`.
 
-    :param packed_ramdisks: whether ramdisks may be packed in other ways than with gzip.
+    :param packed_ramdisks: whether ramdisks may be compressed with something other than gzip.
     :raises InvalidInput: a file is not what it must be, or breaks a rule.
     """
     files.kernel(board.xen, "xen", packed=False)
@@ -58,7 +58,7 @@ def check_files(board: Board, files: Files, plan: Plan, *, packed_ramdisks: bool
 def check_memory(board: Board, files: Files, load_map: LoadMap, plan: Plan) -> None:
     """Check that the board has enough RAM, and that no file is loaded into memory that is reserved for a domain.
 
-    :raises InvalidInput: one of these is not so.
+    :raises InvalidInput: the RAM does not suffice, or a file is in the way.
     """
     banks = memory_banks(files.device_tree(board.device_tree, "device_tree"))
     window = board.memory
@@ -91,7 +91,7 @@ def check_memory(board: Board, files: Files, load_map: LoadMap, plan: Plan) -> N
         raise InvalidInput(
             f"The domains need {needed // MIB} MiB of RAM and the board has {ram // MIB} MiB",
             rule=f"all memory together: {', '.join(f'{name} {memory}' for name, memory in domains)}, "
-            f"{loaded // MIB} MiB of files until all domains are made, {XEN_MEMORY // MIB} MiB for Xen",
+            f"{loaded // MIB} MiB of files until all domains are built, {XEN_MEMORY // MIB} MiB for Xen",
             remedy="Give domains less memory, or start fewer",
         )
 

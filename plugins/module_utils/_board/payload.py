@@ -112,7 +112,7 @@ def _check_kernel(path: str, release: str) -> bool:
         except (OSError, EOFError, zlib.error) as exc:
             raise InvalidInput(f"The kernel {path} is damaged: {exc}", remedy="Install its package again") from exc
     elif ZBOOT.matches(data):
-        # The standard library cannot unpack it.
+        # The standard library cannot decompress it.
         return False
     if f"Linux version {release} ".encode() not in data:
         raise InvalidInput(f"{path} is not the running kernel {release}", rule="a kernel has its version in the text 'Linux version'")

@@ -244,7 +244,7 @@ def _spans(items: t.Sequence[t.Mapping[str, str]] | None, where: str) -> tuple[S
 
 
 def _address(text: str, where: str) -> int:
-    """Read 0x40000000, or 1073741824, which is what YAML makes of the former.
+    """Read 0x40000000, or 1073741824, which is how YAML reads the former.
 
     :raises InvalidInput: it is neither, or needs more than 64 bits.
     """

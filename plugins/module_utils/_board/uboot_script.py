@@ -192,7 +192,7 @@ def edits(board: Board, host: DeviceTree, load_map: LoadMap) -> list[Edit]:
     if board.static_heap:
         (option,) = (option for option in BOARD_OPTIONS if option.name == "static_heap")
         found.append(Property("/chosen", option.property, _encode(option, board.static_heap)))
-    # U-Boot puts each new node before the existing ones, and Xen numbers the domains from the front: hence the last one first.
+    # U-Boot puts each new node before the existing ones, and Xen numbers the domains from the front, so the last one is written first.
     for domu in reversed(board.booted):
         found += _domu(domu, load_map)
     if board.dom0:

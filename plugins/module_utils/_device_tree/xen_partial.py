@@ -28,7 +28,7 @@ _FLAGS = {"edge": 1, "level": 4}
 #: Takes the place of a missing interrupt in `interrupts-extended`, so that the others keep theirs.
 _EMPTY = [0]
 
-#: Not copied: written anew, or without meaning to a guest.
+#: Not copied: generated, or of no meaning to a guest.
 _REPLACED = {
     "phandle",
     "linux,phandle",

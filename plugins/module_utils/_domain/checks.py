@@ -4,7 +4,7 @@
 
 # PRIVATE to this collection: other collections must not import it.
 
-"""What can be known to fail when domains are started or stopped: all of it is found before the first change."""
+"""Find everything that is known to make starting or stopping domains fail, before the first change."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def _unfinished(host: DomainHost, domain: Definition) -> Refusals:
 def _objection(host: DomainHost, domain: Definition) -> Refusals:
     objection = host.current[domain.name].objection
     if objection:
-        yield _refusal(f"Domain {domain.name}", objection, remedy="Correct the parameters, above all options")
+        yield _refusal(f"Domain {domain.name}", objection, remedy="Correct the parameters, in particular options")
 
 
 def _missing_files(host: DomainHost, domain: Definition) -> Refusals:

@@ -4,7 +4,7 @@
 
 # PRIVATE to this collection: other collections must not import it.
 
-"""The domains that the user wants: check their parameters and render each as a definition file, xl.cfg(5)."""
+"""The domains that the user requests: check their parameters and render each as a definition file, xl.cfg(5)."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Attachment(t.NamedTuple):
 
 @dataclass(frozen=True)
 class Definition:
-    """One domain as the user wants it."""
+    """One domain as the user requests it."""
 
     name: str
     state: str

@@ -4,7 +4,7 @@
 
 # PRIVATE to this collection: other collections must not import it.
 
-"""What a host has of the domains that are wanted, and what it can give to them. Everything that planning needs is read here, once."""
+"""What the host already has of the requested domains, and what it can offer them. All that planning needs is read here, once."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Paths:
 
 @dataclass(frozen=True)
 class Current:
-    """What the host has of one of the wanted domains."""
+    """What the host has of one of the requested domains."""
 
     #: Its definition file, whether it exists or not.
     path: str
@@ -61,9 +61,9 @@ class Current:
     wanted_link: str
     #: As `xl list` has it; None when it does not run.
     domain: Domain | None = None
-    #: Whether `xl create` never got, or has not yet got, to the end of it.
+    #: Whether `xl create` was cut off before the domain was complete, or is still running.
     unfinished: bool = False
-    #: Why a running domain is not the one that is wanted, or "".
+    #: Why a running domain is not as requested, or "".
     outdated: str = ""
     #: The running domains that it serves, with the kinds of their devices (vif, vbd).
     clients: tuple[tuple[str, str], ...] = ()
@@ -85,11 +85,11 @@ class Current:
 
 @dataclass(frozen=True)
 class DomainHost:
-    """The facts that decide what becomes of the wanted domains."""
+    """The facts that decide what has to be done for the requested domains."""
 
     #: All domains of the host by name, as `xl list` has them. None of them without Xen.
     domains: t.Mapping[str, Domain] = field(default_factory=dict)
-    #: By the names of the wanted domains.
+    #: By the names of the requested domains.
     current: t.Mapping[str, Current] = field(default_factory=dict)
     #: The bridges in each backend domain that a domain to be started names; None when they are not known.
     bridges: t.Mapping[str, t.Sequence[str] | None] = field(default_factory=dict)
@@ -98,7 +98,7 @@ class DomainHost:
 
 
 def read_host(wanted: t.Sequence[Definition], xl: Xl, store: XenStore | None, paths: Paths) -> DomainHost:
-    """Read what decides about the wanted domains.
+    """Read everything that decides what has to be done for the requested domains.
 
     :param store: None on a host that does not run Xen: there are only files, and no domain runs.
     """
@@ -123,7 +123,7 @@ class _HostReader:
 
     @property
     def _store(self) -> XenStore:
-        assert self._xenstore, "without Xen no domain runs about which XenStore could be asked"
+        assert self._xenstore, "without Xen no domain runs, so there is nothing to ask XenStore"
         return self._xenstore
 
     @cached_property
@@ -154,9 +154,9 @@ class _HostReader:
         )
 
     def _parse(self, wanted: Definition, domain: Domain | None, text: str | None) -> tuple[dict[str, t.Any] | None, str]:
-        """Return what xl makes of a definition, or why it does not accept it.
+        """Return how xl parses a definition, or why it does not accept it.
 
-        That costs a process, so it is left out where nothing depends on it: the file is as wanted, and was not touched since the
+        That costs a process, so it is left out where nothing depends on it: the file is as requested, and was not touched since the
         domain started from it.
         """
         if wanted.state == "absent":
@@ -217,7 +217,7 @@ def _leads_to(link: str, path: str) -> bool:
 
 
 def _agrees(wanted: t.Any, actual: t.Any, top: bool = True) -> bool:
-    """Whether all that is wanted is there. What is not mentioned may have any value, but there must be no further devices."""
+    """Whether everything requested is there. Settings that are not mentioned may have any value, but there must be no further devices."""
     if isinstance(wanted, dict) and isinstance(actual, dict):
         if top and any(actual.get(kind) and not wanted.get(kind) for kind in ("nics", "disks", "pcidevs")):
             return False

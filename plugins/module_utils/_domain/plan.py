@@ -4,7 +4,7 @@
 
 # PRIVATE to this collection: other collections must not import it.
 
-"""From the wanted domains and the host as it is to the plan: files, links, disks, stops and starts, in this order."""
+"""Plan how to get from the host as it is to the requested domains: files, links, disks, stops and starts, in this order."""
 
 from __future__ import annotations
 

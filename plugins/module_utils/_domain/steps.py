@@ -57,7 +57,7 @@ class DomainSteps:
     def copy_disk(self, source: str, target: str) -> None:
         """Copy an image to a disk that does not exist, so that it is there either whole or not at all.
 
-        :raises DriverDomainsError: another run is at it.
+        :raises DriverDomainsError: another run is copying it.
         """
         os.makedirs(os.path.dirname(target), exist_ok=True)
         unfinished = f"{target}.new"
@@ -78,17 +78,17 @@ class DomainSteps:
                 remove(unfinished)
 
     def link(self, link: str, target: str) -> None:
-        """Let `link` lead to `target`, whatever it was before."""
+        """Make `link` point to `target`, whatever it was before."""
         os.makedirs(os.path.dirname(link), exist_ok=True)
         remove(link)
         os.symlink(target, link)
 
     def unpause(self, name: str) -> None:
-        """Let a paused domain run on."""
+        """Unpause a domain."""
         self._xl.unpause(name)
 
     def destroy(self, name: str) -> None:
-        """End what is left of a domain."""
+        """Destroy what is left of a domain."""
         self._xl.destroy(name)
 
     def stop(self, plan: Plan, domain: Domain) -> None:

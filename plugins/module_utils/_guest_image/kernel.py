@@ -4,7 +4,7 @@
 
 # PRIVATE to this collection: other collections must not import it.
 
-"""Unpack x86 kernels once, when an image is built. Otherwise the toolstack does it for each domain it creates, and slowly."""
+"""Decompress x86 kernels once, when an image is built. Otherwise the toolstack does it for each domain it creates, and slowly."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .._runner import Runner
 
 
 def export_kernel(source: str, target: str, runner: Runner) -> None:
-    """Write the kernel in the file `source` to `target`: an x86 kernel unpacked, any other as it is.
+    """Write the kernel in the file `source` to `target`: an x86 kernel decompressed, any other as it is.
 
     :raises DriverDomainsError: it is damaged, or compressed in an unknown way.
     """
@@ -54,7 +54,7 @@ def bzimage_payload(image: bytes) -> bytes | None:
     payload = image[start : start + length]
     if not length or len(payload) != length:
         raise DriverDomainsError("The kernel image is truncated: its header has a payload beyond its end")
-    # The kernel's build appends the unpacked size, which zstd takes for garbage. gzip includes that size itself.
+    # The kernel's build appends the uncompressed size, which zstd takes for garbage. gzip includes that size itself.
     return payload if GZIP.matches(payload) else payload[:-4]
 
 

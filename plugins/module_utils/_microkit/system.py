@@ -54,7 +54,7 @@ class InterruptLine:
 
 @dataclass(frozen=True)
 class DriverVm:
-    """The driver VM that the user wants."""
+    """The driver VM that the user requests."""
 
     version: str
     vmm_name: str = "VMM"

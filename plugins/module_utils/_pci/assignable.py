@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 # PRIVATE to this collection: other collections must not import it.
-"""Which PCI devices of this host are assignable to guests, and how to get from there to what the user wants."""
+"""Which PCI devices of this host are assignable to guests, and how to get from there to what the user requests."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from .host import PciHost, with_kernel_modules
 from .match import PciRequest, choose
 from .steps import DeviceSteps
 
-_NO_XEN_YET = "This host does not run under Xen yet. Whether it has an IOMMU, which passing devices through needs, shows only then"
+_NO_XEN_YET = "This host does not run under Xen yet. Whether it has an IOMMU, which passing devices through needs, is known once it does"
 _ANY_DRIVER = "(whichever the kernel chooses)"
 
 
 class AssignablePool:
-    """Plans what becomes of the devices that this host makes assignable.
+    """Plans the changes to the devices that this host makes assignable.
 
     :param under_xen: whether this is the control domain of a running Xen; otherwise only plans can be made.
     :param names: whether xl can name devices (since Xen 4.15).
@@ -58,8 +58,8 @@ class AssignablePool:
     def plan(self, state: str, requests: t.Sequence[PciRequest], confirm_timeout: int = 0) -> Plan:
         """Plan for one of the states `present`, `recorded`, `confirmed` and `absent`.
 
-        :param confirm_timeout: seconds within which a new connection has to confirm what `present` takes; 0 takes it for good.
-        :raises InvalidInput: a request fits no device or several, or its name is taken.
+        :param confirm_timeout: seconds within which a new connection has to confirm what `present` takes; 0 takes it permanently.
+        :raises InvalidInput: a request matches no device or several, or its name is taken.
         :raises NotOnThisHost: a device is to be taken but the machine has no IOMMU.
         """
         devices = self._host.devices()
@@ -113,7 +113,7 @@ class AssignablePool:
         return results
 
     def _plan_recorded(self, plan: Plan, wanted: list[tuple[str, PciDevice]], devices: list[PciDevice]) -> list[dict[str, t.Any]]:
-        """Record devices that are not taken yet; what stands against taking them stands against recording them, too."""
+        """Record devices that are not taken yet; whatever blocks taking them blocks recording them as well."""
         present = Plan()
         self._plan_present(present, wanted, devices, 0)
         plan.refusals += present.refusals
@@ -135,8 +135,8 @@ class AssignablePool:
         if lost:
             raise DriverDomainsError(
                 f"{PCIBACK} does not hold {', '.join(lost)}, so there is nothing to confirm",
-                rule="devices that are not confirmed in time are given back to their drivers",
-                remedy="If the host could not be reached without them, leave them to it; otherwise allow more time with confirm_timeout",
+                rule="devices that are not confirmed in time are returned to their drivers",
+                remedy="If the host cannot be reached without them, leave them with dom0; otherwise allow more time with confirm_timeout",
             )
         waiting = self._waiting(wanted)
         if waiting:
@@ -156,13 +156,13 @@ class AssignablePool:
         for name, device in wanted:
             driver = device.record.driver if device.record else ""
             back = _state(driver or _ANY_DRIVER, "")
-            # Taking it or giving it back was interrupted: it has no driver, or something would make pciback take it again.
+            # Taking or returning it was interrupted: it has no driver, or something would make pciback take it again.
             claimed = device.in_pciback_slots or device.driver_override == PCIBACK
             if device.owner_domid is not None:
                 plan.refuse("in_use", f"{name} ({device.bdf})", f"is in use by the running domain {device.owner_domid}", passing=True)
             if device.pciback:
                 plan.add(
-                    f"take {device.bdf} back from pciback",
+                    f"return {device.bdf} to its driver",
                     partial(self._steps.give_back, device),
                     subject=str(device.bdf),
                     before=_state(PCIBACK, device.xl_name),
@@ -174,7 +174,7 @@ class AssignablePool:
             if quarantined or (not device.driver and (device.record or claimed)):
                 # Somebody unbound it from pciback while Xen still has it in quarantine, or it has no driver.
                 plan.add(
-                    f"give {device.bdf} back to its driver",
+                    f"bind {device.bdf} to its driver again",
                     partial(self._steps.give_back if quarantined else self._steps.finish_giving_back, device),
                     subject=str(device.bdf),
                     before=_state(device.driver, device.xl_name),
@@ -203,7 +203,7 @@ class AssignablePool:
                 raise InvalidInput(
                     f"{bdfs[other.xl_name]} cannot be called {other.xl_name!r}: xl knows {other.bdf} by that name",
                     "each assignable device has a unique name",
-                    f"Give {other.bdf} back first (state: absent), or choose another name",
+                    f"Return {other.bdf} first (state: absent), or choose another name",
                 )
             plan.add(
                 f"forget that {other.bdf} was {other.xl_name}",
@@ -227,12 +227,12 @@ class AssignablePool:
             plan.add(f"modprobe {PCIBACK_MODULE}", self._steps.load_pciback)
 
     def _plan_timer(self, plan: Plan, wanted: list[tuple[str, PciDevice]], to_take: list[PciDevice], confirm_timeout: int) -> None:
-        """Arm the confirmation timer before the first device is taken, or cancel one that is no longer wanted."""
+        """Arm the confirmation timer before the first device is taken, or cancel one that is no longer needed."""
         waiting = self._waiting(wanted)
         if confirm_timeout and (to_take or waiting):
             bdfs = waiting + [str(device.bdf) for device in to_take]
             when = f"in {confirm_timeout} s unless confirmed"
-            plan.add(f"give {', '.join(bdfs)} back {when}", partial(self._timer.arm, bdfs, confirm_timeout))
+            plan.add(f"return {', '.join(bdfs)} {when}", partial(self._timer.arm, bdfs, confirm_timeout))
             plan.results["unconfirmed"] = bdfs
         elif waiting:
             plan.add(f"confirm {', '.join(waiting)}", self._timer.confirm)
@@ -254,9 +254,11 @@ class AssignablePool:
 
     def _plan_taking(self, plan: Plan, name: str, device: PciDevice) -> None:
         if not device.reset_methods:
-            plan.warnings.append(f"The kernel cannot reset {name} ({device.bdf}): each guest finds it as the last one left it")
+            plan.warnings.append(
+                f"The kernel cannot reset {name} ({device.bdf}): each guest finds it in the state in which the previous one left it"
+            )
         plan.add(
-            f"give {device.bdf} to pciback as {name}",
+            f"make {device.bdf} assignable as {name}",
             partial(self._steps.take, name, device),
             subject=str(device.bdf),
             before=_state(device.driver, ""),
@@ -282,14 +284,16 @@ class AssignablePool:
 
 
 def _still_there(plan: Plan, requests: t.Sequence[PciRequest], devices: t.Sequence[PciDevice]) -> t.Sequence[PciRequest]:
-    """Return the requests without those whose device was pulled out: it need not be given back.
+    """Return the requests without those whose device was removed from the host: it need not be returned.
 
     Only if every device that pciback holds is recorded: one that is not could be the missing one.
     """
     gone = [request for request in requests if not any(map(request.fits, devices))]
     if any(device.pciback and not device.record for device in devices):
         return requests
-    plan.warnings += [f"No device of this host matches {request}: it is taken for one that was pulled out" for request in gone]
+    plan.warnings += [
+        f"No device of this host matches {request}: the device is assumed to have been removed from the host" for request in gone
+    ]
     return [request for request in requests if request not in gone]
 
 

@@ -57,7 +57,7 @@ class Bdf:
         return cls(int(domain or "0", 16), int(bus, 16), int(device, 16), ALL_FUNCTIONS if function == "*" else int(function))
 
     def covers(self, other: Bdf) -> bool:
-        """Tell whether this address or pattern stands for `other`."""
+        """Return whether this address or pattern stands for `other`."""
         return (self.domain, self.bus, self.device) == (other.domain, other.bus, other.device) and self.function in (
             ALL_FUNCTIONS,
             other.function,

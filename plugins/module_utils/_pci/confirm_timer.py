@@ -3,10 +3,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 # PRIVATE to this collection: other collections must not import it.
-"""The timer that gives devices back unless a new connection confirms that the host can still be reached without them.
+"""The timer that returns devices unless a new connection confirms that the host can still be reached without them.
 
 It is what network devices call "commit confirmed". The timer is a transient one of systemd and runs `RETURN_SCRIPT`. It ends with
-a reboot, which gives the devices back to the host anyway unless they are hidden at boot.
+a reboot, which returns the devices to the host anyway unless they are hidden at boot.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class ConfirmTimer:
             raise DriverDomainsError(f"{self._path} is damaged: {exc}", remedy=f"Remove it and stop {UNIT}.timer") from exc
 
     def arm(self, bdfs: t.Sequence[str], seconds: int) -> None:
-        """Give devices back in `seconds`, together with those that wait already.
+        """Return devices in `seconds`, together with those that wait already.
 
         :raises NotOnThisHost: the host has no systemd.
         """
@@ -72,24 +72,24 @@ class ConfirmTimer:
         self._runner.run([*command, "/bin/sh", "-c", RETURN_SCRIPT, UNIT, self._sysfs, self._path, self._records, *bdfs])
 
     def same_session(self) -> bool:
-        """Tell whether this process was started over the connection that the devices were taken over: it proves nothing then."""
+        """Return whether this process was started over the connection that the devices were taken over: it proves nothing then."""
         session = self.session()
         return bool(session) and session == self.unconfirmed().session
 
     def confirm(self) -> None:
         """Keep the devices.
 
-        :raises DriverDomainsError: they are being given back at this moment.
+        :raises DriverDomainsError: they are being returned at this moment.
         """
         self._stop_timer()
         if self._runner.run(["systemctl", "is-active", "--quiet", f"{UNIT}.service"], check=False).rc == 0:
-            raise DriverDomainsError("The confirmation came too late: the devices are being given back", remedy="Run the playbook again")
+            raise DriverDomainsError("The confirmation came too late: the devices are being returned", remedy="Run the playbook again")
         remove(self._path)
 
     def session(self) -> str:
         """Return an identifier of the SSH connection that this process was started over; "" if there is none.
 
-        It is the nearest SSH server above this process: there is one for each connection, also if several sessions share it.
+        It is the nearest SSH server above this process: there is one for each connection, even if several sessions share it.
         """
         pid = str(os.getpid())
         while pid not in ("0", "1", ""):

@@ -54,13 +54,13 @@ class Guards:
                 ("siblings", f"shares its requester ID with {siblings} behind the same PCI bridge: the IOMMU cannot tell them apart")
             )
         if device.virtual_functions:
-            reasons.append(("virtual_functions", f"has virtual functions, which vanish with it: {', '.join(device.virtual_functions)}"))
+            reasons.append(("virtual_functions", f"has virtual functions, which would disappear: {', '.join(device.virtual_functions)}"))
         for other in self._devices:
             if other.owner_domid is not None and str(other.bdf) in gone:
                 part = "" if other.bdf == device.bdf else f"has the virtual function {other.bdf}, which "
                 reasons.append(("in_use", f"{part}is in use by the running domain {other.owner_domid}"))
         if not device.responds:
-            reasons.append(("unreadable", "does not answer: its configuration space reads as ones only"))
+            reasons.append(("unreadable", "does not respond: its configuration space reads as all ones"))
         return [Refusal(guard, subject or str(device.bdf), reason) for guard, reason in reasons]
 
     def _siblings(self, device: PciDevice) -> list[PciDevice]:

@@ -48,5 +48,5 @@ def parse(text: str) -> tuple[str, ...]:
 
 
 def lists_in(line: str) -> list[str]:
-    """Return the lists that a kernel command line has; the last one is in force."""
+    """Return the lists that a kernel command line has; the last one is in effect."""
     return [word.split("=", 1)[1] for word in line.split() if _OPTION.match(word)]

@@ -45,7 +45,7 @@ class PciStore(t.Protocol):
 
 
 class PciHost:
-    """Reads the PCI devices of a host, and writes the few files of sysfs that give a device back to its driver.
+    """Reads the PCI devices of a host, and writes the few files of sysfs that return a device to its driver.
 
     :param store: where libxl keeps names and owners; None on a host that does not run under Xen.
     :param permanent_mac: returns the MAC address burnt into the card of an interface, or "" (tests).
@@ -76,11 +76,11 @@ class PciHost:
         return (read_text(f"{self._procfs}/sys/kernel/random/boot_id") or "").strip()
 
     def in_quarantine(self, device: PciDevice) -> bool:
-        """Tell whether Xen has a device in quarantine; only our record of this boot knows, as nothing shows it."""
+        """Return whether Xen has a device in quarantine; only our record of this boot knows, as nothing shows it."""
         return device.record is not None and device.record.boot == self.boot_id
 
     def in_slots(self, bdf: Bdf) -> bool:
-        """Tell whether pciback has a device in its list, and so takes it whenever the kernel looks for drivers."""
+        """Return whether pciback has a device in its list, and so takes it whenever the kernel looks for drivers."""
         return str(bdf) in self._pciback_list("slots")
 
     def devices(self) -> list[PciDevice]:
@@ -122,7 +122,7 @@ class PciHost:
         return ranges
 
     def is_module(self, driver: str) -> bool:
-        """Tell whether a driver was loaded as a module, as opposed to one that is built into the kernel."""
+        """Return whether a driver was loaded as a module, as opposed to one that is built into the kernel."""
         # Only modules that were loaded have a state (Linux, kernel/module/sysfs.c).
         return os.path.exists(f"{self.sysfs}/bus/pci/drivers/{driver}/module/initstate")
 
@@ -180,7 +180,7 @@ class PciHost:
             boot_vga=(read_text(f"{directory}/boot_vga") or "").strip() == "1",
             # Byte 0x0e is the header type, whose top bit only says that there are more functions; 1 and 2 are bridges.
             bridge=class_code.startswith("06") or (len(config) > 0x0E and config[0x0E] & 0x7F in (1, 2)),
-            # The IDs of a virtual function always read as ones (SR-IOV specification); if all bytes do, the device does not answer.
+            # The IDs of a virtual function always read as ones (SR-IOV specification); if all bytes do, the device does not respond.
             responds=not config or config.strip(b"\xff") != b"",
             # Only PCI Express devices have link files (pci-sysfs.c).
             express=os.path.exists(f"{directory}/max_link_speed"),

@@ -90,7 +90,7 @@ def _class(text: str) -> str:
         return CLASSES[text.lower()]
     return _lower(
         text,
-        # Base classes that exist: the numbers that YAML makes of unquoted octal digits are not among them.
+        # Base classes that exist: the numbers as which YAML reads unquoted octal digits are not among them.
         r"(0[0-9a-f]|1[0-3]|40|ff)([0-9a-f]{2}|[0-9a-f]{4})",
         "a PCI class",
         f"it is 4 or 6 hexadecimal digits such as 0200, or one of {', '.join(sorted(CLASSES))}",
@@ -140,11 +140,11 @@ class PciRequest:
     name: str
     #: Criterion and value in its normal form; all of them must match.
     criteria: tuple[tuple[str, str], ...]
-    #: Whether it stands for every device that fits, one or more; they are then called NAME.0, NAME.1 and so on.
+    #: Whether it stands for every device that matches, one or more; they are then called NAME.0, NAME.1 and so on.
     match_all: bool = False
 
     def fits(self, device: PciDevice) -> bool:
-        """Tell whether a device matches every criterion."""
+        """Return whether a device matches every criterion."""
         return all(_CRITERIA[key].fits(device, value) for key, value in self.criteria)
 
     def __str__(self) -> str:

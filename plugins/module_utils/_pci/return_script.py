@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 # PRIVATE to this collection: other collections must not import it.
-"""The shell script with which a host gives devices back by itself, when nobody confirmed in time that it can be reached without them.
+"""The shell script with which a host returns devices by itself when nobody has confirmed in time that it can be reached without them.
 
 Shell, because it has to run when the connection, and with it Python and this code, is gone. It is a string, because Ansible sends
 only the Python files of module_utils to a host. It is the one place outside of _xen/xl.py that runs xl, and the one outside of

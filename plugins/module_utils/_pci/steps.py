@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 # PRIVATE to this collection: other collections must not import it.
-"""Changes to one PCI device: hand it to pciback, take it back from there, and undo what failed half-way."""
+"""Changes to one PCI device: hand it to pciback, return it to its driver, and undo what failed half-way."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .._xen.xl import Xl
 from .device import PCIBACK, PCIBACK_MODULE, PciDevice
 from .host import PciHost
 
-#: Seconds within which a driver that gets a device back has to bind it and to make its network interface.
+#: Seconds within which a driver has to bind a returned device and to create its network interface.
 BIND_TIMEOUT = 15.0
 #: Seconds within which udev renames the interface.
 RENAME_TIMEOUT = 3.0
@@ -47,9 +47,9 @@ class DeviceSteps:
             raise DriverDomainsError(f"{PCIBACK_MODULE} is loaded but its driver does not appear in sysfs", remedy="See 'dmesg'")
 
     def take(self, name: str, device: PciDevice) -> None:
-        """Hand a device to pciback; if that fails, the device is given back to its driver.
+        """Hand a device to pciback; if that fails, the device is returned to its driver.
 
-        :raises DriverDomainsError: it failed; `undo` in the details says why the device could not be given back, if so.
+        :raises DriverDomainsError: it failed; `undo` in the details says why the device could not be returned, if so.
         """
         # First, because its interface, and with it its MAC address, is gone once the device is taken.
         self._host.records.save(replace(device.as_record(name), boot=""))
@@ -128,7 +128,7 @@ class DeviceSteps:
             else:
                 self._host.records.forget(device.as_record(""))
         except DriverDomainsError as exc:
-            failure.details["undo"] = f"{device.bdf} could not be given back to {before or 'its driver'}: {exc}"
+            failure.details["undo"] = f"{device.bdf} could not be returned to {before or 'its driver'}: {exc}"
 
     def _rebind(self, device: PciDevice, expected: str) -> None:
         """Bind a released device to the driver `expected`, or to any if that is not known, and wait for its interface."""
@@ -138,14 +138,14 @@ class DeviceSteps:
                 self._runner.run(["modprobe", "--quiet", "--use-blacklist", device.modalias], check=False)
             self._host.probe(device.bdf)
         if expected and not self._has_driver(device):
-            raise self._timed_out(f"{device.bdf} got no driver back; it had {expected}")
+            raise self._timed_out(f"{device.bdf} has no driver after its return; it had {expected} before")
         if not expected and device.kernel_modules:
             # The record is lost: the kernel has drivers for the device, but it may never have had one here.
             self._has_driver(device)
         driver = self._host.driver(device.bdf)
         if driver == PCIBACK or (expected and driver != expected):
             raise DriverDomainsError(
-                f"{device.bdf} was given back but is bound to {driver or 'no driver'}" + (f" instead of {expected}" if expected else ""),
+                f"{device.bdf} was returned but is bound to {driver or 'no driver'}" + (f" instead of {expected}" if expected else ""),
                 remedy="The kernel's reason is in 'dmesg'; /sys/bus/pci/devices/.../driver_override keeps other drivers away",
             )
         if device.is_network and driver and (device.ifname or not expected):
@@ -156,7 +156,7 @@ class DeviceSteps:
 
     def _await_interface(self, device: PciDevice, driver: str) -> None:
         if not wait_until(lambda: self._host.interface_names(device.bdf), self._patience * BIND_TIMEOUT):
-            raise self._timed_out(f"{device.bdf} is back at {driver} but its network interface does not appear")
+            raise self._timed_out(f"{device.bdf} is bound to {driver} again but its network interface does not appear")
         if device.ifname:
             # udev renames it a moment later, possibly to another name than before.
             wait_until(lambda: device.ifname in self._host.interface_names(device.bdf), self._patience * RENAME_TIMEOUT)

@@ -83,7 +83,7 @@ class Xl:
         self._run("create", "--quiet", definition, timeout=timeout)
 
     def parse_definition(self, text: str) -> dict[str, t.Any]:
-        """Return what xl makes of a definition, as libxl's domain configuration; nothing is created or written.
+        """Return a definition as xl parses it, as libxl's domain configuration; nothing is created or written.
 
         :raises InvalidInput: xl refuses the definition; the error holds its message.
         """
@@ -101,7 +101,7 @@ class Xl:
             os.close(descriptor)
 
     def unpause(self, domain: str) -> None:
-        """Let a paused domain run on (xl(1), unpause)."""
+        """Unpause a domain (xl(1), unpause)."""
         self._run("unpause", domain)
 
     def shutdown(self, domain: str) -> None:

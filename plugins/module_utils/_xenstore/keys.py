@@ -123,10 +123,10 @@ def _permissions(path: str, wanted: t.Mapping[str, t.Any] | None, domids: t.Mapp
     for domain, access in (wanted["domains"] or {}).items():
         if access not in ("n", "r", "w", "b"):
             raise InvalidInput(
-                f"{access!r} for domain {domain} at {path} is not a right", "It is n (none), r (read), w (write) or b (both)"
+                f"{access!r} for domain {domain} at {path} is not an access right", "It is n (none), r (read), w (write) or b (both)"
             )
         domid = domid_in(domids, domain)
         if domid in named:
-            raise InvalidInput(f"The domain {domid} gets rights at {path} twice, once as {domain!r}", remedy="Name it once")
+            raise InvalidInput(f"The domain {domid} is given access rights at {path} twice, once as {domain!r}", remedy="Name it once")
         named[domid] = Permission(access, domid)
     return (owner, *named.values())

@@ -4,7 +4,7 @@
 
 # PRIVATE to this collection: other collections must not import it.
 
-"""XenStore nodes as the user wants them, alone or as trees: compared with XenStore, and changed in one transaction."""
+"""XenStore nodes as the user requests them, alone or as trees: compared with XenStore, and changed in one transaction."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Permissions = tuple[Permission, ...]
 
 @dataclass(frozen=True)
 class Nodes:
-    """A node as the user wants it, perhaps with nodes below it.
+    """A node as the user requests it, perhaps with nodes below it.
 
     `values` are the values by path, each node after the one above it. None stands for any value; a new node then gets an empty one.
     Without any values, `path` and all nodes below it must be absent.
@@ -50,10 +50,10 @@ class Nodes:
 
 @dataclass
 class Change:
-    """How the existing nodes differ from the wanted ones."""
+    """How the existing nodes differ from the requested ones."""
 
     wanted: Nodes
-    #: The values of those wanted nodes that exist, and their permissions if they matter.
+    #: The values of those requested nodes that exist, and their permissions if they matter.
     values: dict[str, bytes]
     permissions: dict[str, Permissions]
     #: Nodes to write; None where it is enough to create the node.
@@ -67,7 +67,7 @@ class Change:
 
     @property
     def made(self) -> list[str]:
-        """Wanted nodes that do not exist."""
+        """Requested nodes that do not exist."""
         return [path for path in self.wanted.values if path not in self.values]
 
     def describe(self) -> str:
@@ -95,7 +95,7 @@ class Change:
 
 
 def compare(store: XenStore, wanted: t.Sequence[Nodes]) -> list[Change]:
-    """Read the wanted nodes in few round trips, and return how they differ: one change for each item of `wanted`."""
+    """Read the requested nodes in few round trips, and return how they differ: one change for each item of `wanted`."""
     values: dict[str, bytes | None] = {}
     grants: dict[str, Permissions] = {}
     names: dict[str, list[str]] = {}
@@ -123,7 +123,7 @@ def apply_inside(store: XenStore, wanted: t.Sequence[Nodes]) -> None:
     for change in changes:
         for path in change.removals:
             store.rm(path)
-    # A new node inherits the permissions of the one above it: once the top has the right ones, most nodes need no more.
+    # A new node inherits the permissions of the one above it: once the top has the right ones, most nodes need no further change.
     granting = [change for change in changes if change.wanted.permissions]
     tops = {change.wanted.path: change.wanted.permissions for change in granting if change.wanted.path in change.made}
     store.mkdir_many(tops)
@@ -214,7 +214,7 @@ def _refuse_overlaps(wanted: t.Sequence[Nodes]) -> None:
     for item in wanted:
         for path in item.values or [item.path]:
             if path in seen:
-                raise InvalidInput(f"The node {path} is wanted twice", "a task names each node once", "Remove one of them")
+                raise InvalidInput(f"The node {path} is listed twice", "a task names each node once", "Remove one of them")
             seen.add(path)
     for item in wanted:
         if item.prune or not item.values:

@@ -73,8 +73,8 @@ _CAUSES = {
     ),
     "EACCES": ("This domain has no such right on the node", "Run the task on dom0, or let the owner of the node grant it"),
     "EINVAL": (
-        "xenstored takes the path, the domain number or the permissions as invalid; in a guest, Linux makes the same of a quota of "
-        "oxenstored (by default {quota})",
+        "xenstored takes the path, the domain number or the permissions as invalid; in a guest, "
+        "Linux also reports an exceeded quota of oxenstored in this way (by default {quota})",
         "",
     ),
     "EAGAIN": ("Another client kept changing the same nodes", "Run the task again when domains are not starting or stopping"),
@@ -374,7 +374,7 @@ def check_seconds(value: float) -> None:
     :raises InvalidInput: it cannot be waited for so long.
     """
     if not 0 <= value <= _SECONDS_MAX:
-        raise InvalidInput(f"{value} is not a time to wait", f"It has 0 to {_SECONDS_MAX:.0f} seconds")
+        raise InvalidInput(f"{value} is not a usable timeout", f"It is from 0 to {_SECONDS_MAX:.0f} seconds")
 
 
 def text(value: bytes) -> str:

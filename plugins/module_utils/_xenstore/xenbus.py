@@ -49,7 +49,7 @@ class XenbusPlanner:
         self._removed = False
 
     def plan(self, devices: t.Sequence[XenbusDevice]) -> Plan:
-        """Return the plan that creates, changes and removes devices until they are as wanted.
+        """Return the plan that creates, changes and removes devices until they are as requested.
 
         :raises InvalidInput: a device cannot be created.
         """
@@ -95,7 +95,7 @@ class XenbusPlanner:
                     side.check(self._store)
 
     def _plan_device(self, plan: Plan, device: XenbusDevice) -> bool:
-        """Add to the plan what is to be removed or changed; return whether the device is to be created."""
+        """Plan removals and changes; return whether the device has to be created."""
         existing = [side for side in device.sides if self._store.read_text(side) is not None]
         if self._refuse_elsewhere(plan, device):
             return False
@@ -154,7 +154,7 @@ class XenbusPlanner:
         return f"it is in use ({self._describe(device)}), and would have to change: {', '.join(differing)}"
 
     def _change(self, plan: Plan, store: XenStore, device: XenbusDevice) -> None:
-        # Drivers may have come since it was planned; those that come from now on spoil the transaction.
+        # Drivers may have come since it was planned; those that come from now on make the transaction fail.
         wanted = device.nodes(None)
         use = self._use(device, compare(store, wanted))
         if use:
@@ -216,7 +216,7 @@ class XenbusPlanner:
         states = self._states(device)
         front, back = states.get(device.front), states.get(device.back)
         if back not in (None, _CLOSED) and (front in _BUSY or back in _BUSY):
-            # Closed while it is offline, a backend lets go of the device for good.
+            # Closed while it is offline, a backend releases the device permanently.
             store.write_many({join(device.back, "online"): "0", join(device.back, "state"): _CLOSING})
         return states
 
@@ -261,7 +261,7 @@ class XenbusPlanner:
 
     def _unconnected(self, devices: t.Sequence[XenbusDevice], values: t.Mapping[str, str | None]) -> DriverDomainsError:
         late = [device for device in devices if not _reached(device, values)]
-        states = "; ".join(f"{device} is to be {device.wait_for}, but {self._describe(device)}" for device in late)
+        states = "; ".join(f"{device} should be {device.wait_for}, but {self._describe(device)}" for device in late)
         gave_up = bool(_ENDING.intersection(filter(None, values.values())))
         what = "A driver gave up" if gave_up else f"Not all drivers reached the requested state within {self._timeout:g} s"
         error = DriverDomainsError if gave_up else TimedOut

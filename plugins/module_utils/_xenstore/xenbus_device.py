@@ -4,7 +4,7 @@
 
 # PRIVATE to this collection: other collections must not import it.
 
-"""Split devices as the user wants them, and the XenStore nodes that they consist of."""
+"""Split devices as the user requests them, and the XenStore nodes that they consist of."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ OWN_KEYS = frozenset(("backend", "backend-id", "frontend", "frontend-id", "onlin
 
 @dataclass(frozen=True)
 class XenbusDevice:
-    """A split device as the user wants it. The id of a domain that does not run is None."""
+    """A split device as the user requests it. The id of a domain that does not run is None."""
 
     kind: str
     devid: int

@@ -93,7 +93,7 @@ def main() -> None:
     print(
         "\nTasks were measured once each; the time of a task varies by more than what 1000 keys cost. (b): values with ~ are extrapolated"
     )
-    print(f"from {LOOP_COUNTS[-1]} keys. The other methods took turns in dom0; the best of {ROUNDS} rounds is shown.\n")
+    print(f"from {LOOP_COUNTS[-1]} keys. The other methods were run in rotation in dom0; the best of {ROUNDS} rounds is shown.\n")
 
     targets = {
         "(a) takes at most 1.15 times as long as the baseline": slope["module"] <= 1.15 * slope["floor"],

@@ -28,7 +28,7 @@ WRITE = 11
 
 
 def run_module(keys: dict[str, str]) -> bool:
-    """Run the module as Ansible does, in a process of its own; tell whether it changed something."""
+    """Run the module as Ansible does, in a process of its own; return whether it changed something."""
     tree = {path.rpartition("/")[2]: value for path, value in keys.items()}
     with tempfile.TemporaryFile() as output:
         child = os.fork()

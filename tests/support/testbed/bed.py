@@ -107,7 +107,7 @@ class Bed:
         qmp.delete_snapshot(socket, name)
 
     def plug(self, device: str) -> None:
-        """Switch the machine off, plug a device in, in QEMU's own words, and switch it on; older snapshots do not fit it any more."""
+        """Switch the machine off, plug a device in (as for QEMU's -device) and switch it on; older snapshots do not fit it any more."""
         machine = self._running()
         with step(f"plugging in {device} and booting", machine.serial_log):
             machine.ssh().check("sync")

@@ -61,7 +61,7 @@ class Hardware:
     """A kind of machine: what it has beside the management card and the disk."""
 
     nics: tuple[Nic, ...] = SPARE
-    #: Other devices, in QEMU's own words.
+    #: Other devices, in the syntax of QEMU's -device.
     devices: tuple[str, ...] = ()
 
 

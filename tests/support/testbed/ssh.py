@@ -62,7 +62,7 @@ class Ssh:
         return "Host dom0\n" + "".join(f"    {name} {value}\n" for name, value in options.items())
 
     def answers(self, timeout: float = 3) -> bool:
-        """Tell whether an SSH server greets on the port; QEMU accepts connections before there is one."""
+        """Return whether an SSH server greets on the port; QEMU accepts connections before there is one."""
         try:
             with socket.create_connection((HOST, self.port), timeout) as connection:
                 connection.settimeout(timeout)
@@ -107,7 +107,7 @@ class Ssh:
         raise TestbedError(f"no SSH on port {self.port} after {timeout:.0f} s")
 
     def _set_clock(self) -> bool:
-        """Set the machine's clock by ours; tell whether that succeeded."""
+        """Set the machine's clock from ours; return whether that succeeded."""
         # The time is sent when the other side is ready for it: the handshake takes seconds.
         remote = "echo ready; read now; date -u -s @$now"
         with subprocess.Popen(

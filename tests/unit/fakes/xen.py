@@ -257,7 +257,7 @@ class FakeXen:
 
     @property
     def timer(self) -> list[str]:
-        """The devices that the armed timer gives back."""
+        """The devices that the armed timer returns."""
         return list(self._timer[7:])
 
     def fire(self) -> None:

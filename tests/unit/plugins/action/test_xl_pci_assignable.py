@@ -98,7 +98,7 @@ def test_devices_that_were_given_back() -> None:
     assert "devices" not in result
 
 
-@pytest.mark.parametrize("answer", [CONFIRMED, {"failed": True, "msg": "Not held by pciback."}], ids=["still there", "given back"])
+@pytest.mark.parametrize("answer", [CONFIRMED, {"failed": True, "msg": "Not held by pciback."}], ids=["still there", "returned"])
 def test_the_connection_is_lost_while_devices_are_taken(answer: dict[str, t.Any]) -> None:
     plugin = Plugin({"confirm_timeout": 60}, [LOST, answer])
     result = plugin.run()

@@ -15,13 +15,13 @@ from ansible_collections.xen.driver_domains.plugins.module_utils import _file_ty
 @pytest.mark.parametrize(
     ("content", "description"),
     [
-        (gzip.compress(b"x", mtime=0), "packed with gzip"),
-        (lzma.compress(b"x"), "packed with xz"),
-        (lzma.compress(b"x", lzma.FORMAT_ALONE), "packed with lzma"),
+        (gzip.compress(b"x", mtime=0), "compressed with gzip"),
+        (lzma.compress(b"x"), "compressed with xz"),
+        (lzma.compress(b"x", lzma.FORMAT_ALONE), "compressed with lzma"),
         (b"\x7fELF\x02", "an ELF file (vmlinux, or a Xen with symbols)"),
         (bytes(0x202) + b"HdrS", "an x86 kernel (bzImage)"),
         (b"MZ" + bytes(54) + b"ARM\x64", "an arm64 kernel (Image)"),
-        (b"MZ\0\0zimg", "a packed EFI kernel (zboot)"),
+        (b"MZ\0\0zimg", "a compressed EFI kernel (zboot)"),
         (b"070701" + bytes(100), "a cpio archive"),
         (b"#!/bin/sh", "a script"),
         (b"ARM\x64", "of an unknown kind"),

@@ -299,7 +299,7 @@ def test_a_file_system_in_a_file(tmp_path: Path) -> None:
 def test_what_cannot_be_read_is_not_taken_for_nothing(tmp_path: Path, question: str, printed: str | None) -> None:
     xen = FakeXen(plain_server(tmp_path))
     xen.spoilt_ip = {question: printed}
-    with pytest.raises(DriverDomainsError, match=rf"'ip -json .*{question}.*reached through is not known"):
+    with pytest.raises(DriverDomainsError, match=rf"'ip -json .*{question}.*how this host can be reached is not known"):
         reasons(xen)
 
 

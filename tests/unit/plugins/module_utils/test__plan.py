@@ -16,13 +16,13 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Ac
 
 def test_what_only_shows_later_is_forced_by_the_same_name() -> None:
     plan = Plan()
-    plan.add("stop", lambda: plan.refuse_now("destroy", "web1", "did not shut down", remedy="Look at its console"))
-    with pytest.raises(Refused, match=r"web1: did not shut down\. Look at its console\. If you are sure.*force: \[destroy\]"):
+    plan.add("stop", lambda: plan.refuse_now("destroy", "web1", "did not shut down", remedy="Check its console"))
+    with pytest.raises(Refused, match=r"web1: did not shut down\. Check its console\. If you are sure.*force: \[destroy\]"):
         plan.apply(["serves_clients"])
     assert plan.done == []
     plan.apply(["destroy"])
     assert plan.done == ["stop"]
-    assert plan.warnings == ["Forced: web1: did not shut down [destroy]. Look at its console"]
+    assert plan.warnings == ["Forced: web1: did not shut down [destroy]. Check its console"]
 
 
 def test_nobody_forces_what_has_no_name() -> None:

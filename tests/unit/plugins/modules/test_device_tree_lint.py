@@ -211,7 +211,7 @@ def test_partial(host: Host, rules: list[str], content: bytes) -> None:
 
 
 class FakeDtc(Runner):
-    """Stands in for dtc with a known result."""
+    """Replaces dtc with a known result."""
 
     def run(self, argv: t.Sequence[str], **options: t.Any) -> Result:
         assert argv[0] == "dtc" and Path(argv[-1]).read_text().startswith("/dts-v1/")

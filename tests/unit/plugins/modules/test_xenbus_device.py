@@ -286,7 +286,7 @@ def test_bad_input_changes_nothing(run: Run, fake: FakeXenstored, device: dict[s
 @pytest.mark.parametrize("value", ["nan", "inf", -1])
 def test_times_that_are_none(run: Run, fake: FakeXenstored, option: str, value: object) -> None:
     result = run(DEVICE, **{option: value})
-    assert "is not a time to wait" in result["msg"]
+    assert "is not a usable timeout" in result["msg"]
     assert (result["changed"], fake.writes) == (False, [])
 
 

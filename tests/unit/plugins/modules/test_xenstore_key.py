@@ -110,7 +110,7 @@ def test_waits_for_every_item_even_of_one_node(run: Run) -> None:
 @pytest.mark.parametrize("option", ["timeout", "wait_timeout"])
 def test_a_wait_without_end(run: Run, fake: FakeXenstored, option: str) -> None:
     result = run(keys=[{"path": "/tool/new", "value": 1}], wait_for=[{"path": "/none"}], **{option: "nan"})
-    assert "nan is not a time to wait" in result["msg"]
+    assert "nan is not a usable timeout" in result["msg"]
     assert fake.writes == []
 
 
@@ -135,7 +135,7 @@ def test_a_wait_that_runs_out(run: Run, fake: FakeXenstored) -> None:
         ({"path": "a", "domain": "nobody"}, "no running domain 'nobody'"),
         ({"path": "/a", "permissions": {"owner": "nobody"}}, "no running domain 'nobody'"),
         ({"path": "/a", "permissions": {"owner": "0", "domains": {"web1": "x"}}}, "'x' for domain web1"),
-        ({"path": "/a", "permissions": {"owner": "0", "domains": {"web1": "r", "7": "b"}}}, "domain 7 gets rights at /a twice"),
+        ({"path": "/a", "permissions": {"owner": "0", "domains": {"web1": "r", "7": "b"}}}, "domain 7 is given access rights at /a twice"),
         ({"path": "/a", "permissions": {"owner": "99999"}}, "99999 is not a domain number"),
         ({"path": "a"}, "is relative"),
         ({"path": "/a", "value": "x" * 4096}, "4096 bytes"),

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""xl_pci_assignable and xl_pci_info: what they look at before they read the host, and what they return."""
+"""xl_pci_assignable and xl_pci_info: what they check before they read the host, and what they return."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def test_a_guest_of_xen_is_refused(xen: FakeXen, module: t.Any) -> None:
 def test_assignable_plans(xen: FakeXen) -> None:
     plan = xl_pci_assignable.prepare(parameters(UPLINK0))
     assert plan.results["xen"] is True
-    assert [action.description for action in plan.actions] == ["modprobe xen-pciback", "give 0000:00:04.0 to pciback as uplink0"]
+    assert [action.description for action in plan.actions] == ["modprobe xen-pciback", "make 0000:00:04.0 assignable as uplink0"]
 
 
 @pytest.mark.parametrize("under_xen", [True, False])

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Giving devices to pciback and taking them back, on a machine that answers as xl and the kernel do."""
+"""Making devices assignable and returning them, on a machine that answers as xl and the kernel do."""
 
 from __future__ import annotations
 
@@ -63,8 +63,8 @@ class TestPresent:
         plan = xen.apply("present", [UPLINK0, UPLINK1])
         assert [action.description for action in plan.actions] == [
             "modprobe xen-pciback",
-            f"give {CARD} to pciback as uplink0",
-            f"give {FAR_CARD} to pciback as uplink1",
+            f"make {CARD} assignable as uplink0",
+            f"make {FAR_CARD} assignable as uplink1",
         ]
         assert xen.calls == [
             ("modprobe", "xen-pciback"),
@@ -148,7 +148,7 @@ class TestPresent:
     def test_check_mode_before_the_first_boot_under_xen(self, xen: FakeXen) -> None:
         xen.under_xen = False
         plan = xen.plan("present", [UPLINK0])
-        assert [action.description for action in plan.actions] == ["modprobe xen-pciback", f"give {CARD} to pciback as uplink0"]
+        assert [action.description for action in plan.actions] == ["modprobe xen-pciback", f"make {CARD} assignable as uplink0"]
         assert "does not run under Xen yet" in plan.warnings[0]
         assert ("xl", "info") not in xen.questions
 
@@ -157,7 +157,7 @@ class TestPresent:
         reboot(taken(xen, UPLINK0), *hidden)
         plan = xen.apply("present", [UPLINK0])
         assert xen.calls == [("pci-assignable-add", CARD, "uplink0")]
-        assert plan.actions[-1].description == (f"name {CARD} uplink0" if hidden else f"give {CARD} to pciback as uplink0")
+        assert plan.actions[-1].description == (f"name {CARD} uplink0" if hidden else f"make {CARD} assignable as uplink0")
         assert xen.quarantine == {CARD}
         assert plan.results["devices"][0]["xl_name"] == "uplink0"
         assert xen.machine.records.load()[0].driver == "e1000e"
@@ -225,7 +225,7 @@ class TestPresent:
         monkeypatch.setattr(xen.machine, "probe", lambda bdf: None)
         with pytest.raises(CommandFailed, match="failed to quarantine") as caught:
             xen.apply("present", [UPLINK0])
-        assert "could not be given back to e1000e" in caught.value.details["undo"]
+        assert "could not be returned to e1000e" in caught.value.details["undo"]
         assert xen.machine.records.load()[0].mac == "52:54:00:aa:00:02"
 
     def test_a_failure_leaves_nothing_for_xl_to_remember(self, xen: FakeXen) -> None:
@@ -367,7 +367,7 @@ class TestAbsent:
         before = xen.host().devices()
         taken(xen, UPLINK0)
         plan = xen.apply("absent", [UPLINK0])
-        assert [action.description for action in plan.actions] == [f"take {CARD} back from pciback"]
+        assert [action.description for action in plan.actions] == [f"return {CARD} to its driver"]
         assert xen.calls == [("pci-assignable-remove", CARD)]
         assert plan.diffs[0]["after"] == "driver: e1000e\nname: (none)\n"
         device = plan.results["devices"][0]
@@ -432,7 +432,7 @@ class TestAbsent:
         taken(xen, UPLINK0)
         xen.machine.bind(CARD, driver)
         plan = xen.apply("absent", [UPLINK0])
-        assert [action.description for action in plan.actions] == [f"give {CARD} back to its driver"]
+        assert [action.description for action in plan.actions] == [f"bind {CARD} to its driver again"]
         assert (xen.quarantine, xen.machine.slots, xen.machine.records.load()) == (set(), [], [])
         assert plan.results["devices"][0]["driver"] == "e1000e"
         assert xen.apply("absent", [UPLINK0]).actions == []
@@ -461,7 +461,7 @@ class TestAbsent:
         taken(xen, UPLINK0)
         xen.remembered_driver(CARD, "")
         monkeypatch.setattr(xen.machine, "probe", lambda bdf: None)
-        with pytest.raises(TimedOut, match=f"{CARD} got no driver back; it had e1000e"):
+        with pytest.raises(TimedOut, match=f"{CARD} has no driver after its return; it had e1000e before"):
             xen.apply("absent", [UPLINK0])
 
     def test_another_driver_takes_the_device(self, xen: FakeXen, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -473,7 +473,7 @@ class TestAbsent:
     def test_the_interface_does_not_come_back(self, xen: FakeXen, monkeypatch: pytest.MonkeyPatch) -> None:
         taken(xen, UPLINK0)
         monkeypatch.setattr(xen.machine, "_netdevs", {})
-        with pytest.raises(TimedOut, match="is back at e1000e but its network interface does not appear"):
+        with pytest.raises(TimedOut, match="is bound to e1000e again but its network interface does not appear"):
             xen.apply("absent", [UPLINK0])
 
     def test_a_device_that_never_had_a_driver(self, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Devices that have to be confirmed: the timer, its confirmation, and the shell script that gives devices back."""
+"""Devices that have to be confirmed: the timer, its confirmation, and the shell script that returns devices."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_without_ssh_every_confirmation_counts(xen: FakeXen) -> None:
 def test_a_confirmation_that_comes_too_late(xen: FakeXen) -> None:
     xen.apply("present", [UPLINK0], confirm_timeout=60)
     xen.fire()
-    with pytest.raises(DriverDomainsError, match=rf"pciback does not hold uplink0 \({CARD}\).*given back to their drivers"):
+    with pytest.raises(DriverDomainsError, match=rf"pciback does not hold uplink0 \({CARD}\).*returned to their drivers"):
         xen.plan("confirmed", [UPLINK0])
 
 
@@ -119,7 +119,7 @@ def test_a_run_without_a_time_limit_confirms(xen: FakeXen) -> None:
 
 def test_check_mode_arms_nothing(xen: FakeXen) -> None:
     plan = xen.plan("present", [UPLINK0], confirm_timeout=60)
-    assert f"give {CARD} back in 60 s unless confirmed" in [action.description for action in plan.actions]
+    assert f"return {CARD} in 60 s unless confirmed" in [action.description for action in plan.actions]
     assert (xen.calls, xen.confirm_timer().unconfirmed()) == ([], Unconfirmed())
 
 

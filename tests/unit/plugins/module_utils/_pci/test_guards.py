@@ -37,7 +37,7 @@ def test_a_plain_server(tmp_path: Path) -> None:
             "default_route": "carries the default route: eth0 -> 0000:00:03.0",
         },
         "0000:00:1c.0": {"bridge": "is a bridge: taking it takes 0000:03:00.0 below it"},
-        "0000:00:1e.0": {"unreadable": "does not answer: its configuration space reads as ones only"},
+        "0000:00:1e.0": {"unreadable": "does not respond: its configuration space reads as all ones"},
         "0000:00:1f.2": {"root_disk": "holds /: sda1 -> 0000:00:1f.2"},
     }
 
@@ -88,7 +88,7 @@ def test_a_physical_function_goes_with_its_virtual_ones(tmp_path: Path) -> None:
     found = reasons(xen)
     assert found["0000:05:00.0"] == {
         "management_route": "carries the management connection from 198.51.100.7: 192.0.2.77 on vf1 -> 0000:05:10.1",
-        "virtual_functions": "has virtual functions, which vanish with it: 0000:05:10.0, 0000:05:10.1",
+        "virtual_functions": "has virtual functions, which would disappear: 0000:05:10.0, 0000:05:10.1",
     }
     assert set(found["0000:05:10.1"]) == {"management_route"}
     # A virtual function can be taken, although its ids read as ones.

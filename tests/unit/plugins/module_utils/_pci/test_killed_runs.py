@@ -191,7 +191,7 @@ def test_the_steps_are_all_there(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", range(11))
 def test_an_unconfirmed_device_comes_back_by_itself_wherever_the_run_ended(tmp_path: Path, number: int) -> None:
-    """The script that gives devices back copes with what a killed run left."""
+    """The script that returns devices copes with what a killed run left."""
     xen = FakeXen(two_cards(tmp_path))
     kill_at(xen, number)
     with pytest.raises(Killed):

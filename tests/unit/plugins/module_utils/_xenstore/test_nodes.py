@@ -129,7 +129,7 @@ def test_a_missing_tree_costs_one_request(fake: FakeXenstored, store: XenStore) 
 @pytest.mark.parametrize(
     ("wanted", "message"),
     [
-        ([Nodes("/t/a", {"/t/a": b"1"}), tree(a="2")], "/t/a is wanted twice"),
+        ([Nodes("/t/a", {"/t/a": b"1"}), tree(a="2")], "/t/a is listed twice"),
         ([Nodes("/t", {}), Nodes("/t/a", {"/t/a": b"1"})], "below /t, of which nothing remains"),
         ([tree(b="1", prune=True), Nodes("/t/a/c", {})], "below /t, of which other nodes are pruned"),
         ([tree(b="x" * 5000)], "5000 bytes"),
