@@ -151,6 +151,8 @@ def _address(interface: str, settings: t.Mapping[str, t.Any]) -> list[str]:
         check_address(address, interface)
     if gateway:
         check_address(gateway, interface, prefix=False)
+        if address == "dhcp":
+            raise InvalidInput(f"{interface}: there is a gateway {gateway!r} beside dhcp", rule="DHCP brings the gateway with it")
     return ["xendd.address=" + ",".join(filter(None, [interface, address, gateway]))]
 
 

@@ -13,6 +13,7 @@ kernel and ramdisk until its disk may be rebuilt.
 from __future__ import annotations
 
 import os
+import re
 import typing as t
 from dataclasses import dataclass, field
 from functools import partial
@@ -58,7 +59,7 @@ def plan_rebuilding(plan: Plan, copy: t.Callable[[str, str], None], copies: t.Se
     """
     for target, source in copies:
         old = source_of(target)
-        if old and old != source:
+        if _differ(old, source):
             plan.add(
                 f"rebuild disk {target} and keep the old one as {_kept_as(target, old)}",
                 partial(_rebuild, copy, source, target, _kept_as(target, old)),
@@ -84,7 +85,13 @@ def _note(target: str) -> str:
 
 def _other_source(disk: t.Mapping[str, t.Any]) -> str:
     old = source_of(disk["target"]) if disk.get("source") and not disk.get("backend") else ""
-    return old if old != disk.get("source") else ""
+    return old if _differ(old, disk.get("source") or "") else ""
+
+
+def _differ(old: str, new: str) -> bool:
+    """Whether both are disks of images of this collection, and not of the same. Of other files it is not known what belongs together."""
+    keys = [os.path.basename(os.path.dirname(path)) for path in (old, new)]
+    return keys[0] != keys[1] and all(re.fullmatch("[0-9a-f]{16}", key) for key in keys)
 
 
 def _with_unit_of(domain: dict[str, t.Any], number: int, old: str, units: Units) -> dict[str, t.Any]:
@@ -115,7 +122,7 @@ def _with_unit_of(domain: dict[str, t.Any], number: int, old: str, units: Units)
 
 
 def _kept_as(target: str, old: str) -> str:
-    base = f"{target}.{os.path.basename(os.path.dirname(old)) or 'old'}"
+    base = f"{target}.{os.path.basename(os.path.dirname(old))}"
     names = [base, *(f"{base}.{number}" for number in range(2, 1000))]
     return next(name for name in names if not os.path.lexists(name))
 

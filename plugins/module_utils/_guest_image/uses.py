@@ -13,6 +13,7 @@ import re
 import typing as t
 from dataclasses import dataclass
 
+from .._errors import DriverDomainsError
 from .._files import list_directory, read_bytes
 
 
@@ -43,8 +44,8 @@ def image_users(keys: t.Iterable[str], places: UsePlaces) -> dict[str, list[str]
 
 
 def _texts(places: UsePlaces) -> t.Iterator[tuple[str, str]]:
-    for directory in (places.definitions, os.path.join(places.definitions, "auto")):
-        for name in list_directory(directory):
+    for directory, _directories, names in os.walk(places.definitions, onerror=_raise):
+        for name in sorted(names):
             path = os.path.join(directory, name)
             if os.path.isfile(path):
                 yield path, path
@@ -52,3 +53,8 @@ def _texts(places: UsePlaces) -> t.Iterator[tuple[str, str]]:
         running = re.match(r"userdata-[a-z]\.(\d+)\.", name)
         if running:
             yield f"running domain {running[1]}", os.path.join(places.userdata, name)
+
+
+def _raise(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise DriverDomainsError(f"Cannot read {error.filename}: {error.strerror}", remedy="Run the task as root (become: true)") from error

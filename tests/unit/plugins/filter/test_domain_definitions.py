@@ -140,6 +140,7 @@ def test_a_port_must_be_a_network_card(port: str, problem: str) -> None:
         ({"bridges": [{"name": "br", "address": "10.0.3.9/24", "gateway": "fe80::1%eth0 xendd.backend=1"}]}, "is not an address"),
         ({"vifs": [{"address": "fe80::1%$(reboot)/64"}]}, "is not an address"),
         ({"vifs": [{"address": "dhcp", "gateway": "dhcp init=/bin/sh"}]}, "is not an address"),
+        ({"vifs": [{"address": "dhcp", "gateway": "10.0.3.2"}]}, "eth0: there is a gateway '10.0.3.2' beside dhcp"),
         ({"vifs": [{"address": "dhcp\n"}]}, "is not an address"),
         ({"name": "a init=/bin/sh"}, "'a init=/bin/sh' is not a valid domain name"),
         ({"name": "a\tb"}, "is not a valid domain name"),

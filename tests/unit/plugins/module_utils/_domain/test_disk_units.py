@@ -126,6 +126,19 @@ def test_disks_that_are_nobodys_copy_are_left_alone(host: FakeHost) -> None:
     assert (host.root / "web1.img").read_text() == "made by hand" and plan.warnings == []
 
 
+@pytest.mark.parametrize("rebuild", [True, False])
+@pytest.mark.parametrize("directory", [f"moved/{OLD}", "srv"])
+def test_an_image_that_was_moved_or_files_of_the_users_own(host: FakeHost, directory: str, rebuild: bool) -> None:
+    run(host, guest(host, OLD))
+    (host.root / "images" / OLD).rename(host.root / "images" / "0")
+    (host.root / "images" / Path(directory).parent).mkdir(exist_ok=True)
+    (host.root / "images" / "0").rename(host.root / "images" / directory)
+    plan = run(host, guest(host, directory), rebuild=rebuild)
+    assert not [warning for warning in plan.warnings if "older image" in warning]
+    assert (host.root / "web1.img").read_text() == f"disk of {OLD}" and not list(host.root.glob("web1.img.0*"))
+    assert f"images/{directory}/kernel" in Path(host.paths.definition("web1")).read_text()
+
+
 def test_a_kernel_of_the_users_own_stays(host: FakeHost) -> None:
     own = str(host.root / "kernel")
     run(host, guest(host, OLD, kernel=own))

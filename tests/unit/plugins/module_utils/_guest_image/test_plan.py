@@ -85,6 +85,7 @@ def make_places(tmp_path: Path) -> UsePlaces:
 #: Each with a domain that uses the image KEY.
 USERS = [
     ("etc/web1.cfg", 'kernel = "/i/KEY/kernel"\n'),
+    ("etc/auto/00-dd.cfg", "# keep KEY"),
     ("etc/foreign", 'kernel = "/i/KEY/kernel"\n'),
     ("etc/auto/web1.cfg", "disk = ['/i/KEY/disk,raw,xvda,w']\n"),
     ("lib/userdata-d.7.0b5a-4c.libxl-json", '{"b_info": {"kernel": "/i/KEY/kernel"}}'),
