@@ -171,7 +171,9 @@ options:
           source:
             description:
               - Image file in dom0 from which O(domains[].disks[].target) is copied when it does not exist.
-              - An existing disk is never overwritten. A missing block device (below C(/dev)) is refused.
+              - An existing disk is never overwritten, and a missing block device (below C(/dev)) is refused. A file beside it says from which image it was copied. If that differs from
+                O(domains[].disks[].source), the domain keeps its older disk, and the kernel and ramdisk from the directory of the older
+                image, unless O(force) has V(rebuild_disk).
             type: path
           vdev:
             description: Name in the guest, e.g. V(xvda).
@@ -272,9 +274,12 @@ options:
         was not started from the definition that this collection wrote.
       - V(destroy) - destroy a domain that does not shut down in time, or that xl starts again when it has shut down
         (C(on_poweroff=restart)).
+      - V(rebuild_disk) - with O(restart_changed=true), copy the disk of a domain again when its O(domains[].disks[].source) is that of
+        another image than before. The old disk is kept beside the new one, its name followed by the key of its image. Without this,
+        such a domain keeps disk, kernel and ramdisk of the image that it has, with a warning.
     type: list
     elements: str
-    choices: [serves_clients, foreign_definition, destroy]
+    choices: [serves_clients, foreign_definition, destroy, rebuild_disk]
     default: []
   create_timeout:
     description: Seconds that C(xl create) may take for one domain.
@@ -359,6 +364,7 @@ pending_restart:
 import typing as t
 
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.definition import definitions
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.disk_units import keep_units
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.host import Paths, read_host
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.plan import plan_domains
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.shutdown import plan_saving
@@ -450,7 +456,12 @@ ARGUMENTS = {
     },
     "restart_changed": {"type": "bool", "default": False},
     "save_at_shutdown": {"type": "bool"},
-    "force": {"type": "list", "elements": "str", "choices": ["serves_clients", "foreign_definition", "destroy"], "default": []},
+    "force": {
+        "type": "list",
+        "elements": "str",
+        "choices": ["serves_clients", "foreign_definition", "destroy", "rebuild_disk"],
+        "default": [],
+    },
     "create_timeout": {"type": "float", "default": 180},
     "shutdown_timeout": {"type": "float", "default": 90},
 }
@@ -468,10 +479,13 @@ def prepare(parameters: dict[str, t.Any]) -> Plan:
     xl, store = Xl(runner), XenStore() if under_xen else None
     requests = parse_requests(parameters["pci_devices"])
     devices = dict(choose(requests, PciHost(store=store).devices())) if requests else {}
-    wanted = definitions(parameters["domains"], devices)
+    units = keep_units(parameters["domains"], rebuild=parameters["restart_changed"] and "rebuild_disk" in parameters["force"])
+    wanted = definitions(units.domains, devices)
     host = read_host(wanted, xl, store, paths)
     limits = Limits(create=parameters["create_timeout"], shutdown=parameters["shutdown_timeout"])
     plan = plan_domains(wanted, host, DomainSteps(xl, store, runner, paths, limits), parameters["restart_changed"])
+    plan.warnings += units.warnings
+    plan.refusals += units.refusals
     if parameters["save_at_shutdown"] is not None:
         plan_saving(plan, parameters["save_at_shutdown"])
     return plan

@@ -12,10 +12,12 @@ import typing as t
 from dataclasses import replace
 from functools import partial
 
-from .._files import remove
+from .._files import read_text, remove
 from .._plan import Plan
+from .._secrets import hide_secrets_in_text
 from .checks import check
 from .definition import Definition
+from .disk_units import plan_rebuilding
 from .host import DomainHost
 from .order import start_order, stop_order
 from .steps import DomainSteps
@@ -53,6 +55,7 @@ def plan_domains(wanted: t.Sequence[Definition], host: DomainHost, steps: Domain
     for domain in starts:
         if domain not in restarts:
             _plan_stop(plan, host, steps, domain)
+        plan_rebuilding(plan, steps.copy_disk, domain.copies)
         plan.add(f"start domain {domain.name}", partial(steps.start, domain, together), subject=domain.name, after="running")
     _adopt_first(plan, wanted, host, steps)
     plan.warnings += [
@@ -101,14 +104,15 @@ def _plan_files(plan: Plan, host: DomainHost, steps: DomainSteps, domain: Defini
     current = host.current[domain.name]
     path, link = current.path, current.wanted_link
     if domain.state != "absent":
-        plan.write_file(path, domain.text, mode=0o600)
+        before, after = (hide_secrets_in_text(text) for text in (read_text(path) or "", domain.text))
+        plan.write_file(path, domain.text, mode=0o600, before=before, after=after)
     for stale in current.links:
         if stale != link:
             plan.add(f"remove {stale}", partial(remove, stale), subject=stale, before=f"-> {path}")
     if link and link not in current.links:
         plan.add(f"link {link}", partial(steps.link, link, path), subject=link, after=f"-> {path}")
     if domain.state == "absent":
-        plan.remove_file(path)
+        plan.remove_file(path, hide_secrets_in_text)
     for target, source in current.missing_disks:
         plan.add(f"create disk {target}", partial(steps.copy_disk, source, target), subject=target, after=f"copy of {source}")
 

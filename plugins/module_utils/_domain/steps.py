@@ -23,6 +23,7 @@ from .._plan import Plan
 from .._runner import Runner
 from .._xen.xl import Domain, Xl
 from .definition import Definition
+from .disk_units import note_source
 from .host import Paths
 from .kept import make_known, make_ours
 from .status import HOTPLUG_LOG, not_connected, vif_status
@@ -79,6 +80,7 @@ class DomainSteps:
                     self._runner.run(["cp", "--sparse=always", "--reflink=auto", source, unfinished], timeout=self._limits.copy)
                     # An existing disk is never copied again: a power cut must not leave a part of one.
                     os.fsync(handle.fileno())
+                    note_source(target, source)
                     os.rename(unfinished, target)
             finally:
                 remove(unfinished)

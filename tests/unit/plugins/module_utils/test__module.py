@@ -9,6 +9,7 @@ from __future__ import annotations
 import typing as t
 
 import pytest
+from ansible.module_utils.testing import patch_module_args
 
 from ansible_collections.xen.driver_domains.plugins.module_utils import _module
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import DriverDomainsError, InvalidInput
@@ -21,7 +22,7 @@ class End(Exception):
 
 
 class FakeModule:
-    """The parts of AnsibleModule that are used. Warnings go into the result."""
+    """The parts of AnsibleModule that are used. Warnings go into the result, the parameters of the call do not."""
 
     check_mode = False
     _diff = False
@@ -31,9 +32,11 @@ class FakeModule:
         self.warnings: list[str] = []
 
     def fail_json(self, **result: t.Any) -> t.NoReturn:
+        result.pop("invocation")
         raise End({"failed": True, "warnings": self.warnings, **result})
 
     def exit_json(self, **result: t.Any) -> t.NoReturn:
+        result.pop("invocation")
         raise End({"warnings": self.warnings, **result})
 
     def warn(self, warning: str) -> None:
@@ -125,3 +128,36 @@ def test_a_plan_that_is_applied(monkeypatch: pytest.MonkeyPatch) -> None:
     plan = Plan(results={"a": 1, "b": 1}, conclude=lambda: {"b": 2})
     plan.add("one", lambda: None)
     assert run(plan, monkeypatch) == {"a": 1, "b": 2, "changed": True, "actions": ["one"], "warnings": []}
+
+
+SECRETS = {
+    "images": [{"name": "a", "files": [{"path": "/root/key", "content": "s3cret", "mode": "0600"}]}],
+    "domains": [
+        {"name": "a", "options": {"vncpasswd": "s3cret", "spicepasswd": "s3cret", "vfb": ["type=vnc,vncpasswd=s3cret,vnclisten=::"]}},
+        {"name": "b", "options": {"device_model_args": ["-object", "secret,id=a,data=1,password=s3cret"], "vnc": True}},
+    ],
+}
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_secrets_reach_neither_the_journal_nor_the_result(
+    fails: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logged: list[str] = []
+    monkeypatch.setattr(_module.AnsibleModule, "log", lambda self, msg, log_args=None: logged.append(f"{msg} {log_args}"))
+    seen: list[dict[str, t.Any]] = []
+
+    def prepare(parameters: dict[str, t.Any]) -> Plan:
+        seen.append(parameters)
+        if fails:
+            raise InvalidInput("no")
+        return Plan(results={"directory": "/root"})
+
+    spec = {name: {"type": "list", "elements": "dict"} for name in SECRETS}
+    with patch_module_args({**SECRETS, "_ansible_no_log": False}), pytest.raises(SystemExit):
+        run_module(spec, prepare)
+    assert seen == [SECRETS]
+    output = capsys.readouterr().out
+    assert "Invoked with" in logged[0] and "/root/key" in logged[0] and "/root/key" in output
+    assert "s3cret" not in logged[0] + output
+    assert fails or '"directory": "/root"' in output
