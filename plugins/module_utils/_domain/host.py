@@ -19,8 +19,9 @@ from .._files import list_directory, read_text
 from .._xen.xl import Domain, Xl
 from .definition import MARKER, Definition
 from .disks import Disks, OpenDisk, identity, open_disks
-from .kept import agrees, agrees_at_heart, is_known, is_ours, read_kept, returns_after_shutdown, settings, was_started_from
-from .order import DRIVER_LEVEL, LEVEL, Device, device_backends, services, start_levels
+from .kept import agrees, agrees_at_heart, is_known, is_ours, returns_after_shutdown, settings, was_started_from
+from .order import DRIVER_LEVEL, LEVEL, ServedDevice, device_backends, services, start_levels
+from .userdata import USERDATA, kept_configuration
 
 if t.TYPE_CHECKING:
     from .._xenstore.client import XenStore
@@ -32,7 +33,7 @@ class Paths:
 
     definitions: str = "/etc/xen"
     autostart: str = "/etc/xen/auto"
-    userdata: str = "/var/lib/xen"
+    userdata: str = USERDATA
     sysfs: str = "/sys"
     #: What is known of running domains; gone with them when the host reboots.
     run: str = "/run/xen-driver-domains/definitions"
@@ -57,7 +58,7 @@ class Paths:
 
     def kept(self, domid: int) -> str | None:
         """What libxl keeps of a running domain; None when the domain is not complete."""
-        return read_kept(self.userdata, domid)
+        return kept_configuration(self.userdata, domid)
 
     def record(self, name: str) -> str:
         """The file that says which definition a running domain is known to agree with."""
@@ -206,7 +207,7 @@ class _HostReader:
         return {domain.domid: domain.name for domain in self._domains.values() if domain.alive}
 
     @cached_property
-    def _devices(self) -> dict[int, list[Device]]:
+    def _devices(self) -> dict[int, list[ServedDevice]]:
         return device_backends(self._store, self._alive)
 
     def current(self, wanted: Definition, link: str) -> Current:

@@ -12,21 +12,11 @@ with it after xl has parsed it, which costs a process. So a file in /run says of
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import json
 import typing as t
 
 from .._files import read_text, write_text
-
-
-def read_kept(userdata: str, domid: int) -> str | None:
-    """Return the configuration of a running domain, or None: libxl writes it when the domain is complete (libxl_create.c).
-
-    The name of the file is in libxl_internal.h (LIBXL_USERDATA_DOMAIN_CONFIG).
-    """
-    found = glob.glob(f"{userdata}/userdata-d.{domid}.*.libxl-json")
-    return read_text(found[0]) if found else None
 
 
 def settings(kept: str) -> dict[str, t.Any]:
