@@ -14,7 +14,7 @@ import typing as t
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from .._errors import InvalidInput
+from .._errors import InvalidInput, NotOnThisHost
 from .._files import list_directory, read_text
 from .._xen.xl import Domain, Xl
 from .definition import MARKER, Definition
@@ -199,7 +199,8 @@ class _HostReader:
 
     @property
     def _store(self) -> XenStore:
-        assert self._xenstore, "without Xen no domain runs, so there is nothing to ask XenStore"
+        if self._xenstore is None:
+            raise NotOnThisHost("Without Xen no domain runs, so there is no XenStore to read")
         return self._xenstore
 
     @cached_property

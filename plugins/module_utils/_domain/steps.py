@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import partial
 from uuid import uuid4
 
-from .._errors import DriverDomainsError, TimedOut
+from .._errors import DriverDomainsError, NotOnThisHost, TimedOut
 from .._files import remove
 from .._plan import Plan
 from .._runner import Runner
@@ -57,7 +57,8 @@ class DomainSteps:
 
     @property
     def _store(self) -> XenStore:
-        assert self._xenstore, "without Xen there are only files to change"
+        if self._xenstore is None:
+            raise NotOnThisHost("Without Xen there is no domain to start, stop or wait for")
         return self._xenstore
 
     def copy_disk(self, source: str, target: str) -> None:

@@ -36,8 +36,8 @@ case "$*" in "link add name "*) mkdir -p "$XENDD_ROOT/sys/class/net/$4/bridge" ;
 """,
     "xenstore-write": r"""
 while [ $# -gt 0 ]; do
-	printf '%s=%s\n' "$1" "$2" >>"$STORE"
-	shift 2
+    printf '%s=%s\n' "$1" "$2" >>"$STORE"
+    shift 2
 done
 """,
     "modprobe": "",
