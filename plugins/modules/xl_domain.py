@@ -171,9 +171,9 @@ options:
           source:
             description:
               - Image file in dom0 from which O(domains[].disks[].target) is copied when it does not exist.
-              - An existing disk is never overwritten, and a missing block device (below C(/dev)) is refused. A file beside it says from which image it was copied. If that differs from
-                O(domains[].disks[].source), the domain keeps its older disk, and the kernel and ramdisk from the directory of the older
-                image, unless O(force) has V(rebuild_disk).
+              - An existing disk is never overwritten, and a missing block device (below C(/dev)) is refused. A file beside it says from
+                which image it was copied. If that differs from O(domains[].disks[].source), the domain keeps its older disk, and the
+                kernel and ramdisk from the directory of the older image, unless O(force) has V(rebuild_disk).
             type: path
           vdev:
             description: Name in the guest, e.g. V(xvda).

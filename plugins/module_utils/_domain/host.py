@@ -20,7 +20,7 @@ from .._xen.xl import Domain, Xl
 from .definition import MARKER, Definition
 from .disks import Disks, OpenDisk, identity, open_disks
 from .kept import agrees, agrees_at_heart, is_known, is_ours, returns_after_shutdown, settings, was_started_from
-from .order import DRIVER_LEVEL, LEVEL, Device, device_backends, services, start_levels
+from .order import DRIVER_LEVEL, LEVEL, ServedDevice, device_backends, services, start_levels
 from .userdata import USERDATA, kept_configuration
 
 if t.TYPE_CHECKING:
@@ -208,7 +208,7 @@ class _HostReader:
         return {domain.domid: domain.name for domain in self._domains.values() if domain.alive}
 
     @cached_property
-    def _devices(self) -> dict[int, list[Device]]:
+    def _devices(self) -> dict[int, list[ServedDevice]]:
         return device_backends(self._store, self._alive)
 
     def current(self, wanted: Definition, link: str) -> Current:

@@ -27,7 +27,7 @@ class Service(t.NamedTuple):
     kind: str
 
 
-class Device(t.NamedTuple):
+class ServedDevice(t.NamedTuple):
     """A device of a domain, and the domid of its backend."""
 
     kind: str
@@ -58,7 +58,7 @@ def services(store: XenStore, domids: t.Collection[int]) -> list[Service]:
     return sorted(service for service in found if service.backend != service.client)
 
 
-def device_backends(store: XenStore, domids: t.Collection[int]) -> dict[int, list[Device]]:
+def device_backends(store: XenStore, domids: t.Collection[int]) -> dict[int, list[ServedDevice]]:
     """Return the devices of running domains that the toolstack made, by domid.
 
     Read from `/libxl/DOMID/device`, which only the toolstack writes (libxl_device.c, libxl__device_libxl_path): what a guest has in
@@ -67,12 +67,12 @@ def device_backends(store: XenStore, domids: t.Collection[int]) -> dict[int, lis
     tops = {f"/libxl/{domid}/device": domid for domid in domids}
     kinds = {f"{top}/{kind}": (tops[top], kind) for top, names in store.directories(tops).items() for kind in names}
     devices = {f"{path}/{devid}/backend": (*kinds[path], devid) for path, devids in store.directories(kinds).items() for devid in devids}
-    found: dict[int, list[Device]] = {domid: [] for domid in domids}
+    found: dict[int, list[ServedDevice]] = {domid: [] for domid in domids}
     for key, backend in store.read_texts(devices).items():
         domid, kind, devid = devices[key]
         match = _BACKEND.fullmatch(backend or "")
         if match:
-            found[domid].append(Device(kind, devid, int(match.group(1))))
+            found[domid].append(ServedDevice(kind, devid, int(match.group(1))))
     return found
 
 

@@ -24,7 +24,7 @@ from .vif_made import differences, made_settings, rate_of
 from .vif_options import vif_settings
 
 if t.TYPE_CHECKING:
-    from .._host_uses import Use
+    from .._host_chains import Use
     from .._xenstore.client import XenStore
 
 #: A frontend or backend that is closing or closed does not come back by itself (xen/include/public/io/xenbus.h).

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.xen.driver_domains.plugins.module_utils._domain.order import Device, device_backends, services, stop_order
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.order import ServedDevice, device_backends, services, stop_order
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import Refused
 from ansible_collections.xen.driver_domains.tests.unit.fakes.domains import FakeHost
 
@@ -174,4 +174,4 @@ def test_the_devices_of_a_domain(host: FakeHost) -> None:
     host.serve("vbd", "web1", "net-dd", 51712)
     host.serve("vif", "web1", "Domain-0")
     store: t.Any = host.store
-    assert device_backends(store, [2]) == {2: [Device("vbd", "51712", 1), Device("vif", "0", 0)]}
+    assert device_backends(store, [2]) == {2: [ServedDevice("vbd", "51712", 1), ServedDevice("vif", "0", 0)]}
