@@ -70,16 +70,7 @@ def rows(options: dict[str, dict[str, t.Any]], prefix: str = "") -> t.Iterator[s
 
 def generated(entry_point: dict[str, t.Any]) -> str:
     """Return the generated part of a README."""
-    attributes = [
-        f"| {name.replace('_', ' ')} | {attribute.get('platforms', attribute['support'])} | {cell(attribute.get('details', ''))} |\n"
-        for name, attribute in entry_point["attributes"].items()
-    ]
-    return "".join(
-        [
-            *("| variable | type | default | |\n", "|---|---|---|---|\n", *rows(entry_point["options"]), "\n"),
-            *("| | support | |\n", "|---|---|---|\n", *attributes),
-        ]
-    )
+    return "".join(["| variable | type | default | |\n", "|---|---|---|---|\n", *rows(entry_point["options"])])
 
 
 def main() -> int:
