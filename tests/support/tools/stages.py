@@ -27,7 +27,7 @@ from types import FrameType
 
 ROOT = Path(__file__).resolve().parents[3]
 LOGS = ROOT / ".build" / "logs"
-NICENESS = 10
+NICENESS = 19
 POLL = 0.2
 #: A lane is a list of targets.
 Lane = Sequence[str]
