@@ -2,10 +2,10 @@
 # GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Run make targets in lanes and report where the time went: stages.py LANE...
+"""Run make targets in lanes and report where the time went: stages.py LANE... [--rest TARGETS]
 
 A lane is one argument: targets that run one after the other. The lanes run side by side, the first with the priority of this
-process and the others with a lower one. The output of a target is printed when it ends, and kept in .build/logs. The last lines
+process and the others with a lower one. A lane that is done takes the next target of the rest, so that all end at about the same time. The output of a target is printed when it ends, and kept in .build/logs. The last lines
 are a table of the lanes, the tests that were skipped, each with its reason, and `N passed, N failed`.
 
 Environment: KEEP_GOING=1 goes on with the targets that are left after one has failed.
@@ -13,6 +13,7 @@ Environment: KEEP_GOING=1 goes on with the targets that are left after one has f
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 import signal
@@ -20,7 +21,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -122,8 +123,12 @@ class Stage:
 class Run:
     """The lanes of one call."""
 
-    def __init__(self, lanes: Iterable[Lane], keep_going: bool, make: Sequence[str] = ("make", "--no-print-directory")) -> None:
+    def __init__(
+        self, lanes: Iterable[Lane], keep_going: bool, rest: Lane = (), make: Sequence[str] = ("make", "--no-print-directory")
+    ) -> None:
         self.lanes = [[Stage(name) for name in lane] for lane in lanes]
+        #: What no lane has taken yet.
+        self.rest = [Stage(name) for name in rest]
         self._keep_going, self._make = keep_going, make
         self._started = time.monotonic()
         self._lock = threading.Lock()
@@ -133,7 +138,7 @@ class Run:
     @property
     def stages(self) -> list[Stage]:
         """All stages."""
-        return [stage for lane in self.lanes for stage in lane]
+        return [stage for lane in (*self.lanes, self.rest) for stage in lane]
 
     def run(self) -> None:
         """Run all lanes to their end."""
@@ -150,10 +155,22 @@ class Run:
         for process in list(self._running):
             os.killpg(process.pid, signal.SIGINT)
 
+    def _stages_of(self, lane: list[Stage]) -> Iterator[Stage]:
+        yield from tuple(lane)
+        while True:
+            with self._lock:
+                if not self.rest or self._must_end():
+                    return
+                lane.append(self.rest.pop(0))
+            yield lane[-1]
+
+    def _must_end(self) -> bool:
+        failed = any(stage.status for stage in self.stages)
+        return self._interrupted or (failed and not self._keep_going)
+
     def _lane(self, number: int, lane: list[Stage]) -> None:
-        for stage in lane:
-            failed = any(other.status for other in self.stages)
-            if self._interrupted or (failed and not self._keep_going):
+        for stage in self._stages_of(lane):
+            if self._must_end():
                 return
             self._say(f"{stage.name} begins")
             self._stage(stage, NICENESS if number else 0)
@@ -198,6 +215,7 @@ class Run:
             for stage in lane:
                 lines.append(f"  {stage.name:<22} {stage.outcome:<8} {stage.seconds:7.0f} s")
                 lines += [f"    {line}" for line in stage.steps.table()]
+        lines += [f"{stage.name:<24} {stage.outcome}" for stage in self.rest]
         skipped = [f"  {stage.name}: {what}" for stage in self.stages for what in stage.steps.skipped]
         if skipped:
             lines += ["skipped:", *skipped]
@@ -216,7 +234,11 @@ class Run:
 
 def main(arguments: list[str]) -> int:
     """Run the lanes that are named; return the exit status."""
-    run = Run([argument.split() for argument in arguments], bool(os.environ.get("KEEP_GOING")))
+    parser = argparse.ArgumentParser(description="Run make targets in lanes and report where the time went.")
+    parser.add_argument("lanes", nargs="+", type=str.split, metavar="LANE", help="targets that run one after the other")
+    parser.add_argument("--rest", default=[], type=str.split, metavar="TARGETS", help="what the lanes take when they are done")
+    options = parser.parse_args(arguments)
+    run = Run(options.lanes, bool(os.environ.get("KEEP_GOING")), options.rest)
     ended: list[int] = []
 
     def end(number: int, _frame: FrameType | None) -> None:

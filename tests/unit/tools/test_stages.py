@@ -34,10 +34,10 @@ def _stages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> t.Any:
 
 @pytest.fixture
 def fake_make(tmp_path: Path) -> list[str]:
-    """A `make` whose targets are pass, fail, and slow."""
+    """A `make` whose targets are pass, fail, wait, and slow."""
     program = tmp_path / "make"
     program.write_text(
-        "#!/bin/sh\necho doing $1\ncase $1 in fail*) exit 3 ;; slow*) trap 'echo cleaned up; exit 130' INT; sleep 5 & wait $! ;; "
+        "#!/bin/sh\necho doing $1\ncase $1 in fail*) exit 3 ;; slow*) trap 'echo cleaned up; exit 130' INT; sleep 5 & wait $! ;; wait) sleep 3 ;; "
         "*) echo 'SKIPPED [1] tests/unit/x.py:3: no such program' ;; esac\n"
     )
     program.chmod(0o755)
@@ -96,6 +96,18 @@ def test_what_comes_after_a_failure_is_not_run(stages: t.Any, fake_make: list[st
     run = stages.Run([["fail", "after"]], keep_going=True, make=fake_make)
     run.run()
     assert run.report().splitlines()[-1] == "1 passed, 1 failed"
+
+
+def test_a_lane_that_is_done_takes_the_rest(stages: t.Any, fake_make: list[str]) -> None:
+    run = stages.Run([["wait"], ["short"]], keep_going=False, rest=["next", "last"], make=fake_make)
+    run.run()
+    assert [[stage.name for stage in lane] for lane in run.lanes] == [["wait"], ["short", "next", "last"]]
+    assert run.passed
+    assert run.report().splitlines()[-1] == "4 passed, 0 failed"
+    run = stages.Run([["fail"]], keep_going=False, rest=["next"], make=fake_make)
+    run.run()
+    assert not run.passed
+    assert run.report().splitlines()[-1] == "0 passed, 1 failed, 1 skipped"
 
 
 def test_an_interrupt_has_stages_clean_up(stages: t.Any, fake_make: list[str], capsys: pytest.CaptureFixture[str]) -> None:
