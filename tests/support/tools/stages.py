@@ -5,8 +5,9 @@
 """Run make targets in lanes and report where the time went: stages.py LANE... [--rest TARGETS]
 
 A lane is one argument: targets that run one after the other. The lanes run side by side, the first with the priority of this
-process and the others with a lower one. A lane that is done takes the next target of the rest, so that all end at about the same time. The output of a target is printed when it ends, and kept in .build/logs. The last lines
-are a table of the lanes, the tests that were skipped, each with its reason, and `N passed, N failed`.
+process and the others with a lower one. A lane that is done takes the next target of the rest, so that all end at about the same
+time. The output of a target is printed when it ends, and kept in .build/logs. The last lines are a table of the lanes, the tests that
+were skipped, each with its reason, and `N passed, N failed`.
 
 Environment: KEEP_GOING=1 goes on with the targets that are left after one has failed.
 """
