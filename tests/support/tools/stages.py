@@ -37,6 +37,9 @@ _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _MOLECULE = re.compile(r"(?:INFO|WARNING|ERROR) +\[(?P<scenario>\S+) > (?P<action>\S+)\] (?P<event>Executing|Executed)\b")
 _PYTEST = re.compile(r"(?P<file>tests/\S+)::(?P<test>.+?) (?:PASSED|FAILED|ERROR)")
 _SAID = re.compile(r"==> (?P<text>.+)")
+#: A task of Ansible lasts until the next such line.
+_TASK = re.compile(r"(?:(?:TASK|RUNNING HANDLER) \[(?P<task>.+)\]|PLAY (?:\[.*\]|RECAP)) \*+$")
+SLOWEST = 8
 #: How pytest -rs and ansible-test report skipped tests.
 _SKIPPED = (re.compile(r"SKIPPED \[\d+\] (?P<what>.+)"), re.compile(r"WARNING: Skipping (?P<what>.+)"))
 
@@ -49,6 +52,9 @@ class Steps:
     #: (group, name, seconds), such as ("site", "converge", 61.2), in the order of their end.
     done: list[tuple[str, str, float]] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
+    #: Seconds by the name of the task, for all of its runs.
+    tasks: dict[str, float] = field(default_factory=dict)
+    _task: tuple[str, float] | None = None
     _said: tuple[str, float] | None = None
     _since: float = 0.0
 
@@ -61,7 +67,11 @@ class Steps:
         for pattern in _SKIPPED:
             if (found := pattern.match(line)) and found["what"] not in self.skipped:
                 self.skipped.append(found["what"])
+        if found := _TASK.match(line):
+            self._end_task(found["task"])
+            return None
         if found := _MOLECULE.match(line):
+            self._end_task()
             if found["event"] == "Executing":
                 self._since = self.clock()
                 return None
@@ -75,11 +85,19 @@ class Steps:
         return None
 
     def finish(self) -> str | None:
-        """End what `==>` began last."""
+        """End what `==>` began last, and the last task."""
+        self._end_task()
         if self._said is None:
             return None
         (text, since), self._said = self._said, None
         return self._end(text, "", since)
+
+    def _end_task(self, following: str | None = None) -> None:
+        now = self.clock()
+        if self._task:
+            name, since = self._task
+            self.tasks[name] = self.tasks.get(name, 0.0) + now - since
+        self._task = (following, now) if following else None
 
     def _end(self, group: str, name: str, since: float) -> str:
         self._since = self.clock()
@@ -96,7 +114,9 @@ class Steps:
             if (total := sum(seconds for _name, seconds in steps)) >= 1:
                 parts = ", ".join(f"{name} {seconds:.0f}" for name, seconds in steps if name)
                 lines.append(f"{group:<24.60} {total:7.0f} s  {parts}".rstrip())
-        return lines
+        slow = sorted(self.tasks.items(), key=lambda item: item[1], reverse=True)
+        slowest = [f"{name} {seconds:.0f}" for name, seconds in slow[:SLOWEST] if seconds >= 1]
+        return [*lines, *(["slowest tasks: " + "; ".join(slowest)] if slowest else [])]
 
 
 @dataclass

@@ -45,23 +45,48 @@ def fake_make(tmp_path: Path) -> list[str]:
     return [str(program)]
 
 
-def clock(*times: float) -> t.Callable[[], float]:
-    return iter(times).__next__
+def read(steps: t.Any, *lines: tuple[float, str]) -> list[str | None]:
+    """Have lines read, each at its time."""
+    reports = []
+    for now, line in lines:
+        steps.clock = lambda now=now: now
+        reports.append(steps.line(line))
+    return reports
 
 
 def test_steps_of_molecule_pytest_and_scripts(stages: t.Any) -> None:
-    steps = stages.Steps(clock(0, 1, 63, 65, 70, 74))
-    assert steps.line("\x1b[36mINFO    \x1b[0m [site > converge] Executing\n") is None
-    assert steps.line("TASK [Something] ****\n") is None
-    assert steps.line("ERROR    [site > converge] \x1b[31mExecuted: Failed\x1b[0m\n") == "site > converge: 62 s"
-    assert steps.line("tests/boards/test_virt.py::test_domains[1-a b] PASSED   [ 7%]\n") == "test_virt > test_domains[1-a b]: 2 s"
-    assert steps.line("==> building the tarball\n") is None
+    steps = stages.Steps(lambda: 0)
+    assert read(
+        steps,
+        (1, "\x1b[36mINFO    \x1b[0m [site > converge] Executing\n"),
+        (2, "TASK [Something] ****\n"),
+        (63, "ERROR    [site > converge] \x1b[31mExecuted: Failed\x1b[0m\n"),
+        (65, "tests/boards/test_virt.py::test_domains[1-a b] PASSED   [ 7%]\n"),
+        (70, "==> building the tarball\n"),
+    ) == [None, None, "site > converge: 62 s", "test_virt > test_domains[1-a b]: 2 s", None]
+    steps.clock = lambda: 74
     assert steps.finish() == "building the tarball: 4 s"
     assert [line.split() for line in steps.table()] == [
         ["site", "62", "s", "converge", "62"],
         ["test_virt", "2", "s", "test_domains[1-a", "b]", "2"],
         ["building", "the", "tarball", "4", "s"],
+        ["slowest", "tasks:", "Something", "61"],
     ]
+
+
+def test_slow_tasks_of_ansible(stages: t.Any) -> None:
+    steps = stages.Steps(lambda: 0)
+    read(
+        steps,
+        (1, "TASK [xen.driver_domains.dom0 : Set the boot options] ****\n"),
+        (9, "ok: [dom0]\n"),
+        (11, "TASK [Reboot] ********\n"),
+        (14, "RUNNING HANDLER [xen.driver_domains.dom0 : Set the boot options] ****\n"),
+        (20, "PLAY RECAP ****\n"),
+        (24, "TASK [Fast] **\n"),
+        (24.5, "PLAY [all] ***\n"),
+    )
+    assert steps.table() == ["slowest tasks: xen.driver_domains.dom0 : Set the boot options 16; Reboot 3"]
 
 
 def test_a_skipped_test_is_named_with_its_reason_once(stages: t.Any) -> None:
