@@ -11,11 +11,20 @@ import time
 import typing as t
 
 from ansible.errors import AnsibleConnectionFailure
+from ansible.module_utils.common.validation import check_type_int
 from ansible.plugins.action import ActionBase
 
 #: Seconds that the host may take after `confirm_timeout` to return devices and to be reachable again.
 _GRACE = 120
 _PAUSE = 5
+
+
+def _number(given: t.Any) -> int:
+    """Read a number as the module does, which refuses what is none."""
+    try:
+        return int(check_type_int(given or 0))
+    except TypeError:
+        return 0
 
 
 class ActionModule(ActionBase):
@@ -24,9 +33,7 @@ class ActionModule(ActionBase):
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         """Run the module, and check that the host can still be reached."""
         super().run(tmp, task_vars)
-        given = str(self._task.args.get("confirm_timeout") or 0)
-        # The module refuses anything but a number.
-        seconds = int(given) if given.isdecimal() else 0
+        seconds = _number(self._task.args.get("confirm_timeout"))
         end = time.monotonic() + seconds + _GRACE
         try:
             result = dict(self._execute_module(task_vars=task_vars))

@@ -28,9 +28,9 @@ options:
     description:
       - Guards to override, by the names that error messages show in brackets.
       - V(shared_page), V(shared_interrupt) - other devices are passed through with the requested ones.
-      - V(console) - the firmware or the hypervisor writes to the device.
-      - V(management_route), V(default_route), V(root_disk), V(mounted_disk) - the host that runs the task needs the device. Checked only
-        if O(device_tree) is the host's own, C(/proc/device-tree).
+      - V(console) - the firmware, the hypervisor or the host writes to the device.
+      - V(management_route), V(default_route), V(root_disk), V(mounted_disk), V(guest_network), V(guest_disk), V(keyboard) - the host that
+        runs the task needs the device, or could need it. Checked only if O(device_tree) is the host's own, C(/proc/device-tree).
     type: list
     elements: str
     default: []

@@ -70,14 +70,24 @@ options:
   force:
     description:
       - Guard rails to override, by name. Each one becomes a warning.
+      - What the host needs is followed down to a PCI device, or to a known end such as RAM, loopback, a Xen vif, or a device of another
+        bus. If it leads elsewhere (a tunnel, a reverse SSH tunnel, a network block device), every device that could be at its end is
+        refused.
       - V(management_route) the device carries an SSH connection into this host.
       - V(default_route) the device carries a default route, of any routing table.
       - V(root_disk) the device holds a file system that the host needs, or swap space.
       - V(mounted_disk) the device holds another file system that is mounted.
+      - V(guest_network) the device is a port of a bridge in dom0 that serves running guests.
+      - V(guest_disk) the device holds a disk that dom0 serves to a running guest.
+      - V(console) the device is a console of this host, such as a serial card.
+      - V(keyboard) the device has the only keyboard of this host, or one that may be needed to unlock a disk.
       - V(boot_vga) the device is the graphics card of the firmware and the console.
       - V(bridge) the device is a bridge, and everything below it is taken with it.
       - V(siblings) the device is a conventional PCI device, and the IOMMU cannot tell it apart from others behind the same bridge that
         this host uses.
+      - V(shared_page) the device has memory in the same page as another one that is not taken with it.
+      - V(shared_interrupt) the device is on the same interrupt line as another one that this host uses and that does not signal by
+        messages.
       - V(virtual_functions) the device has SR-IOV virtual functions, which would disappear.
       - V(in_use) a running domain uses the device, or a virtual function of it.
       - V(unreadable) the device does not respond.
@@ -88,9 +98,15 @@ options:
       - default_route
       - root_disk
       - mounted_disk
+      - guest_network
+      - guest_disk
+      - console
+      - keyboard
       - boot_vga
       - bridge
       - siblings
+      - shared_page
+      - shared_interrupt
       - virtual_functions
       - in_use
       - unreadable

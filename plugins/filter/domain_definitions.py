@@ -6,12 +6,13 @@
 
 from __future__ import annotations
 
-import ipaddress
-import re
 import typing as t
 from types import MappingProxyType
 
 from ansible.errors import AnsibleFilterError
+
+from ansible_collections.xen.driver_domains.plugins.module_utils._errors import InvalidInput
+from ansible_collections.xen.driver_domains.plugins.module_utils._words import check_address, check_line, check_word
 
 #: Key that a domain of our profiles sets below its XenStore home when it serves, and where it says why it cannot.
 READY = {"key": "data/driver-domain/status", "value": "ready", "error_key": "data/driver-domain/error"}
@@ -25,9 +26,6 @@ DEFAULTS: dict[str, dict[str, t.Any]] = {
 #: Options of the model that become parts of the kernel command line or the image instead of the definition.
 _OWN_KEYS = frozenset({"image", "bridges", "packages", "authorized_keys", "disk_size"})
 _OWN_VIF_KEYS = frozenset({"address", "gateway"})
-
-#: Bridges and addresses go into a kernel command line, where blanks and commas separate.
-_BRIDGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,14}")
 
 
 def domain_images(
@@ -72,7 +70,11 @@ def domain_definitions(
     for domain in _with_defaults(domains, role):
         wanted = domain.get("state", state)
         if wanted != "absent":
-            definitions.append({**_definition(domain, images, by_name, disk_dir), "state": "present" if define_only else wanted})
+            try:
+                definition = _definition(domain, images, by_name, disk_dir)
+            except InvalidInput as exc:
+                raise AnsibleFilterError(f"Domain {domain['name']}, {exc}") from exc
+            definitions.append({**definition, "state": "present" if define_only else wanted})
         elif not define_only:
             definitions.append({"name": domain["name"], "state": "absent"})
     return definitions
@@ -113,6 +115,7 @@ def _definition(
     definition["disks"] = list(domain.get("disks") or [])
     definition["pci"] = _pci(domain)
     definition["vifs"] = [{key: value for key, value in vif.items() if key not in _OWN_VIF_KEYS} for vif in vifs]
+    check_word("domain name", domain["name"], "name")
     words = ["console=hvc0", "net.ifnames=0"]
     if _uses_image(domain):
         image = images[image_name(domain)]
@@ -131,35 +134,25 @@ def _definition(
     if domain.get("driver_domain"):
         words.append("xendd.backend=1")
     for bridge in domain.get("bridges") or []:
-        if not _BRIDGE.fullmatch(bridge["name"]):
-            raise AnsibleFilterError(
-                f"Domain {domain['name']}: {bridge['name']!r} cannot be the name of a bridge. It has 1 to 15 letters, digits and '_.-', "
-                "the first a letter or digit."
-            )
         ports = [_mac_of(domain["name"], bridge["name"], port, devices) for port in bridge.get("ports") or []]
-        words.append("xendd.bridge=" + ",".join([bridge["name"], *ports]))
-        words += _address(domain["name"], bridge["name"], bridge)
+        words.append("xendd.bridge=" + ",".join([check_word("bridge", bridge["name"], "bridges"), *ports]))
+        words += _address(bridge["name"], bridge)
     for index, vif in enumerate(vifs):
-        words += _address(domain["name"], f"eth{index}", vif)
-    definition["cmdline"] = " ".join([*words, domain.get("cmdline") or ""]).strip()
+        words += _address(f"eth{index}", vif)
+    definition["cmdline"] = " ".join([*words, check_line(domain.get("cmdline") or "", "cmdline")]).strip()
     return definition
 
 
-def _address(domain: str, interface: str, settings: t.Mapping[str, t.Any]) -> list[str]:
+def _address(interface: str, settings: t.Mapping[str, t.Any]) -> list[str]:
     address, gateway = settings.get("address"), settings.get("gateway")
     if not address:
         return []
-    try:
-        if address != "dhcp":
-            ipaddress.ip_interface(address)
-        if gateway:
-            ipaddress.ip_address(gateway)
-        if address != "dhcp" and "/" not in address:
-            raise ValueError(f"{address!r} has no prefix length")
-    except ValueError as exc:
-        raise AnsibleFilterError(
-            f"Domain {domain}, {interface}: {exc}. An address is one with prefix length such as 192.0.2.5/24, a gateway one without."
-        ) from exc
+    if address != "dhcp":
+        check_address(address, interface)
+    if gateway:
+        check_address(gateway, interface, prefix=False)
+        if address == "dhcp":
+            raise InvalidInput(f"{interface}: there is a gateway {gateway!r} beside dhcp", rule="DHCP brings the gateway with it")
     return ["xendd.address=" + ",".join(filter(None, [interface, address, gateway]))]
 
 
@@ -171,7 +164,7 @@ def _mac_of(domain: str, bridge: str, port: str, devices: t.Mapping[str, dict[st
             + ("is a device without a known MAC address." if port in devices else f"is not one of the devices {sorted(devices)}.")
             + " A port is the name of a network card in dom0_pci_assignable."
         )
-    return mac
+    return check_word("MAC address", mac, f"bridge {bridge}, port {port}")
 
 
 class FilterModule:

@@ -10,6 +10,9 @@ import typing as t
 
 from ansible.errors import AnsibleFilterError
 
+from ansible_collections.xen.driver_domains.plugins.module_utils._errors import InvalidInput
+from ansible_collections.xen.driver_domains.plugins.module_utils._guest_image.ssh_keys import authorized_keys
+
 
 def image_specifications(
     images: t.Sequence[dict[str, t.Any]],
@@ -23,7 +26,8 @@ def image_specifications(
     :param profiles: format, packages, modules and files of each profile.
     :param backends: packages and modules that all backends need, and modules by kind of backend.
     :param architecture: the Debian architecture of the images.
-    :raises AnsibleFilterError: a profile or a kind of backend is unknown, or an image with backends has no Xen version.
+    :raises AnsibleFilterError: a profile or a kind of backend is unknown, an image with backends has no Xen version, or an authorized
+        key is none.
     """
     return [_specification(image, profiles, backends, xen_version, architecture) for image in images]
 
@@ -68,7 +72,10 @@ def _specification(
         needed = [*backends["common_modules"], *(module for kind in kinds for module in kind)]
         files.append({"path": "/usr/lib/xendd/modules", "content": " ".join(needed) + "\n"})
     if image.get("authorized_keys"):
-        keys = "".join(f"{key.strip()}\n" for key in image["authorized_keys"])
+        try:
+            keys = authorized_keys(image["authorized_keys"], f"Image {name!r}")
+        except InvalidInput as exc:
+            raise AnsibleFilterError(str(exc)) from exc
         files.append({"path": "/root/.ssh/authorized_keys", "content": keys, "mode": "0600"})
     return {
         "name": name,

@@ -18,8 +18,10 @@ import typing as t
 from dataclasses import dataclass
 from functools import partial
 
+from ._boot_options import check_options
 from ._errors import DriverDomainsError, InvalidInput, NotOnThisHost
-from ._files import list_directory, read_text, remove
+from ._files import list_directory, read_bytes, read_text, remove
+from ._pci import foreign_hides as _foreign_hides
 from ._pci import hide_list as _hide_list
 from ._pci.device import PCIBACK_MODULE, PciDevice
 from ._pci.guards import Guards
@@ -37,12 +39,15 @@ GRUB_CONFIGURATION = "/boot/grub/grub.cfg"
 ENTRY_ID = "xen-gnulinux-simple-"
 
 _HEADER = "# Managed by Ansible (xen.driver_domains.dom0_boot): changes made here are lost.\n"
-_OPTION = re.compile(r"[A-Za-z0-9_.,:=/@+()*-]+")
 _BDF = re.compile(r"[0-9a-f]{4}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7]")
 _MODULE = re.compile(r"[A-Za-z0-9_-]+")
 _KERNEL_LINE = re.compile(r"^\s*(?:module2?\s+\S*vmlinu\S*|xen_module\s+\S+|linux\s+\S+)(\s.*)$", re.MULTILINE)
 #: The characters of the command line that Xen passes to a PV dom0; it silently drops the rest (xen.h, MAX_GUEST_CMDLINE).
 _MAX_KERNEL_LINE = 1023
+
+#: EFI variables: whether Secure Boot is on, and whether shim ignores that (`mokutil --disable-validation`).
+_SECURE_BOOT = "SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
+_SHIM_STATE = "MokSBStateRT-605dab50-e046-4300-abb6-3dd810dd8b23"
 
 UPDATE_TIMEOUT = 600.0
 
@@ -64,13 +69,7 @@ class BootOptions:
 
         :raises InvalidInput: a value would be misread by GRUB or the kernel (pci_stub.c, pcistub_init).
         """
-        for option in (*self.hypervisor, *self.kernel):
-            if not _OPTION.fullmatch(option):
-                raise InvalidInput(
-                    f"The boot option {option!r} holds a character that GRUB's configuration or a shell would interpret",
-                    rule="letters, digits and _.,:=/@+()*-",
-                    remedy="Write the option without quotes, spaces and $; one list item for each option",
-                )
+        check_options(self.hypervisor, self.kernel)
         for bdf in self.hide:
             if not _BDF.fullmatch(bdf):
                 raise InvalidInput(
@@ -119,32 +118,12 @@ class BootOptions:
         return f"{_HEADER}{PCIBACK_MODULE}\n" if self.hide and not self.load_after_pciback else ""
 
 
-def hidden_by_others(root: str = "") -> tuple[tuple[str, ...], list[str]]:
-    """Return what others hide at boot (in the files of GRUB and modprobe), and warnings about lists that cannot be read.
+def hidden_by_others(root: str = "", runner: Runner | None = None) -> tuple[tuple[str, ...], list[str]]:
+    """Return what others hide at boot (in the settings of GRUB and modprobe), and warnings about lists that cannot be read.
 
     :param root: directory that stands for / (tests).
     """
-    directory = f"{root}/etc/default/grub.d"
-    files = [f"{root}/etc/default/grub", *(f"{directory}/{name}" for name in list_directory(directory) if name.endswith(".cfg"))]
-    lists = set()
-    for path in files:
-        if path != root + GRUB_FILE:
-            # Shell assignments: a quote ends an option as a blank does.
-            lines = re.sub(r"^\s*#.*$|[\"']", " ", read_text(path) or "", flags=re.MULTILINE)
-            lists.update(_hide_list.lists_in(lines))
-    directory = f"{root}/etc/modprobe.d"
-    for name in list_directory(directory):
-        for line in (read_text(f"{directory}/{name}") or "").splitlines() if name.endswith(".conf") else ():
-            if re.match(r"\s*options\s+xen[-_]pciback\s", line):
-                lists.update(word[len("hide=") :] for word in line.split() if word.startswith("hide="))
-    items: set[str] = set()
-    warnings = []
-    for text in sorted(lists):
-        try:
-            items.update(_hide_list.parse(text))
-        except InvalidInput as exc:
-            warnings.append(f"A list of hidden devices that others wrote is not kept, because the kernel cannot read it either. {exc}")
-    return tuple(sorted(items)), warnings
+    return _foreign_hides.hidden_by_others(root, GRUB_FILE, runner or Runner())
 
 
 def check_hidden(plan: Plan, options: BootOptions, devices: t.Sequence[PciDevice], host: PciHost, guards: Guards, modules: str) -> None:
@@ -161,8 +140,12 @@ def check_hidden(plan: Plan, options: BootOptions, devices: t.Sequence[PciDevice
             remedy="The module xl_pci_info finds devices by stable identifiers",
         )
     to_take = not_hidden(options, devices)
+    # Whoever hides a device: the next boot takes it from the host.
+    theirs = [device for device in hidden_elsewhere(options, devices) if device not in to_take]
     for device in to_take:
-        plan.refusals += guards.check(device, taking=to_take)
+        plan.refusals += guards.check(device, taking=[*to_take, *theirs])
+    for device in theirs:
+        plan.refusals += guards.check(device, f"{device.bdf}, which the boot options of others hide", [*to_take, *theirs])
     for device in too_late_drivers(to_take, modules, host):
         plan.warnings.append(
             f"{device.bdf} cannot be hidden at boot: its driver {device.driver} is built into the kernel, and {PCIBACK_MODULE} is a module"
@@ -172,6 +155,11 @@ def check_hidden(plan: Plan, options: BootOptions, devices: t.Sequence[PciDevice
 def not_hidden(options: BootOptions, devices: t.Sequence[PciDevice]) -> list[PciDevice]:
     """Return the devices to hide that pciback does not hold now."""
     return [device for device in devices if str(device.bdf) in options.hide and not device.pciback]
+
+
+def hidden_elsewhere(options: BootOptions, devices: t.Sequence[PciDevice]) -> list[PciDevice]:
+    """Return the devices that others hide at boot and that pciback does not hold now."""
+    return [device for device in devices if not device.pciback and _hide_list.covers(options.foreign_hides, str(device.bdf))]
 
 
 def outdated_hides(options: BootOptions, kernel_line: str, devices: t.Sequence[PciDevice]) -> list[dict[str, t.Any]]:
@@ -218,6 +206,7 @@ def plan_boot(options: BootOptions | None, runner: Runner, root: str = "") -> Pl
         )
     if options:
         _check_length(options, configuration)
+        _refuse_secure_boot(plan, f"{root}/sys")
     texts = {
         root + GRUB_FILE: options.grub_file() if options else "",
         root + MODPROBE_FILE: options.modprobe_file() if options else "",
@@ -247,6 +236,27 @@ def _check_length(options: BootOptions, configuration: str) -> None:
                 rule=f"Xen passes {_MAX_KERNEL_LINE} of them to dom0 and cuts off the rest, which would disable the list of hidden devices",
                 remedy="Hide fewer devices at boot, or remove other kernel options",
             )
+
+
+def _refuse_secure_boot(plan: Plan, sysfs: str) -> None:
+    """GRUB under Secure Boot starts nothing by multiboot: a host that does not run Xen yet would not boot any more."""
+    variables = f"{sysfs}/firmware/efi/efivars"
+    if xen_version(sysfs) is not None or not os.path.isdir(f"{sysfs}/firmware/efi"):
+        return
+    enabled, ignored = (_efi_flag(f"{variables}/{name}") for name in (_SECURE_BOOT, _SHIM_STATE))
+    if enabled is None and not list_directory(variables):
+        problem, remedy = "may boot with Secure Boot: its EFI variables cannot be read", "Mount efivarfs on /sys/firmware/efi/efivars"
+    elif enabled and not ignored:
+        problem, remedy = "boots with Secure Boot, under which GRUB does not start Xen", "Switch Secure Boot off in the firmware"
+    else:
+        return
+    plan.refuse("", "this host", problem, rule="with Xen as the default entry, the host would not boot any more", remedy=remedy)
+
+
+def _efi_flag(path: str) -> bool | None:
+    """Return an EFI variable of one byte, which follows four bytes of attributes, or None if there is none."""
+    content = read_bytes(path)
+    return None if not content else content[4:5] == b"\x01"
 
 
 def _initramfs_is_older(root: str) -> bool:
@@ -299,6 +309,8 @@ def _in_configuration(options: BootOptions, configuration: str) -> bool:
         bool(hypervisor_lines and kernel_lines)
         and not _missing(options.hypervisor, hypervisor_lines[0])
         and all(option in kernel_lines[0].split() for option in options.kernel_line)
+        # The last list is the one in effect.
+        and (not options.hide or f"{PCIBACK_MODULE}.hide={_hide_list.lists_in(kernel_lines[0])[-1]}" == options.hide_option)
     )
 
 

@@ -14,14 +14,29 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ._errors import DriverDomainsError
 from ._plan import Plan
+from ._printable import printable_message, printable_value
+from ._secrets import hide_secrets
 
 
 def run_module(argument_spec: dict[str, t.Any], prepare: t.Callable[[dict[str, t.Any]], Plan], **module_options: t.Any) -> t.NoReturn:
     """Run one module: parse its parameters, plan, apply unless in check mode, and exit.
 
+    Here alone text leaves the collection: whatever a guest or a tool put into it, results, messages and warnings can be printed.
+
     :param prepare: gets the parameters, reads the host and returns the plan.
     """
-    module = AnsibleModule(argument_spec=argument_spec, supports_check_mode=True, **module_options)
+
+    # `no_log` cannot do this: it hides a value wherever it occurs in the results, so that a file with the content "root" would damage
+    # every path below /root. Neither does it reach what is inside of a free dictionary.
+    class Module(AnsibleModule):
+        def _log_invocation(self) -> None:
+            plain, self.params = self.params, hide_secrets(self.params)
+            try:
+                super()._log_invocation()
+            finally:
+                self.params = plain
+
+    module = Module(argument_spec=argument_spec, supports_check_mode=True, **module_options)
     plan, failure, results = Plan(), None, {}
     try:
         plan = prepare(module.params)
@@ -31,11 +46,14 @@ def run_module(argument_spec: dict[str, t.Any], prepare: t.Callable[[dict[str, t
     except OSError as exc:
         # A full disk, or a directory where a file should be: what was done until then must not get lost in a traceback.
         failure = DriverDomainsError(f"The host refused: {exc}")
+    # Otherwise AnsibleModule adds the parameters as they are.
+    (failure.details if failure else results)["invocation"] = {"module_args": hide_secrets(module.params)}
     for warning in plan.warnings:
-        module.warn(warning)
+        module.warn(printable_message(warning))
     if failure:
-        module.fail_json(msg=str(failure), **{**failure.details, "changed": bool(plan.done), "actions": plan.done})
+        details = {**failure.details, "changed": bool(plan.done), "actions": plan.done}
+        module.fail_json(msg=printable_message(str(failure)), **printable_value(details))
     # AnsibleModule has no public name for it.
     if module._diff:
         results["diff"] = plan.diffs
-    module.exit_json(**results)
+    module.exit_json(**printable_value(results))

@@ -101,12 +101,15 @@ class Plan:
         self.add(texts.pop("description", f"write {path}"), lambda: write_bytes(path, new, mode), subject=path, **texts)
         return True
 
-    def remove_file(self, path: str) -> bool:
-        """Append the removal of a text file if it exists; return whether it does."""
+    def remove_file(self, path: str, shown: t.Callable[[str], str] = str) -> bool:
+        """Append the removal of a text file if it exists; return whether it does.
+
+        :param shown: returns what the user may see of the text.
+        """
         old = read_bytes(path)
         if old is None:
             return False
-        self.add(f"remove {path}", lambda: remove(path), subject=path, before=old.decode("utf-8", "surrogateescape"))
+        self.add(f"remove {path}", lambda: remove(path), subject=path, before=shown(old.decode("utf-8", "surrogateescape")))
         return True
 
     def refuse(self, guard: str, subject: str, reason: str, passing: bool = False, rule: str = "", remedy: str = "") -> None:

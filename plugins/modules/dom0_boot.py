@@ -16,7 +16,9 @@ description:
     C(/etc/modprobe.d) and C(/etc/modules-load.d)) and runs C(update-grub) and C(update-initramfs) when they changed. Options
     that others wrote stay; if both set the same option, this module's takes effect.
   - The guard rails of M(xen.driver_domains.xl_pci_assignable) also apply to devices that are hidden at boot.
-  - Only one list of hidden devices can be in effect. It includes what others hide in GRUB's options or in modprobe.d.
+  - Only one list of hidden devices can be in effect. It includes what others hide in GRUB's options or in modprobe.d, as far as that list
+    would be in effect. The guard rails apply to these devices, too.
+  - Refuses a host that boots with Secure Boot and does not run Xen yet, because GRUB would not start Xen.
   - Never reboots. RV(reboot_required) says whether the running system lacks an option.
 author:
   - The xen.driver_domains authors (@xen-driver-domains)
@@ -25,12 +27,17 @@ extends_documentation_fragment:
   - xen.driver_domains.pci_devices.guards
 options:
   hypervisor_options:
-    description: Options for Xen, one list item for each.
+    description:
+      - Options for Xen, one list item for each. Each item that sets dom0's memory needs at least 256 MiB. Xen reads a number without a unit
+        as KiB.
+      - Options that take devices from dom0 are refused. O(hide) is for that.
     type: list
     elements: str
     default: []
   kernel_options:
-    description: Options for dom0's kernel when it runs under Xen, one list item for each.
+    description:
+      - Options for dom0's kernel when it runs under Xen, one list item for each.
+      - Options that take devices from dom0, such as C(xen-pciback.hide) or C(vfio-pci.ids), are refused. O(hide) is for that.
     type: list
     elements: str
     default: []

@@ -15,6 +15,7 @@ description:
     as long as the archive serves the same packages. An image in the cache is not built again; change
     O(images[].revision) to get one with current packages.
   - Works as root and as an ordinary user. An ordinary user needs user namespaces and subordinate user ids (C(uidmap)).
+  - Ramdisks and disks have the mode 0600, since they may hold files that only root of the domain may read.
   - Kernels for x86 are unpacked when the image is built, which makes C(xl create) much faster.
 author:
   - The xen.driver_domains authors (@xen-driver-domains)
@@ -83,7 +84,9 @@ options:
         description: Size of the file system of a disk, a number with V(M) or V(G). The default is V(2G). The file is sparse.
         type: str
       mirror:
-        description: Lines for C(sources.list). By default, C(mmdebstrap) chooses them for the suite.
+        description:
+          - Lines for C(sources.list), which begin with C(deb), or addresses of mirrors.
+          - By default, C(mmdebstrap) chooses them for the suite.
         type: list
         elements: str
         default: []
@@ -95,9 +98,14 @@ options:
     type: path
     default: ~/.cache/xen-driver-domains/images
   state:
-    description: Whether the images should be in the cache.
+    description:
+      - V(present) builds the images that the cache lacks. An image counts as present if its files have the checksums in its manifest.
+      - V(absent) removes the images, except those that a running domain uses or that a file in C(/etc/xen) names. These are kept,
+        with a warning.
+      - V(cleaned) removes images other than O(images) that no running domain uses, that no file in C(/etc/xen) names, and that were
+        built or delivered more than 30 days ago.
     type: str
-    choices: [present, absent]
+    choices: [present, absent, cleaned]
     default: present
   timeout:
     description: Time limit in seconds for each step of a build, and for the wait for another build to end.
@@ -233,7 +241,7 @@ def main() -> None:
         {
             "images": {"type": "list", "elements": "dict", "required": True, "options": image},
             "cache_dir": {"type": "path", "default": "~/.cache/xen-driver-domains/images"},
-            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            "state": {"type": "str", "choices": ["present", "absent", "cleaned"], "default": "present"},
             "timeout": {"type": "int", "default": 1800},
         },
         prepare,

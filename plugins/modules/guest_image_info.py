@@ -11,6 +11,8 @@ version_added: 0.1.0
 short_description: Gather the images of a Xen host and what they depend on
 description:
   - Returns the Debian suite, architecture and hypervisor version of a host, and the keys of the images in a directory.
+  - Compares the checksums of images. If it may write to O(cache_dir), it notes in C(.verified.json) in the directory of an image which
+    files it found right, so that it reads them again only if they change.
   - Also works on hosts that do not run Xen, where it does not need root.
 author:
   - The xen.driver_domains authors (@xen-driver-domains)

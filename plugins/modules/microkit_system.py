@@ -119,7 +119,17 @@ options:
     elements: int
     default: []
   force:
-    choices: [shared_page, shared_interrupt, console, management_route, default_route, root_disk, mounted_disk]
+    choices:
+      - shared_page
+      - shared_interrupt
+      - management_route
+      - default_route
+      - root_disk
+      - mounted_disk
+      - guest_network
+      - guest_disk
+      - console
+      - keyboard
 seealso:
   - module: xen.driver_domains.device_tree_info
   - module: xen.driver_domains.device_tree_lint

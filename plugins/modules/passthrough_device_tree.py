@@ -78,11 +78,14 @@ options:
     choices:
       - shared_page
       - shared_interrupt
-      - console
       - management_route
       - default_route
       - root_disk
       - mounted_disk
+      - guest_network
+      - guest_disk
+      - console
+      - keyboard
       - no_iommu
       - guest_layout
 seealso:

@@ -16,7 +16,8 @@ description:
   - A device that drivers use is never disturbed. A device that is closed, or has only one side, is replaced.
   - A device that has its backend in another domain is refused. Remove it there first.
   - Backend directories of the same type whose frontend's domain is gone are removed.
-  - This module is for types that C(xl) does not know. Use M(xen.driver_domains.xl_domain) for network interfaces and disks.
+  - This module is for types that C(xl) does not know. Use M(xen.driver_domains.xl_domain) for network interfaces and disks. A device
+    that C(xl) made is refused.
 author:
   - The xen.driver_domains authors (@xen-driver-domains)
 extends_documentation_fragment:

@@ -78,7 +78,13 @@ nodes:
       description: Whether the node exists. Also V(false) if the domain does not run.
       type: bool
     value:
-      description: The value, or V(null) for a missing node. Bytes that are not UTF-8 appear as C(\xNN).
+      description:
+        - The value, or V(null) for a missing node. It is exact if there is no RV(nodes[].base64).
+        - Bytes that are not UTF-8, and characters that a terminal would obey or hide, appear as escape sequences such as C(\x1b).
+      type: str
+    base64:
+      description: The exact bytes of the value.
+      returned: if RV(nodes[].value) shows escape sequences instead of them
       type: str
     permissions:
       description:
@@ -90,7 +96,7 @@ nodes:
     children:
       description:
         - With O(paths[].recursive), all nodes below this one, by their relative paths.
-        - Each has C(value), C(permissions) and, if it is not UTF-8, C(base64).
+        - Each has C(value), C(permissions) and, if the value is not exact, C(base64).
         - Nodes that this domain may not read are left out.
       type: dict
   sample:
@@ -103,11 +109,11 @@ nodes:
         "0/bridge": {value: xenbr0, permissions: [n6, r7]}
 """
 
-import base64
 import typing as t
 
 from ansible_collections.xen.driver_domains.plugins.module_utils._module import run_module
 from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Plan
+from ansible_collections.xen.driver_domains.plugins.module_utils._printable import exact_value
 from ansible_collections.xen.driver_domains.plugins.module_utils._xenstore.client import XenStore
 from ansible_collections.xen.driver_domains.plugins.module_utils._xenstore.paths import node_path
 
@@ -152,10 +158,10 @@ def read_nodes(store: XenStore, items: list[dict[str, t.Any]]) -> list[dict[str,
             {
                 "path": path,
                 "exists": path in tree,
-                **(_printable(tree[path]) if path in tree else {"value": None}),
+                **(exact_value(tree[path]) if path in tree else {"value": None}),
                 "permissions": of.get(path),
                 "children": {
-                    node[below:]: {**_printable(value), "permissions": of.get(node)} for node, value in tree.items() if node != path
+                    node[below:]: {**exact_value(value), "permissions": of.get(node)} for node, value in tree.items() if node != path
                 },
             }
         )
@@ -166,12 +172,6 @@ def prepare(parameters: dict[str, t.Any]) -> Plan:
     """Read the nodes."""
     with XenStore(timeout=parameters["timeout"]) as store:
         return Plan(results={"nodes": read_nodes(store, parameters["paths"])})
-
-
-def _printable(value: str) -> dict[str, str]:
-    exact = value.encode("utf-8", "surrogateescape")
-    shown = {"value": exact.decode("utf-8", "backslashreplace")}
-    return shown if shown["value"] == value else {**shown, "base64": base64.b64encode(exact).decode()}
 
 
 def main() -> None:

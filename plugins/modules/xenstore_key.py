@@ -13,6 +13,7 @@ description:
   - Creates, changes and removes any number of XenStore nodes, alone or as trees, in one transaction. Other clients see either all of the
     changes or none.
   - A node that has the requested value is not written, since each write fires the watches on it.
+  - What the toolstack and the drivers own is not removed or changed unless O(force) says so. New nodes can be added anywhere.
   - Works on dom0, and inside a guest for the nodes that the guest may write. It needs root, but no Xen tools.
 author:
   - The xen.driver_domains authors (@xen-driver-domains)
@@ -28,7 +29,7 @@ options:
     suboptions:
       path:
         description:
-          - Path of the node. It starts with a slash, unless O(keys[].domain) is set.
+          - Path of the node. It starts with a slash, unless O(keys[].domain) is set; then, an empty path is the home of the domain.
           - Inside a guest, a path without a leading slash and without O(keys[].domain) is in the guest's own home.
         type: str
         required: true
@@ -100,6 +101,19 @@ options:
     description: Seconds to wait for O(wait_for).
     type: float
     default: 60
+  force:
+    description:
+      - Guard rails to override, by name.
+      - V(toolstack_nodes) - remove, prune or change existing nodes that the toolstack and the drivers own. These are the root and the
+        directories right below it, everything below C(/libxl), C(/vm) and C(/tool/xenstored), the homes of domains, and in each home
+        the devices, backends and what C(xl) writes there, such as C(name) and C(console). Values below C(control) and C(memory) can be
+        written without it.
+      - V(not_running) - create nodes for a domid that does not run, or give it permissions. The next domain with that number would get
+        them.
+    type: list
+    elements: str
+    choices: [toolstack_nodes, not_running]
+    default: []
 seealso:
   - module: xen.driver_domains.xenstore_info
   - module: xen.driver_domains.xenbus_device
@@ -138,7 +152,9 @@ nodes:
   sample:
     - {path: /local/domain/3/config, changed: true}
 waited:
-  description: The nodes of O(wait_for) with their values.
+  description:
+    - The nodes of O(wait_for) with their values.
+    - A value that cannot be printed as it is contains escape sequences, and C(base64) has its exact bytes.
   returned: with O(wait_for), not in check mode
   type: list
   elements: dict
@@ -157,6 +173,7 @@ import typing as t
 from ansible_collections.xen.driver_domains.plugins.module_utils._module import run_module
 from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Plan
 from ansible_collections.xen.driver_domains.plugins.module_utils._xenstore.client import XenStore
+from ansible_collections.xen.driver_domains.plugins.module_utils._xenstore.guards import XENSTORE_GUARDS
 from ansible_collections.xen.driver_domains.plugins.module_utils._xenstore.keys import plan_keys
 
 _NODE = {"path": {"type": "str", "required": True}, "domain": {"type": "str"}}
@@ -184,6 +201,7 @@ ARGUMENTS = {
     },
     "wait_for": {"type": "list", "elements": "dict", "default": [], "options": {**_NODE, "value": {"type": "str"}, "state": _STATE}},
     "wait_timeout": {"type": "float", "default": 60},
+    "force": {"type": "list", "elements": "str", "choices": list(XENSTORE_GUARDS), "default": []},
     "timeout": {"type": "float", "default": 10},
 }
 

@@ -12,9 +12,12 @@ version_added: 0.1.0
 description:
   - Writes the definition files of domains in C(/etc/xen), starts and stops the domains with C(xl), and waits until they serve.
   - One call handles any number of domains. Domains are started in the given order, except that a domain waits for those of its
-    backends that the same call starts.
-  - A running domain whose definition changed is not touched but reported in RV(pending_restart), unless O(restart_changed=true).
-  - The vifs of running domains are not re-attached to a backend that was restarted. RV(pending_restart) lists these domains as well.
+    backends that the same call starts. They are stopped in the reverse order, except that a domain is stopped, and waited for, before
+    its backends. Who serves whom is read from XenStore and from the parameters, for devices of every kind.
+  - A running domain whose definition changed is not touched but reported in RV(pending_restart), unless O(restart_changed=true). It is
+    compared with the configuration that Xen's toolstack keeps of it, with which it also comes back when it reboots itself.
+  - The devices of running domains (vifs, disks and all others) are not re-attached to a backend that was restarted. RV(pending_restart)
+    lists these domains as well.
   - A hotplug script that fails in a driver domain leaves no trace in XenStore. The vif then does not connect within
     O(domains[].wait_timeout), and C(/var/log/xen) in the driver domain says why.
 author:
@@ -47,11 +50,14 @@ options:
       autostart:
         description:
           - Whether C(xendomains) starts the domain with the host, through a link in C(/etc/xen/auto).
-          - Driver domains are started first.
+          - The link has a number that puts driver domains first, and each domain after its backends, e.g. C(00-net-dd.cfg) and
+            C(50-web1.cfg). Other links to the definition are removed.
         type: bool
         default: false
       type:
-        description: Kind of guest. An x86 V(pvh) domain cannot own PCI devices.
+        description:
+          - Kind of guest. An x86 V(pvh) domain cannot own PCI devices.
+          - V(pvh) and V(hvm) are refused on a host without C(hvm) and C(hap) in C(virt_caps) of C(xl info).
         type: str
         choices: [pv, pvh, hvm]
         default: pv
@@ -101,12 +107,19 @@ options:
             type: str
             choices: [strict, relaxed]
       vifs:
-        description: Virtual network interfaces (vifs), in order.
+        description:
+          - Virtual network interfaces (vifs), in order.
+          - A bridge must exist, unless O(domains[].vifs[].script), or C(vif.default.script) in C(/etc/xen/xl.conf), is a script other than
+            C(vif-bridge).
+          - Only dom0 can serve an emulated card (O(domains[].vifs[].type=ioemu)). In a domain of type V(hvm), V(vif) is the default for a
+            vif with a backend.
         type: list
         elements: dict
         suboptions:
           mac:
-            description: MAC address. By default it is derived from the domain's name and the vif's position, and stays the same.
+            description:
+              - MAC address. By default it is derived from the domain's name, the backend and the bridge, and stays the same. Vifs with the
+                same backend and bridge are numbered in their order.
             type: str
           bridge:
             description: Bridge in the backend domain of which the vif becomes a port.
@@ -137,7 +150,10 @@ options:
             description: MTU of the interface.
             type: int
           trusted:
-            description: Whether the frontend trusts its backend.
+            description:
+              - Whether the frontend trusts its backend. By default it trusts dom0, and no other domain.
+              - A frontend that does not trust its backend (Linux since 5.19) shares only copies of its packets with it, which costs time.
+              - Before Xen 4.17, C(xl) does not accept V(false), so set V(true) there.
             type: bool
       disks:
         description: Virtual disks, in order.
@@ -145,13 +161,19 @@ options:
         elements: dict
         suboptions:
           target:
-            description: Block device or image file, a path in dom0 or in the backend domain.
+            description:
+              - Block device or image file, a path in dom0 or in the backend domain; or what O(domains[].disks[].script) or QEMU takes,
+                such as V(rbd:pool/image).
+              - A disk in dom0 is refused if dom0 uses it itself (mounted, swap, part of LVM or RAID), or if another domain has it, or
+                something that it is made of or that is made of it, and one of the two writes. Not checked if there is a script.
             type: str
             required: true
           source:
             description:
               - Image file in dom0 from which O(domains[].disks[].target) is copied when it does not exist.
-              - An existing disk is never overwritten.
+              - An existing disk is never overwritten, and a missing block device (below C(/dev)) is refused. A file beside it says from
+                which image it was copied. If that differs from O(domains[].disks[].source), the domain keeps its older disk, and the
+                kernel and ramdisk from the directory of the older image, unless O(force) has V(rebuild_disk).
             type: path
           vdev:
             description: Name in the guest, e.g. V(xvda).
@@ -178,7 +200,9 @@ options:
             description: Hotplug script of the disk.
             type: str
       on_poweroff:
-        description: What happens when the domain shuts itself down.
+        description:
+          - What happens when the domain shuts down, including when this module asks it to. A domain that runs with a value that starts it
+            again is therefore not stopped or restarted, unless O(force) contains V(destroy).
         type: str
         choices: &actions [destroy, restart, rename-restart, preserve, coredump-destroy, coredump-restart, soft-reset]
       on_reboot:
@@ -245,12 +269,17 @@ options:
   force:
     description:
       - Guard rails to override, by name.
-      - V(serves_clients) - stop a domain even if running domains use its backends.
-      - V(foreign_definition) - overwrite or remove a definition that this collection did not write.
-      - V(destroy) - destroy a domain that does not shut down in time.
+      - V(serves_clients) - stop a domain even if it serves devices of any kind to running domains.
+      - V(foreign_definition) - overwrite or remove a definition that this collection did not write, or take over a running domain that
+        was not started from the definition that this collection wrote.
+      - V(destroy) - destroy a domain that does not shut down in time, or that xl starts again when it has shut down
+        (C(on_poweroff=restart)).
+      - V(rebuild_disk) - with O(restart_changed=true), copy the disk of a domain again when its O(domains[].disks[].source) is that of
+        another image than before. The old disk is kept beside the new one, its name followed by the key of its image. Without this,
+        such a domain keeps disk, kernel and ramdisk of the image that it has, with a warning.
     type: list
     elements: str
-    choices: [serves_clients, foreign_definition, destroy]
+    choices: [serves_clients, foreign_definition, destroy, rebuild_disk]
     default: []
   create_timeout:
     description: Seconds that C(xl create) may take for one domain.
@@ -325,7 +354,7 @@ domains:
           backend_path: /local/domain/6/backend/vif/7/0
           connected: true
 pending_restart:
-  description: Domains that run with an outdated definition, or with a vif whose backend is gone.
+  description: Domains that run with an outdated definition, or with a device whose backend is gone.
   returned: success
   type: list
   elements: str
@@ -335,6 +364,7 @@ pending_restart:
 import typing as t
 
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.definition import definitions
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.disk_units import keep_units
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.host import Paths, read_host
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.plan import plan_domains
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.shutdown import plan_saving
@@ -426,7 +456,12 @@ ARGUMENTS = {
     },
     "restart_changed": {"type": "bool", "default": False},
     "save_at_shutdown": {"type": "bool"},
-    "force": {"type": "list", "elements": "str", "choices": ["serves_clients", "foreign_definition", "destroy"], "default": []},
+    "force": {
+        "type": "list",
+        "elements": "str",
+        "choices": ["serves_clients", "foreign_definition", "destroy", "rebuild_disk"],
+        "default": [],
+    },
     "create_timeout": {"type": "float", "default": 180},
     "shutdown_timeout": {"type": "float", "default": 90},
 }
@@ -444,10 +479,13 @@ def prepare(parameters: dict[str, t.Any]) -> Plan:
     xl, store = Xl(runner), XenStore() if under_xen else None
     requests = parse_requests(parameters["pci_devices"])
     devices = dict(choose(requests, PciHost(store=store).devices())) if requests else {}
-    wanted = definitions(parameters["domains"], devices)
+    units = keep_units(parameters["domains"], rebuild=parameters["restart_changed"] and "rebuild_disk" in parameters["force"])
+    wanted = definitions(units.domains, devices)
     host = read_host(wanted, xl, store, paths)
     limits = Limits(create=parameters["create_timeout"], shutdown=parameters["shutdown_timeout"])
     plan = plan_domains(wanted, host, DomainSteps(xl, store, runner, paths, limits), parameters["restart_changed"])
+    plan.warnings += units.warnings
+    plan.refusals += units.refusals
     if parameters["save_at_shutdown"] is not None:
         plan_saving(plan, parameters["save_at_shutdown"])
     return plan

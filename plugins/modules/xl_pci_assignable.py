@@ -48,6 +48,7 @@ options:
         connection and confirms by itself. If it cannot, because the host cannot be reached any more, the host returns the devices
         to their drivers when the time is up, and the task fails.
       - The host needs systemd. A reboot stops the timer.
+      - A run that did not come over SSH gets a warning, because a new connection of it does not show that the host can be reached.
       - V(0) takes devices permanently, and confirms those that have not been confirmed yet.
     type: int
     default: 0

@@ -11,7 +11,12 @@ version_added: 0.1.0
 short_description: Attach virtual network interfaces to running domains, and detach them
 description:
   - Attaches virtual network interfaces (vifs) to running domains, detaches them, and waits until they are connected.
-  - A vif is identified by its MAC address. It is replaced if its backend was restarted, if it is closed, or if it is on another bridge.
+  - A vif is identified by its MAC address. It is replaced, which means detached and attached again, if its backend was restarted, if it is
+    closed, or if one of its settings differs. C(xl) can change no setting of a vif that is attached.
+  - A setting that is left out has its default again. Only for O(vifs[].bridge), O(vifs[].script), O(vifs[].type) and O(vifs[].model), whose
+    defaults dom0 decides about, any value will do then.
+  - What counts is what the toolstack wrote below C(/libxl) and in its own files. Keys that the guest can write are not believed.
+  - A vif of dom0 that dom0 is reached through is not detached, unless O(force) says so.
   - It is meant for dom0, and for domains that Xen itself started (dom0less), which have no definition that M(xen.driver_domains.xl_domain)
     could change. Other domains lose a vif that was attached here when they are started again.
 author:
@@ -35,7 +40,7 @@ options:
         choices: [present, absent]
         default: present
       mac:
-        description: MAC address. By default derived from the domain's name and the vif's position among its vifs in the list.
+        description: MAC address. By default it is derived from the domain's name, the backend and the bridge, and stays the same.
         type: str
       backend:
         description: Name of the domain that serves the vif; dom0 by default.
@@ -66,12 +71,26 @@ options:
         description: MTU of the interface.
         type: int
       trusted:
-        description: Whether the frontend trusts its backend.
+        description:
+          - Whether the frontend trusts its backend. By default it trusts dom0, and no other domain.
+          - A frontend that does not trust its backend (Linux since 5.19) shares only copies of its packets with it, which costs time.
+          - Before Xen 4.17, C(xl) does not accept V(false), so set V(true) there.
         type: bool
   timeout:
-    description: Seconds to wait until each vif is connected.
+    description: Seconds to wait until each vif is connected, and before it is attached again, until it is gone.
     type: int
     default: 60
+  force:
+    description:
+      - Guard rails to override, by name. They are about vifs of dom0 that would be detached or replaced.
+      - V(management_route) - the vif carries a management connection.
+      - V(default_route) - the vif carries a default route.
+      - V(root_disk) - the system needs the vif for its disks.
+      - V(mounted_disk) - the host needs the vif for a mounted file system.
+    type: list
+    elements: str
+    choices: [management_route, default_route, root_disk, mounted_disk]
+    default: []
 """
 
 EXAMPLES = r"""
@@ -101,9 +120,11 @@ actions:
 import typing as t
 
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.vif_options import VIF_OPTIONS
-from ansible_collections.xen.driver_domains.plugins.module_utils._domain.vifs import VifPlanner, wanted_vifs
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.vifs import VifPlanner, vifs_in_path, wanted_vifs
+from ansible_collections.xen.driver_domains.plugins.module_utils._host_uses import HOST_GUARDS, HostUses
 from ansible_collections.xen.driver_domains.plugins.module_utils._module import run_module
 from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Plan
+from ansible_collections.xen.driver_domains.plugins.module_utils._runner import Runner
 from ansible_collections.xen.driver_domains.plugins.module_utils._xen.host import require_dom0
 from ansible_collections.xen.driver_domains.plugins.module_utils._xen.xl import Xl
 from ansible_collections.xen.driver_domains.plugins.module_utils._xenstore.client import XenStore
@@ -113,7 +134,7 @@ def prepare(parameters: dict[str, t.Any]) -> Plan:
     """Read XenStore and plan."""
     wanted = wanted_vifs(parameters["vifs"])
     require_dom0()
-    return VifPlanner(Xl(), XenStore(), parameters["timeout"]).plan(wanted)
+    return VifPlanner(Xl(), XenStore(), parameters["timeout"], lambda: HostUses(Runner(), vifs_in_path).uses).plan(wanted)
 
 
 def main() -> None:
@@ -127,6 +148,7 @@ def main() -> None:
         {
             "vifs": {"type": "list", "elements": "dict", "required": True, "options": vif},
             "timeout": {"type": "int", "default": 60},
+            "force": {"type": "list", "elements": "str", "choices": list(HOST_GUARDS), "default": []},
         },
         prepare,
     )

@@ -20,7 +20,7 @@ from .interrupts import is_gic
 from .registers import windows
 
 #: What `force` can name. Those of the host apply only if the tree is that of the machine itself.
-DEVICE_TREE_GUARDS = ("shared_page", "shared_interrupt", "console", *HOST_GUARDS)
+DEVICE_TREE_GUARDS = ("shared_page", "shared_interrupt", *HOST_GUARDS)
 
 
 def check_devices(analysis: Analysis, devices: t.Sequence[Device]) -> None:

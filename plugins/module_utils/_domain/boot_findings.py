@@ -16,6 +16,10 @@ if t.TYPE_CHECKING:
     from .._xen.xl import Domain
 
 
+#: A line of Xen itself, perhaps with a time.
+_XEN_LINE = re.compile(r"\(XEN\) (?:\[[^\]]*\] ?)?(?!DOM[0-9]+: )")
+
+
 @dataclass(frozen=True)
 class BootFinding:
     """Something that is wrong after a board booted."""
@@ -38,11 +42,20 @@ def findings(
     :param dmesg: the output of `xl dmesg`.
     :param cmdline: Xen's command line.
     """
-    return [*_unassigned(dmesg), *_domains(names, domains, known), *_settings(len(names), dmesg, cmdline)]
+    own = _own_lines(dmesg)
+    return [*_unassigned(own), *_domains(names, domains, known), *_settings(len(names), own, cmdline)]
+
+
+def _own_lines(dmesg: str) -> str:
+    """Return what Xen itself says: the output of guests is in the same log, marked with their numbers (vpl011.c, guest_printk).
+
+    Xen does not mark the output of a guest that has the input of its console.
+    """
+    return "".join(line for line in dmesg.splitlines(keepends=True) if _XEN_LINE.match(line))
 
 
 def _unassigned(dmesg: str) -> t.Iterator[BootFinding]:
-    for match in re.finditer(r"Failed to assign device ?(\S*)", dmesg):
+    for match in re.finditer(r"Failed to assign device(?: (?!to )(\S+))?", dmesg):
         yield BootFinding(
             "device_not_assigned",
             f"Xen could not assign the device {match[1] or '(see xl dmesg)'}, and started its domain without it",

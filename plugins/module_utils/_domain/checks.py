@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import os
 import typing as t
 
 from .._plan import Refusal
@@ -32,22 +33,28 @@ def check(
     """
     for domain in wanted:
         yield from _foreign_files(host, domain)
+        yield from _foreign_domain(host, domain)
         yield from _unfinished(host, domain)
         yield from _objection(host, domain)
         yield from _missing_files(host, domain)
+        yield from _copies_to_devices(host, domain)
+        if domain.state != "absent" and (domain in starts or host.current[domain.name].changed):
+            yield from _missing_hap(host, domain)
     for domain in starts:
         yield from _missing_backends(host, domain, starts, stops)
         yield from _missing_bridges(host, domain)
     yield from _too_little_memory(host, starts, stops)
+    yield from _disks(host, wanted, starts, stops)
     yield from _pci_devices(host, starts, stops)
     going = [*stops, *restarts]
     for domain in reversed(going):
-        yield from _clients(host, domain, going)
+        yield from _returns(host, domain)
+        yield from _clients(host, domain, {other.name for other in going})
 
 
-def _refusal(subject: str, reason: str, rule: str = "", remedy: str = "", guard: str = "") -> Refusal:
-    # Files, bridges, devices, backends: an earlier task of the same play may have planned to bring each of them.
-    return Refusal(guard, subject, reason, True, rule, remedy)
+def _refusal(subject: str, reason: str, rule: str = "", remedy: str = "", guard: str = "", passing: bool = True) -> Refusal:
+    """Most reasons are passing: an earlier task of the same play may have planned to bring files, bridges, devices and backends."""
+    return Refusal(guard, subject, reason, passing, rule, remedy)
 
 
 def _foreign_files(host: DomainHost, domain: Definition) -> Refusals:
@@ -58,6 +65,33 @@ def _foreign_files(host: DomainHost, domain: Definition) -> Refusals:
             "files that this collection did not write, and their domains, are left alone",
             "Rename the domain, or move the file away",
             "foreign_definition",
+            passing=False,
+        )
+
+
+def _foreign_domain(host: DomainHost, domain: Definition) -> Refusals:
+    current = host.current[domain.name]
+    if current.foreign:
+        yield _refusal(
+            f"Domain {domain.name}",
+            f"it runs, but was not started from {current.path}",
+            "files that this collection did not write, and their domains, are left alone",
+            "Rename the domain, or stop the one that runs",
+            "foreign_definition",
+            passing=False,
+        )
+
+
+def _returns(host: DomainHost, domain: Definition) -> Refusals:
+    action = host.current[domain.name].returns
+    if action:
+        yield _refusal(
+            f"Domain {domain.name}",
+            f"xl would start it again when it has shut down (on_poweroff: {action})",
+            "xl carries out on_poweroff after each shutdown, with the value with which the domain was started",
+            "Remove on_poweroff, or stop the domain with force, which destroys it when it comes back",
+            "destroy",
+            passing=False,
         )
 
 
@@ -69,13 +103,29 @@ def _unfinished(host: DomainHost, domain: Definition) -> Refusals:
             "it is not complete: an 'xl create' is still running, or was cut off",
             "only a complete domain can be compared with its definition",
             f"Run this again in a while; if the domain is still incomplete then, remove it: xl destroy {domain.name}",
+            passing=False,
         )
 
 
 def _objection(host: DomainHost, domain: Definition) -> Refusals:
     objection = host.current[domain.name].objection
     if objection:
-        yield _refusal(f"Domain {domain.name}", objection, remedy="Correct the parameters, in particular options")
+        # Of all that a definition names, xl looks up only the CPU pool while it parses: an earlier task may make one.
+        passing = "pool" in objection
+        yield _refusal(f"Domain {domain.name}", objection, remedy="Correct the parameters, in particular options", passing=passing)
+
+
+def _missing_hap(host: DomainHost, domain: Definition) -> Refusals:
+    caps = set(host.info.get("virt_caps", "").split())
+    if domain.kind != "pv" and not ("hvm" in caps and ("shadow" if domain.without_hap else "hap") in caps):
+        yield _refusal(
+            f"Domain {domain.name}",
+            f"its type is {domain.kind}, and this host has no {'shadow paging' if domain.without_hap else 'hap'} for it",
+            "pvh and hvm need hardware virtualisation and hardware assisted paging: hvm and hap in virt_caps of xl info",
+            "Use type: pv, or turn virtualisation on in the firmware; with shadow in virt_caps, options: {hap: false} does without hap",
+            # An earlier task may change the options with which Xen boots, not the machine.
+            passing="hap=" in host.info.get("xen_commandline", ""),
+        )
 
 
 def _missing_files(host: DomainHost, domain: Definition) -> Refusals:
@@ -88,26 +138,79 @@ def _missing_files(host: DomainHost, domain: Definition) -> Refusals:
         )
 
 
+def _copies_to_devices(host: DomainHost, domain: Definition) -> Refusals:
+    for target, source in host.current[domain.name].missing_disks:
+        if os.path.realpath(target).startswith("/dev/"):
+            yield _refusal(
+                f"Domain {domain.name}",
+                f"{target} does not exist, so {source} would be copied into memory: /dev is not on a disk",
+                "source makes image files; a block device must exist",
+                "Create the volume first, and copy the image to it, or make the target a file",
+            )
+
+
+def _disks(host: DomainHost, wanted: t.Sequence[Definition], starts: t.Sequence[Definition], stops: t.Sequence[Definition]) -> Refusals:
+    going = {domain.name for domain in [*starts, *stops]}
+    served = [(other.client, other.identity, other.writable) for other in host.open_disks if other.client not in going]
+    served += [
+        (other.name, host.current[other.name].identities[disk.target], disk.writable)
+        for other in wanted
+        if other.state in ("running", "present")
+        for disk in other.local_disks
+    ]
+    for domain in starts:
+        current = host.current[domain.name]
+        for disk in domain.local_disks:
+            use = current.used_disks.get(disk.target)
+            if use:
+                yield _refusal(
+                    f"Domain {domain.name}",
+                    f"its disk {disk.target} is in use: {use}",
+                    "a disk has one writer, and nobody reads what another writes",
+                    "Unmount it, and take it out of swap, LVM, RAID and the like; or correct target",
+                )
+            owners = {
+                name
+                for name, identity, writable in served
+                if name != domain.name and (writable or disk.writable) and identity in current.related.get(disk.target, ())
+            }
+            if owners:
+                yield _refusal(
+                    f"Domain {domain.name}",
+                    f"its disk {disk.target} is, or holds, or is a part of a disk of {', '.join(sorted(owners))}",
+                    "a disk that one domain writes to belongs to it alone",
+                    "Correct target, stop the other domain, or set access: ro for both",
+                )
+
+
 def _missing_backends(host: DomainHost, domain: Definition, starts: t.Sequence[Definition], stops: t.Sequence[Definition]) -> Refusals:
     coming = {other.name for other in host.domains.values() if other.alive} - {d.name for d in stops} | {d.name for d in starts}
+    running = ", ".join(sorted(coming - {domain.name}))
+    stopped = {d.name for d in stops}
+    # xl takes a number for a domid (libxl_domain_qualifier_to_domid).
+    coming |= {str(host.domains[name].domid) for name in coming - {d.name for d in starts} if name in host.domains}
     for backend in sorted(domain.backends - coming):
         yield _refusal(
             f"Domain {domain.name}",
             f"its backend domain {backend!r} does not run",
-            f"a backend must run before its frontends start; running: {', '.join(sorted(coming - {domain.name})) or 'none'}",
+            f"a backend must run before its frontends start; running: {running or 'none'}",
             "Correct backend, or start that domain first (role xen.driver_domains.driver_domain)",
+            passing=backend not in stopped,
         )
 
 
 def _missing_bridges(host: DomainHost, domain: Definition) -> Refusals:
     for vif in domain.vifs:
         bridges = host.bridges[vif.backend]
+        if os.path.basename(vif.script or host.vif_script) != "vif-bridge":
+            # Only Xen's default script needs a bridge of the kernel; Open vSwitch has bridges of its own.
+            continue
         if vif.bridge and bridges is not None and vif.bridge not in bridges:
             yield _refusal(
                 f"Domain {domain.name}",
                 f"there is no bridge {vif.bridge!r} in {vif.backend or 'dom0'}",
                 f"the bridge of a vif is one of its backend domain, which has: {', '.join(bridges) or 'none'}",
-                "Correct bridge, or add it to the bridges of the driver domain",
+                "Correct bridge, or add it to the bridges of the driver domain; for Open vSwitch set script: vif-openvswitch",
             )
 
 
@@ -122,6 +225,8 @@ def _too_little_memory(host: DomainHost, starts: t.Sequence[Definition], stops: 
             f"the domains to start ({', '.join(d.name for d in starts)}) need {needed} MiB of memory, and {free} MiB are free",
             "the memory of the domains and of dom0 (dom0_mem) must fit into the host",
             "Give the domains less memory, stop others, or lower dom0_memory",
+            # No earlier task adds memory to the machine.
+            passing=needed <= int(host.info.get("total_memory", needed)),
         )
 
 
@@ -133,9 +238,20 @@ def _pci_devices(host: DomainHost, starts: t.Sequence[Definition], stops: t.Sequ
             "Xen found no IOMMU",
             "without one no device can be passed through",
             "Enable VT-d or AMD-Vi in the firmware and do not boot Xen with iommu=off; 'xl dmesg' says what Xen found",
+            # An earlier task may change the options with which Xen boots, not the machine.
+            passing="iommu=" in host.info.get("xen_commandline", ""),
         )
         return
     going = {domain.name for domain in [*starts, *stops]}
+    for domain in starts:
+        if domain.pci and domain.kind == "hvm" and "hvm_directio" not in host.info.get("virt_caps", "").split():
+            yield _refusal(
+                f"Domain {domain.name}",
+                "Xen cannot pass devices through to a domain of type hvm here",
+                "xl info has hvm_directio in virt_caps where it can",
+                "Use type: pv",
+                passing=False,
+            )
     for domain, device in devices:
         if not device.pciback:
             yield _refusal(
@@ -153,10 +269,9 @@ def _pci_devices(host: DomainHost, starts: t.Sequence[Definition], stops: t.Sequ
             )
 
 
-def _clients(host: DomainHost, domain: Definition, going: t.Sequence[Definition]) -> Refusals:
-    names = {other.name for other in going}
-    for client, kind in host.current[domain.name].clients:
-        if client not in names:
+def _clients(host: DomainHost, domain: Definition, going: t.Collection[str]) -> Refusals:
+    for backend, client, kind in host.services:
+        if backend == domain.name and client not in going:
             yield _refusal(
                 f"Domain {domain.name}",
                 f"it serves the {kind} of the running domain {client}",

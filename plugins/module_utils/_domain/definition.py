@@ -8,12 +8,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 import typing as t
 from dataclasses import dataclass
 
 from .._errors import InvalidInput
 from .._xen.xlcfg import render, specification
+from .disks import Disk, vdev_number
 from .vif_options import vif_settings
 
 if t.TYPE_CHECKING:
@@ -29,6 +31,8 @@ PV_CMDLINE_LIMIT = 1023
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}")
 _PCI_OPTIONS = ("permissive", "msitranslate", "power_mgmt", "rdm_policy")
 _DISK_ORDER = ("format", "vdev", "access", "backend", "backendtype", "script")
+#: The beginning of a target that is no path.
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:")
 #: Settings that have a parameter of their own: `options` must not set them a second time.
 _TYPED = frozenset({"name", "type", "memory", "maxmem", "vcpus", "kernel", "ramdisk", "cmdline", "root", "extra", "driver_domain"}) | {
     *("pci", "vif", "disk", "on_poweroff", "on_reboot", "on_crash"),
@@ -45,11 +49,12 @@ class Ready:
 
 
 class Attachment(t.NamedTuple):
-    """Where a vif is attached; the backend is "" for dom0."""
+    """Where a vif is attached; the backend is "" for dom0, and the script is "" for the default one."""
 
     mac: str
     backend: str
     bridge: str
+    script: str = ""
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,10 @@ class Definition:
     autostart: bool = False
     #: Content of the definition file; "" when the domain is to be absent.
     text: str = ""
+    #: pv, pvh or hvm.
+    kind: str = "pv"
+    #: Whether it does without hardware assisted paging (`hap`, xl.cfg(5)).
+    without_hap: bool = False
     #: In MiB.
     memory: int = 0
     driver_domain: bool = False
@@ -68,13 +77,19 @@ class Definition:
     files: tuple[str, ...] = ()
     #: (target, source) of each disk that is copied from an image unless it exists.
     copies: tuple[tuple[str, str], ...] = ()
+    disks: tuple[Disk, ...] = ()
     pci: tuple[PciDevice, ...] = ()
     vifs: tuple[Attachment, ...] = ()
-    #: Names of the domains other than dom0 that serve its vifs and disks.
+    #: Names of the domains other than dom0 that serve it: its vifs, disks, and all else that `options` attaches.
     backends: frozenset[str] = frozenset()
     ready: Ready | None = None
     #: In seconds.
     wait_timeout: float = 300.0
+
+    @property
+    def local_disks(self) -> tuple[Disk, ...]:
+        """The disks whose targets are files or block devices of dom0."""
+        return tuple(disk for disk in self.disks if disk.local)
 
 
 def definitions(domains: t.Sequence[t.Mapping[str, t.Any]], devices: t.Mapping[str, PciDevice]) -> list[Definition]:
@@ -88,6 +103,7 @@ def definitions(domains: t.Sequence[t.Mapping[str, t.Any]], devices: t.Mapping[s
     _refuse_doubles("name", [(d.name, d.name) for d in wanted])
     alive = [d for d in wanted if d.state in ("running", "present")]
     _refuse_doubles("MAC address", [(vif.mac, d.name) for d in alive for vif in d.vifs])
+    _refuse_shared_disks(alive)
     _refuse_doubles("PCI device", [(str(device.bdf), d.name) for d in alive for device in d.pci])
     return wanted
 
@@ -103,7 +119,8 @@ def _definition(parameters: t.Mapping[str, t.Any], devices: t.Mapping[str, PciDe
         )
     try:
         if parameters["state"] == "absent":
-            return Definition(name, "absent")
+            # Nothing of it is written, but who served it matters while it is stopped.
+            return Definition(name, "absent", backends=_backends(parameters))
         return _present(name, parameters, devices)
     except InvalidInput as exc:
         raise InvalidInput(f"Domain {name}: {exc.problem}", exc.rule, exc.remedy, **exc.details) from exc
@@ -113,7 +130,7 @@ def _present(name: str, parameters: t.Mapping[str, t.Any], devices: t.Mapping[st
     options = parameters["options"] or {}
     _check_values(parameters, options)
     pci = [_pci(item, devices) for item in parameters["pci"] or []]
-    vifs = vif_settings(name, parameters.get("vifs") or [])
+    vifs = [_for_kind(vif, parameters["type"]) for vif in vif_settings(name, parameters.get("vifs") or [])]
     disks = parameters["disks"] or []
     settings: dict[str, t.Any] = {
         **{key: parameters[key] for key in ("name", "type", "memory", "maxmem", "vcpus", "kernel", "ramdisk", "cmdline")},
@@ -124,7 +141,8 @@ def _present(name: str, parameters: t.Mapping[str, t.Any], devices: t.Mapping[st
         **{key: parameters[key] for key in ("on_poweroff", "on_reboot", "on_crash")},
         **dict(sorted(options.items())),
     }
-    local_disks = [disk for disk in disks if not disk.get("backend")]
+    _refuse_doubles("vdev", [(vdev_number(disk["vdev"]), f"disk {number}") for number, disk in enumerate(disks)])
+    local_disks = [disk for disk in disks if _is_path(disk)]
     files = [parameters["kernel"], parameters["ramdisk"], *(disk["target"] for disk in local_disks if not disk.get("source"))]
     ready = parameters["ready"]
     return Definition(
@@ -132,22 +150,51 @@ def _present(name: str, parameters: t.Mapping[str, t.Any], devices: t.Mapping[st
         state=parameters["state"],
         autostart=parameters["autostart"],
         text=MARKER + render(settings),
+        kind=parameters["type"],
+        without_hap=options.get("hap") in (False, 0, "0"),
         memory=parameters["memory"],
         driver_domain=parameters["driver_domain"],
         files=tuple(path for path in files if path),
         copies=tuple((disk["target"], disk["source"]) for disk in local_disks if disk.get("source")),
+        disks=tuple(Disk(disk["target"], disk.get("access") != "ro", _backend(disk), _is_path(disk)) for disk in disks),
         pci=tuple(device for device, _text in pci),
-        vifs=tuple(Attachment(vif["mac"], vif.get("backend") or "", vif.get("bridge") or "") for vif in vifs),
-        backends=frozenset(device["backend"] for device in [*vifs, *disks] if device.get("backend") not in (None, "0", "Domain-0")),
+        vifs=tuple(Attachment(vif["mac"], _backend(vif), vif.get("bridge") or "", vif.get("script") or "") for vif in vifs),
+        backends=_backends(parameters),
         ready=Ready(ready["key"], ready["value"], ready["error_key"] or "") if ready else None,
         wait_timeout=parameters["wait_timeout"],
     )
+
+
+def _backends(parameters: t.Mapping[str, t.Any]) -> frozenset[str]:
+    """The domains other than dom0 that serve a domain, from its vifs and disks, and `backend=` in any device that `options` has.
+
+    xl takes `backend=` in p9, vtpm, usbctrl, vkb, vdispl, vsnd, pvcalls, virtio and others in the same way (xl_parse.c).
+    """
+    names = {device.get("backend") for device in [*(parameters.get("vifs") or []), *(parameters.get("disks") or [])]}
+    for option, value in (parameters.get("options") or {}).items():
+        # Arguments of programs have a syntax of their own.
+        if "_args" not in option:
+            names |= {
+                word.strip()
+                for item in (value if isinstance(value, (list, tuple)) else [value])
+                for part in str(item).split(",")
+                for key, _, word in [part.partition("=")]
+                if key.strip() == "backend"
+            }
+    return frozenset(str(name) for name in names if name not in (None, "", "0", "Domain-0"))
 
 
 def _check_values(parameters: t.Mapping[str, t.Any], options: t.Mapping[str, t.Any]) -> None:
     kind, memory, cmdline = parameters["type"], parameters["memory"], parameters["cmdline"] or ""
     if memory is None or memory < 16:
         raise InvalidInput(f"memory is {memory}", rule="a domain needs its memory in MiB, at least 16", remedy="Set memory, e.g. 256")
+    maxmem = parameters["maxmem"]
+    if maxmem is not None and (maxmem < memory or (maxmem > memory and parameters["pci"])):
+        raise InvalidInput(
+            f"maxmem is {maxmem} and memory is {memory}",
+            rule="a domain with PCI devices cannot grow" if maxmem > memory else "a domain cannot grow to less than it has",
+            remedy="Leave maxmem out",
+        )
     if parameters["vcpus"] < 1:
         raise InvalidInput(f"vcpus is {parameters['vcpus']}", rule="a domain has at least one virtual CPU")
     if kind == "pv" and len(cmdline.encode()) > PV_CMDLINE_LIMIT:
@@ -187,14 +234,50 @@ def _pci(item: t.Mapping[str, t.Any], devices: t.Mapping[str, PciDevice]) -> tup
     return devices[name], ",".join(part for part in (str(devices[name].bdf), options) if part)
 
 
-def _disk(disk: t.Mapping[str, t.Any]) -> str:
-    if disk.get("source") and disk.get("backend"):
+def _for_kind(vif: dict[str, t.Any], kind: str) -> dict[str, t.Any]:
+    """Return a vif as a guest of this kind can have it: QEMU in dom0 emulates cards, and reaches no bridge of a driver domain."""
+    if kind != "hvm" or not _backend(vif):
+        return vif
+    if vif.get("type") == "ioemu" or vif.get("model"):
         raise InvalidInput(
-            f"the disk {disk['vdev']} has a source and a backend",
-            rule="only a disk in dom0 can be copied from an image",
-            remedy="Create the disk inside the backend domain, and leave source out",
+            f"the vif {vif['mac']} is emulated, and {vif['backend']} serves it",
+            rule="only dom0 can serve an emulated card (vif-common.sh)",
+            remedy="Leave type and model out, or let dom0 serve it",
+        )
+    return {**vif, "type": "vif"}
+
+
+def _disk(disk: t.Mapping[str, t.Any]) -> str:
+    if disk.get("source") and not _is_path(disk):
+        raise InvalidInput(
+            f"the disk {disk['vdev']} has a source and a " + ("backend" if disk.get("backend") else "script, or a target that is no path"),
+            rule="an image can only be copied to a path in dom0",
+            remedy="Create the disk where it is served, e.g. inside the backend domain, and leave source out",
         )
     return specification("disk", {**{key: disk.get(key) for key in _DISK_ORDER}, "target": disk["target"]}, last="target")
+
+
+def _backend(device: t.Mapping[str, t.Any]) -> str:
+    """The domain other than dom0 that serves a vif or disk, or ""."""
+    backend = device.get("backend") or ""
+    return "" if backend in ("0", "Domain-0") else str(backend)
+
+
+def _is_path(disk: t.Mapping[str, t.Any]) -> bool:
+    """Whether the target of a disk is a path in dom0: not one for a script, or for a driver of QEMU such as `nbd:` or `rbd:`."""
+    return not _backend(disk) and not disk.get("script") and bool(disk["target"]) and not _SCHEME.match(disk["target"])
+
+
+def _refuse_shared_disks(domains: t.Sequence[Definition]) -> None:
+    claims = [((disk.backend, os.path.normpath(disk.target)), disk, d.name) for d in domains for disk in d.disks if disk.target]
+    for number, (claim, disk, name) in enumerate(claims):
+        for other_claim, other, other_name in claims[:number]:
+            if claim == other_claim and (disk.writable or other.writable):
+                raise InvalidInput(
+                    f"The disk {claim[1]} is given twice: to {other_name} and to {name}",
+                    rule="a disk that one domain writes to belongs to it alone",
+                    remedy="Change one of them, or set access: ro for both",
+                )
 
 
 def _refuse_doubles(what: str, claims: t.Iterable[tuple[str, str]]) -> None:

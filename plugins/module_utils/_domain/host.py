@@ -8,18 +8,20 @@
 
 from __future__ import annotations
 
-import glob
-import json
 import os
+import re
 import typing as t
 from dataclasses import dataclass, field
 from functools import cached_property
 
 from .._errors import InvalidInput, NotOnThisHost
-from .._files import read_text
+from .._files import list_directory, read_text
 from .._xen.xl import Domain, Xl
 from .definition import MARKER, Definition
-from .status import vif_status
+from .disks import Disks, OpenDisk, identity, open_disks
+from .kept import agrees, agrees_at_heart, is_known, is_ours, returns_after_shutdown, settings, was_started_from
+from .order import DRIVER_LEVEL, LEVEL, ServedDevice, device_backends, services, start_levels
+from .userdata import USERDATA, kept_configuration
 
 if t.TYPE_CHECKING:
     from .._xenstore.client import XenStore
@@ -31,24 +33,36 @@ class Paths:
 
     definitions: str = "/etc/xen"
     autostart: str = "/etc/xen/auto"
-    userdata: str = "/var/lib/xen"
+    userdata: str = USERDATA
     sysfs: str = "/sys"
+    #: What is known of running domains; gone with them when the host reboots.
+    run: str = "/run/xen-driver-domains/definitions"
 
     def definition(self, name: str) -> str:
         """The definition file of a domain."""
         return f"{self.definitions}/{name}.cfg"
 
-    def links(self, name: str) -> tuple[str, str]:
-        """The links that let xendomains start a domain with the host: as a driver domain, and as any other.
+    def link(self, name: str, level: int) -> str:
+        """The link that lets xendomains start a domain with the host.
 
-        xendomains starts domains in the order of these names, and backends must come before their frontends.
+        xendomains starts domains in the order of these names. All have a number of two digits, so no two domains share a link, whatever
+        they are called.
         """
-        return f"{self.autostart}/00-{name}.cfg", f"{self.autostart}/{name}.cfg"
+        return f"{self.autostart}/{level:02d}-{name}.cfg"
 
-    def wanted_link(self, domain: Definition) -> str:
-        """The one of `links` that a domain is to have, or ""."""
-        first, later = self.links(domain.name)
-        return "" if not domain.autostart else first if domain.driver_domain else later
+    def links(self, name: str) -> list[str]:
+        """The links that are there, whatever they are called, that let xendomains start a domain with the host."""
+        definition = os.path.realpath(self.definition(name))
+        links = [f"{self.autostart}/{file}" for file in list_directory(self.autostart)]
+        return [link for link in links if os.path.islink(link) and os.path.realpath(link) == definition]
+
+    def kept(self, domid: int) -> str | None:
+        """What libxl keeps of a running domain; None when the domain is not complete."""
+        return kept_configuration(self.userdata, domid)
+
+    def record(self, name: str) -> str:
+        """The file that says which definition a running domain is known to agree with."""
+        return f"{self.run}/{name}"
 
 
 @dataclass(frozen=True)
@@ -63,10 +77,18 @@ class Current:
     domain: Domain | None = None
     #: Whether `xl create` was cut off before the domain was complete, or is still running.
     unfinished: bool = False
+    #: What libxl keeps of it, when that was compared with the definition and agrees, or "".
+    agreed: str = ""
+    #: Whether the definition file is to be written.
+    changed: bool = False
+    #: What libxl keeps of it, or "".
+    kept: str = ""
+    #: Whether it runs, but others started it from something other than our definition.
+    foreign: bool = False
+    #: What xl does when the domain shuts down, if it then runs again; see `returns_after_shutdown`.
+    returns: str = ""
     #: Why a running domain is not as requested, or "".
     outdated: str = ""
-    #: The running domains that it serves, with the kinds of their devices (vif, vbd).
-    clients: tuple[tuple[str, str], ...] = ()
     #: Files that this collection did not write, where the definition and its link belong.
     foreign_files: tuple[str, ...] = ()
     #: Links for xendomains that lead to the definition.
@@ -76,6 +98,12 @@ class Current:
     missing_files: tuple[str, ...] = ()
     #: Those of `Definition.copies` whose targets do not exist.
     missing_disks: tuple[tuple[str, str], ...] = ()
+    #: How the host itself uses one of the disks of a domain that may be started, by target.
+    used_disks: t.Mapping[str, str] = field(default_factory=dict)
+    #: The identity of each of its disks, by target; "" when it does not exist.
+    identities: t.Mapping[str, str] = field(default_factory=dict)
+    #: What holds the same data as each disk of a domain that may be started, itself among it; see `Disks.related`.
+    related: t.Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     @property
     def alive(self) -> bool:
@@ -91,9 +119,15 @@ class DomainHost:
     domains: t.Mapping[str, Domain] = field(default_factory=dict)
     #: By the names of the requested domains.
     current: t.Mapping[str, Current] = field(default_factory=dict)
+    #: Who serves whom now, as (backend, client, kind of device); only read when a domain is to be stopped or restarted.
+    services: tuple[tuple[str, str, str], ...] = ()
+    #: The disks that dom0 serves to running domains; only read when a domain may be started.
+    open_disks: tuple[OpenDisk, ...] = ()
     #: The bridges in each backend domain that a domain to be started names; None when they are not known.
     bridges: t.Mapping[str, t.Sequence[str] | None] = field(default_factory=dict)
-    #: What `xl info` prints, by key, when a domain may be started.
+    #: The script of vifs that name none.
+    vif_script: str = ""
+    #: What `xl info` prints, by key, when a domain may be started, or needs more of the processor than PV guests and is new.
     info: t.Mapping[str, str] = field(default_factory=dict)
 
 
@@ -104,14 +138,54 @@ def read_host(wanted: t.Sequence[Definition], xl: Xl, store: XenStore | None, pa
     """
     domains = {domain.name: domain for domain in xl.list()} if store else {}
     reader = _HostReader(xl, store, paths, domains)
-    current = {domain.name: reader.current(domain) for domain in wanted}
+    links = _wanted_links(wanted, paths)
+    current = {domain.name: reader.current(domain, links.get(domain.name, "")) for domain in wanted}
     startable = [d for d in wanted if d.state == "running" and (not current[d.name].alive or current[d.name].outdated)]
+    goes = any(current[d.name].alive and (d.state in ("stopped", "absent") or current[d.name].outdated) for d in wanted)
     return DomainHost(
         domains,
         current,
+        services=reader.services() if goes else (),
         bridges={backend: reader.bridges(backend) for backend in sorted({vif.backend for d in startable for vif in d.vifs})},
-        info=xl.info() if startable else {},
+        vif_script=default_vif_script(paths.definitions) if any(domain.vifs for domain in startable) else "",
+        open_disks=reader.open_disks() if any(domain.local_disks for domain in startable) else (),
+        info=xl.info() if startable or any(d.kind != "pv" and current[d.name].changed for d in wanted) else {},
     )
+
+
+def dom0_bridges(sysfs: str) -> list[str]:
+    """Return the names that vifs of dom0 may give as their bridge.
+
+    Xen's script takes ethN for xenbrN (vif-bridge). A bridge of Open vSwitch cannot be distinguished from its port of the same name, so
+    where Open vSwitch runs every virtual interface may be one.
+    """
+    interfaces = list_directory(f"{sysfs}/class/net")
+    bridges = [name for name in interfaces if os.path.isdir(f"{sysfs}/class/net/{name}/bridge")]
+    aliases = [f"xenbr{name[3:]}" for name in bridges if re.fullmatch(r"eth[0-9]+", name)]
+    switches = [name for name in interfaces if "ovs-system" in interfaces and not os.path.exists(f"{sysfs}/class/net/{name}/device")]
+    return list(dict.fromkeys([*bridges, *aliases, *switches]))
+
+
+def default_vif_script(directory: str) -> str:
+    """Return the script of vifs that name none; xl passes the one in dom0's xl.conf(5) to driver domains as well."""
+    found = re.findall(r"""^\s*vif\.default\.script\s*=\s*["']?([^"'\s]*)""", read_text(f"{directory}/xl.conf") or "", re.MULTILINE)
+    return found[-1] if found else "vif-bridge"
+
+
+def _wanted_links(wanted: t.Sequence[Definition], paths: Paths) -> dict[str, str]:
+    """Return the link of each domain that is to start with the host.
+
+    :raises InvalidInput: domains wait for each other.
+    """
+    own = [domain for domain in wanted if domain.autostart]
+    others = {backend for domain in own for backend in domain.backends} - {domain.name for domain in wanted}
+    numbers = {name: [os.path.basename(link).split("-")[0] for link in paths.links(name)] for name in others}
+    levels = start_levels(
+        {domain.name: DRIVER_LEVEL if domain.driver_domain else LEVEL for domain in own},
+        {domain.name: domain.backends for domain in own},
+        {name: int(found[0]) for name, found in numbers.items() if found and found[0].isdecimal()},
+    )
+    return {name: paths.link(name, level) for name, level in levels.items()}
 
 
 class _HostReader:
@@ -120,6 +194,8 @@ class _HostReader:
         self._xenstore = store
         self._paths = paths
         self._domains = domains
+        self._disks = Disks(paths.sysfs)
+        self._parses: dict[str, tuple[dict[str, t.Any] | None, str]] = {}
 
     @property
     def _store(self) -> XenStore:
@@ -128,82 +204,115 @@ class _HostReader:
         return self._xenstore
 
     @cached_property
-    def _names(self) -> dict[int, str]:
-        return self._store.domains()
+    def _alive(self) -> dict[int, str]:
+        return {domain.domid: domain.name for domain in self._domains.values() if domain.alive}
 
-    def current(self, wanted: Definition) -> Current:
-        """Return what the host has of one domain."""
+    @cached_property
+    def _devices(self) -> dict[int, list[ServedDevice]]:
+        return device_backends(self._store, self._alive)
+
+    def current(self, wanted: Definition, link: str) -> Current:
+        """Return what the host has of one domain; `link` is the one for xendomains that it is to have, or ""."""
         domain = self._domains.get(wanted.name)
-        path, link = self._paths.definition(wanted.name), self._paths.wanted_link(wanted)
+        path = self._paths.definition(wanted.name)
         contents = {file: read_text(file) for file in (path, link) if file}
-        parsed, objection = self._parse(wanted, domain, contents[path])
-        kept = self._kept(domain.domid) if domain and (domain.paused or parsed is not None) else None
-        outdated = self._outdated(wanted, domain, kept, parsed)
-        stops = wanted.state in ("stopped", "absent") or (wanted.state == "running" and outdated)
+        kept = self._paths.kept(domain.domid) if domain else None
+        compared = kept if domain and domain.alive and wanted.state in ("running", "present") else None
+        parsed, objection = self._parse(wanted, compared, contents[path])
+        agreed = parsed is not None and compared is not None and self._agrees(wanted, parsed, compared)
+        outdated = ""
+        if parsed is not None and compared is not None and not agreed:
+            outdated = "it was started with another definition"
+        elif domain and domain.alive and wanted.state in ("running", "present"):
+            outdated = self._missing_backend(domain)
+        startable = wanted.state == "running" and (not (domain and domain.alive) or bool(outdated))
         return Current(
             path=path,
             wanted_link=link,
             domain=domain,
             unfinished=domain is not None and domain.paused and kept is None,
+            agreed=compared if agreed and compared else "",
+            changed=contents[path] != wanted.text,
+            kept=kept or "",
+            foreign=domain is not None and not (domain.paused and kept is None) and self._is_foreign(wanted.name, kept, contents[path]),
+            returns=returns_after_shutdown(kept) if kept and domain and domain.alive else "",
             outdated=outdated,
-            clients=tuple(self._clients(domain)) if domain and domain.alive and stops else (),
-            foreign_files=tuple(file for file, text in contents.items() if not (text or MARKER).startswith(MARKER)),
-            links=tuple(other for other in self._paths.links(wanted.name) if _leads_to(other, path)),
+            foreign_files=tuple(
+                file for file, text in contents.items() if not (text or MARKER).startswith(MARKER) or _leads_elsewhere(file, path)
+            ),
+            links=tuple(self._paths.links(wanted.name)),
             objection=objection,
             missing_files=tuple(file for file in [*wanted.files, *_sources(wanted)] if not os.path.exists(file)),
             missing_disks=tuple(copy for copy in wanted.copies if not os.path.exists(copy[0])),
+            used_disks={disk.target: self._disks.host_use(disk) for disk in wanted.local_disks} if startable else {},
+            related={disk.target: self._disks.related(disk.target) for disk in wanted.local_disks} if startable else {},
+            identities={disk.target: identity(disk.target) for disk in wanted.local_disks},
         )
 
-    def _parse(self, wanted: Definition, domain: Domain | None, text: str | None) -> tuple[dict[str, t.Any] | None, str]:
+    def _parse(self, wanted: Definition, compared: str | None, text: str | None) -> tuple[dict[str, t.Any] | None, str]:
         """Return how xl parses a definition, or why it does not accept it.
 
-        That costs a process, so it is left out where nothing depends on it: the file is as requested, and was not touched since the
-        domain started from it.
+        That costs a process, so it is left out where nothing depends on it: the file is as requested, and is known to agree with what
+        libxl keeps of the domain that is `compared` with it.
         """
         if wanted.state == "absent":
             return None, ""
-        compared = wanted.state != "stopped" and domain is not None and domain.alive
-        if text == wanted.text and not (compared and domain and self._touched_since_start(wanted, domain.domid)):
+        known = compared is None or is_known(self._paths.record(wanted.name), wanted.text, compared)
+        if text == wanted.text and known:
             return None, ""
-        try:
-            return self._xl.parse_definition(wanted.text), ""
-        except InvalidInput as exc:
-            return None, exc.problem
+        return self._parsed(wanted.text)
 
-    def _touched_since_start(self, wanted: Definition, domid: int) -> bool:
-        vm = self._store.read_text(f"/local/domain/{domid}/vm")
-        started = float((vm and self._store.read_text(f"{vm}/start_time")) or 0)
-        return os.stat(self._paths.definition(wanted.name)).st_mtime >= started
+    def _agrees(self, wanted: Definition, parsed: t.Mapping[str, t.Any], kept: str) -> bool:
+        further = was_started_from(self._paths.record(wanted.name), wanted.text, kept)
+        return agrees(parsed, settings(kept), further)
 
-    def _outdated(self, wanted: Definition, domain: Domain | None, kept: str | None, parsed: dict[str, t.Any] | None) -> str:
-        if wanted.state not in ("running", "present") or domain is None or not domain.alive:
-            return ""
-        if parsed is not None and kept is not None and not _agrees(parsed, json.loads(kept.rstrip("\0"))):
-            return "it was started with another definition"
-        for vif in vif_status(self._store, domain.domid):
-            if vif.backend_id not in self._names:
-                return f"the backend of its vif {vif.devid}, domain {vif.backend_id}, is gone"
+    def _parsed(self, text: str) -> tuple[dict[str, t.Any] | None, str]:
+        if text not in self._parses:
+            try:
+                self._parses[text] = self._xl.parse_definition(text), ""
+            except InvalidInput as exc:
+                self._parses[text] = None, exc.problem
+        return self._parses[text]
+
+    def _is_foreign(self, name: str, kept: str | None, text: str | None) -> bool:
+        """Whether others started a running domain. Our definition is written before its domain is started, and removed after it is gone.
+
+        :param text: the definition file; one of others is a matter of its own.
+        """
+        if text is None:
+            return True
+        if kept is None or not text.startswith(MARKER) or is_ours(self._paths.record(name), kept):
+            return False
+        if not settings(kept):
+            return False
+        parsed, _objection = self._parsed(text)
+        return parsed is None or not agrees_at_heart(parsed, settings(kept))
+
+    def _missing_backend(self, domain: Domain) -> str:
+        for device in self._devices[domain.domid]:
+            if device.backend not in self._alive:
+                return f"the backend of its {device.kind} {device.devid}, domain {device.backend}, is gone"
         return ""
 
-    def _kept(self, domid: int) -> str | None:
-        """The configuration of a running domain, which libxl writes down when the domain is complete (libxl_create.c).
+    def services(self) -> tuple[tuple[str, str, str], ...]:
+        """Return who serves whom, as (backend, client, kind of device)."""
+        names = {domid: self._principal(name) for domid, name in self._alive.items()}
+        found = services(self._store, names)
+        return tuple((names[backend], names[client], kind) for backend, client, kind in found if names[backend] != names[client])
 
-        Its name is in libxl_internal.h (LIBXL_USERDATA_DOMAIN_CONFIG).
-        """
-        kept = glob.glob(f"{self._paths.userdata}/userdata-d.{domid}.*.libxl-json")
-        return read_text(kept[0]) if kept else None
+    def open_disks(self) -> tuple[OpenDisk, ...]:
+        """Return the disks that dom0 serves to running domains."""
+        return tuple(open_disks(self._store, {domid: self._principal(name) for domid, name in self._alive.items()}))
 
-    def _clients(self, domain: Domain) -> t.Iterator[tuple[str, str]]:
-        alive = {str(other.domid): other.name for other in self._domains.values() if other.alive}
-        for kind in ("vif", "vbd"):
-            for domid in self._store.directory(f"/local/domain/{domain.domid}/backend/{kind}"):
-                if domid in alive:
-                    yield alive[domid], kind
+    def _principal(self, name: str) -> str:
+        """The domain for which a stub domain runs the device model; libxl starts and stops them together (libxl_dm.c, stub_dm_name)."""
+        base = name[: -len("-dm")] if name.endswith("-dm") else name
+        return base if base in self._domains else name
 
     def bridges(self, backend: str) -> list[str] | None:
         """Return the bridges of a backend domain; None when it does not run, or has an image that does not publish them."""
-        if backend in ("", "0", "Domain-0"):
-            return [os.path.basename(os.path.dirname(path)) for path in sorted(glob.glob(f"{self._paths.sysfs}/class/net/*/bridge"))]
+        if backend == "":
+            return dom0_bridges(self._paths.sysfs)
         domid = self._store.domid_of(backend)
         text = None if domid is None else self._store.read_text(f"/local/domain/{domid}/data/driver-domain/bridges")
         return None if text is None else text.split()
@@ -213,16 +322,6 @@ def _sources(wanted: Definition) -> list[str]:
     return [source for target, source in wanted.copies if not os.path.exists(target)]
 
 
-def _leads_to(link: str, path: str) -> bool:
-    return os.path.islink(link) and os.path.realpath(link) == os.path.realpath(path)
-
-
-def _agrees(wanted: t.Any, actual: t.Any, top: bool = True) -> bool:
-    """Whether everything requested is there. Settings that are not mentioned may have any value, but there must be no further devices."""
-    if isinstance(wanted, dict) and isinstance(actual, dict):
-        if top and any(actual.get(kind) and not wanted.get(kind) for kind in ("nics", "disks", "pcidevs")):
-            return False
-        return all(key == "uuid" or _agrees(value, actual.get(key), False) for key, value in wanted.items() if value not in ({}, []))
-    if isinstance(wanted, list) and isinstance(actual, list):
-        return len(wanted) == len(actual) and all(_agrees(one, other, False) for one, other in zip(wanted, actual))
-    return bool(wanted == actual)
+def _leads_elsewhere(file: str, path: str) -> bool:
+    """Whether a link is there, and leads to another file that exists."""
+    return file != path and os.path.exists(file) and os.path.realpath(file) != os.path.realpath(path)

@@ -4,19 +4,22 @@
 
 # PRIVATE to this collection: other collections must not import it.
 
-"""Plan how to get from the host as it is to the requested domains: files, links, disks, stops and starts, in this order."""
+"""Plan how to get from the host as it is to the requested domains: files, links, disks, stops, removals and starts, in this order."""
 
 from __future__ import annotations
 
 import typing as t
+from dataclasses import replace
 from functools import partial
 
-from .._errors import InvalidInput
-from .._files import remove
+from .._files import read_text, remove
 from .._plan import Plan
+from .._secrets import hide_secrets_in_text
 from .checks import check
 from .definition import Definition
+from .disk_units import plan_rebuilding
 from .host import DomainHost
+from .order import start_order, stop_order
 from .steps import DomainSteps
 
 
@@ -35,18 +38,14 @@ def plan_domains(wanted: t.Sequence[Definition], host: DomainHost, steps: Domain
     pending = sorted(set(outdated) - {d.name for d in restarts})
 
     plan = Plan(refusals=list(check(host, wanted, starts, stops, restarts)))
-    for domain in reversed(stops):
-        _plan_stop(plan, host, steps, domain)
     for domain in wanted:
-        _plan_files(plan, host, steps, domain)
-    for domain in reversed(restarts):
-        plan.add(
-            f"stop domain {domain.name} to restart it: {outdated[domain.name]}",
-            partial(steps.stop, plan, host.domains[domain.name]),
-            subject=domain.name,
-            before="running (outdated definition)",
-            after="restarting",
-        )
+        if domain.state != "absent":
+            _plan_files(plan, host, steps, domain)
+    for domain in _clients_first(host, [*stops, *restarts]):
+        _plan_stop(plan, host, steps, domain, outdated.get(domain.name, "") if domain in restarts else "")
+    for domain in wanted:
+        if domain.state == "absent":
+            _plan_files(plan, host, steps, domain)
     for domain in wanted:
         if domain.state == "running" and domain not in starts and host.domains[domain.name].paused:
             plan.add(
@@ -56,63 +55,86 @@ def plan_domains(wanted: t.Sequence[Definition], host: DomainHost, steps: Domain
     for domain in starts:
         if domain not in restarts:
             _plan_stop(plan, host, steps, domain)
+        plan_rebuilding(plan, steps.copy_disk, domain.copies)
         plan.add(f"start domain {domain.name}", partial(steps.start, domain, together), subject=domain.name, after="running")
+    _adopt_first(plan, wanted, host, steps)
     plan.warnings += [
         f"Domain {name} keeps running as it is ({outdated[name]}): restart it yourself, or allow it with restart_changed: true"
         for name in pending
     ]
     plan.results = {"pending_restart": pending, "domains": [{"name": d.name, "state": d.state} for d in wanted]}
-    plan.conclude = lambda: _conclude(wanted, steps, pending)
+    plan.conclude = lambda: _conclude(wanted, host, steps, pending)
     return plan
 
 
-def _plan_stop(plan: Plan, host: DomainHost, steps: DomainSteps, wanted: Definition) -> None:
+def _adopt_first(plan: Plan, wanted: t.Sequence[Definition], host: DomainHost, steps: DomainSteps) -> None:
+    """Put on record which running domains are ours, before the first change: a new definition no longer shows it."""
+    kept = {d.name: host.current[d.name].kept for d in wanted if host.current[d.name].kept and not host.current[d.name].foreign}
+    if plan.actions and kept:
+        first = plan.actions[0]
+
+        def adopt() -> None:
+            for name, text in kept.items():
+                steps.make_ours(name, text)
+            first.apply()
+
+        plan.actions[0] = replace(first, apply=adopt)
+
+
+def _plan_stop(plan: Plan, host: DomainHost, steps: DomainSteps, wanted: Definition, outdated: str = "") -> None:
     name, current = wanted.name, host.current[wanted.name]
     if current.domain is None:
         return
-    if current.alive and not current.unfinished:
-        plan.add(f"stop domain {name}", partial(steps.stop, plan, current.domain), subject=name, before="running")
+    stop = partial(steps.stop, plan, current.domain, bool(current.returns))
+    if outdated:
+        plan.add(
+            f"stop domain {name} to restart it: {outdated}",
+            stop,
+            subject=name,
+            before="running (outdated definition)",
+            after="restarting",
+        )
+    elif current.alive and not current.unfinished:
+        plan.add(f"stop domain {name}", stop, subject=name, before="running")
     else:
-        plan.add(f"remove what is left of domain {name} ({current.domain.flags})", partial(steps.destroy, name))
+        plan.add(f"remove what is left of domain {name} ({current.domain.flags})", partial(steps.destroy, current.domain))
 
 
 def _plan_files(plan: Plan, host: DomainHost, steps: DomainSteps, domain: Definition) -> None:
     current = host.current[domain.name]
     path, link = current.path, current.wanted_link
     if domain.state != "absent":
-        plan.write_file(path, domain.text, mode=0o600)
+        before, after = (hide_secrets_in_text(text) for text in (read_text(path) or "", domain.text))
+        plan.write_file(path, domain.text, mode=0o600, before=before, after=after)
     for stale in current.links:
         if stale != link:
             plan.add(f"remove {stale}", partial(remove, stale), subject=stale, before=f"-> {path}")
     if link and link not in current.links:
         plan.add(f"link {link}", partial(steps.link, link, path), subject=link, after=f"-> {path}")
     if domain.state == "absent":
-        plan.remove_file(path)
+        plan.remove_file(path, hide_secrets_in_text)
     for target, source in current.missing_disks:
         plan.add(f"create disk {target}", partial(steps.copy_disk, source, target), subject=target, after=f"copy of {source}")
 
 
-def _conclude(wanted: t.Sequence[Definition], steps: DomainSteps, pending: t.Collection[str]) -> dict[str, t.Any]:
+def _conclude(wanted: t.Sequence[Definition], host: DomainHost, steps: DomainSteps, pending: t.Collection[str]) -> dict[str, t.Any]:
     for domain in wanted:
+        steps.make_known(domain, host.current[domain.name].agreed or None)
+        if domain.state in ("stopped", "absent"):
+            steps.check_stopped(domain)
         if domain.state == "running" and domain.name not in pending:
             steps.wait_ready(domain)
     return {"domains": steps.report(wanted)}
 
 
-def _backends_first(domains: t.Sequence[Definition]) -> list[Definition]:
-    """Return domains in an order in which each comes after its backends, and otherwise as given.
+def _clients_first(host: DomainHost, going: t.Sequence[Definition]) -> list[Definition]:
+    by_name = {domain.name: domain for domain in going}
+    serves = {(backend, client) for backend, client, _kind in host.services}
+    # What the list says counts as well, unless it has them the other way round: who serves whom now is what must not be cut off.
+    serves |= {(backend, d.name) for d in going for backend in d.backends if (d.name, backend) not in serves}
+    return [by_name[name] for name in stop_order(list(by_name), serves)]
 
-    :raises InvalidInput: there is no such order.
-    """
-    waiting = {domain.name: domain for domain in domains}
-    ordered = []
-    while waiting:
-        free = next((domain for domain in waiting.values() if not domain.backends & set(waiting)), None)
-        if free is None:
-            raise InvalidInput(
-                f"{', '.join(waiting)} can never start: each waits for a backend among them",
-                rule="a backend must run before its frontends start",
-                remedy="Correct backend",
-            )
-        ordered.append(waiting.pop(free.name))
-    return ordered
+
+def _backends_first(starts: t.Sequence[Definition]) -> list[Definition]:
+    by_name = {domain.name: domain for domain in starts}
+    return [by_name[name] for name in start_order(list(by_name), {domain.name: domain.backends for domain in starts})]

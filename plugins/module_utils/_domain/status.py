@@ -4,7 +4,12 @@
 
 # PRIVATE to this collection: other collections must not import it.
 
-"""The vifs of a running domain, as XenStore shows them."""
+"""The vifs of a running domain, as XenStore shows them.
+
+Which vifs a domain has, their addresses, bridges and backends are what the toolstack wrote below `/libxl`, where only dom0 writes; libxl
+believes nothing else, either (libxl__nic_from_xenstore in tools/libs/light/libxl_nic.c). What a guest or a driver domain can write is
+data about itself: its own state and its own errors, shown on one line.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +18,7 @@ import typing as t
 from dataclasses import asdict, dataclass
 
 from .._errors import DriverDomainsError
+from .._printable import printable_line
 
 if t.TYPE_CHECKING:
     from .._xenstore.client import XenStore
@@ -26,7 +32,7 @@ CONNECTED = "4"
 
 @dataclass(frozen=True)
 class Vif:
-    """A virtual network interface as its frontend and backend show it in XenStore."""
+    """A virtual network interface: as the toolstack made it, with the states that its frontend and backend report."""
 
     devid: int
     mac: str
@@ -51,40 +57,39 @@ class Vif:
 
 def vif_status(store: XenStore, domid: int) -> list[Vif]:
     """Return the vifs of a domain in the order of their device numbers."""
-    home = f"/local/domain/{domid}/device/vif"
+    home = f"/libxl/{domid}/device/vif"
     devids = sorted((name for name in store.directory(home) if name.isdecimal()), key=int)
     if not devids:
         return []
-    frontend_keys = ("backend", "mac", "state")
-    fronts = store.read_texts(f"{home}/{devid}/{key}" for devid in devids for key in frontend_keys)
-    # The domain owns these keys and can write anything there: only the path of a backend of its own is followed.
+    own = store.read_texts(f"{home}/{devid}/{key}" for devid in devids for key in ("backend", "mac", "bridge"))
     paths = {
         devid: path
         for devid in devids
-        for path in [fronts[f"{home}/{devid}/backend"] or ""]
+        for path in [own[f"{home}/{devid}/backend"] or ""]
         if re.fullmatch(rf"/local/domain/[0-9]+/backend/vif/{domid}/{devid}", path)
     }
-    backend_keys = ("state", "hotplug-status", "hotplug-error", "bridge")
-    backs = store.read_texts(f"{path}/{key}" for path in paths.values() for key in backend_keys)
+    fronts = {devid: f"/local/domain/{domid}/device/vif/{devid}/state" for devid in devids}
+    backend_keys = ("state", "hotplug-status", "hotplug-error")
+    reported = store.read_texts([*fronts.values(), *(f"{path}/{key}" for path in paths.values() for key in backend_keys)])
     names = store.domains()
 
     def vif(devid: str) -> Vif:
         backend_path = paths.get(devid, "")
         backend_id = int(backend_path.split("/")[3]) if backend_path else 0
 
-        def back(key: str) -> str:
-            return backs.get(f"{backend_path}/{key}") or ""
+        def says(path: str) -> str:
+            return printable_line(reported.get(path) or "")
 
         return Vif(
             devid=int(devid),
-            mac=fronts[f"{home}/{devid}/mac"] or "",
+            mac=(own[f"{home}/{devid}/mac"] or "").lower(),
             backend=names.get(backend_id, ""),
             backend_id=backend_id,
-            bridge=back("bridge"),
-            frontend_state=fronts[f"{home}/{devid}/state"] or "",
-            backend_state=back("state"),
-            hotplug_status=back("hotplug-status"),
-            hotplug_error=back("hotplug-error"),
+            bridge=own[f"{home}/{devid}/bridge"] or "",
+            frontend_state=says(fronts[devid]),
+            backend_state=says(f"{backend_path}/state"),
+            hotplug_status=says(f"{backend_path}/hotplug-status"),
+            hotplug_error=says(f"{backend_path}/hotplug-error"),
             backend_path=backend_path,
         )
 

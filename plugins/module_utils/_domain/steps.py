@@ -11,9 +11,11 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 import typing as t
 from dataclasses import dataclass
 from functools import partial
+from uuid import uuid4
 
 from .._errors import DriverDomainsError, NotOnThisHost, TimedOut
 from .._files import remove
@@ -21,11 +23,17 @@ from .._plan import Plan
 from .._runner import Runner
 from .._xen.xl import Domain, Xl
 from .definition import Definition
+from .disk_units import note_source
 from .host import Paths
+from .kept import make_known, make_ours
 from .status import HOTPLUG_LOG, not_connected, vif_status
 
 if t.TYPE_CHECKING:
     from .._xenstore.client import XenStore
+
+
+#: Seconds within which xl starts a domain again that has shut down.
+_RETURN = 30.0
 
 
 @dataclass(frozen=True)
@@ -72,6 +80,7 @@ class DomainSteps:
                     self._runner.run(["cp", "--sparse=always", "--reflink=auto", source, unfinished], timeout=self._limits.copy)
                     # An existing disk is never copied again: a power cut must not leave a part of one.
                     os.fsync(handle.fileno())
+                    note_source(target, source)
                     os.rename(unfinished, target)
             finally:
                 remove(unfinished)
@@ -86,13 +95,14 @@ class DomainSteps:
         """Unpause a domain."""
         self._xl.unpause(name)
 
-    def destroy(self, name: str) -> None:
-        """Destroy what is left of a domain."""
-        self._xl.destroy(name)
+    def destroy(self, domain: Domain) -> None:
+        """Destroy what is left of a domain. By its domid: one that xl started meanwhile in its place has the same name."""
+        self._xl.destroy(str(domain.domid))
 
-    def stop(self, plan: Plan, domain: Domain) -> None:
+    def stop(self, plan: Plan, domain: Domain, returns: bool = False) -> None:
         """Shut a domain down and wait until it is gone.
 
+        :param returns: xl starts the domain again then, with another domid, and that one is destroyed.
         :raises Refused: it does not shut down in time, and `force` does not name `destroy`.
         """
         if domain.paused:
@@ -101,12 +111,14 @@ class DomainSteps:
         try:
             self._store.wait_for(
                 [f"/local/domain/{domain.domid}/name"],
-                lambda _values: domain.name not in self._domids(),
+                lambda _values: self._domids().get(domain.name) != domain.domid,
                 self._limits.shutdown,
             )
+            if returns:
+                self._destroy_returned(domain)
         except TimedOut:
             # A domain that has shut down stays where its definition says so (on_poweroff: preserve).
-            if any(other.name == domain.name and other.alive for other in self._xl.list()):
+            if any(other.domid == domain.domid and other.alive for other in self._xl.list()):
                 plan.refuse_now(
                     "destroy",
                     f"Domain {domain.name}",
@@ -114,7 +126,27 @@ class DomainSteps:
                     "a domain whose power is cut may lose data",
                     f"Raise shutdown_timeout, or check its console: xl console {domain.name}",
                 )
-            self._xl.destroy(domain.name)
+            self.destroy(domain)
+
+    def _destroy_returned(self, domain: Domain) -> None:
+        with contextlib.suppress(TimedOut):
+            self._store.wait_for(["@introduceDomain"], lambda _values: domain.name in self._domids(), _RETURN)
+        domid = self._domids().get(domain.name)
+        if domid is not None:
+            self._xl.destroy(str(domid))
+
+    def check_stopped(self, domain: Definition) -> None:
+        """Check that a domain that should not run does not, whatever `xl` made of its end.
+
+        :raises DriverDomainsError: it runs.
+        """
+        domid = self._domids().get(domain.name) if self._xenstore else None
+        if domid is not None:
+            raise DriverDomainsError(
+                f"Domain {domain.name} was stopped, but runs again (domid {domid})",
+                rule="xl starts a domain again as on_poweroff and on_reboot say, and so may other tools",
+                remedy="Find out who starts it; to end it: xl destroy " + domain.name,
+            )
 
     def start(self, domain: Definition, starting: t.Mapping[str, Definition]) -> None:
         """Create a domain once those of its backends that are `starting` in the same run are ready.
@@ -123,13 +155,36 @@ class DomainSteps:
         """
         for backend in sorted(domain.backends & set(starting)):
             self.wait_ready(starting[backend])
+        # A definition that sets its own does not say which of several `xl create` made a domain.
+        uuid = "" if re.search(r"^uuid\s*=", domain.text, re.MULTILINE) else str(uuid4())
         try:
-            self._xl.create(self._paths.definition(domain.name), timeout=self._limits.create)
+            self._xl.create(self._paths.definition(domain.name), timeout=self._limits.create, uuid=uuid)
         except TimedOut:
             # xl was stopped half-way: what it has made of the domain would stay forever.
             with contextlib.suppress(DriverDomainsError):
-                self._xl.destroy(domain.name)
+                self._destroy_unfinished(uuid)
             raise
+        domid = self._store.domid_of(domain.name)
+        self.make_known(domain, None if domid is None else self._paths.kept(domid))
+
+    def make_known(self, domain: Definition, kept: str | None) -> None:
+        """Remember that what libxl keeps of a running domain agrees with its definition."""
+        if kept is not None:
+            make_known(self._paths.record(domain.name), domain.text, kept)
+
+    def make_ours(self, name: str, kept: str) -> None:
+        """Remember that a running domain was started from a definition of ours."""
+        make_ours(self._paths.record(name), kept)
+
+    def _destroy_unfinished(self, uuid: str) -> None:
+        """Destroy the domain that has this UUID, unless it is complete.
+
+        Its name proves nothing: while our xl waited for the lock of another one, somebody else may have started a domain of that name.
+        """
+        homes = {f"/local/domain/{domid}/vm": int(domid) for domid in self._store.directory("/local/domain") if domid.isdecimal()}
+        for path, vm in self._store.read_texts(homes).items():
+            if uuid and vm == f"/vm/{uuid}" and self._paths.kept(homes[path]) is None:
+                self._xl.destroy(str(homes[path]))
 
     def wait_ready(self, domain: Definition) -> None:
         """Wait until a domain's readiness key has its value and all of its vifs are connected.

@@ -25,20 +25,31 @@ VIF_OPTIONS: dict[str, t.Any] = {
 }
 
 
-def default_mac(domain: str, index: int) -> str:
-    """Return the MAC address of a vif for which the user gave none: the same at every run, in Xen's own range (OUI 00:16:3e)."""
-    digest = hashlib.sha256(f"{domain}/{index}".encode()).digest()
+def default_mac(domain: str, index: int, place: str = "") -> str:
+    """Return the MAC address of a vif for which the user gave none: the same at every run, in Xen's own range (OUI 00:16:3e).
+
+    :param index: the vif's number among those of the domain that have the same place and no address, so that no other vif matters.
+    :param place: where it is attached.
+    """
+    digest = hashlib.sha256(f"{domain}/{index}{place and '/'}{place}".encode()).digest()
     return f"00:16:3e:{digest[0] & 0x7F:02x}:{digest[1]:02x}:{digest[2]:02x}"
 
 
 def vif_settings(domain: str, vifs: t.Sequence[t.Mapping[str, t.Any]]) -> list[dict[str, t.Any]]:
     """Return the vifs of a domain with their MAC addresses, keys in the order in which they are written.
 
+    A frontend trusts a backend in dom0, which can do everything anyway, but no other one.
+
     :raises InvalidInput: a MAC address is not usable.
     """
     settings = []
+    seen: dict[str, int] = {}
     for index, vif in enumerate(vifs):
-        mac = (vif.get("mac") or default_mac(domain, index)).lower()
+        mac = (vif.get("mac") or "").lower()
+        if not mac:
+            place = "/".join(filter(None, [vif.get("backend"), vif.get("bridge")]))
+            seen[place] = seen.get(place, -1) + 1
+            mac = default_mac(domain, seen[place], place)
         if not _MAC.fullmatch(mac) or int(mac[:2], 16) & 1:
             raise InvalidInput(
                 f"vif {index} has the MAC address {vif['mac']!r}",
@@ -46,5 +57,8 @@ def vif_settings(domain: str, vifs: t.Sequence[t.Mapping[str, t.Any]]) -> list[d
                 remedy="Use e.g. 00:16:3e:00:00:11, or leave it out: the address is then derived from the domain's name",
             )
         full = {**vif, "mac": mac}
+        if full.get("trusted") is None and full.get("backend") not in (None, "", "0", "Domain-0"):
+            # A driver domain is there to be attacked instead of dom0: its clients must not be next (XSA-403).
+            full["trusted"] = False
         settings.append({key: full[key] for key in VIF_OPTIONS if full.get(key) is not None})
     return settings

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
 import json
 import os
 import re
@@ -23,7 +22,7 @@ from .._errors import CommandFailed, DriverDomainsError, NotOnThisHost, TimedOut
 from .._files import list_directory, read_text
 from .._polling import wait_until
 from .._runner import Runner
-from .cache import MANIFEST, ImageCache
+from .cache import MANIFEST, ImageCache, sha256
 from .kernel import export_kernel
 from .specification import EPOCH, Image
 
@@ -146,21 +145,24 @@ class Builder:
         if "disk" in image.parts:
             self._make_disk(image, directory, f"{result}/disk")
         packages = (line.split("\t") for line in (read_text(f"{system}/packages") or "").splitlines())
+        files = {name: _fingerprint(f"{result}/{name}") for name in image.parts}
         manifest = {
             "key": image.key,
             "image": image.describe(),
-            "files": {name: _fingerprint(f"{result}/{name}") for name in image.parts},
+            "files": files,
             "packages": dict(sorted((name, version) for name, version in packages)),
         }
         Path(result, MANIFEST).write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        # Root file systems hold files that only root of the domain may read. A kernel is public.
         for name in (*image.parts, MANIFEST):
-            os.chmod(f"{result}/{name}", 0o644)
+            os.chmod(f"{result}/{name}", 0o644 if name in ("kernel", MANIFEST) else 0o600)
         self._share_kernel(manifest, result)
         target = self.cache.path(image.key)
         # An interrupted removal may have left something here.
         shutil.rmtree(target, ignore_errors=True)
         os.chmod(result, 0o755)
         os.rename(result, target)
+        self.cache.remember(image.key, files)
 
     def _run_mmdebstrap(self, image: Image, directory: str) -> None:
         # On the signal that timeout sends, mmdebstrap removes what it has unpacked.
@@ -285,8 +287,4 @@ def _existing_parent(path: str) -> str:
 
 
 def _fingerprint(path: str) -> dict[str, t.Any]:
-    digest = hashlib.sha256()
-    with open(path, "rb") as handle:
-        for block in iter(lambda: handle.read(1 << 20), b""):
-            digest.update(block)
-    return {"size": os.path.getsize(path), "sha256": digest.hexdigest()}
+    return {"size": os.path.getsize(path), "sha256": sha256(path)}

@@ -4,12 +4,13 @@
 
 # PRIVATE to this collection: other collections must not import it.
 
-"""Plan which images to build or remove."""
+"""Plan which images to build or remove. An image that a domain uses is never removed."""
 
 from __future__ import annotations
 
 import json
 import os
+import time
 import typing as t
 from functools import partial
 
@@ -17,15 +18,23 @@ from .._plan import Plan
 from .build import Builder
 from .cache import ImageCache
 from .specification import Image
+from .uses import UsePlaces, image_users
+
+#: An image that nothing uses is kept for this many days after it was built here or delivered, to go back to.
+DAYS_KEPT = 30
 
 
-def plan_images(images: t.Mapping[str, Image], state: str, cache: ImageCache, builder: Builder) -> Plan:
-    """Plan the builds (`state` present) or removals (absent) of the images that the cache lacks or has.
+def plan_images(images: t.Mapping[str, Image], state: str, cache: ImageCache, builder: Builder, places: UsePlaces | None = None) -> Plan:
+    """Plan the builds (`state` present) or removals (absent) of the images that the cache lacks or has, or a cleaning (cleaned).
 
     :param images: the images by name.
     :raises NotOnThisHost: an image is missing, and this machine cannot build it.
+    :raises DriverDomainsError: a definition of a domain cannot be read, so that it is not known which images are in use.
     """
+    if state == "cleaned":
+        return _plan_cleaning(images, cache, places or UsePlaces())
     plan = Plan()
+    users = image_users({image.key for image in images.values()}, places or UsePlaces()) if state == "absent" else {}
     manifests = {image.key: cache.manifest(image.key) for image in images.values()}
     handled: set[str] = set()
     missing = [image for image in images.values() if manifests[image.key] is None]
@@ -38,6 +47,8 @@ def plan_images(images: t.Mapping[str, Image], state: str, cache: ImageCache, bu
         description = json.dumps(image.describe(), indent=2, sort_keys=True)
         if state == "present" and manifests[image.key] is None:
             plan.add(f"Build image {name} ({image.key})", partial(builder.build, image), subject=f"{name} ({image.key})", after=description)
+        elif state == "absent" and users.get(image.key):
+            plan.warnings.append(f"Image {name} ({image.key}) is kept: it is used by {', '.join(users[image.key])}")
         elif state == "absent" and os.path.isdir(cache.path(image.key)):
             plan.add(
                 f"Remove image {name} ({image.key})", partial(cache.remove, image.key), subject=f"{name} ({image.key})", before=description
@@ -45,6 +56,24 @@ def plan_images(images: t.Mapping[str, Image], state: str, cache: ImageCache, bu
     plan.results = _results(images, cache)
     plan.conclude = lambda: _results(images, cache)
     return plan
+
+
+def _plan_cleaning(images: t.Mapping[str, Image], cache: ImageCache, places: UsePlaces) -> Plan:
+    plan = Plan()
+    named = {image.key for image in images.values()}
+    old = [key for key in cache.directories() if key not in named and _days_here(cache.path(key)) > DAYS_KEPT]
+    users = image_users(old, places)
+    for key in old:
+        if key not in users:
+            plan.add(f"Remove image {key}, which nothing uses", partial(cache.remove, key), subject=key, before="unused")
+    plan.results = _results(images, cache)
+    plan.conclude = lambda: _results(images, cache)
+    return plan
+
+
+def _days_here(directory: str) -> float:
+    # The note of its verification is written last.
+    return (time.time() - os.path.getmtime(directory)) / 86400
 
 
 def _results(images: t.Mapping[str, Image], cache: ImageCache) -> dict[str, t.Any]:

@@ -21,6 +21,7 @@ import typing as t
 from dataclasses import dataclass
 
 from .._errors import InvalidInput
+from .._words import check_mirror, check_word
 
 #: Increase it when a change outside of the build commands makes the same input give another image.
 RECIPE = 1
@@ -71,6 +72,11 @@ class OverlayFile:
     def data(self) -> bytes:
         """The content as it is in the file."""
         return self.content.encode("utf-8", "surrogateescape")
+
+    @property
+    def public(self) -> bool:
+        """Whether everybody in the domain may read it."""
+        return bool(self.mode & 0o004)
 
 
 @dataclass(frozen=True)
@@ -195,7 +201,8 @@ class Image:
             "architecture": self.architecture,
             "packages": self.all_packages,
             "modules": list(self.modules),
-            "files": {file.path: hashlib.sha256(file.data).hexdigest() for file in self.files},
+            # The checksum of a short secret gives it away.
+            "files": {file.path: hashlib.sha256(file.data).hexdigest() if file.public else "secret" for file in self.files},
             "kernel": self.kernel,
             **({"size": self.size} if self.size else {}),
             **({"mirror": list(self.mirror)} if self.mirror else {}),
@@ -204,20 +211,24 @@ class Image:
 
 
 def _check_names(parameters: t.Mapping[str, t.Any]) -> None:
-    name = parameters["name"]
-    for option, pattern in (("name", r"[A-Za-z0-9][A-Za-z0-9._+-]*"), ("suite", r"[a-z][a-z0-9.-]*")):
-        if not re.fullmatch(pattern, parameters[option]):
-            raise InvalidInput(f"Image {name!r}: {option} {parameters[option]!r} is not valid", rule=f"It must match {pattern}")
-    for option in ("packages", "modules"):
+    check_word("image name", parameters["name"])
+    where = f"Image {parameters['name']!r}"
+    check_word("suite", parameters["suite"], where)
+    if parameters["architecture"]:
+        check_word("architecture", parameters["architecture"], where)
+    for option, kind in (("packages", "package"), ("modules", "module")):
         for value in parameters[option] or []:
-            if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9+._:=~-]*", value):
-                raise InvalidInput(f"Image {name!r}: {value!r} in {option} is not a valid name of a package or module")
+            check_word(kind, value, f"{where}, {option}")
+    for line in parameters["mirror"] or []:
+        check_mirror(line, where)
 
 
 def _overlay_file(image: str, parameters: t.Mapping[str, t.Any]) -> OverlayFile:
     path, mode = parameters["path"], parameters["mode"] or "0644"
-    if not path.startswith("/") or os.path.normpath(path) != path:
-        raise InvalidInput(f"Image {image!r}: the file path {path!r} is not valid", rule="It must be absolute, without '..' or '//'")
+    if not re.fullmatch(r"/[^/].*", path) or os.path.normpath(path) != path or not path.isprintable():
+        raise InvalidInput(
+            f"Image {image!r}: the file path {path!r} is not valid", rule="It must be absolute, without '..', '//' or control characters"
+        )
     if not re.fullmatch(r"0?[0-7]{3,4}", mode):
         raise InvalidInput(f"Image {image!r}: the mode {mode!r} of {path} is not octal", remedy="Write it like '0644', with quotes")
     return OverlayFile(path, parameters["content"], int(mode, 8))

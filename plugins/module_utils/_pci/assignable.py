@@ -23,6 +23,9 @@ from .match import PciRequest, choose
 from .steps import DeviceSteps
 
 _NO_XEN_YET = "This host does not run under Xen yet. Whether it has an IOMMU, which passing devices through needs, is known once it does"
+_PROTECTS_NOTHING = (
+    "confirm_timeout protects nothing here: this run did not come over SSH, so the confirmation does not show that the host can be reached"
+)
 _ANY_DRIVER = "(whichever the kernel chooses)"
 
 
@@ -100,7 +103,9 @@ class AssignablePool:
                 plan.refusals += guards.check(device, f"{name} ({device.bdf})", to_take)
                 self._plan_taking(plan, name, device)
             elif device.owner_domid is not None:
-                if self._names and device.xl_name != name:
+                # xl forgets names when the host reboots. Definitions hold addresses, so one that is recorded is not missed.
+                forgotten = not device.xl_name and device.record is not None and device.record.name == name
+                if self._names and device.xl_name != name and not forgotten:
                     plan.warnings.append(
                         f"xl does not know {device.bdf} as {name!r}, and it cannot be named while domain {device.owner_domid} has it"
                     )
@@ -140,7 +145,7 @@ class AssignablePool:
             )
         waiting = self._waiting(wanted)
         if waiting:
-            if self._timer.same_session():
+            if self._timer.same_session(waiting):
                 plan.refuse(
                     "",
                     ", ".join(waiting),
@@ -148,7 +153,7 @@ class AssignablePool:
                     rule="only a new connection shows that the host can still be reached",
                     remedy="Put 'meta: reset_connection' before the task with state: confirmed",
                 )
-            plan.add(f"confirm {', '.join(self._timer.unconfirmed().bdfs)}", self._timer.confirm)
+            plan.add(f"confirm {', '.join(waiting)}", partial(self._timer.confirm, waiting))
         return [device.as_dict(name) for name, device in wanted]
 
     def _plan_absent(self, plan: Plan, wanted: list[tuple[str, PciDevice]]) -> list[dict[str, t.Any]]:
@@ -234,8 +239,10 @@ class AssignablePool:
             when = f"in {confirm_timeout} s unless confirmed"
             plan.add(f"return {', '.join(bdfs)} {when}", partial(self._timer.arm, bdfs, confirm_timeout))
             plan.results["unconfirmed"] = bdfs
+            if not self._timer.session():
+                plan.warnings.append(_PROTECTS_NOTHING)
         elif waiting:
-            plan.add(f"confirm {', '.join(waiting)}", self._timer.confirm)
+            plan.add(f"confirm {', '.join(waiting)}", partial(self._timer.confirm, waiting))
 
     def _waiting(self, wanted: list[tuple[str, PciDevice]]) -> list[str]:
         """Return the BDFs that still have to be confirmed."""

@@ -11,28 +11,37 @@ a reboot, which returns the devices to the host anyway unless they are hidden at
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 import typing as t
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .._errors import DriverDomainsError
 from .._files import read_text, remove, write_text
-from .._host_uses import SSH_SERVERS
+from .._host_network import SSH_SERVERS
+from .._polling import wait_until
 from .._runner import Runner
 from .records import RECORDS
 from .return_script import RETURN_SCRIPT
 
 UNIT = "xen-driver-domains-give-back"
 STATE = "/run/xen-driver-domains/unconfirmed.json"
+#: Seconds to wait for another run to arm or confirm. The script holds the lock for as long as it returns devices.
+LOCK_TIMEOUT = 20.0
 
 
 @dataclass(frozen=True)
 class Unconfirmed:
-    """The devices to be confirmed, by BDF, and the SSH session that they were taken over ("" if there was none)."""
+    """The devices to be confirmed, by BDF, and the SSH session that each was taken over ("" if there was none)."""
 
-    bdfs: tuple[str, ...] = ()
-    session: str = ""
+    sessions: t.Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def bdfs(self) -> tuple[str, ...]:
+        """The devices, in the order of their addresses."""
+        return tuple(sorted(self.sessions))
 
 
 class ConfirmTimer:
@@ -54,37 +63,47 @@ class ConfirmTimer:
         if text is None:
             return Unconfirmed()
         try:
-            found = json.loads(text)
-            return Unconfirmed(tuple(map(str, found["bdfs"])), str(found["session"]))
-        except (ValueError, TypeError, KeyError) as exc:
+            return Unconfirmed({str(bdf): str(session) for bdf, session in json.loads(text)["devices"].items()})
+        except (ValueError, TypeError, KeyError, AttributeError) as exc:
             raise DriverDomainsError(f"{self._path} is damaged: {exc}", remedy=f"Remove it and stop {UNIT}.timer") from exc
 
     def arm(self, bdfs: t.Sequence[str], seconds: int) -> None:
         """Return devices in `seconds`, together with those that wait already.
 
         :raises NotOnThisHost: the host has no systemd.
+        :raises DriverDomainsError: an earlier timer cannot be stopped, or returns devices at this moment.
         """
-        bdfs = sorted({*self.unconfirmed().bdfs, *bdfs})
-        self._stop_timer()
-        # The state first: nobody could stop a timer without it.
-        write_text(self._path, json.dumps({"bdfs": bdfs, "session": self.session()}) + "\n", mode=0o600)
-        command = ["systemd-run", "--quiet", "--collect", f"--unit={UNIT}", f"--on-active={seconds}s", "--timer-property=AccuracySec=1s"]
-        self._runner.run([*command, "/bin/sh", "-c", RETURN_SCRIPT, UNIT, self._sysfs, self._path, self._records, *bdfs])
+        with self._locked():
+            # Those of another run wait on, for their own confirmation.
+            sessions = {**self.unconfirmed().sessions, **dict.fromkeys(bdfs, self.session())}
+            self._stop_timer()
+            # The state first: nobody could stop a timer without it.
+            self._save(sessions)
+            command = ["systemd-run", "--quiet", "--collect", f"--unit={UNIT}", f"--on-active={seconds}s"]
+            command += ["--timer-property=AccuracySec=1s", "--property=Restart=on-failure", "--property=RestartSec=30s"]
+            self._runner.run([*command, "/bin/sh", "-c", RETURN_SCRIPT, UNIT, self._sysfs, self._path, self._records, *sorted(sessions)])
 
-    def same_session(self) -> bool:
-        """Return whether this process was started over the connection that the devices were taken over: it proves nothing then."""
-        session = self.session()
-        return bool(session) and session == self.unconfirmed().session
+    def same_session(self, bdfs: t.Iterable[str]) -> bool:
+        """Return whether this process was started over the connection that one of the devices was taken over: it proves nothing then."""
+        session, sessions = self.session(), self.unconfirmed().sessions
+        return bool(session) and session in [sessions.get(bdf) for bdf in bdfs]
 
-    def confirm(self) -> None:
-        """Keep the devices.
+    def confirm(self, bdfs: t.Collection[str]) -> None:
+        """Keep devices; others that wait go on waiting.
 
-        :raises DriverDomainsError: they are being returned at this moment.
+        :raises DriverDomainsError: they are being returned at this moment, or nothing shows that they will not be.
         """
-        self._stop_timer()
-        if self._runner.run(["systemctl", "is-active", "--quiet", f"{UNIT}.service"], check=False).rc == 0:
-            raise DriverDomainsError("The confirmation came too late: the devices are being returned", remedy="Run the playbook again")
-        remove(self._path)
+        with self._locked():
+            sessions = dict(self.unconfirmed().sessions)
+            if not set(bdfs) <= set(sessions):
+                raise _too_late()
+            remaining = {bdf: session for bdf, session in sessions.items() if bdf not in bdfs}
+            if remaining:
+                # The script leaves out what the state has no longer.
+                self._save(remaining)
+                return
+            self._stop_timer()
+            remove(self._path)
 
     def session(self) -> str:
         """Return an identifier of the SSH connection that this process was started over; "" if there is none.
@@ -102,4 +121,45 @@ class ConfirmTimer:
         return ""
 
     def _stop_timer(self) -> None:
-        self._runner.run(["systemctl", "stop", f"{UNIT}.timer"], check=False)
+        """Stop the timer, and check that neither it nor its script is active: systemctl may fail to stop it.
+
+        :raises DriverDomainsError: one of them is, or nothing shows that it is not.
+        """
+        # The script, too: under our lock it does nothing but wait, for the lock or to try again.
+        self._runner.run(["systemctl", "stop", f"{UNIT}.timer", f"{UNIT}.service"], check=False)
+        for unit, problem in ((f"{UNIT}.service", _too_late()), (f"{UNIT}.timer", _not_stopped())):
+            # 3: not active; 4: there is no such unit (systemctl(1)). Anything else, such as a bus that does not answer, shows nothing.
+            if self._runner.run(["systemctl", "is-active", "--quiet", unit], check=False).rc not in (3, 4):
+                raise problem
+
+    def _save(self, sessions: t.Mapping[str, str]) -> None:
+        write_text(self._path, json.dumps({"devices": dict(sorted(sessions.items()))}) + "\n", mode=0o600)
+
+    @contextlib.contextmanager
+    def _locked(self) -> t.Iterator[None]:
+        """Keep other runs, and the script of the timer, from changing the state meanwhile."""
+        os.makedirs(os.path.dirname(self._path), mode=0o755, exist_ok=True)
+        with open(f"{self._path}.lock", "a", encoding="ascii") as handle:
+            if not wait_until(lambda: _lock(handle), LOCK_TIMEOUT):
+                raise _too_late()
+            yield
+
+
+def _lock(handle: t.IO[str]) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _too_late() -> DriverDomainsError:
+    return DriverDomainsError("The confirmation came too late: the devices are being returned", remedy="Run the playbook again")
+
+
+def _not_stopped() -> DriverDomainsError:
+    return DriverDomainsError(
+        f"{UNIT}.timer cannot be stopped: the devices will be returned",
+        rule="devices are confirmed only when nothing returns them any more",
+        remedy=f"Find out why 'systemctl stop {UNIT}.timer' fails, and run the playbook again",
+    )

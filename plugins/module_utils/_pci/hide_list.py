@@ -47,6 +47,13 @@ def parse(text: str) -> tuple[str, ...]:
     return tuple(items)
 
 
+def covers(items: t.Iterable[str], bdf: str) -> bool:
+    """Return whether one of the items of a list stands for a device; `items` are what `parse` returns, `bdf` is in its full form."""
+    return any(re.fullmatch(re.escape(item).replace(r"\*", "[0-9a-f]+"), bdf) for item in items)
+
+
 def lists_in(line: str) -> list[str]:
     """Return the lists that a kernel command line has; the last one is in effect."""
-    return [word.split("=", 1)[1] for word in line.split() if _OPTION.match(word)]
+    # The kernel removes double quotes, around a value or around all of it (params.c, next_arg); GRUB removes single ones and backslashes.
+    words = [re.sub(r"[\"'\\]", "", word) for word in re.findall(r"(?:\"[^\"]*\"|[^\s\"])+", line)]
+    return [word.split("=", 1)[1] for word in words if _OPTION.match(word)]

@@ -112,6 +112,10 @@ class PciHost:
         # The firmware writes 255 for "none".
         return line if line not in (0, 255) else None
 
+    def has_message_interrupts(self, bdf: Bdf) -> bool:
+        """Return whether the device's driver has it signal by messages (MSI), so that it does not use its interrupt line."""
+        return bool(list_directory(f"{self._directory(bdf)}/msi_irqs"))
+
     def memory(self, bdf: Bdf) -> list[tuple[int, int]]:
         """Return the first and the last address of each range of memory that the device has (its memory BARs)."""
         ranges = []

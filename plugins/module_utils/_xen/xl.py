@@ -78,9 +78,12 @@ class Xl:
         """Return the log of Xen itself since its boot, as far as its buffer holds it (xl(1), dmesg)."""
         return self._run("dmesg")
 
-    def create(self, definition: str, timeout: float) -> None:
-        """Start a domain from the definition file at path `definition`; gives up after `timeout` seconds."""
-        self._run("create", "--quiet", definition, timeout=timeout)
+    def create(self, definition: str, timeout: float, uuid: str = "") -> None:
+        """Start a domain from the definition file at path `definition`; gives up after `timeout` seconds.
+
+        :param uuid: the domain's UUID, unless the definition sets one (xl(1), create: settings after the file are added to it).
+        """
+        self._run("create", "--quiet", definition, *([f'uuid="{uuid}"'] if uuid else []), timeout=timeout)
 
     def parse_definition(self, text: str) -> dict[str, t.Any]:
         """Return a definition as xl parses it, as libxl's domain configuration; nothing is created or written.

@@ -50,6 +50,9 @@ T = t.TypeVar("T")
 
 #: Seconds after which a waiter reads again even without an event, to notice a xenstored that hangs.
 _RECHECK = 10.0
+#: Seconds that a kernel gets to notice that a device is gone before another one takes its place. It reads the directory only when
+#: the event reaches it, and would then take the new device for the old one.
+REMOVAL_DELAY = 1.0
 _NAME = re.compile(rb"[A-Za-z0-9_@-]+")
 _PERMISSION = re.compile(r"([nrwb])([0-9]{1,5})")
 

@@ -15,7 +15,9 @@ import typing as t
 
 from .._errors import InvalidInput
 from .._plan import Plan
+from .._printable import exact_value
 from .client import Permission, XenStore
+from .guards import guard_changes
 from .nodes import Nodes, below, plan_nodes
 from .paths import domid_in, join, node_path
 from .wire import check_seconds
@@ -34,7 +36,7 @@ def plan_keys(store: XenStore, keys: t.Sequence[dict[str, t.Any]], waits: t.Sequ
     domids = store.domids_of(domains)
     wanted = [nodes for item in keys for nodes in _nodes(item, domids)]
     expected = [(node_path(item, domids), item) for item in waits]
-    plan = plan_nodes(store, wanted)
+    plan = plan_nodes(store, wanted, guard_changes)
     if expected:
         for path, _item in expected:
             store.check(path)
@@ -43,12 +45,13 @@ def plan_keys(store: XenStore, keys: t.Sequence[dict[str, t.Any]], waits: t.Sequ
     return plan
 
 
-def _wait(store: XenStore, expected: t.Sequence[tuple[str, dict[str, t.Any]]], timeout: float) -> list[dict[str, str | None]]:
+def _wait(store: XenStore, expected: t.Sequence[tuple[str, dict[str, t.Any]]], timeout: float) -> list[dict[str, t.Any]]:
     def reached(values: t.Mapping[str, str | None]) -> bool:
         return all(_as_expected(item, values[path]) for path, item in expected)
 
     values = store.wait_for([path for path, _item in expected], reached, timeout)
-    return [{"path": path, "value": values[path]} for path, _item in expected]
+    found = [(path, values[path]) for path, _item in expected]
+    return [{"path": path, **({"value": None} if value is None else exact_value(value))} for path, value in found]
 
 
 def _as_expected(item: t.Mapping[str, t.Any], value: str | None) -> bool:

@@ -137,9 +137,12 @@ def apply_inside(store: XenStore, wanted: t.Sequence[Nodes]) -> None:
         store.set_perms_many(dict.fromkeys([*change.regrants, *made], change.wanted.permissions))
 
 
-def plan_nodes(store: XenStore, wanted: t.Sequence[Nodes]) -> Plan:
+def plan_nodes(
+    store: XenStore, wanted: t.Sequence[Nodes], guard: t.Callable[[XenStore, Plan, t.Sequence[Change]], None] | None = None
+) -> Plan:
     """Return the plan that brings the nodes into the requested state, in one transaction.
 
+    :param guard: adds to the plan what blocks the changes.
     :raises InvalidInput: nodes cannot be stored, or contradict each other.
     """
     _refuse_overlaps(wanted)
@@ -155,6 +158,8 @@ def plan_nodes(store: XenStore, wanted: t.Sequence[Nodes]) -> Plan:
         before, after = change.diff(store)
         actions.append(Action(change.describe(), commit, change.wanted.path, before, after))
     plan = Plan()
+    if guard:
+        guard(store, plan, changes)
     plan.add_together(commit, actions)
     plan.results["nodes"] = [{"path": change.wanted.path, "changed": bool(change)} for change in changes]
     return plan
@@ -218,7 +223,9 @@ def _refuse_overlaps(wanted: t.Sequence[Nodes]) -> None:
             seen.add(path)
     for item in wanted:
         if item.prune or not item.values:
-            inner = next((path for path in sorted(seen) if path.startswith(join(item.path, "")) and path not in item.values), None)
+            inner = next(
+                (path for path in sorted(seen) if path.startswith(join(item.path, "")) and path not in (item.path, *item.values)), None
+            )
             if inner is not None:
                 fate = "other nodes are pruned" if item.prune else "nothing remains"
                 raise InvalidInput(

@@ -19,7 +19,8 @@ import typing as t
 
 from .._errors import DriverDomainsError, InvalidInput, TimedOut
 from .._plan import Action, Plan
-from .client import XenStore
+from .._printable import printable_line
+from .client import REMOVAL_DELAY, XenStore
 from .nodes import Change, apply_inside, compare
 from .paths import join
 from .wire import check_seconds
@@ -32,9 +33,6 @@ _ENDING = frozenset((_CLOSING, _CLOSED))
 _TYPE = re.compile(r"[A-Za-z0-9_-]+")
 _USE_RULE = "a device is not disturbed while drivers use it"
 _USE_REMEDY = "Remove it first (state: absent), or leave it as it is"
-#: Seconds that a kernel gets to notice that a device is gone before another one takes its place. It reads the directory only when
-#: the event reaches it, and would then take the new device for the old one.
-REMOVAL_DELAY = 1.0
 
 
 class XenbusPlanner:
@@ -97,7 +95,7 @@ class XenbusPlanner:
     def _plan_device(self, plan: Plan, device: XenbusDevice) -> bool:
         """Plan removals and changes; return whether the device has to be created."""
         existing = [side for side in device.sides if self._store.read_text(side) is not None]
-        if self._refuse_elsewhere(plan, device):
+        if self._refuse_toolstack(plan, device) or self._refuse_elsewhere(plan, device):
             return False
         if not device.present:
             if existing:
@@ -126,6 +124,21 @@ class XenbusPlanner:
                 after="".join(after),
             )
         return False
+
+    def _refuse_toolstack(self, plan: Plan, device: XenbusDevice) -> bool:
+        """Refuse a device that libxl made: it would go on believing that the device is there (libxl__domain_device_libxl_path)."""
+        own = f"/libxl/{device.frontend_id}/device/{device.kind}/{device.devid}"
+        if device.frontend_id is None or self._store.read_text(own) is None:
+            return False
+        plan.refuse(
+            "",
+            str(device),
+            f"it belongs to the toolstack: {own}",
+            passing=True,
+            rule="what the toolstack made is changed and removed by the toolstack",
+            remedy="Use xl_vif for network interfaces, or xl_domain for the devices in its definition",
+        )
+        return True
 
     def _refuse_elsewhere(self, plan: Plan, device: XenbusDevice) -> bool:
         """Refuse a frontend whose backend is not the named one: a change would leave that backend without its other half."""
@@ -280,7 +293,7 @@ class XenbusPlanner:
         )
         # xenbus_va_dev_error of Linux writes below the home of the domain.
         homes = [re.sub(r"^(/local/domain/[0-9]+)/(.*)$", r"\1/error/\2/error", side) for side in device.sides]
-        errors = [text for text in self._store.read_texts(homes).values() if text]
+        errors = [printable_line(text) for text in self._store.read_texts(homes).values() if text]
         return described + (f" ({'; '.join(errors)})" if errors else "")
 
     def _report(self, devices: t.Sequence[XenbusDevice]) -> list[dict[str, t.Any]]:

@@ -11,7 +11,7 @@ import typing as t
 from dataclasses import replace
 from pathlib import Path
 
-from ansible_collections.xen.driver_domains.plugins.module_utils._domain.definition import definitions
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.definition import MARKER, definitions
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.host import Paths, read_host
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.plan import plan_domains
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.steps import DomainSteps, Limits
@@ -70,6 +70,9 @@ class FakeStore:
     def directory(self, path: str) -> list[str]:
         return sorted({key[len(path) + 1 :].split("/")[0] for key in self.values if key.startswith(f"{path}/")})
 
+    def directories(self, paths: t.Iterable[str]) -> dict[str, list[str]]:
+        return {path: self.directory(path) for path in paths}
+
     def domains(self) -> dict[int, str]:
         return {
             int(d): self.values[f"/local/domain/{d}/name"]
@@ -91,20 +94,30 @@ class FakeHost:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.store = FakeStore()
-        self.paths = Paths(f"{root}/xen", f"{root}/xen/auto", f"{root}/lib", f"{root}/sys")
+        self.paths = Paths(f"{root}/xen", f"{root}/xen/auto", f"{root}/lib", f"{root}/sys", f"{root}/run")
         self.calls: list[tuple[str, ...]] = []
+        #: The definitions that xl has parsed.
+        self.parsed: list[str] = []
         #: The PCI devices, by BDF.
         self.devices: dict[str, PciDevice] = {}
+        #: Xen does not use a domid again soon.
+        self.last_domid = 0
         self.domains = {"Domain-0": Domain("Domain-0", 0, 768, 1, "r")}
         self.store.values["/local/domain/0/name"] = "Domain-0"
         self.free_memory = 1024
+        self.total_memory = 4096
         self.virt_caps = "pv pv_directio"
+        self.xen_options = "dom0_mem=768M"
+        #: xl does not accept a definition that holds this text, and what it then says.
         self.rejected = ""
+        self.objection = "no"
         self.vif_state = "4"
         self.hotplug: dict[str, str] = {"hotplug-status": "connected"}
         self.deaf: set[str] = set()
         #: Domains that stay when they have shut down (on_poweroff).
         self.preserved: set[str] = set()
+        #: Domains that xl starts again when they have shut down (on_poweroff).
+        self.returning: set[str] = set()
         (root / "lib").mkdir()
         (root / "kernel").write_text("")
 
@@ -131,15 +144,24 @@ class FakeHost:
         steps = DomainSteps(fake, store, fake, self.paths, Limits(shutdown=0.3))
         return plan_domains(wanted, read_host(wanted, fake, store, self.paths), steps, restart_changed)
 
-    def add(self, name: str, flags: str = "b", text: str | None = None) -> int:
+    def add(self, name: str, flags: str = "b", text: str | None = None, uuid: str = "") -> int:
         """Let a domain run; `text` is the definition that it was started with."""
-        domid = max(d.domid for d in self.domains.values()) + 1
+        self.last_domid += 1
+        domid = self.last_domid
         self.domains[name] = Domain(name, domid, 128, 1, flags)
         self.store.values[f"/local/domain/{domid}/name"] = name
         if text is not None:
-            config = {"c_info": {"uuid": str(domid)}, "defaults": 1, **self.parse_definition(text)}
+            config = {"c_info": {"uuid": uuid or f"of-{domid}"}, "defaults": 1, **self.parse_definition(text)}
+            self.parsed.pop()
             (self.root / "lib" / f"userdata-d.{domid}.uuid.libxl-json").write_text(json.dumps(config) + "\0")
         return domid
+
+    def adopt(self, name: str, flags: str = "b") -> int:
+        """Let a domain run that this collection started earlier: its definition is there."""
+        path = Path(self.paths.definition(name))
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(MARKER)
+        return self.add(name, flags)
 
     def hold(self, bdf: str, owner: str = "") -> None:
         """Let pciback hold a device, for the running domain `owner` if there is one."""
@@ -151,36 +173,58 @@ class FakeHost:
         return [*self.domains.values()]
 
     def info(self) -> dict[str, str]:
-        return {"free_memory": str(self.free_memory), "xen_commandline": "dom0_mem=768M", "virt_caps": self.virt_caps}
+        memory = {"free_memory": str(self.free_memory), "total_memory": str(self.total_memory)}
+        return {**memory, "xen_commandline": self.xen_options, "virt_caps": self.virt_caps}
 
     def parse_definition(self, text: str) -> dict[str, t.Any]:
+        self.parsed.append(text)
         if self.rejected and self.rejected in text:
-            raise InvalidInput("xl does not accept the definition: no")
+            raise InvalidInput(f"xl does not accept the definition: {self.objection}")
         settings = dict(line.split(" = ", 1) for line in text.splitlines() if " = " in line)
+        top = {key: settings.pop(key).strip('"') for key in ("on_poweroff", "on_reboot", "on_crash") if key in settings}
         devices = {name: settings.pop(key).split("|") for key, name in (("vif", "nics"), ("pci", "pcidevs")) if key in settings}
-        return {"c_info": {"uuid": "new"}, "b_info": settings, **devices}
+        return {"c_info": {"uuid": "new"}, "b_info": settings, **top, **devices}
 
-    def create(self, path: str, timeout: float) -> None:
+    def create(self, path: str, timeout: float, uuid: str = "") -> None:
         text = Path(path).read_text()
         name = Path(path).stem
         self.calls.append(("create", name))
-        home = f"/local/domain/{self.add(name, text=text)}"
-        self.store.values[f"{home}/data/driver-domain/status"] = "ready"
+        home = f"/local/domain/{self.add(name, text=text, uuid=uuid)}"
+        self.store.values.update({f"{home}/vm": f"/vm/{uuid}", f"{home}/data/driver-domain/status": "ready"})
         for devid, line in enumerate(line for line in text.split("[") if line.startswith('"mac=')):
             backend = line.split("backend=")[1].split('"')[0].split(",")[0] if "backend=" in line else "Domain-0"
             self.connect(name, devid, backend)
 
     def connect(self, guest: str, devid: int, backend: str) -> None:
-        """Put the keys of a vif into XenStore."""
+        """Put the keys of a vif into XenStore: the toolstack's own, the frontend's and the backend's."""
         guest_id, backend_id = self.store.domid_of(guest), self.store.domid_of(backend)
         front, back = f"/local/domain/{guest_id}/device/vif/{devid}", f"/local/domain/{backend_id}/backend/vif/{guest_id}/{devid}"
         self.store.values.update({f"{front}/backend": back, f"{front}/backend-id": str(backend_id), f"{front}/state": self.vif_state})
+        self.store.values[f"/libxl/{guest_id}/device/vif/{devid}/backend"] = back
         self.store.values.update({f"{back}/state": self.vif_state, **{f"{back}/{key}": value for key, value in self.hotplug.items()}})
+
+    def serve(self, kind: str, guest: str, backend: str, devid: int = 0, toolstack: bool = True) -> None:
+        """Put the keys of any device into XenStore; xl also writes down which devices it made, xenbus_device does not."""
+        guest_id, backend_id = self.store.domid_of(guest), self.store.domid_of(backend)
+        path = f"/local/domain/{backend_id}/backend/{kind}/{guest_id}/{devid}"
+        self.store.values.update({f"{path}/state": "4", f"/local/domain/{guest_id}/device/{kind}/{devid}/backend": path})
+        if toolstack:
+            self.store.values[f"/libxl/{guest_id}/device/{kind}/{devid}/backend"] = path
 
     def remove(self, name: str) -> None:
         """Let a domain be gone, with all that it had in XenStore."""
-        home = f"/local/domain/{self.domains.pop(name).domid}/"
-        self.store.values = {key: value for key, value in self.store.values.items() if not key.startswith(home)}
+        domid = self.domains.pop(name).domid
+        homes = (f"/local/domain/{domid}/", f"/libxl/{domid}/")
+        self.store.values = {key: value for key, value in self.store.values.items() if not key.startswith(homes)}
+
+    def reboot(self, name: str) -> int:
+        """Let a domain reboot itself: libxl makes it again from what it kept, with another domid."""
+        (kept,) = (self.root / "lib").glob(f"userdata-d.{self.domains[name].domid}.*")
+        flags = self.domains[name].flags
+        self.remove(name)
+        domid = self.add(name, flags)
+        kept.rename(self.root / "lib" / f"userdata-d.{domid}.uuid.libxl-json")
+        return domid
 
     def flag(self, name: str, flags: str) -> None:
         """Let a domain be paused, shut down and so on."""
@@ -194,12 +238,16 @@ class FakeHost:
         self.calls.append(("shutdown", name))
         if name in self.preserved:
             self.flag(name, "s")
+        elif name in self.returning:
+            self.reboot(name)
         elif name not in self.deaf and not self.domains[name].paused:
             self.remove(name)
 
     def destroy(self, name: str) -> None:
         self.calls.append(("destroy", name))
-        self.remove(name)
+        for other in [*self.domains.values()]:
+            if name in (other.name, str(other.domid)):
+                self.remove(other.name)
 
     # What the planner calls as the runner
 

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import base64
 import lzma
 import struct
 import typing as t
@@ -39,6 +40,11 @@ def item(**changes: t.Any) -> dict[str, t.Any]:
 
 def image(**changes: t.Any) -> Image:
     return next(iter(read_images([item(**changes)], lambda: "amd64").values()))
+
+
+def public_key(kind: str = "ssh-ed25519") -> str:
+    """A line of `authorized_keys`, with a key that nobody has."""
+    return f"{kind} {base64.b64encode(struct.pack('>I', len(kind)) + kind.encode() + struct.pack('>I', 32) + bytes(32)).decode()}"
 
 
 def bzimage(payload: bytes, version: int = 0x20F, setup_sectors: int = 3, length: int | None = None) -> bytes:

@@ -250,9 +250,9 @@ class FakeMachine:
             (base / "slaves").mkdir(exist_ok=True)
             (base / "slaves" / slave).symlink_to(os.path.relpath((self.sys / "class/block" / slave).resolve(), base / "slaves"))
 
-    def mount(self, point: str, number: str, source: str = "/dev/root", kind: str = "ext4") -> None:
+    def mount(self, point: str, number: str, source: str = "/dev/root", kind: str = "ext4", options: str = "rw") -> None:
         """Mount a file system."""
-        self._mounts.append(f"{30 + len(self._mounts)} 1 {number} / {point} rw,relatime shared:1 - {kind} {source} rw\n")
+        self._mounts.append(f"{30 + len(self._mounts)} 1 {number} / {point} rw,relatime shared:1 - {kind} {source} {options}\n")
         self._write(self.proc / "self/mountinfo", "".join(self._mounts))
 
     def swap(self, path: str, kind: str = "partition") -> None:

@@ -105,6 +105,8 @@ class FakeXen:
         #: The command of the armed timer.
         self._timer: tuple[str, ...] = ()
         self.firing = False
+        self.stop_fails = False
+        self.bus_fails = False
 
     # What the code calls as a runner
 
@@ -118,7 +120,12 @@ class FakeXen:
                 return Result(words, int(printed is None), printed or "", "")
             return Result(words, 0, self._zpool(words) if words[0] == "zpool" else json.dumps(self._ip(*words[2:])), "")
         if words[:2] == ("systemctl", "is-active"):
-            return Result(words, 0 if self.firing else 3, "", "")
+            if self.bus_fails:
+                return Result(words, 1, "", "Failed to connect to bus")
+            active = bool(self._timer) if words[-1].endswith(".timer") else self.firing
+            return Result(words, 0 if active else 3, "", "")
+        if words[:2] == ("systemctl", "stop") and self.stop_fails:
+            return Result(words, 1, "", "Failed to stop")
         if words[0] in ("systemctl", "systemd-run"):
             self.machine.step(" ".join(words[:2]))
             self.calls.append(words)
@@ -150,8 +157,9 @@ class FakeXen:
                 for name in names
             ]
         if words[:2] == ("route", "get"):
-            way = machine.ways.get((words[4], words[2]))
-            return [{"dst": words[2], "from": words[4], "dev": way, "flags": []}] if way else []
+            local = words[4] if len(words) > 4 else ""
+            way = machine.ways.get((local, words[2]))
+            return [{"dst": words[2], "from": local, "dev": way, "flags": []}] if way else []
         assert words[1:] == ("route", "show", "table", "all", "default"), words
         return machine.default_routes[words[0]]
 

@@ -83,6 +83,18 @@ def test_a_confirmation_over_a_fresh_connection() -> None:
     assert (plugin.states, plugin._connection.resets) == (["present", "confirmed"], 1)
 
 
+@pytest.mark.parametrize("given", [60, "60", 60.0, "60.0", " 60 ", True, "6e1"])
+def test_numbers_are_read_as_the_module_reads_them(given: t.Any) -> None:
+    plugin = Plugin({"confirm_timeout": given}, [LOST, CONFIRMED])
+    assert plugin.run()["devices"] == CONFIRMED["devices"]
+
+
+@pytest.mark.parametrize("given", [None, 0, "0", "", "many", 60.5, "-"])
+def test_what_is_no_time_limit(given: t.Any) -> None:
+    with pytest.raises(AnsibleConnectionFailure):
+        Plugin({"confirm_timeout": given}, [LOST]).run()
+
+
 def test_it_tries_until_the_host_is_reached() -> None:
     plugin = Plugin({"confirm_timeout": 60}, [TAKEN, LOST, LOST, CONFIRMED])
     assert plugin.run()["devices"] == CONFIRMED["devices"]

@@ -130,17 +130,48 @@ def test_a_port_must_be_a_network_card(port: str, problem: str) -> None:
 @pytest.mark.parametrize(
     ("domain", "problem"),
     [
-        ({"bridges": [{"name": "xen br0"}]}, "Domain net-dd: 'xen br0' cannot be the name of a bridge"),
-        ({"bridges": [{"name": "xenbr0,52:54:00:aa:00:01"}]}, "cannot be the name of a bridge"),
+        ({"bridges": [{"name": "xen br0"}]}, "Domain net-dd, bridges: 'xen br0' is not a valid bridge"),
+        ({"bridges": [{"name": "xenbr0,52:54:00:aa:00:01"}]}, "is not a valid bridge"),
         ({"bridges": [{"name": "a-name-that-is-long"}]}, "1 to 15 letters"),
         ({"bridges": [{"name": "br", "address": "10.0.3.9"}]}, "Domain net-dd, br: '10.0.3.9' has no prefix length"),
         ({"bridges": [{"name": "br", "address": "10.0.3.9/24 init=/bin/sh"}]}, "10.0.3.9/24 init=/bin/sh"),
         ({"vifs": [{"address": "10.0.3.9/24", "gateway": "10.0.3.2/24"}]}, "Domain net-dd, eth0: '10.0.3.2/24'"),
+        ({"bridges": [{"name": "br", "address": "fe80::1%x init=/bin/sh/64"}]}, "Domain net-dd, br: .* is not an address"),
+        ({"bridges": [{"name": "br", "address": "10.0.3.9/24", "gateway": "fe80::1%eth0 xendd.backend=1"}]}, "is not an address"),
+        ({"vifs": [{"address": "fe80::1%$(reboot)/64"}]}, "is not an address"),
+        ({"vifs": [{"address": "dhcp", "gateway": "dhcp init=/bin/sh"}]}, "is not an address"),
+        ({"vifs": [{"address": "dhcp", "gateway": "10.0.3.2"}]}, "eth0: there is a gateway '10.0.3.2' beside dhcp"),
+        ({"vifs": [{"address": "dhcp\n"}]}, "is not an address"),
+        ({"name": "a init=/bin/sh"}, "'a init=/bin/sh' is not a valid domain name"),
+        ({"name": "a\tb"}, "is not a valid domain name"),
+        ({"name": "a\n"}, "is not a valid domain name"),
+        ({"name": "a;reboot"}, "is not a valid domain name"),
+        ({"name": 'a"b'}, "is not a valid domain name"),
+        ({"name": "../a"}, "is not a valid domain name"),
+        ({"name": "\u00e4"}, "is not a valid domain name"),
+        ({"bridges": [{"name": "br\u00a00"}]}, "is not a valid bridge"),
+        ({"bridges": [{"name": "-br0"}]}, "is not a valid bridge"),
+        ({"bridges": [{"name": "br0\n"}]}, "is not a valid bridge"),
+        ({"bridges": [{"name": "../../x"}]}, "is not a valid bridge"),
+        ({"cmdline": "quiet \0 init=/bin/sh"}, "cmdline: .* holds the character"),
+        ({"cmdline": "quiet \x1b[2J"}, "cmdline: .* holds the character"),
     ],
 )
 def test_what_a_kernel_command_line_cannot_carry_is_refused(domain: dict[str, t.Any], problem: str) -> None:
     with pytest.raises(AnsibleFilterError, match=problem):
         definitions({"name": "net-dd", **domain}, "driver_domain")
+
+
+@pytest.mark.parametrize("mac", ["52:54:00:aa:00:02 init=/bin/sh", "52:54:00:aa:00:02,52:54:00:aa:00:03", "52:54:00:aa:00:0\n", "eth0"])
+def test_what_a_host_reports_as_a_mac_address_is_a_mac_address(mac: str) -> None:
+    domain = {"name": "net-dd", "bridges": [{"name": "br0", "ports": ["uplink0"]}]}
+    with pytest.raises(AnsibleFilterError, match="is not a valid MAC address"):
+        FILTERS["domain_definitions"]([domain], "driver_domain", images=IMAGES, devices=[{"name": "uplink0", "mac": mac}])
+
+
+def test_a_command_line_of_several_lines_is_one() -> None:
+    """The kernel would take a line break for a blank, but xendd reads the first line only."""
+    assert definitions({"name": "a", "kernel": "/k", "cmdline": " quiet\n  debug=1 \n"}, "domu")["cmdline"].endswith("=a quiet debug=1")
 
 
 def test_an_address_by_dhcp_or_of_ipv6() -> None:

@@ -12,8 +12,10 @@ import pytest
 from ansible.errors import AnsibleFilterError
 
 from ansible_collections.xen.driver_domains.plugins.filter.image_specifications import FilterModule
+from ansible_collections.xen.driver_domains.tests.unit.fakes.images import public_key
 
 FILTERS = FilterModule().filters()
+KEY = public_key()
 XENDD = {"path": "/usr/sbin/xendd", "content": "x", "mode": "0755"}
 PROFILES = {
     "minimal": {"format": "ramdisk", "packages": ["busybox"], "modules": ["xen-netfront"], "files": [XENDD]},
@@ -41,7 +43,7 @@ def specification(image: dict[str, t.Any], xen_version: str = "4.20", architectu
             },
         ),
         (
-            {"profile": "debian", "modules": ["e1000e"], "authorized_keys": ["ssh-ed25519 AA me\n", "ssh-ed25519 BB"], "size": "3G"},
+            {"profile": "debian", "modules": ["e1000e"], "authorized_keys": [f"{KEY} me\n", KEY], "size": "3G"},
             {
                 "format": "disk",
                 "packages": ["udev"],
@@ -49,7 +51,7 @@ def specification(image: dict[str, t.Any], xen_version: str = "4.20", architectu
                 "size": "3G",
                 "files": [
                     XENDD,
-                    {"path": "/root/.ssh/authorized_keys", "content": "ssh-ed25519 AA me\nssh-ed25519 BB\n", "mode": "0600"},
+                    {"path": "/root/.ssh/authorized_keys", "content": f"{KEY} me\n{KEY}\n", "mode": "0600"},
                 ],
             },
         ),
@@ -68,6 +70,7 @@ def test_arm_has_no_virtual_pci_bus() -> None:
     [
         ({"profile": "tiny"}, "4.20", "profile 'tiny' is unknown. Use one of debian, minimal."),
         ({"backends": ["vfb"]}, "4.20", "backend 'vfb' is unknown. Use one of vbd, vif."),
+        ({"authorized_keys": ["/root/id.pub"]}, "4.20", "Image 'i': item 1 of authorized_keys is not an SSH public key"),
         ({"backends": ["vif"]}, "", "Set guest_image_xen_version."),
     ],
 )

@@ -28,7 +28,7 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._dom0_boot impo
     reboot_reasons,
     too_late_drivers,
 )
-from ansible_collections.xen.driver_domains.plugins.module_utils._errors import DriverDomainsError, InvalidInput, NotOnThisHost
+from ansible_collections.xen.driver_domains.plugins.module_utils._errors import DriverDomainsError, InvalidInput, NotOnThisHost, Refused
 from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Plan
 from ansible_collections.xen.driver_domains.tests.unit.fakes.sysfs import plain_server
 from ansible_collections.xen.driver_domains.tests.unit.fakes.xen import FakeXen
@@ -197,6 +197,62 @@ def test_what_is_not_in_force_is_not_kept(tmp_path: Path, path: str, text: str) 
     assert hidden_by_others(str(tmp_path)) == ((), [])
 
 
+SSH = "(0000:00:03.0)"
+
+
+@pytest.mark.parametrize(
+    ("settings", "found"),
+    [
+        ({"etc/default/grub": f'GRUB_CMDLINE_LINUX="quiet" # xen-pciback.hide={SSH}\n'}, ()),
+        ({"etc/default/grub": f"GRUB_CMDLINE_LINUX=xen-pciback.hide={SSH}\n".replace("(", "\\(").replace(")", "\\)")}, ("0000:00:03.0",)),
+        (
+            {
+                "etc/default/grub": f'GRUB_CMDLINE_LINUX="xen-pciback.hide={SSH}"\n',
+                "etc/default/grub.d/later.cfg": f'GRUB_CMDLINE_LINUX="xen-pciback.hide={OTHERS}"\n',
+            },
+            ("0000:00:1f.3", "0000:02:00.*"),
+        ),
+        ({"etc/default/grub": f'GRUB_CMDLINE_LINUX="xen-pciback.hide={SSH}"\nGRUB_CMDLINE_LINUX=\n'}, ()),
+        ({"etc/default/grub": f'GRUB_CMDLINE_LINUX="xen-pciback.hide={SSH}"\nGRUB_CMDLINE_LINUX_XEN_REPLACE="quiet"\n'}, ()),
+        ({"etc/default/grub": f'OTHER="xen-pciback.hide={SSH}"\n'}, ()),
+        ({"etc/default/grub": f'OTHER="xen-pciback.hide={SSH}"\nGRUB_CMDLINE_LINUX_DEFAULT="quiet $OTHER"\n'}, ("0000:00:03.0",)),
+        (
+            {"etc/default/grub": f'GRUB_CMDLINE_LINUX="xen-pciback.hide={SSH}"\nGRUB_CMDLINE_LINUX_DEFAULT="xen_pciback.hide={OTHERS}"\n'},
+            ("0000:00:1f.3", "0000:02:00.*"),
+        ),
+        ({"etc/default/grub": f"GRUB_CMDLINE_LINUX='\"xen-pciback.hide={SSH}\"'\n"}, ("0000:00:03.0",)),
+        ({"etc/default/grub": f'echo hello\nGRUB_CMDLINE_LINUX="xen-pciback.hide={SSH}"\n'}, ("0000:00:03.0",)),
+        (
+            {
+                "etc/default/grub": f'GRUB_CMDLINE_LINUX="xen-pciback.hide={OTHERS}"\n',
+                "etc/modprobe.d/x.conf": f"options xen-pciback hide={SSH}\n",
+            },
+            ("0000:00:1f.3", "0000:02:00.*"),
+        ),
+        (
+            {"etc/modprobe.d/x.conf": "# nothing\n", "usr/lib/modprobe.d/x.conf": f"options xen-pciback hide={SSH}\n"},
+            (),
+        ),
+        ({"usr/lib/modprobe.d/x.conf": f'options xen_pciback \\\n hide="{SSH}"\n'}, ("0000:00:03.0",)),
+    ],
+)
+def test_only_what_is_in_force_is_kept(tmp_path: Path, settings: dict[str, str], found: tuple[str, ...]) -> None:
+    for name, text in settings.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert hidden_by_others(str(tmp_path)) == (found, [])
+
+
+@pytest.mark.parametrize("last", ["exit 1", "exit 0", "if"])
+def test_settings_that_cannot_be_read_keep_every_list(tmp_path: Path, last: str) -> None:
+    theirs = tmp_path / "etc/default/grub"
+    theirs.parent.mkdir(parents=True)
+    theirs.write_text(f'GRUB_CMDLINE_LINUX="xen-pciback.hide={SSH}"\nGRUB_CMDLINE_LINUX="xen-pciback.hide={OTHERS}"\n{last}\n')
+    found, warnings = hidden_by_others(str(tmp_path))
+    assert found == ("0000:00:03.0", "0000:00:1f.3", "0000:02:00.*")
+    assert "cannot be read as GRUB does" in warnings[0]
+
+
 def test_a_list_of_others_that_the_kernel_cannot_read_is_warned_about(tmp_path: Path) -> None:
     theirs = tmp_path / "etc/default/grub"
     theirs.parent.mkdir(parents=True)
@@ -242,6 +298,13 @@ class TestDevices:
     def test_guard_rails_hold_at_boot_too(self, xen: FakeXen) -> None:
         assert [refusal.guard for refusal in self.check(xen, "0000:00:03.0").refusals] == ["management_route", "default_route"]
         assert self.check(xen, "0000:00:04.0", "0000:03:00.0").refusals == []
+
+    @pytest.mark.parametrize("item", ["0000:00:03.0", "0000:00:03.*", "0000:00:*.*"])
+    def test_guard_rails_hold_for_what_others_hide(self, xen: FakeXen, item: str) -> None:
+        devices, plan = xen.host().devices(), Plan()
+        check_hidden(plan, BootOptions(foreign_hides=(item,)), devices, xen.host(), xen.guards(devices), "/nonexistent")
+        found = {(refusal.guard, refusal.subject) for refusal in plan.refusals}
+        assert {(guard, "0000:00:03.0, which the boot options of others hide") for guard in ("management_route", "default_route")} <= found
 
     def test_what_is_held_already_is_not_refused(self, xen: FakeXen) -> None:
         xen.machine.hold("0000:00:1c.0")
@@ -308,8 +371,9 @@ def test_the_next_run_completes_one_that_was_interrupted_before_update_grub(grub
         grub_configuration("dom0_mem=768M,max:768M dom0_max_vcpus=1", HIDE, default="gnulinux-simple-1"),
         grub_configuration("dom0_mem=768M,max:768M dom0_max_vcpus=1 dom0_mem=1G", HIDE),
         grub_configuration("dom0_mem=768M,max:768M dom0_max_vcpus=1", "quiet"),
+        grub_configuration("dom0_mem=768M,max:768M dom0_max_vcpus=1", f"{HIDE} xen_pciback.hide=(0000:00:03.0)"),
     ],
-    ids=["no Xen entry", "another default", "somebody else's option is last", "hide list missing"],
+    ids=["no Xen entry", "another default", "somebody else's option is last", "hide list missing", "somebody else's list is last"],
 )
 def test_a_configuration_without_the_options_is_an_error(result: str, tmp_path: Path) -> None:
     with pytest.raises(DriverDomainsError, match="does not boot Xen by default"):
@@ -336,6 +400,106 @@ def test_a_host_without_grub_is_refused_before_anything_is_written(tmp_path: Pat
 def test_bad_values_are_refused(options: dict[str, t.Any]) -> None:
     with pytest.raises(InvalidInput):
         BootOptions(**options)
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        "xen-pciback.hide=(0000:00:03.0)",
+        "xen_pciback.hide=(0000:00:03.0)",
+        "xen-pciback.hide",
+        "pciback.hide=(0000:00:03.0)",
+        '"xen-pciback.hide=(0000:00:03.0)"',
+        'xen-pciback.hide="(0000:00:03.0)"',
+        "xen\\-pciback.hide=(0000:00:03.0)",
+        "quiet xen-pciback.hide=(0000:00:03.0)",
+        "xen-backend:pci.hide=(0000:00:03.0)",
+        "pci-stub.ids=8086:100e",
+        "pci_stub.ids=8086:100e",
+        "vfio-pci.ids=8086:100e",
+    ],
+)
+@pytest.mark.parametrize("where", ["kernel", "hypervisor"])
+def test_free_text_does_not_get_past_the_guards(option: str, where: str) -> None:
+    with pytest.raises(InvalidInput, match="into hide .*dom0_pci_assignable"):
+        BootOptions(**t.cast(t.Any, {where: (option,)}))
+
+
+@pytest.mark.parametrize("where", ["kernel", "hypervisor"])
+def test_what_follows_two_dashes_is_for_others(where: str) -> None:
+    with pytest.raises(InvalidInput, match="has '--'"):
+        BootOptions(**t.cast(t.Any, {where: ("--", "quiet")}))
+
+
+@pytest.mark.parametrize(
+    ("option", "bad"),
+    [
+        ("dom0_mem=4M,max:4M", True),
+        ("dom0_mem=4", True),
+        ("dom0_mem=2048", True),
+        ("dom0_mem=255M", True),
+        ("dom0_mem=1G,max:8M", True),
+        ("dom0_mem=131072K", True),
+        ("mem=64M", True),
+        ("dom0_mem=256M", False),
+        ("dom0_mem=min:64M,max:2G,1G", False),
+        ("dom0_mem=1048576", False),
+        ("dom0_mem=-1G", False),
+        ("dom0_mem=-5M,max:-5M", True),
+        ("dom0_max_vcpus=0", True),
+        ("dom0_max_vcpus=-1", True),
+        ("dom0_max_vcpus=many", True),
+        ("dom0_max_vcpus=4-2", True),
+        ("dom0_max_vcpus=1", False),
+        ("dom0_max_vcpus=2-4", False),
+        ("dom0_max_vcpus=2-", False),
+    ],
+)
+def test_values_that_no_host_boots_with(option: str, bad: bool) -> None:
+    if bad:
+        with pytest.raises(InvalidInput, match=r"MiB|number of processors"):
+            BootOptions(hypervisor=(option,))
+    else:
+        BootOptions(hypervisor=(option,))
+
+
+def test_memory_of_the_kernel_is_in_bytes() -> None:
+    with pytest.raises(InvalidInput, match="MiB"):
+        BootOptions(kernel=("mem=1048576",))
+
+
+@pytest.mark.parametrize(
+    ("secure", "shim", "xen", "refused"),
+    [
+        (1, None, False, True),
+        (1, 1, False, False),
+        (1, 0, False, True),
+        (0, None, False, False),
+        (1, None, True, False),
+        (None, None, False, True),
+    ],
+    ids=["on", "shim does not validate", "shim validates", "off", "runs Xen already", "cannot be read"],
+)
+def test_secure_boot(grub: FakeGrub, tmp_path: Path, secure: int | None, shim: int | None, xen: bool, refused: bool) -> None:
+    variables = tmp_path / "sys/firmware/efi/efivars"
+    variables.mkdir(parents=True)
+    for name, value in (
+        ("SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c", secure),
+        ("MokSBStateRT-605dab50-e046-4300-abb6-3dd810dd8b23", shim),
+    ):
+        if value is not None:
+            (variables / name).write_bytes(bytes([6, 0, 0, 0, value]))
+    if xen:
+        (tmp_path / "sys/hypervisor/version").mkdir(parents=True)
+        for name, text in {"type": "xen", "version/major": "4", "version/minor": "20"}.items():
+            (tmp_path / "sys/hypervisor" / name).write_text(text)
+    if not refused:
+        assert run(OPTIONS, grub, tmp_path)
+        return
+    with pytest.raises(Refused, match="Secure Boot"):
+        run(OPTIONS, grub, tmp_path)
+    assert not (tmp_path / GRUB_FILE[1:]).exists()
+    assert plan_boot(None, grub, str(tmp_path)).refusals == []
 
 
 @pytest.fixture

@@ -9,11 +9,12 @@ from __future__ import annotations
 import typing as t
 
 import pytest
+from ansible.module_utils.testing import patch_module_args
 
 from ansible_collections.xen.driver_domains.plugins.module_utils import _module
-from ansible_collections.xen.driver_domains.plugins.module_utils._errors import InvalidInput
+from ansible_collections.xen.driver_domains.plugins.module_utils._errors import DriverDomainsError, InvalidInput
 from ansible_collections.xen.driver_domains.plugins.module_utils._module import run_module
-from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Plan
+from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Action, Plan
 
 
 class End(Exception):
@@ -21,7 +22,7 @@ class End(Exception):
 
 
 class FakeModule:
-    """The parts of AnsibleModule that are used. Warnings go into the result."""
+    """The parts of AnsibleModule that are used. Warnings go into the result, the parameters of the call do not."""
 
     check_mode = False
     _diff = False
@@ -31,9 +32,11 @@ class FakeModule:
         self.warnings: list[str] = []
 
     def fail_json(self, **result: t.Any) -> t.NoReturn:
+        result.pop("invocation")
         raise End({"failed": True, "warnings": self.warnings, **result})
 
     def exit_json(self, **result: t.Any) -> t.NoReturn:
+        result.pop("invocation")
         raise End({"warnings": self.warnings, **result})
 
     def warn(self, warning: str) -> None:
@@ -83,7 +86,78 @@ def test_an_error_while_planning(monkeypatch: pytest.MonkeyPatch) -> None:
     }
 
 
+#: What a guest can write: bytes that are not UTF-8, a terminal's escape sequence in both forms, bidirectional controls.
+EVIL = "a\udcff\x1b]0;x\x07\x9b2J\u202e\u2066\rb"
+HARMLESS = "a\\xff\\x1b]0;x\\x07\\u009b2J\\u202e\\u2066\\x0db"
+
+
+def test_what_a_guest_says_can_be_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Results with their diff, warnings, messages and the details of errors: ansible-core refuses a result that is not UTF-8."""
+    monkeypatch.setattr(FakeModule, "_diff", True)
+    plan = Plan(results={EVIL: [{"error": EVIL, "n": 1, "none": None}], "pair": (EVIL, True)}, warnings=[EVIL])
+    plan.add(EVIL, lambda: None, subject="s", before=EVIL, after="ok\n\tok\n")
+    diff = {"before_header": "s", "after_header": "s", "before": HARMLESS.replace("\\xff", "\ufffd") + "\n", "after": "ok\n\tok\n"}
+    assert run(plan, monkeypatch) == {
+        HARMLESS: [{"error": HARMLESS, "n": 1, "none": None}],
+        "pair": [HARMLESS, True],
+        "changed": True,
+        "actions": [HARMLESS],
+        "diff": [diff],
+        "warnings": [HARMLESS],
+    }
+
+    def fail() -> None:
+        raise DriverDomainsError(f"It says: {EVIL}", vif={"hotplug_error": EVIL})
+
+    failing = Plan(actions=[Action("do", fail)])
+    result = run(failing, monkeypatch)
+    assert (result["msg"], result["vif"]) == (f"It says: {HARMLESS}.", {"hotplug_error": HARMLESS})
+
+
+def test_what_a_guest_says_does_not_look_like_a_line_of_ansible(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = "It says: x\nok: [host]"
+
+    def fail() -> dict[str, t.Any]:
+        raise DriverDomainsError(said)
+
+    result = run(Plan(warnings=[said], conclude=fail), monkeypatch)
+    assert (result["warnings"], result["msg"]) == (["It says: x\n    ok: [host]"], "It says: x\n    ok: [host].")
+
+
 def test_a_plan_that_is_applied(monkeypatch: pytest.MonkeyPatch) -> None:
     plan = Plan(results={"a": 1, "b": 1}, conclude=lambda: {"b": 2})
     plan.add("one", lambda: None)
     assert run(plan, monkeypatch) == {"a": 1, "b": 2, "changed": True, "actions": ["one"], "warnings": []}
+
+
+SECRETS = {
+    "images": [{"name": "a", "files": [{"path": "/root/key", "content": "s3cret", "mode": "0600"}]}],
+    "domains": [
+        {"name": "a", "options": {"vncpasswd": "s3cret", "spicepasswd": "s3cret", "vfb": ["type=vnc,vncpasswd=s3cret,vnclisten=::"]}},
+        {"name": "b", "options": {"device_model_args": ["-object", "secret,id=a,data=1,password=s3cret"], "vnc": True}},
+    ],
+}
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_secrets_reach_neither_the_journal_nor_the_result(
+    fails: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logged: list[str] = []
+    monkeypatch.setattr(_module.AnsibleModule, "log", lambda self, msg, log_args=None: logged.append(f"{msg} {log_args}"))
+    seen: list[dict[str, t.Any]] = []
+
+    def prepare(parameters: dict[str, t.Any]) -> Plan:
+        seen.append(parameters)
+        if fails:
+            raise InvalidInput("no")
+        return Plan(results={"directory": "/root"})
+
+    spec = {name: {"type": "list", "elements": "dict"} for name in SECRETS}
+    with patch_module_args({**SECRETS, "_ansible_no_log": False}), pytest.raises(SystemExit):
+        run_module(spec, prepare)
+    assert seen == [SECRETS]
+    output = capsys.readouterr().out
+    assert "Invoked with" in logged[0] and "/root/key" in logged[0] and "/root/key" in output
+    assert "s3cret" not in logged[0] + output
+    assert fails or '"directory": "/root"' in output

@@ -165,6 +165,30 @@ def test_a_guest_that_lies_about_its_backend(run: Run, fake: FakeXenstored, name
     assert FRONT not in fake.tree
 
 
+@pytest.mark.parametrize("state", ["present", "absent"])
+@pytest.mark.parametrize("kind", ["vif", "vbd", "vtpm"])
+def test_a_device_of_the_toolstack(run: Run, fake: FakeXenstored, kind: str, state: str) -> None:
+    """A vif that is removed behind the back of libxl stays in its books."""
+    front, back = f"/local/domain/7/device/{kind}/0", f"/local/domain/6/backend/{kind}/7/0"
+    for path, value in {f"{front}/backend": back, f"{front}/state": "4", f"{back}/frontend": front, f"{back}/state": "4"}.items():
+        fake.set(path, value)
+    fake.set(f"/libxl/7/device/{kind}/0/backend", back)
+    before = dict(fake.tree)
+    result = run({"type": kind, "frontend": "web1", "backend": "net-dd", "state": state})
+    assert f"{kind} 0 of web1 at net-dd: it belongs to the toolstack: /libxl/7/device/{kind}/0" in result["msg"]
+    assert (dict(fake.tree), fake.writes) == (before, [])
+
+
+@pytest.mark.parametrize("state", ["present", "absent"])
+def test_what_drivers_report_is_one_line(run: Run, fake: FakeXenstored, state: str) -> None:
+    run({**DEVICE, "wait_for": "none"})
+    fake.set("/local/domain/7/error/device/mydev/0/error", "x\nok: [host]\x1b[2J\udcff")
+    fake.set(f"{FRONT}/state", "5")
+    result = run({**DEVICE, "wait_for": "connected"}, wait_timeout=0.3) if state == "present" else run({**ABSENT}, wait_timeout=0.1)
+    assert "\n" not in result["msg"]
+    assert "x\\nok: [host]\\x1b[2J\\xff" in result["msg"]
+
+
 def test_keys_of_an_unused_device_change(run: Run, fake: FakeXenstored) -> None:
     run({**DEVICE, "wait_for": "none"})
     fake.writes.clear()

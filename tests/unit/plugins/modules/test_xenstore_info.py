@@ -30,7 +30,7 @@ def child(value: str, *permissions: str) -> dict:
     return {"value": value, "permissions": list(permissions) or None}
 
 
-ODD = {"value": "\\xff\0x", "base64": "/wB4", "permissions": None}
+ODD = {"value": "\\xff\\x00x", "base64": "/wB4", "permissions": None}
 CASES: dict[str, tuple[dict[str, t.Any], dict[str, t.Any]]] = {
     "absolute": ({"path": "/local/domain/6/name"}, node("/local/domain/6/name", "net-dd")),
     "by name": (

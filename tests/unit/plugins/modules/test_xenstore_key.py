@@ -154,3 +154,112 @@ def test_the_quota_is_named(run: Run, fake: FakeXenstored) -> None:
     assert "1000 nodes" in result["msg"]
     assert result["errno"] == "ENOSPC"
     assert (result["changed"], fake.writes) == (False, [])
+
+
+#: What `xl create` makes for a guest with a disk and a vif, and what the guest and others add.
+GUEST = {
+    "/local/domain/7/vm": "/vm/1",
+    "/local/domain/7/memory/target": "131072",
+    "/local/domain/7/control/shutdown": "",
+    "/local/domain/7/console/ring-ref": "5",
+    "/local/domain/7/device/vif/0/mac": "00:16:3e:00:00:11",
+    "/local/domain/7/device/vif/0/backend": "/local/domain/6/backend/vif/7/0",
+    "/local/domain/7/data/answer": "42",
+    "/local/domain/7/config/color": "red",
+    "/local/domain/6/backend/vif/7/0/state": "4",
+    "/libxl/7/device/vif/0/backend": "/local/domain/6/backend/vif/7/0",
+    "/libxl/pci/0000-00-04-0/domid": "6",
+    "/vm/1/uuid": "1",
+    "/tool/xenstored/quota": "1",
+}
+ABSENT = {"state": "absent"}
+OTHERS = {"owner": "7", "others": "n"}
+
+
+@pytest.mark.parametrize(
+    ("item", "message"),
+    [
+        ({"path": "", "domain": "web1", **ABSENT}, "/local/domain/7: is the home of a domain, and would be removed"),
+        ({"path": "", "domain": "7", "prune": True}, "/local/domain/7: is the home of a domain, and would lose all other nodes"),
+        ({"path": "", "domain": "web1", "tree": {"config": {"a": "1"}}, "prune": True}, "would lose all other nodes below it"),
+        ({"path": "", "domain": "web1", "permissions": OTHERS}, "the home of a domain, and would get other permissions"),
+        ({"path": "", "domain": "web1", "value": "x"}, "the home of a domain, and would get another value"),
+        (
+            {"path": "", "domain": "web1", "tree": {"name": "web2"}},
+            "/name: is a node of the toolstack, and would get another",
+        ),
+        ({"path": "/", **ABSENT}, "/: is the root of XenStore, and would be removed"),
+        ({"path": "/", "prune": True}, "and would lose all other nodes below it"),
+        ({"path": "/local", **ABSENT}, "/local: is a directory that the toolstack needs"),
+        ({"path": "/local/domain", **ABSENT}, "/local/domain: is a directory that the toolstack needs"),
+        ({"path": "/local/domain", "prune": True}, "/local/domain/0: is the home of a domain, and would be removed, and so would 2 more"),
+        ({"path": "/local/domain/6", **ABSENT}, "the home of a domain"),
+        ({"path": "/libxl", **ABSENT}, "a directory that the toolstack needs"),
+        ({"path": "/libxl/7/device/vif/0", **ABSENT}, "a node of the toolstack"),
+        ({"path": "/libxl/7/device/vif/0/backend", "value": "x"}, "would get another value"),
+        ({"path": "/libxl/pci", "prune": True}, "/libxl/pci/0000-00-04-0: is a node of the toolstack"),
+        ({"path": "/vm/1", **ABSENT}, "a node of the toolstack"),
+        ({"path": "/tool", "prune": True}, "/tool/xenstored: is a node of the toolstack, and would be removed"),
+        ({"path": "device", "domain": "web1", **ABSENT}, "/local/domain/7/device: is a device, or a directory of devices"),
+        ({"path": "device", "domain": "web1", "prune": True}, "/local/domain/7/device/vif: is a device, or a directory"),
+        ({"path": "device/vif/0", "domain": "web1", **ABSENT}, "a device, or a directory of devices"),
+        ({"path": "device/vif/0/mac", "domain": "web1", "value": "x"}, "would get another value"),
+        ({"path": "device/vif/0", "domain": "web1", "permissions": OTHERS}, "would get other permissions"),
+        ({"path": "backend/vif/7/0", "domain": "net-dd", **ABSENT}, "a device, or a directory of devices"),
+        ({"path": "backend", "domain": "net-dd", "tree": {"vif": None}, "prune": True}, "/local/domain/6/backend/vif/7: is a device"),
+        ({"path": "backend/vif", "domain": "net-dd", "prune": True}, "/local/domain/6/backend/vif/7: is a device"),
+        ({"path": "console", "domain": "web1", **ABSENT}, "a node of the toolstack"),
+        ({"path": "memory", "domain": "web1", **ABSENT}, "a node of the toolstack"),
+        ({"path": "data", "domain": "web1", **ABSENT}, "a node of the toolstack"),
+        ({"path": "memory/target", "domain": "web1", "value": "1"}, "OK"),
+        ({"path": "control/shutdown", "domain": "web1", "value": "poweroff"}, "OK"),
+        ({"path": "data/answer", "domain": "web1", **ABSENT}, "OK"),
+        ({"path": "data", "domain": "web1", "tree": {"x": "1"}}, "OK"),
+        ({"path": "config", "domain": "web1", "prune": True}, "OK"),
+        ({"path": "config", "domain": "web1", **ABSENT}, "OK"),
+        ({"path": "", "domain": "web1", "tree": {"config": {"a": "1"}}}, "OK"),
+        ({"path": "/tool/old", **ABSENT}, "OK"),
+        ({"path": "/mine", "tree": {"a": "1"}}, "OK"),
+        ({"path": "device/vsensor/0/state", "domain": "web1", "value": "1"}, "OK"),
+        ({"path": "/none", **ABSENT}, "OK"),
+    ],
+    ids=str,
+)
+def test_what_the_toolstack_owns_is_guarded(run: Run, fake: FakeXenstored, item: dict[str, t.Any], message: str) -> None:
+    for path, value in GUEST.items():
+        fake.set(path, value)
+    result = run(keys=[item], _ansible_check_mode=True)
+    if message == "OK":
+        assert not result.get("failed"), result
+        assert not run(keys=[item]).get("failed")
+        return
+    assert message in result["msg"]
+    assert "[toolstack_nodes]" in result["msg"]
+    before = dict(fake.tree)
+    assert run(keys=[item])["failed"]
+    assert (dict(fake.tree), fake.writes) == (before, [])
+    forced = run(keys=[item], force=["toolstack_nodes"])
+    # The root is the one node that xenstored itself refuses to remove.
+    assert forced["changed"] is (item != {"path": "/", **ABSENT})
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        {"path": "x", "domain": "99"},
+        {"path": "/local/domain/99/a/b"},
+        {"path": "/libxl/99/x"},
+        {"path": "/tool/x", "permissions": {"owner": "99"}},
+        {"path": "/tool/x", "permissions": {"owner": "0", "domains": {"99": "r"}}},
+    ],
+    ids=str,
+)
+def test_nodes_of_a_domain_that_does_not_run(run: Run, fake: FakeXenstored, item: dict[str, t.Any]) -> None:
+    item = {**item, "value": "1"}
+    assert "the domain 99 does not run [not_running]" in run(keys=[item])["msg"]
+    # An earlier task may start it.
+    assert run(keys=[item], _ansible_check_mode=True)["changed"] is True
+    assert fake.writes == []
+    assert run(keys=[item], force=["not_running"])["changed"] is True
+    # What is left of it makes it no domain.
+    assert "does not run" in run(keys=[{**item, "path": item["path"] + "2"}])["msg"]

@@ -37,7 +37,7 @@ def test_everything_is_written_in_the_syntax_of_xl() -> None:
     assert definition.text == MARKER + (
         'name = "web1"\ntype = "pv"\nmemory = 128\nvcpus = 1\nkernel = "/k"\nramdisk = "/r"\n'
         'cmdline = "console=hvc0 a=\\"b\\""\ndriver_domain = 1\npci = ["0000:03:00.0,permissive=0"]\n'
-        'vif = ["mac=00:16:3e:00:00:11,bridge=xenbr0,backend=net-dd,trusted=0"]\n'
+        'vif = ["mac=00:16:3e:00:00:11,bridge=xenbr0,backend=net-dd,untrusted"]\n'
         'disk = ["format=raw,vdev=xvda,access=rw,target=/d.img"]\n'
         'on_crash = "restart"\ncpus = ["0", "1"]\nsdl = 0\n'
     )
@@ -50,6 +50,26 @@ def test_a_vif_without_mac_gets_one_that_stays() -> None:
     assert mac.startswith("00:16:3e:")
     assert f"mac={mac}" in define(vifs=[{}]).text
     assert len({default_mac(name, index) for name in ("a", "b") for index in range(3)}) == 6
+
+
+@pytest.mark.parametrize(
+    "removed",
+    [
+        {"backend": "dmz-dd", "bridge": "xenbr0"},
+        {"bridge": "xenbr0"},
+        {"mac": "00:16:3e:00:00:11", "backend": "net-dd", "bridge": "xenbr0"},
+    ],
+    ids=["at another backend", "in dom0", "with an address of its own"],
+)
+def test_the_address_of_a_vif_stays_when_one_before_it_is_removed(removed: dict[str, str]) -> None:
+    kept: dict[str, t.Any] = {"backend": "net-dd", "bridge": "xenbr0"}
+    macs = [[vif.mac for vif in define(vifs=vifs).vifs] for vifs in ([removed, kept, {"bridge": "br1"}], [kept, {"bridge": "br1"}])]
+    assert macs[0][1:] == macs[1]
+    assert len(set(macs[0])) == 3
+
+
+def test_vifs_at_the_same_place_have_addresses_of_their_own() -> None:
+    assert len({vif.mac for vif in define(vifs=[{"bridge": "br0"}] * 3).vifs}) == 3
 
 
 def test_dom0_is_no_backend_to_wait_for() -> None:
@@ -70,6 +90,10 @@ BAD: dict[str, tuple[dict[str, t.Any], str]] = {
     "nothing to boot": ({"kernel": None}, "nothing to boot"),
     "unknown device": ({"pci": [{"device": "nic9"}]}, r"device 'nic9'.*which has: uplink0"),
     "pvh with a device": ({"type": "pvh", "pci": [{"device": "uplink0"}]}, "PVH"),
+    "maxmem with a device": ({"maxmem": 256, "pci": [{"device": "uplink0"}]}, "maxmem is 256.*PCI devices cannot grow"),
+    "maxmem below memory": ({"maxmem": 64}, "maxmem is 64 and memory is 128"),
+    "emulated card of a driver domain": ({"type": "hvm", "vifs": [{"backend": "dd", "type": "ioemu"}]}, "only dom0 can serve an emulated"),
+    "model of a card of a driver domain": ({"type": "hvm", "vifs": [{"backend": "dd", "model": "e1000"}]}, "is emulated, and dd serves it"),
     "malformed MAC": ({"vifs": [{"mac": "00:16:3e:00:00"}]}, "MAC address '00:16:3e:00:00'"),
     "multicast MAC": ({"vifs": [{"mac": "01:16:3e:00:00:11"}]}, "unicast"),
     "comma in a bridge": ({"vifs": [{"bridge": "a,backend=b"}]}, "cannot be expressed"),
@@ -82,6 +106,25 @@ BAD: dict[str, tuple[dict[str, t.Any], str]] = {
 def test_bad_values_are_refused(parameters: dict[str, t.Any], problem: str) -> None:
     with pytest.raises(InvalidInput, match=problem):
         define(**parameters)
+
+
+@pytest.mark.parametrize(
+    ("kind", "vif", "written"),
+    [
+        ("hvm", {"backend": "net-dd"}, True),
+        ("hvm", {"backend": "net-dd", "type": "vif"}, True),
+        ("hvm", {"backend": "Domain-0"}, False),
+        ("hvm", {"model": "e1000"}, False),
+        ("pv", {"backend": "net-dd"}, False),
+        ("pvh", {"backend": "net-dd"}, False),
+    ],
+)
+def test_a_driver_domain_serves_no_emulated_card(kind: str, vif: dict[str, t.Any], written: bool) -> None:
+    assert ("type=vif" in define(type=kind, vifs=[vif]).text) == written
+
+
+def test_maxmem_that_is_memory() -> None:
+    assert "maxmem = 128" in define(maxmem=128, pci=[{"device": "uplink0"}]).text
 
 
 @pytest.mark.parametrize(

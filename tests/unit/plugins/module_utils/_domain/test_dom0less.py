@@ -84,6 +84,25 @@ def test_findings(name: str) -> None:
     assert all(finding.remedy in str(finding) for finding in found)
 
 
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("(XEN) Failed to assign device /pl031@9010000", "/pl031@9010000"),
+        ("(XEN) Failed to assign device to d1", "(see xl dmesg)"),
+        ("(XEN) [2026-11-25 12:00:00.000] Failed to assign device to d1", "(see xl dmesg)"),
+        ("(XEN) DOM1: Failed to assign device to d1", ""),
+        ("(XEN) DOM1: (XEN) Failed to assign device to d1", ""),
+        ("(d1) Failed to assign device to d1", ""),
+        ("(d1) (XEN) Failed to assign device to d1", ""),
+    ],
+)
+def test_what_a_guest_prints_is_no_finding(line: str, found: str) -> None:
+    """The log of Xen holds the output of guests, too."""
+    host, cmdline, _dmesg = FINDINGS[""]
+    problems = [finding.problem for finding in findings(["net-dd", "web"], host.list(), host.domains(), line, cmdline)]
+    assert problems == ([f"Xen could not assign the device {found}, and started its domain without it"] if found else [])
+
+
 @pytest.mark.parametrize(("cmdline", "silo"), [("xsm=silo", True), ("xsm=silo xsm=dummy", False), ("", True), ("xsm=flask", False)])
 def test_silo(cmdline: str, silo: bool) -> None:
     found = findings(["a", "b"], Host("a", "b").list(), {1: "a", 2: "b"}, "(XEN) Initialising XSM SILO mode", f"{cmdline} {CMDLINE[:-10]}")

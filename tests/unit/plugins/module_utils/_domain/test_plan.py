@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import typing as t
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.definition import MARKER
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.kept import agrees
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import (
     DriverDomainsError,
     InvalidInput,
@@ -70,24 +72,24 @@ def test_check_mode_writes_nothing_and_warns_of_what_is_not_there_yet(host: Fake
 TRANSITIONS: list[tuple[str, str | None, list[tuple[str, ...]]]] = [
     ("running", None, [("create", "web1")]),
     ("running", "b", []),
-    ("running", "c", [("destroy", "web1"), ("create", "web1")]),
-    ("running", "s", [("destroy", "web1"), ("create", "web1")]),
+    ("running", "c", [("destroy", "1"), ("create", "web1")]),
+    ("running", "s", [("destroy", "1"), ("create", "web1")]),
     ("present", None, []),
     ("present", "b", []),
     ("stopped", None, []),
     ("stopped", "b", [("shutdown", "web1")]),
-    ("stopped", "c", [("destroy", "web1")]),
-    ("stopped", "p", [("destroy", "web1")]),
+    ("stopped", "c", [("destroy", "1")]),
+    ("stopped", "p", [("destroy", "1")]),
     ("absent", None, []),
     ("absent", "b", [("shutdown", "web1")]),
-    ("absent", "s", [("destroy", "web1")]),
+    ("absent", "s", [("destroy", "1")]),
 ]
 
 
 @pytest.mark.parametrize(("state", "flags", "calls"), TRANSITIONS)
 def test_transitions(state: str, flags: str | None, calls: list[tuple[str, ...]], host: FakeHost) -> None:
     if flags:
-        host.add("web1", flags)
+        host.adopt("web1", flags)
     host.run_plan([{"name": "web1", "state": state}])
     assert host.calls == calls
     host.calls.clear()
@@ -120,23 +122,62 @@ def test_a_domain_whose_creation_has_not_ended_is_left_alone(host: FakeHost) -> 
     assert host.calls == []
 
 
-def test_what_a_creation_without_end_has_made_is_removed(host: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
-    def hang(path: str, timeout: float) -> None:
-        host.add("web1", "p")
-        raise TimedOut(f"'xl create' did not end within {timeout:g} s")
+class TestCreationWithoutEnd:
+    """`xl create` does not end in time; what is there then may be its own, or somebody else's."""
 
-    monkeypatch.setattr(host, "create", hang)
-    with pytest.raises(TimedOut, match="'xl create' did not end within 180 s"):
-        host.run_plan([{"name": "web1"}])
-    assert host.calls == [("destroy", "web1")]
-    assert "web1" not in host.domains
+    @staticmethod
+    def hang(host: FakeHost, monkeypatch: pytest.MonkeyPatch, flags: str, ours: bool, text: str | None = None) -> None:
+        def create(path: str, timeout: float, uuid: str = "") -> None:
+            domid = host.add("web1", flags, text=text)
+            host.store.values[f"/local/domain/{domid}/vm"] = f"/vm/{uuid if ours else 'of-another-creation'}"
+            raise TimedOut(f"'xl create' did not end within {timeout:g} s")
+
+        monkeypatch.setattr(host, "create", create)
+
+    def test_what_it_has_made_is_removed(self, host: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.hang(host, monkeypatch, "p", ours=True)
+        with pytest.raises(TimedOut, match="'xl create' did not end within 180 s"):
+            host.run_plan([{"name": "web1"}])
+        assert host.calls == [("destroy", "1")]
+        assert "web1" not in host.domains
+
+    @pytest.mark.parametrize(
+        ("flags", "ours", "text", "options"),
+        [
+            ("b", False, "memory = 128\n", {}),
+            ("p", False, None, {}),
+            ("b", True, "memory = 128\n", {}),
+            ("p", True, None, {"uuid": "5e3f1c1e-0000-4000-8000-000000000001"}),
+        ],
+        ids=["complete, of others", "unfinished, of others", "complete, our own", "a UUID that others may use as well"],
+    )
+    def test_what_others_made_or_what_is_complete_stays(
+        self, flags: str, ours: bool, text: str | None, options: dict[str, t.Any], host: FakeHost, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self.hang(host, monkeypatch, flags, ours, text)
+        with pytest.raises(TimedOut):
+            host.run_plan([{"name": "web1", "options": options}])
+        assert host.calls == []
+        assert "web1" in host.domains
+
+
+def test_a_domain_that_xl_started_again_after_a_crash_is_not_destroyed(host: FakeHost) -> None:
+    """It crashed when the plan was made, and has another domid by now."""
+    domid = host.adopt("web1", "c")
+    plan = host.plan([{"name": "web1", "state": "absent"}])
+    host.remove("web1")
+    host.add("web1")
+    with pytest.raises(DriverDomainsError, match="Domain web1 was stopped, but runs again"):
+        plan.apply()
+    assert host.calls == [("destroy", str(domid))]
+    assert "web1" in host.domains
 
 
 def test_a_domain_that_stays_when_it_has_shut_down(host: FakeHost) -> None:
-    host.add("web1")
+    host.adopt("web1")
     host.preserved.add("web1")
     host.run_plan([{"name": "web1", "state": "absent"}])
-    assert host.calls == [("shutdown", "web1"), ("destroy", "web1")]
+    assert host.calls == [("shutdown", "web1"), ("destroy", "1")]
 
 
 def test_backends_start_before_their_frontends_whatever_the_order(host: FakeHost) -> None:
@@ -154,14 +195,14 @@ def test_domains_that_wait_for_each_other(host: FakeHost) -> None:
 
 
 def test_a_backend_that_is_stopped_in_the_same_run_does_not_count(host: FakeHost) -> None:
-    host.add("net-dd")
+    host.adopt("net-dd")
     with pytest.raises(Refused, match="'net-dd' does not run"):
         host.run_plan([{"name": "net-dd", "state": "stopped"}, GUEST])
     assert host.calls == []
 
 
 def test_the_memory_of_a_domain_that_is_stopped_in_the_same_run_is_free(host: FakeHost) -> None:
-    host.add("old")
+    host.adopt("old")
     host.free_memory = 100
     host.run_plan([{"name": "old", "state": "absent"}, {"name": "web1", "memory": 200}])
     assert host.calls == [("shutdown", "old"), ("create", "web1")]
@@ -204,12 +245,111 @@ def test_a_removed_device_is_a_changed_definition(host: FakeHost) -> None:
     assert plan.results["pending_restart"] == ["web1"]
 
 
-def test_a_file_that_is_older_than_the_domain_is_not_parsed_again(host: FakeHost) -> None:
-    host.run_plan([{"name": "web1"}])
-    host.store.values["/local/domain/1/vm"] = "/vm/1"
-    host.store.values["/vm/1/start_time"] = "99999999999.5"
-    host.rejected = "web1"
-    assert host.run_plan([{"name": "web1"}]).actions == []
+class TestPendingRestart:
+    """A running domain is compared with what libxl keeps of it, not with files and their times."""
+
+    def test_it_is_not_forgotten_when_the_domain_reboots_itself(self, host: FakeHost) -> None:
+        host.run_plan([{"name": "web1"}])
+        assert host.run_plan([{"name": "web1", "memory": 256}]).results["pending_restart"] == ["web1"]
+        host.reboot("web1")
+        again = host.run_plan([{"name": "web1", "memory": 256}])
+        assert (again.actions, again.results["pending_restart"]) == ([], ["web1"])
+        host.calls.clear()
+        host.run_plan([{"name": "web1", "memory": 256}], restart_changed=True)
+        assert host.calls == [("shutdown", "web1"), ("create", "web1")]
+        assert host.run_plan([{"name": "web1", "memory": 256}]).results["pending_restart"] == []
+
+    @pytest.mark.parametrize("times", [(0, 0), (99999999999, 99999999999)], ids=["old", "new"])
+    def test_file_times_do_not_matter(self, times: tuple[int, int], host: FakeHost) -> None:
+        host.run_plan([{"name": "web1"}])
+        host.run_plan([{"name": "web1", "memory": 256}])
+        os.utime(host.paths.definition("web1"), times)
+        assert host.run_plan([{"name": "web1", "memory": 256}]).results["pending_restart"] == ["web1"]
+
+    def test_going_back_to_the_old_definition_ends_it(self, host: FakeHost) -> None:
+        host.run_plan([{"name": "web1"}])
+        host.run_plan([{"name": "web1", "memory": 256}])
+        assert host.run_plan([{"name": "web1"}]).results["pending_restart"] == []
+        assert host.run_plan([{"name": "web1"}]).actions == []
+
+    @staticmethod
+    def plug(host: FakeHost, *nics: str) -> None:
+        (kept,) = (host.root / "lib").glob("userdata-d.*")
+        settings = json.loads(kept.read_text().rstrip("\0"))
+        settings["nics"] = [*nics]
+        kept.write_text(json.dumps(settings) + "\0")
+
+    def test_a_device_that_somebody_attached_is_no_change_of_the_definition(self, host: FakeHost) -> None:
+        """Otherwise a domain with a vif of xl_vif would be restarted by each run."""
+        host.run_plan([{"name": "web1"}])
+        self.plug(host, "vif")
+        for _run in range(2):
+            assert host.run_plan([{"name": "web1"}], restart_changed=True).actions == []
+        assert len(host.parsed) == 2
+        assert host.run_plan([{"name": "web1", "memory": 64}]).results["pending_restart"] == ["web1"]
+
+    def test_a_device_that_somebody_detached(self, host: FakeHost) -> None:
+        host.run_plan([{"name": "web1", "vifs": [{}]}])
+        self.plug(host)
+        assert host.run_plan([{"name": "web1", "vifs": [{}]}]).results["pending_restart"] == ["web1"]
+
+    def test_the_order_of_devices_does_not_matter(self) -> None:
+        """A vif that was attached again, because its backend was restarted, comes last."""
+        one, two = {"mac": "1", "bridge": "a"}, {"mac": "2", "bridge": "a"}
+        kept = {"nics": [{**two, "devid": 1}, {**one, "devid": 0}]}
+        assert agrees({"nics": [one, two]}, kept)
+        assert not agrees({"nics": [one, one]}, kept)
+        assert not agrees({"nics": [one]}, kept)
+        assert agrees({"nics": [one]}, kept, further=True)
+        assert not agrees({"nics": [one, two, {"mac": "3"}]}, kept, further=True)
+
+    @pytest.mark.parametrize("content", ["", "{", "[]", '"text"'])
+    def test_what_cannot_be_read_does_not_agree(self, content: str, host: FakeHost) -> None:
+        host.run_plan([{"name": "web1"}])
+        (kept,) = (host.root / "lib").glob("userdata-d.1.*")
+        kept.write_text(content)
+        assert host.run_plan([{"name": "web1"}]).results["pending_restart"] == ["web1"]
+
+    def test_what_is_known_to_agree_is_not_parsed_again(self, host: FakeHost) -> None:
+        guests = [{"name": f"web{number}"} for number in range(8)]
+        host.run_plan(guests)
+        host.reboot("web3")
+        host.parsed.clear()
+        assert host.run_plan(guests).actions == []
+        assert host.parsed == []
+
+    def test_a_domain_that_xendomains_started_is_parsed_once(self, host: FakeHost) -> None:
+        host.run_plan([{"name": "web1", "state": "present"}])
+        host.add("web1", text=Path(host.paths.definition("web1")).read_text())
+        host.parsed.clear()
+        before = files(host.root)
+        host.run_plan([{"name": "web1"}], check_mode=True)
+        assert files(host.root) == before
+        for _run in range(3):
+            assert host.run_plan([{"name": "web1"}]).actions == []
+        assert len(host.parsed) == 2
+
+
+@pytest.mark.parametrize("kind", ["vbd", "vif", "9pfs", "vtpm", "vusb", "vscsi", "vkbd"])
+@pytest.mark.parametrize("how", ["restarted", "crashed"])
+def test_a_device_whose_backend_was_restarted_needs_a_restart(kind: str, how: str, host: FakeHost) -> None:
+    host.run_plan([{"name": "store-dd"}, {"name": "web1"}])
+    if kind == "vif":
+        host.connect("web1", 5, "store-dd")
+    else:
+        host.serve(kind, "web1", "store-dd", 5)
+    assert host.run_plan([{"name": "web1"}]).results["pending_restart"] == []
+    if how == "restarted":
+        host.remove("store-dd")
+        host.add("store-dd")
+    else:
+        host.flag("store-dd", "c")
+    plan = host.run_plan([{"name": "web1"}])
+    assert plan.results["pending_restart"] == ["web1"]
+    assert f"the backend of its {kind} 5, domain 1, is gone" in plan.warnings[0]
+    host.calls.clear()
+    host.run_plan([{"name": "web1"}], restart_changed=True)
+    assert host.calls == [("shutdown", "web1"), ("create", "web1")]
 
 
 def test_a_vif_whose_backend_is_gone_needs_a_restart(host: FakeHost) -> None:
@@ -235,12 +375,12 @@ def test_a_driver_domain_that_serves_is_not_stopped(host: FakeHost) -> None:
 
 
 def test_a_domain_that_does_not_shut_down(host: FakeHost) -> None:
-    host.add("web1")
+    host.adopt("web1")
     host.deaf.add("web1")
     with pytest.raises(Refused, match=r"Domain web1: it did not shut down within 0.3 s.*force: \[destroy\]"):
         host.run_plan([{"name": "web1", "state": "stopped"}])
     host.run_plan([{"name": "web1", "state": "stopped"}], force=("destroy",))
-    assert ("destroy", "web1") in host.calls
+    assert ("destroy", "1") in host.calls
 
 
 def test_disk_is_copied_once_and_never_removed(host: FakeHost) -> None:
@@ -274,7 +414,7 @@ class TestDisk:
     def test_what_a_killed_run_left_is_made_anew(self, host: FakeHost, disk: Path) -> None:
         Path(f"{disk}.new").write_text("the beginning, and more of it than there should be")
         host.run_plan([self.guest(host, disk)])
-        assert (disk.read_text(), os.listdir(disk.parent)) == ("image", ["web1.img"])
+        assert (disk.read_text(), sorted(os.listdir(disk.parent))) == ("image", ["web1.img", "web1.img.image"])
 
     def test_two_runs_do_not_make_it_at_once(self, host: FakeHost, disk: Path) -> None:
         with open(f"{disk}.new", "w", encoding="utf-8") as other:
@@ -302,9 +442,9 @@ class TestDisk:
 
 def test_driver_domains_start_before_their_guests(host: FakeHost) -> None:
     host.run_plan([DRIVER, {**GUEST, "name": "a-guest", "autostart": True}], UPLINK)
-    assert sorted(os.listdir(host.paths.autostart)) == ["00-net-dd.cfg", "a-guest.cfg"]
+    assert sorted(os.listdir(host.paths.autostart)) == ["00-net-dd.cfg", "50-a-guest.cfg"]
     host.run_plan([{**DRIVER, "autostart": False}], UPLINK)
-    assert os.listdir(host.paths.autostart) == ["a-guest.cfg"]
+    assert os.listdir(host.paths.autostart) == ["50-a-guest.cfg"]
 
 
 def test_what_others_wrote_is_not_overwritten_or_removed(host: FakeHost) -> None:
@@ -324,20 +464,156 @@ def test_what_others_wrote_is_not_overwritten_or_removed(host: FakeHost) -> None
     assert (path.exists(), host.calls) == (False, [("shutdown", "web1")])
 
 
+class TestForeignDomain:
+    """A running domain that others started, from a file of their own."""
+
+    STATES = ("running", "present", "stopped", "absent")
+
+    @pytest.mark.parametrize("flags", ["b", "p", "c"])
+    @pytest.mark.parametrize("state", STATES)
+    def test_where_we_have_no_definition(self, state: str, flags: str, host: FakeHost) -> None:
+        host.add("web1", flags, text="memory = 99\n")
+        with pytest.raises(Refused, match=r"Domain web1: it runs, but was not started from .*web1.cfg \[foreign_definition\]"):
+            host.run_plan([{"name": "web1", "state": state}], restart_changed=True)
+        assert (host.calls, os.path.exists(host.paths.definition("web1"))) == ([], False)
+
+    @pytest.mark.parametrize("state", STATES)
+    def test_where_we_have_one_that_nobody_started(self, state: str, host: FakeHost) -> None:
+        host.run_plan([{"name": "web1", "state": "stopped"}])
+        host.add("web1", text="memory = 99\n")
+        before = files(host.root)
+        with pytest.raises(Refused, match="it runs, but was not started from"):
+            host.run_plan([{"name": "web1", "state": state, "memory": 64}], restart_changed=True)
+        assert (host.calls, files(host.root)) == ([], before)
+        host.run_plan([{"name": "web1", "state": "stopped"}], force=("foreign_definition",))
+        assert host.calls == [("shutdown", "web1")]
+
+    def test_what_xendomains_started_is_ours(self, host: FakeHost) -> None:
+        host.run_plan([{"name": "web1", "state": "present"}])
+        host.add("web1", text=Path(host.paths.definition("web1")).read_text())
+        host.run_plan([{"name": "web1", "memory": 256}], restart_changed=True)
+        assert host.calls == [("shutdown", "web1"), ("create", "web1")]
+
+    def test_it_stays_ours_when_a_run_is_cut_off(self, host: FakeHost) -> None:
+        """After the new definition was written: the old one no longer shows that the domain was started from it."""
+        host.run_plan([{"name": "web1", "state": "present"}])
+        host.add("web1", text=Path(host.paths.definition("web1")).read_text())
+        plan = host.plan([{"name": "web1", "memory": 256}], restart_changed=True)
+        plan.actions[0].apply()
+        host.run_plan([{"name": "web1", "memory": 256}], restart_changed=True)
+        assert host.calls == [("shutdown", "web1"), ("create", "web1")]
+
+    def test_it_stays_ours_whatever_is_attached_to_it(self, host: FakeHost) -> None:
+        host.run_plan([{"name": "web1"}])
+        host.run_plan([{"name": "web1", "memory": 256}])
+        (kept,) = (host.root / "lib").glob("userdata-d.1.*")
+        kept.write_text(kept.read_text().replace('"defaults"', '"nics": [{"devid": 0}], "defaults"'))
+        host.calls.clear()
+        host.run_plan([{"name": "web1", "state": "absent"}])
+        assert host.calls == [("shutdown", "web1")]
+
+
+class TestPoweroff:
+    """xl starts a domain again that has shut down."""
+
+    ACTIONS = ("restart", "rename-restart", "coredump-restart", "soft-reset")
+
+    @pytest.mark.parametrize("wanted", [{"state": "stopped"}, {"state": "absent"}, {"memory": 64}], ids=str)
+    @pytest.mark.parametrize("action", ACTIONS)
+    def test_it_is_not_asked_to(self, action: str, wanted: dict[str, t.Any], host: FakeHost) -> None:
+        host.run_plan([{"name": "web1", "on_poweroff": action}])
+        host.calls.clear()
+        with pytest.raises(Refused, match=rf"Domain web1: xl would start it again.*on_poweroff: {action}.*force: \[destroy\]"):
+            host.run_plan([{"name": "web1", **wanted}], restart_changed=True)
+        assert host.calls == []
+
+    @pytest.mark.parametrize("state", ["stopped", "absent"])
+    def test_with_force_it_is_destroyed_when_it_comes_back(self, state: str, host: FakeHost) -> None:
+        host.run_plan([{"name": "web1", "on_poweroff": "restart"}])
+        host.returning.add("web1")
+        host.calls.clear()
+        plan = host.run_plan([{"name": "web1", "state": state}], force=("destroy",))
+        assert host.calls == [("shutdown", "web1"), ("destroy", "2")]
+        assert plan.results["domains"][0]["state"] == state
+
+    @pytest.mark.parametrize("action", [None, "destroy", "preserve"])
+    def test_others_are_stopped(self, action: str | None, host: FakeHost) -> None:
+        host.run_plan([{"name": "web1", "on_poweroff": action}])
+        host.calls.clear()
+        host.run_plan([{"name": "web1", "state": "stopped", "on_poweroff": "restart"}])
+        assert host.calls == [("shutdown", "web1")]
+
+    @pytest.mark.parametrize("state", ["stopped", "absent"])
+    def test_what_comes_back_for_another_reason_is_not_called_stopped(self, state: str, host: FakeHost) -> None:
+        host.run_plan([{"name": "web1"}])
+        host.returning.add("web1")
+        with pytest.raises(DriverDomainsError, match=r"Domain web1 was stopped, but runs again \(domid 2\)"):
+            host.run_plan([{"name": "web1", "state": state}])
+
+
 def test_autostart_links(host: FakeHost) -> None:
     auto = Path(host.paths.autostart)
     auto.mkdir(parents=True)
     (auto / "web1.cfg").symlink_to("../web1.cfg")
-    (auto / "web2.cfg").symlink_to("../old/web2.cfg")
+    (auto / "50-web2.cfg").symlink_to("../old/web2.cfg")
     (auto / "00-web1.cfg").write_text("of another domain, called 00-web1\n")
     guests = [{"name": "web1", "autostart": True}, {"name": "web2", "autostart": True}]
     host.run_plan(guests)
-    assert os.readlink(auto / "web2.cfg") == host.paths.definition("web2")
+    assert sorted(os.listdir(auto)) == ["00-web1.cfg", "50-web1.cfg", "50-web2.cfg"]
+    assert os.readlink(auto / "50-web2.cfg") == host.paths.definition("web2")
     assert host.run_plan(guests).actions == []
     host.run_plan([{"name": name, "state": "absent"} for name in ("web1", "web2")])
     assert os.listdir(auto) == ["00-web1.cfg"]
     with pytest.raises(Refused, match="auto/00-web1.cfg: the file exists and was not written by this collection"):
         host.run_plan([{"name": "web1", "autostart": True, "driver_domain": True}])
+
+
+class TestStartWithTheHost:
+    """The links of xendomains, in the order in which it follows them."""
+
+    @staticmethod
+    def links(host: FakeHost, *domains: dict[str, t.Any]) -> list[str]:
+        host.run_plan([{"autostart": True, "state": "present", **domain} for domain in domains])
+        return sorted(os.listdir(host.paths.autostart))
+
+    def test_no_two_domains_share_a_link(self, host: FakeHost) -> None:
+        driver = {"name": "net", "driver_domain": True}
+        names = ["00-net", "50-net", "net-2", "50-50-net"]
+        links = self.links(host, driver, *({"name": name} for name in names))
+        assert links == ["00-net.cfg", "50-00-net.cfg", "50-50-50-net.cfg", "50-50-net.cfg", "50-net-2.cfg"]
+        assert {os.readlink(f"{host.paths.autostart}/{link}") for link in links} == {host.paths.definition(n) for n in ["net", *names]}
+        host.run_plan([{"name": "net", "state": "absent"}])
+        assert sorted(os.listdir(host.paths.autostart)) == links[1:]
+
+    def test_each_comes_after_its_backends(self, host: FakeHost) -> None:
+        store = {"name": "z-store", "driver_domain": True}
+        net = {"name": "a-net", "driver_domain": True, "disks": [{"vdev": "xvda", "target": "/d", "backend": "z-store"}]}
+        web = {"name": "web", "vifs": [{"backend": "a-net"}]}
+        proxy = {"name": "a-proxy", "options": {"p9": ["tag=x,backend=web"]}}
+        assert self.links(host, web, proxy, net, store) == ["00-z-store.cfg", "01-a-net.cfg", "50-web.cfg", "51-a-proxy.cfg"]
+
+    def test_also_after_those_of_another_call(self, host: FakeHost) -> None:
+        self.links(host, {"name": "z-store", "driver_domain": True})
+        net = {"name": "a-net", "driver_domain": True, "vifs": [{"backend": "z-store"}]}
+        assert self.links(host, net) == ["00-z-store.cfg", "01-a-net.cfg"]
+        assert host.run_plan([{"autostart": True, "state": "present", **net}]).actions == []
+
+    def test_a_driver_domain_that_a_guest_serves(self, host: FakeHost) -> None:
+        net = {"name": "a-net", "driver_domain": True, "vifs": [{"backend": "vpn"}]}
+        assert self.links(host, {"name": "vpn"}, net) == ["50-vpn.cfg", "51-a-net.cfg"]
+
+    def test_those_that_wait_for_each_other(self, host: FakeHost) -> None:
+        guests = [{"name": "a", "vifs": [{"backend": "b"}]}, {"name": "b", "vifs": [{"backend": "a"}]}]
+        with pytest.raises(InvalidInput, match="a, b can never start: each waits"):
+            self.links(host, *guests)
+
+    def test_a_link_of_somebody_else_is_left_alone(self, host: FakeHost) -> None:
+        auto = Path(host.paths.autostart)
+        auto.mkdir(parents=True)
+        self.links(host, {"name": "other", "autostart": False})
+        (auto / "50-web1.cfg").symlink_to("../other.cfg")
+        with pytest.raises(Refused, match="auto/50-web1.cfg: the file exists and was not written by this collection"):
+            self.links(host, {"name": "web1"})
 
 
 def no_iommu(host: FakeHost) -> None:
@@ -353,7 +629,7 @@ def rejecting_xl(host: FakeHost) -> None:
 
 
 def running_backend(host: FakeHost) -> None:
-    host.add("net-dd")
+    host.adopt("net-dd")
     host.store.values["/local/domain/1/data/driver-domain/bridges"] = "xenbr0 xenbr1"
 
 
@@ -389,6 +665,197 @@ def test_what_cannot_work_is_refused_before_any_change(
     before = files(host.root)
     with pytest.raises(kind, match=problem):
         host.run_plan([domain], {**UPLINK, "uplink1": "0000:04:00.0"})
+    assert (host.calls, files(host.root)) == ([], before)
+
+
+class TestOtherScripts:
+    """Xen's own scripts need a bridge of the kernel, and a disk that is a path; other scripts need what they need."""
+
+    @pytest.mark.parametrize(
+        "vif",
+        [
+            {"script": "vif-openvswitch", "bridge": "ovs0"},
+            {"script": "vif-openvswitch", "bridge": "ovs0.5:1"},
+            {"script": "/etc/xen/scripts/vif-mine", "bridge": "br9"},
+            {"script": "vif-route"},
+            {"script": "vif-openvswitch", "bridge": "ovs0", "backend": "net-dd"},
+        ],
+        ids=str,
+    )
+    def test_of_a_vif(self, vif: dict[str, t.Any], host: FakeHost) -> None:
+        running_backend(host)
+        host.run_plan([{"name": "web1", "vifs": [vif]}])
+        assert host.calls == [("create", "web1")]
+
+    @pytest.mark.parametrize("script", ["vif-bridge", "/etc/xen/scripts/vif-bridge"])
+    def test_the_default_by_its_name(self, script: str, host: FakeHost) -> None:
+        with pytest.raises(Refused, match="there is no bridge 'br9' in dom0"):
+            host.run_plan([{"name": "web1", "vifs": [{"script": script, "bridge": "br9"}]}])
+
+    @pytest.mark.parametrize(
+        ("line", "refused"),
+        [
+            ('vif.default.script="vif-openvswitch"', False),
+            ("  vif.default.script = 'vif-route'", False),
+            ('vif.default.script="vif-bridge"', True),
+            ('#vif.default.script="vif-openvswitch"', True),
+            ('vif.default.bridge="ovs0"', True),
+        ],
+    )
+    def test_of_all_vifs_of_the_host(self, line: str, refused: bool, host: FakeHost) -> None:
+        path = Path(host.paths.definitions)
+        path.mkdir()
+        (path / "xl.conf").write_text(f"autoballoon=0\n{line}\n")
+        guest = {"name": "web1", "vifs": [{"bridge": "ovs0"}]}
+        if refused:
+            with pytest.raises(Refused, match="there is no bridge 'ovs0' in dom0"):
+                host.run_plan([guest])
+        else:
+            host.run_plan([guest])
+
+    @pytest.mark.parametrize(
+        ("interfaces", "bridge", "refused"),
+        [
+            (["ovs-system", "ovs0"], "ovs0", False),
+            (["ovs-system", "ovs0", "eth0/device"], "eth0", True),
+            (["ovs-system"], "ovs0", True),
+            (["dummy0"], "dummy0", True),
+            (["eth0/bridge"], "eth0", False),
+            (["eth0/bridge"], "xenbr0", False),
+            (["eth0/device"], "xenbr0", True),
+            (["eth0/bridge"], "xenbr1", True),
+        ],
+        ids=str,
+    )
+    def test_what_may_be_a_bridge_of_dom0(self, interfaces: list[str], bridge: str, refused: bool, host: FakeHost) -> None:
+        """The port of an Open vSwitch bridge has its name, and nothing else shows it. For xenbrN vif-bridge takes ethN."""
+        for interface in interfaces:
+            (host.root / "sys/class/net" / interface).mkdir(parents=True)
+        guest = {"name": "web1", "vifs": [{"bridge": bridge}]}
+        if refused:
+            with pytest.raises(Refused, match=f"there is no bridge '{bridge}' in dom0"):
+                host.run_plan([guest])
+        else:
+            host.run_plan([guest])
+
+    @pytest.mark.parametrize(
+        "disk",
+        [
+            {"target": "iqn.2001-05.com.example:disk,portal=192.0.2.1:3260", "script": "block-iscsi"},
+            {"target": "/dev/that/the/script/makes", "script": "block-mine"},
+            {"target": "rbd:pool/image", "backendtype": "qdisk"},
+            {"target": "nbd:unix:/run/nbd.sock"},
+            {"target": "nbd://192.0.2.1/export"},
+        ],
+        ids=str,
+    )
+    def test_of_a_disk(self, disk: dict[str, t.Any], host: FakeHost) -> None:
+        host.run_plan([{"name": "web1", "disks": [{"vdev": "xvda", **disk}]}])
+        assert host.calls == [("create", "web1")]
+
+    def test_a_source_needs_a_path(self, host: FakeHost) -> None:
+        disk = {"vdev": "xvda", "target": "rbd:pool/image", "source": "/image"}
+        with pytest.raises(InvalidInput, match="has a source and a script, or a target that is no path"):
+            host.run_plan([{"name": "web1", "disks": [disk]}])
+
+
+class TestPaging:
+    """Guests other than PV need a processor that helps with their memory."""
+
+    @pytest.mark.parametrize("state", ["running", "present", "stopped"])
+    @pytest.mark.parametrize("kind", ["pvh", "hvm"])
+    @pytest.mark.parametrize("caps", ["pv", "pv shadow", "pv hvm", "pv hvm shadow", ""])
+    def test_a_host_without_it(self, caps: str, kind: str, state: str, host: FakeHost) -> None:
+        host.virt_caps = caps
+        before = files(host.root)
+        guest = {"name": "web1", "type": kind, "state": state, "autostart": True}
+        for check_mode in (False, True):
+            with pytest.raises(Refused, match=rf"Domain web1: its type is {kind}, and this host has no hap"):
+                host.run_plan([guest], check_mode=check_mode)
+        assert (host.calls, files(host.root)) == ([], before)
+
+    @pytest.mark.parametrize("kind", ["pvh", "hvm"])
+    @pytest.mark.parametrize(
+        ("caps", "options"), [("pv hvm hap", {}), ("pv hvm shadow", {"hap": False}), ("hvm hap shadow", {"hap": True})]
+    )
+    def test_a_host_with_it(self, caps: str, options: dict[str, t.Any], kind: str, host: FakeHost) -> None:
+        host.virt_caps = caps
+        host.run_plan([{"name": "web1", "type": kind, "options": options}])
+        assert host.calls == [("create", "web1")]
+
+    def test_a_boot_option_of_xen_may_still_be_changed(self, host: FakeHost) -> None:
+        host.virt_caps, host.xen_options = "pv hvm", "hap=0"
+        assert "no hap" in host.run_plan([{"name": "web1", "type": "pvh"}], check_mode=True).warnings[0]
+
+    def test_a_domain_that_runs_is_not_asked(self, host: FakeHost) -> None:
+        host.virt_caps = "hvm hap"
+        host.run_plan([{"name": "web1", "type": "pvh"}])
+        host.virt_caps = ""
+        assert host.run_plan([{"name": "web1", "type": "pvh"}]).actions == []
+
+
+def test_devices_are_not_passed_to_hvm_on_a_host_that_can_only_pass_them_to_pv(host: FakeHost) -> None:
+    host.virt_caps = "pv hvm hap pv_directio"
+    with pytest.raises(Refused, match=r"Domain net-dd: Xen cannot pass devices through to a domain of type hvm here"):
+        host.run_plan([{**DRIVER, "type": "hvm"}], UPLINK)
+    host.virt_caps += " hvm_directio"
+    host.run_plan([{**DRIVER, "type": "hvm"}], UPLINK)
+    assert host.calls == [("create", "net-dd")]
+
+
+def foreign_file(host: FakeHost) -> None:
+    path = Path(host.paths.definition("web1"))
+    path.parent.mkdir()
+    path.write_text("name = 'web1'\n")
+
+
+def no_iommu_by_option(host: FakeHost) -> None:
+    host.virt_caps = "pv"
+    host.xen_options += " iommu=off"
+
+
+def incomplete(host: FakeHost) -> None:
+    host.add("web1", "p")
+
+
+def rejected_pool(host: FakeHost) -> None:
+    host.rejected, host.objection = "pool", "Illegal pool specified"
+
+
+#: What is wrong, the parameters, and whether an earlier task of the play may still provide it.
+PASSING: dict[str, tuple[t.Callable[[FakeHost], None] | None, list[dict[str, t.Any]], bool]] = {
+    "no such kernel": (None, [{"name": "web1", "kernel": "/not/there"}], True),
+    "no such disk": (None, [{"name": "web1", "disks": [{"vdev": "xvda", "target": "/not/there"}]}], True),
+    "no such backend": (None, [GUEST], True),
+    "a backend that the same call stops": (running_backend, [{"name": "net-dd", "state": "stopped"}, GUEST], False),
+    "no such bridge": (running_backend, [{"name": "a", "vifs": [{"backend": "net-dd", "bridge": "br9"}]}], True),
+    "device not assignable": (None, [{**DRIVER, "pci": [{"device": "uplink1"}]}], True),
+    "memory that others have": (little_memory, [{"name": "web1"}], True),
+    "more memory than the machine has": (None, [{"name": "web1", "memory": 100000}], False),
+    "foreign definition": (foreign_file, [{"name": "web1"}], False),
+    "malformed option": (rejecting_xl, [{"name": "web1", "options": {"nonsense": 1}}], False),
+    "a CPU pool that is not there": (rejected_pool, [{"name": "web1", "options": {"pool": "late"}}], True),
+    "no IOMMU in the machine": (no_iommu, [DRIVER], False),
+    "no IOMMU by an option of Xen": (no_iommu_by_option, [DRIVER], True),
+    "a creation that has not ended": (incomplete, [{"name": "web1"}], False),
+}
+
+
+@pytest.mark.parametrize(("spoil", "domains", "passing"), PASSING.values(), ids=PASSING.keys())
+def test_check_mode_refuses_what_no_earlier_task_can_resolve(
+    spoil: t.Callable[[FakeHost], None] | None, domains: list[dict[str, t.Any]], passing: bool, host: FakeHost
+) -> None:
+    if spoil:
+        spoil(host)
+    before = files(host.root)
+    devices = {**UPLINK, "uplink1": "0000:04:00.0"}
+    if passing:
+        assert "unless an earlier task resolves it" in host.run_plan(domains, devices, check_mode=True).warnings[0]
+    else:
+        with pytest.raises(Refused):
+            host.run_plan(domains, devices, check_mode=True)
+    with pytest.raises(Refused):
+        host.run_plan(domains, devices)
     assert (host.calls, files(host.root)) == ([], before)
 
 
@@ -449,7 +916,7 @@ def test_a_hotplug_error_is_reported_with_its_text(host: FakeHost) -> None:
 
 
 def test_a_domain_that_reports_an_error_is_not_waited_for(host: FakeHost) -> None:
-    domid = host.add("net-dd")
+    domid = host.adopt("net-dd")
     home = f"/local/domain/{domid}/data/driver-domain"
     host.store.values.update({f"{home}/status": "error", f"{home}/error": "no network interface with MAC 1"})
     with pytest.raises(DriverDomainsError, match="Domain net-dd reports: no network interface with MAC 1"):

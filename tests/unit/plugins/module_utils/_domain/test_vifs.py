@@ -6,13 +6,15 @@
 
 from __future__ import annotations
 
+import json
 import typing as t
 from pathlib import Path
 
 import pytest
 
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain import vifs
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.vif_options import default_mac
-from ansible_collections.xen.driver_domains.plugins.module_utils._domain.vifs import VifPlanner, wanted_vifs
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.vifs import VifPlanner, vifs_in_path, wanted_vifs
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import (
     CommandFailed,
     DriverDomainsError,
@@ -20,6 +22,7 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._errors import 
     Refused,
     TimedOut,
 )
+from ansible_collections.xen.driver_domains.plugins.module_utils._host_uses import HostUses, Use
 from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Plan
 from ansible_collections.xen.driver_domains.plugins.module_utils._runner import Result, Runner
 from ansible_collections.xen.driver_domains.plugins.module_utils._xen.xl import Xl
@@ -32,34 +35,85 @@ WEB = {"domain": "web", "mac": MAC, "backend": "net-dd", "bridge": "xenbr0"}
 class Host(FakeHost):
     """Knows how to attach."""
 
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        #: What dom0 stands on, and how often that was asked.
+        self.uses: list[Use] = []
+        self.asked = 0
+        #: Settings that this version of xl does nothing about.
+        self.ignored: set[str] = set()
+        #: Whether what is detached stays.
+        self.stays = False
+        #: The vifs in libxl's files, by domid.
+        self.kept: dict[str, list[dict[str, t.Any]]] = {}
+
     def network_attach(self, domain: str, vif: str) -> None:
         self.calls.append(("attach", domain, vif))
-        settings = dict(part.split("=", 1) for part in vif.split(","))
-        self.attach(domain, settings["mac"], settings.get("backend", "Domain-0"), settings.get("bridge", ""))
+        settings = dict(part.split("=", 1) if "=" in part else (part, "") for part in vif.split(","))
+        if "untrusted" in settings:
+            settings["trusted"] = "False"
+        made = {key: self.libxl(key, value) for key, value in settings.items() if key not in {"mac", "backend", "bridge", "untrusted"}}
+        self.attach(domain, settings["mac"], settings.get("backend", "Domain-0"), settings.get("bridge", "xenbr0"), **made)
 
-    def attach(self, domain: str, mac: str, backend: str, bridge: str = "xenbr0") -> str:
-        home = f"/local/domain/{self.store.domid_of(domain)}/device/vif"
-        devid = len(self.store.directory(home))
+    def libxl(self, key: str, value: str) -> str:
+        """Return a setting as libxl keeps it."""
+        if key in self.ignored:
+            return ""
+        known = {"rate": {"10MB/s": "500000,50000", "1MB/s@20ms": "20000,20000"}, "type": {"ioemu": "vif_ioemu"}}
+        if key == "script" and not value.startswith("/"):
+            return f"/etc/xen/scripts/{value}"
+        return known.get(key, {}).get(value, value)
+
+    def attach(self, domain: str, mac: str, backend: str, bridge: str = "xenbr0", **settings: str) -> str:
+        """Do what libxl does, which also writes to the home of the guest and keeps a file; return the frontend's directory."""
+        settings = {"script": "/etc/xen/scripts/vif-bridge", "type": "vif", **{key: value for key, value in settings.items() if value}}
+        domid = self.store.domid_of(domain)
+        own = f"/libxl/{domid}/device/vif"
+        devid = len(self.store.directory(own))
         self.connect(domain, devid, backend)
-        self.store.values[f"{home}/{devid}/mac"] = mac
-        self.store.values[self.store.values[f"{home}/{devid}/backend"] + "/bridge"] = bridge
-        return f"{home}/{devid}"
+        front = f"/local/domain/{domid}/device/vif/{devid}"
+        back = self.store.values[f"{own}/{devid}/backend"]
+        kept = {key: settings.pop(key) for key in ("trusted", "model") if key in settings}
+        self.kept.setdefault(f"{domid}", []).append({"mac": mac, "devid": devid, **kept})
+        for path in (f"{own}/{devid}", back):
+            self.store.values[path] = ""
+            self.store.values.update({f"{path}/{key}": value for key, value in {"mac": mac, "bridge": bridge, **settings}.items()})
+        self.store.values[f"{front}/mac"] = mac
+        self.write_kept()
+        return front
 
     def network_detach(self, domain: str, devid: int) -> None:
         self.calls.append(("detach", domain, str(devid)))
-        home = f"/local/domain/{self.store.domid_of(domain)}/device/vif/{devid}/"
-        self.store.values = {key: value for key, value in self.store.values.items() if not key.startswith(home)}
+        domid = self.store.domid_of(domain)
+        own = f"/libxl/{domid}/device/vif/{devid}"
+        self.kept[f"{domid}"] = [vif for vif in self.kept[f"{domid}"] if vif["devid"] != devid]
+        self.write_kept()
+        gone = () if self.stays else (own, f"/local/domain/{domid}/device/vif/{devid}", self.store.values[f"{own}/backend"])
+        self.store.values = {
+            key: value for key, value in self.store.values.items() if not f"{key}/".startswith(tuple(f"{g}/" for g in gone))
+        }
 
-    def vifs(self, *items: dict[str, t.Any], check_mode: bool = False) -> Plan:
-        plan = VifPlanner(t.cast(t.Any, self), t.cast(t.Any, self.store), 1).plan(
-            wanted_vifs([{"state": "present", **item} for item in items])
-        )
-        plan.results.update(plan.apply(check_mode=check_mode))
+    def write_kept(self) -> None:
+        for domid, nics in self.kept.items():
+            text = json.dumps({"c_info": {}, "nics": nics}) + "\0"
+            (self.root / "lib" / f"userdata-d.{domid}.uuid.libxl-json").write_text(text)
+
+    def vifs(self, *items: dict[str, t.Any], check_mode: bool = False, force: t.Sequence[str] = ()) -> Plan:
+        fake: t.Any = self
+        store: t.Any = self.store
+        planner = VifPlanner(fake, store, 1, self.host_uses, self.paths.userdata)
+        plan = planner.plan(wanted_vifs([{"state": "present", **item} for item in items]))
+        plan.results.update(plan.apply(force, check_mode))
         return plan
+
+    def host_uses(self) -> list[Use]:
+        self.asked += 1
+        return self.uses
 
 
 @pytest.fixture
-def host(tmp_path: Path) -> Host:
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
+    monkeypatch.setattr(vifs, "REMOVAL_DELAY", 0.0)
     host = Host(tmp_path)
     for name in ("net-dd", "web"):
         host.add(name)
@@ -73,7 +127,7 @@ def test_attach_repeat_and_detach(host: Host) -> None:
     assert (host.calls, host.store.values) == ([], before)
 
     done = host.vifs(WEB)
-    assert host.calls == [("attach", "web", f"mac={MAC},bridge=xenbr0,backend=net-dd")]
+    assert host.calls == [("attach", "web", f"mac={MAC},bridge=xenbr0,backend=net-dd,untrusted")]
     (vif,) = done.results["vifs"]
     assert (vif["connected"], vif["backend"], vif["bridge"], vif["present"]) == (True, "net-dd", "xenbr0", True)
 
@@ -82,7 +136,8 @@ def test_attach_repeat_and_detach(host: Host) -> None:
 
     gone = host.vifs({**WEB, "state": "absent"})
     assert host.calls == [("detach", "web", "0")]
-    assert gone.diffs[0]["before"] == f"mac={MAC},bridge=xenbr0,backend=net-dd\n"
+    made = "script=/etc/xen/scripts/vif-bridge,mtu=1500,type=vif,trusted=False"
+    assert gone.diffs[0]["before"] == f"mac={MAC},bridge=xenbr0,backend=net-dd,{made}\n"
     host.calls.clear()
     assert (host.vifs({**WEB, "state": "absent"}).actions, host.calls) == ([], [])
 
@@ -113,8 +168,8 @@ def test_a_backend_that_was_restarted(host: Host) -> None:
     ],
 )
 def test_a_vif_that_must_be_made_anew(host: Host, change: str, reason: str) -> None:
-    front = host.attach("web", MAC, "net-dd")
-    back = host.store.values[f"{front}/backend"]
+    front = host.attach("web", MAC, "net-dd", trusted="False")
+    back = "/local/domain/1/backend/vif/2/0"
     if change == "front":
         host.store.values[f"{front}/state"] = "6"
     elif change == "back":
@@ -126,11 +181,48 @@ def test_a_vif_that_must_be_made_anew(host: Host, change: str, reason: str) -> N
     assert reason in plan.actions[0].description
 
 
+@pytest.mark.parametrize(
+    "rewrite",
+    [
+        {"mac": "00:16:3e:66:66:66"},
+        {"mac": None},
+        {"backend": "/local/domain/0/backend/vif/2/0", "backend-id": "0"},
+        {"backend": "/local/domain/2/data", "mac": "x\udcff"},
+        {"state": "4", "bridge": "xenbr9", "mac": ""},
+    ],
+    ids=str,
+)
+def test_what_a_guest_writes_about_its_vif_is_not_believed(host: Host, rewrite: dict[str, str | None]) -> None:
+    """It keeps neither a vif that is to be absent, nor does it get another one, nor does it make anybody replace it."""
+    front = host.attach("web", MAC, "net-dd", trusted="False")
+    for key, value in rewrite.items():
+        host.store.values.pop(f"{front}/{key}", None)
+        if value is not None:
+            host.store.values[f"{front}/{key}"] = value
+    assert (host.vifs(WEB).actions, host.calls) == ([], [])
+    host.vifs({**WEB, "state": "absent"})
+    assert host.calls == [("detach", "web", "0")]
+
+
+def test_a_vif_that_a_guest_made_up(host: Host) -> None:
+    """It writes a MAC address that dom0 is to attach: nothing there is a vif."""
+    front = "/local/domain/2/device/vif/0"
+    host.store.values.update({f"{front}/mac": MAC, f"{front}/state": "4", f"{front}/backend": "/local/domain/1/backend/vif/2/0"})
+    host.vifs(WEB)
+    assert [call[0] for call in host.calls] == ["attach"]
+
+
+def test_a_driver_domain_that_rewrites_its_backend(host: Host) -> None:
+    host.attach("web", MAC, "net-dd", trusted="False")
+    host.store.values["/local/domain/1/backend/vif/2/0/bridge"] = "xenbr9"
+    assert (host.vifs(WEB).actions, host.calls) == ([], [])
+
+
 def test_default_addresses_follow_the_place(host: Host) -> None:
     host.vifs({"domain": "web"}, {"domain": "Domain-0", "backend": "net-dd"}, {"domain": "web"})
     assert [call[1:] for call in host.calls] == [
         ("web", f"mac={default_mac('web', 0)}"),
-        ("Domain-0", f"mac={default_mac('Domain-0', 0)},backend=net-dd"),
+        ("Domain-0", f"mac={default_mac('Domain-0', 0, 'net-dd')},backend=net-dd,untrusted"),
         ("web", f"mac={default_mac('web', 1)}"),
     ]
 
@@ -140,6 +232,7 @@ def test_default_addresses_follow_the_place(host: Host) -> None:
     [
         ([WEB, {**WEB, "domain": "net-dd"}], f"net-dd: the MAC address {MAC} is listed twice"),
         ([{"domain": "web", "mac": "01:16:3e:00:00:11"}], "a unicast address"),
+        ([{**WEB, "rate": "fast"}], "'fast' is not the rate of a vif"),
     ],
 )
 def test_bad_input(host: Host, items: list[dict[str, t.Any]], message: str) -> None:
@@ -194,3 +287,174 @@ def test_an_attach_that_fails_says_what_to_check() -> None:
 
     with pytest.raises(CommandFailed, match="network-attach web mac=x bridge=y failed.*'xl devd' must run in it"):
         Xl(Failing()).network_attach("web", "mac=x,bridge=y")
+
+
+SETTINGS: list[tuple[dict[str, t.Any], dict[str, t.Any], str]] = [
+    ({}, {"rate": "10MB/s"}, "its rate is none, not 10MB/s"),
+    ({"rate": "10MB/s"}, {"rate": "1MB/s@20ms"}, "its rate is 500000,50000, not 1MB/s@20ms"),
+    ({"rate": "10MB/s"}, {}, "its rate is 500000,50000, not none"),
+    ({}, {"script": "vif-route"}, "its script is /etc/xen/scripts/vif-bridge, not vif-route"),
+    ({}, {"script": "/opt/vif"}, "its script is /etc/xen/scripts/vif-bridge, not /opt/vif"),
+    ({}, {"ip": "192.0.2.1"}, "its ip is none, not 192.0.2.1"),
+    ({"ip": "192.0.2.1"}, {"ip": "192.0.2.2"}, "its ip is 192.0.2.1, not 192.0.2.2"),
+    ({"ip": "192.0.2.1"}, {}, "its ip is 192.0.2.1, not none"),
+    ({}, {"mtu": 9000}, "its mtu is 1500, not 9000"),
+    ({"mtu": 9000}, {}, "its mtu is 9000, not 1500"),
+    ({}, {"vifname": "web0"}, "its vifname is none, not web0"),
+    ({"vifname": "web0"}, {}, "its vifname is web0, not none"),
+    ({}, {"trusted": True}, "its trusted is no, not yes"),
+    ({"trusted": True}, {"trusted": False}, "its trusted is yes, not no"),
+    ({"trusted": True}, {}, "its trusted is yes, not no"),
+    ({}, {"model": "e1000"}, "its model is none, not e1000"),
+    ({}, {"type": "ioemu"}, "its type is vif, not ioemu"),
+    ({"rate": "10MB/s"}, {"ip": "192.0.2.1", "mtu": 9000}, "its ip is none, not 192.0.2.1, its rate is 500000,50000, not none, its mtu"),
+]
+
+
+@pytest.mark.parametrize(("before", "after", "reason"), SETTINGS, ids=str)
+def test_every_setting_is_reconciled(host: Host, before: dict[str, t.Any], after: dict[str, t.Any], reason: str) -> None:
+    host.vifs({**WEB, **before})
+    host.calls.clear()
+    assert reason in host.vifs({**WEB, **after}, check_mode=True).actions[0].description
+    assert host.calls == []
+    host.vifs({**WEB, **after})
+    assert [call[0] for call in host.calls] == ["detach", "attach"]
+    host.calls.clear()
+    assert (host.vifs({**WEB, **after}).actions, host.calls) == ([], [])
+
+
+@pytest.mark.parametrize("left_out", ["bridge", "script", "type", "model"])
+def test_a_setting_whose_default_dom0_decides(host: Host, left_out: str) -> None:
+    """xl.conf or the kind of guest decides about it: left out, any value will do."""
+    full = {**WEB, "script": "vif-route", "type": "vif", "model": "e1000"}
+    host.vifs(full)
+    assert host.vifs({key: value for key, value in full.items() if key != left_out}).actions == []
+
+
+def test_a_setting_that_this_version_does_not_know(host: Host) -> None:
+    """Every run would detach it again."""
+    host.ignored.add("mtu")
+    with pytest.raises(DriverDomainsError, match="is attached, but its mtu is 1500, not 9000. Rule: this version of Xen does not know"):
+        host.vifs({**WEB, "mtu": 9000})
+
+
+@pytest.mark.parametrize("content", [None, "{"])
+def test_what_libxl_keeps_is_missing(host: Host, content: str | None) -> None:
+    host.vifs(WEB)
+    for kept in (host.root / "lib").iterdir():
+        kept.unlink()
+        if content is not None:
+            kept.write_text(content)
+    plan = host.vifs(WEB)
+    assert plan.actions == []
+    assert "has the wanted trusted is not known" in plan.warnings[0]
+
+
+@pytest.mark.parametrize(("backend", "untrusted"), [("net-dd", True), ("Domain-0", False), (None, False)])
+def test_clients_do_not_trust_driver_domains(host: Host, backend: str | None, untrusted: bool) -> None:
+    host.vifs({**WEB, "backend": backend})
+    assert host.calls[0][2].endswith(",untrusted") is untrusted
+
+
+def test_a_new_vif_waits_until_the_old_one_is_gone(host: Host) -> None:
+    host.vifs(WEB)
+    host.calls.clear()
+    host.stays = True
+    with pytest.raises(TimedOut, match=f"The vif {MAC} of web was detached, but was not gone within 1 s"):
+        host.vifs({**WEB, "bridge": "xenbr1"})
+    assert [call[0] for call in host.calls] == ["detach"]
+
+
+def test_a_kernel_gets_time_to_notice(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr(vifs, "REMOVAL_DELAY", 60.0)
+    monkeypatch.setattr(vifs.time, "sleep", slept.append)
+    host.vifs(WEB)
+    assert sum(slept) == 0
+    host.vifs({**WEB, "bridge": "xenbr1"})
+    assert 59 < sum(slept) <= 60
+
+
+OWN = {"domain": "Domain-0", "mac": MAC, "backend": "net-dd", "bridge": "xenbr0"}
+
+
+@pytest.mark.parametrize("change", [{"state": "absent"}, {"bridge": "xenbr1"}, {"rate": "10MB/s"}, {"backend": "web"}], ids=str)
+@pytest.mark.parametrize("guard", ["management_route", "default_route", "root_disk", "mounted_disk"])
+def test_a_vif_that_dom0_is_reached_through(host: Host, change: dict[str, t.Any], guard: str) -> None:
+    host.vifs(OWN)
+    host.calls.clear()
+    host.uses = [Use(guard, "carries it: eth0 -> vif-0", ("vif-0",))]
+    for check_mode in (True, False):
+        with pytest.raises(Refused, match=rf"Vif {MAC} of Domain-0: carries it: eth0 -> vif-0 \[{guard}\]"):
+            host.vifs({**OWN, **change}, check_mode=check_mode)
+    assert host.calls == []
+    assert host.vifs(OWN).actions == []
+    assert host.vifs({**OWN, **change}, force=[guard]).actions
+
+
+def test_other_vifs_are_not_those_of_dom0(host: Host) -> None:
+    """The vif 0 of a guest, and another one of dom0."""
+    host.uses = [Use("management_route", "carries it", ("vif-0",))]
+    second = {**OWN, "mac": "00:16:3e:00:00:12"}
+    guest = {**WEB, "mac": "00:16:3e:00:00:13"}
+    host.vifs(OWN, second, guest)
+    assert host.asked == 0
+    host.vifs({**guest, "state": "absent"})
+    assert host.asked == 0
+    host.vifs({**second, "state": "absent"})
+    assert host.asked == 1
+
+
+def test_a_host_that_is_not_understood(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without knowing what dom0 is reached through, nothing of it is detached."""
+
+    def unknown() -> list[Use]:
+        raise DriverDomainsError("'ip -json address show' failed")
+
+    host.vifs(OWN)
+    host.calls.clear()
+    monkeypatch.setattr(host, "host_uses", unknown)
+    with pytest.raises(DriverDomainsError, match="ip -json"):
+        host.vifs({**OWN, "state": "absent"})
+    assert host.calls == []
+
+
+@pytest.mark.parametrize(
+    ("chain", "found"),
+    [
+        ({"eth0": "vif-0"}, True),
+        ({"br0": "", "eth0": "vif-0"}, True),
+        ({"br0": "", "eth0.5": "", "eth0": "vif-0"}, True),
+        ({"bond0": "", "eth1": "pci0000:00/0000:00:03.0", "eth0": "vif-0"}, True),
+        ({"eth0": "vif-1"}, False),
+        ({"br0": "", "vif3.0": "vif-3-0"}, False),
+        ({"eth0": "pci0000:00/0000:00:03.0"}, False),
+    ],
+    ids=str,
+)
+def test_the_way_from_a_route_to_a_vif(tmp_path: Path, chain: dict[str, str], found: bool) -> None:
+    """Over a tree as sysfs has it: each interface stands on those that follow without a device in between."""
+    networks = tmp_path / "class" / "net"
+    networks.mkdir(parents=True)
+    upper: Path | None = None
+    for name, device in chain.items():
+        real = tmp_path / "devices" / (device or "virtual") / "net" / name
+        real.mkdir(parents=True)
+        (networks / name).symlink_to(real)
+        if device:
+            (real / "device").symlink_to(tmp_path / "devices" / device)
+        if upper:
+            (upper / f"lower_{name}").symlink_to(real)
+        upper = upper if device else real
+    top = next(iter(chain))
+
+    class Ip(Runner):
+        def run(self, argv: t.Sequence[str], **_options: t.Any) -> Result:
+            answer = [{"dst": "default", "dev": top}] if argv[2] == "-4" else []
+            return Result(tuple(argv), 0, json.dumps(answer), "")
+
+    for file, text in {"self/mountinfo": "1 0 0:1 / / rw - tmpfs tmpfs rw\n", "net/tcp": "\n", "net/tcp6": "\n", "swaps": "\n"}.items():
+        (tmp_path / "proc" / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "proc" / file).write_text(text)
+    uses = HostUses(Ip(), vifs_in_path, str(tmp_path), str(tmp_path / "proc"), {}).uses
+    assert any(use.devices[-1:] == ("vif-0",) and use.guard == "default_route" for use in uses) is found

@@ -71,10 +71,34 @@ def test_the_build_itself_changes_the_key(monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"name": "../x"}, r"name '../x' is not valid"),
-        ({"suite": "Trixie!"}, r"suite 'Trixie!' is not valid"),
-        ({"packages": ["kmod; rm"]}, r"'kmod; rm' in packages"),
-        ({"modules": ["a b"]}, r"'a b' in modules"),
+        ({"name": "../x"}, r"'../x' is not a valid image name"),
+        ({"suite": "Trixie!"}, r"Image 'dd': 'Trixie!' is not a valid suite"),
+        ({"suite": "--simulate"}, r"is not a valid suite"),
+        ({"suite": "trixie\n"}, r"is not a valid suite"),
+        ({"architecture": "amd64,i386"}, r"is not a valid architecture"),
+        ({"architecture": "--help"}, r"is not a valid architecture"),
+        ({"architecture": "amd64 kmod"}, r"is not a valid architecture"),
+        ({"packages": ["kmod; rm"]}, r"dd', packages: 'kmod; rm' is not a valid package"),
+        ({"packages": ["kmod-"]}, r"is not a valid package"),
+        ({"packages": ["-kmod"]}, r"is not a valid package"),
+        ({"packages": ["kmod,udev"]}, r"is not a valid package"),
+        ({"packages": ["./evil.deb"]}, r"is not a valid package"),
+        ({"packages": ["?essential"]}, r"is not a valid package"),
+        ({"packages": ["~nkmod"]}, r"is not a valid package"),
+        ({"packages": ["kmod\n"]}, r"is not a valid package"),
+        ({"modules": ["a b"]}, r"dd', modules: 'a b' is not a valid module"),
+        ({"modules": ["e1000e\nloop"]}, r"is not a valid module"),
+        ({"modules": ["--remove"]}, r"is not a valid module"),
+        ({"modules": ["../x"]}, r"is not a valid module"),
+        ({"mirror": ["--setup-hook=touch /x"]}, r"the mirror '--setup-hook=touch /x' is not valid"),
+        ({"mirror": ["deb http://a trixie main", "--mode=root"]}, r"is not valid"),
+        ({"mirror": ["-"]}, r"is not valid"),
+        ({"mirror": [" --x"]}, r"is not valid"),
+        ({"mirror": ["deb http://a trixie main\ndeb http://b trixie main"]}, r"is not valid"),
+        ({"mirror": [""]}, r"is not valid"),
+        ({"files": [{"path": "//etc/a", "content": "", "mode": None}]}, r"'//etc/a' is not valid"),
+        ({"files": [{"path": "/", "content": "", "mode": None}]}, r"'/' is not valid"),
+        ({"files": [{"path": "/etc/a\nb", "content": "", "mode": None}]}, r"is not valid"),
         ({"size": "2G"}, r"size '2G' is only for format disk"),
         ({"format": "disk", "size": "2T"}, r"size '2T' is not valid"),
         ({"format": "disk", "size": "1M"}, r"at least 64M"),
@@ -87,6 +111,29 @@ def test_the_build_itself_changes_the_key(monkeypatch: pytest.MonkeyPatch) -> No
 def test_bad_input(changes: dict[str, t.Any], message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
         image(**changes)
+
+
+@pytest.mark.parametrize(
+    "package", ["g++", "libc6:i386", "kmod=34.2-1~bpo13+1", "kmod/trixie-backports", "linux-image-6.12.48+deb13-amd64", "bc"]
+)
+def test_every_way_to_name_a_package(package: str) -> None:
+    assert package in image(packages=[package]).packages
+
+
+@pytest.mark.parametrize(
+    "mirror",
+    [
+        "deb [trusted=yes] http://a/debian trixie main",
+        "deb-src http://a/debian trixie main",
+        "http://127.0.0.1:3142/deb.debian.org/debian",
+        "https://a/debian",
+        "file:///srv/mirror",
+        "copy:/srv/mirror",
+        "tor+http://a/debian",
+    ],
+)
+def test_every_way_to_name_a_mirror(mirror: str) -> None:
+    assert image(mirror=[mirror]).build_command("/x")[-1] == mirror
 
 
 def test_an_image_is_called_like_its_domain() -> None:

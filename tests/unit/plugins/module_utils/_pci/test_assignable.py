@@ -181,13 +181,26 @@ class TestPresent:
             xen.apply("present", [{**UPLINK1, "name": "uplink0"}])
         assert xen.calls == []
 
-    def test_a_nameless_device_in_use_is_left_alone_with_a_warning(self, xen: FakeXen) -> None:
-        reboot(taken(xen, UPLINK0), CARD)
+    @pytest.mark.parametrize(
+        ("recorded", "xl_name", "warned"),
+        [("uplink0", "", False), ("old", "", True), ("uplink0", "other", True), ("", "", True)],
+        ids=["forgotten at the reboot", "recorded by another name", "named by somebody else", "never recorded"],
+    )
+    def test_a_device_in_use_is_left_alone(self, xen: FakeXen, recorded: str, xl_name: str, warned: bool) -> None:
+        """A name that xl forgot when the host rebooted is nothing that a run has to speak about."""
+        reboot(taken(xen, {**UPLINK0, "name": recorded or "uplink0"}), CARD)
         xen.assign(CARD, 7)
         xen.store.running[7] = "net-dd"
-        plan = xen.apply("present", [UPLINK0])
+        wanted = UPLINK0
+        if xl_name:
+            xen.store.values["/libxl/pci/0000-00-04-0/name"] = xl_name
+        if not recorded:
+            xen.machine.records.forget(xen.machine.records.load()[0])
+            wanted = {"name": "uplink0", "match": {"bdf": CARD}}
+        plan = xen.apply("present", [wanted])
         assert (plan.actions, xen.calls) == ([], [])
-        assert "while domain 7 has it" in plan.warnings[0]
+        assert [warning for warning in plan.warnings if "while domain 7 has it" not in warning] == []
+        assert bool(plan.warnings) is warned
         assert plan.results["devices"][0]["owner_domid"] == 7
 
     def test_an_xl_that_knows_no_names(self, xen: FakeXen) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import DriverDomainsError, Refused
+from ansible_collections.xen.driver_domains.plugins.module_utils._pci import confirm_timer
 from ansible_collections.xen.driver_domains.plugins.module_utils._pci.confirm_timer import UNIT, Unconfirmed
 from ansible_collections.xen.driver_domains.plugins.module_utils._pci.return_script import RETURN_SCRIPT
 from ansible_collections.xen.driver_domains.tests.unit.fakes.sysfs import plain_server
@@ -121,6 +122,93 @@ def test_check_mode_arms_nothing(xen: FakeXen) -> None:
     plan = xen.plan("present", [UPLINK0], confirm_timeout=60)
     assert f"return {CARD} in 60 s unless confirmed" in [action.description for action in plan.actions]
     assert (xen.calls, xen.confirm_timer().unconfirmed()) == ([], Unconfirmed())
+
+
+@pytest.mark.parametrize("failure", ["stop_fails", "bus_fails"])
+def test_nothing_is_confirmed_while_the_timer_may_still_run(xen: FakeXen, failure: str) -> None:
+    xen.apply("present", [UPLINK0], confirm_timeout=60)
+    setattr(xen, failure, True)
+    with pytest.raises(DriverDomainsError, match="cannot be stopped" if failure == "stop_fails" else "too late"):
+        xen.apply("confirmed", [UPLINK0])
+    assert xen.confirm_timer().unconfirmed().bdfs == (CARD,)
+
+
+def test_two_runs_confirm_each_their_own(xen: FakeXen) -> None:
+    """The second run armed the timer after the first one had planned, and each confirms for itself."""
+    connect(xen, 31)
+    first = xen.plan("present", [UPLINK0], confirm_timeout=60)
+    connect(xen, 32)
+    xen.apply("present", [UPLINK1], confirm_timeout=60)
+    connect(xen, 31)
+    first.apply()
+    assert xen.timer == [CARD, FAR_CARD]
+    assert xen.confirm_timer().unconfirmed() == Unconfirmed({CARD: "31/1", FAR_CARD: "32/1"})
+    # The connection of the second run is a fresh one for the device of the first.
+    connect(xen, 32)
+    xen.apply("confirmed", [UPLINK0])
+    assert xen.confirm_timer().unconfirmed().bdfs == (FAR_CARD,)
+    with pytest.raises(Refused, match="over the connection that the devices were taken over"):
+        xen.apply("confirmed", [UPLINK1])
+    xen.fire()
+    drivers = {str(device.bdf): device.driver for device in xen.host().devices()}
+    assert (drivers[CARD], drivers[FAR_CARD]) == ("pciback", "e1000e")
+    assert xen.confirm_timer().unconfirmed() == Unconfirmed()
+
+
+def test_a_device_that_no_longer_waits_is_not_confirmed(xen: FakeXen) -> None:
+    xen.apply("present", [UPLINK0], confirm_timeout=60)
+    plan = xen.plan("confirmed", [UPLINK0])
+    xen.fire()
+    with pytest.raises(DriverDomainsError, match="too late"):
+        plan.apply()
+
+
+def test_a_confirmation_waits_for_the_lock(xen: FakeXen, monkeypatch: pytest.MonkeyPatch) -> None:
+    xen.apply("present", [UPLINK0], confirm_timeout=60)
+    monkeypatch.setattr(confirm_timer, "LOCK_TIMEOUT", 0.0)
+    with xen.confirm_timer()._locked(), pytest.raises(DriverDomainsError, match="too late"):
+        xen.apply("confirmed", [UPLINK0])
+    xen.apply("confirmed", [UPLINK0])
+
+
+@pytest.mark.parametrize("over_ssh", [True, False])
+def test_a_run_that_did_not_come_over_ssh_is_warned(xen: FakeXen, over_ssh: bool) -> None:
+    if over_ssh:
+        connect(xen, 31)
+    warnings = xen.plan("present", [UPLINK0], confirm_timeout=60).warnings
+    assert any("protects nothing" in warning for warning in warnings) is not over_ssh
+    assert not any("protects nothing" in warning for warning in xen.plan("present", [UPLINK0]).warnings)
+
+
+@pytest.mark.parametrize("xl", ["exit 1", "exec sleep 60"], ids=["fails", "hangs"])
+def test_the_script_without_xl(xen: FakeXen, tmp_path: Path, xl: str) -> None:
+    """Outside of quarantine the device could do no DMA: it stays with pciback, nothing is forgotten, and systemd tries again."""
+    machine = xen.machine
+    machine.hold(CARD)
+    programs, state, record = tmp_path / "bin", tmp_path / "state", tmp_path / "records" / f"{CARD}.json"
+    programs.mkdir()
+    for name, text in (("xl", f"#!/bin/sh\n{xl}\n"), ("timeout", '#!/bin/sh\nshift\nexec /usr/bin/timeout 0.2 "$@"\n')):
+        (programs / name).write_text(text)
+        (programs / name).chmod(0o755)
+    record.parent.mkdir(exist_ok=True)
+    record.touch()
+    state.write_text(f'{{"devices": {{"{CARD}": ""}}}}\n')
+    argv: list[t.Any] = ["/bin/sh", "-c", RETURN_SCRIPT, UNIT, machine.sys, state, record.parent, CARD]
+    done = subprocess.run(argv, env={"PATH": f"{programs}:{os.environ['PATH']}"}, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert (machine.driver(CARD), record.exists(), state.exists()) == ("pciback", True, True)
+    assert not (machine.sys / "bus/pci/drivers/pciback/unbind").exists()
+
+
+@pytest.mark.parametrize("state", ["", "another"])
+def test_the_script_leaves_what_was_confirmed(xen: FakeXen, tmp_path: Path, state: str) -> None:
+    xen.machine.hold(CARD)
+    path = tmp_path / "state"
+    if state:
+        path.write_text(f'{{"devices": {{"{FAR_CARD}": ""}}}}\n')
+    argv: list[t.Any] = ["/bin/sh", "-c", RETURN_SCRIPT, UNIT, xen.machine.sys, path, tmp_path / "records", CARD]
+    subprocess.run(argv, capture_output=True, text=True, timeout=60, check=True)
+    assert xen.machine.driver(CARD) == "pciback"
 
 
 def test_a_damaged_state_is_named(xen: FakeXen) -> None:

@@ -188,3 +188,146 @@ def test_an_empty_machine_refuses_nothing(tmp_path: Path) -> None:
     machine = FakeMachine(tmp_path)
     machine.pci("0000:00:04.0", "8086:10d3", "020000")
     assert reasons(FakeXen(machine)) == {}
+
+
+def lines_and_pages(root: Path) -> FakeMachine:
+    """Cards that share interrupt lines and memory pages with what dom0 drives."""
+    machine = FakeMachine(root)
+    machine.pci("0000:00:03.0", "8086:100e", "020000", driver="e1000", irq=21, bars=[(0xFEB20000, 0x800)])
+    machine.pci("0000:00:04.0", "8086:10d3", "020000", driver="e1000e", irq=21, bars=[(0xFEB20800, 0x800)])
+    machine.pci("0000:00:05.0", "8086:2922", "010601", irq=21)
+    machine.pci("0000:00:06.0", "8086:10d3", "020000", driver="e1000e", irq=22)
+    machine.pci("0000:00:07.0", "8086:10d3", "020000", driver="nvme", irq=22)
+    (machine.device("0000:00:07.0") / "msi_irqs").mkdir()
+    (machine.device("0000:00:07.0") / "msi_irqs/30").write_text("msix")
+    return machine
+
+
+def test_shared_lines_and_pages(tmp_path: Path) -> None:
+    xen = FakeXen(lines_and_pages(tmp_path))
+    found = {bdf: set(guards) for bdf, guards in reasons(xen).items()}
+    assert found == {
+        "0000:00:03.0": {"shared_page", "shared_interrupt"},
+        "0000:00:04.0": {"shared_page", "shared_interrupt"},
+        # Nobody uses this one, but it is on the line of others.
+        "0000:00:05.0": {"shared_interrupt"},
+        # The other one on the line of 06.0 signals by messages; 06.0 itself does not.
+        "0000:00:07.0": {"shared_interrupt"},
+    }
+    devices = xen.host().devices()
+    pair = devices[:2]
+    assert [xen.guards(devices).check(device, taking=pair) for device in pair] == [[], []]
+
+
+def test_what_pciback_holds_uses_no_line(tmp_path: Path) -> None:
+    xen = FakeXen(lines_and_pages(tmp_path))
+    for bdf in ("0000:00:03.0", "0000:00:06.0"):
+        xen.machine.hold(bdf)
+    found = reasons(xen)
+    assert set(found["0000:00:04.0"]) == {"shared_page"}
+    assert "0000:00:07.0" not in found
+
+
+def test_a_serial_card_with_the_console(tmp_path: Path) -> None:
+    machine = plain_server(tmp_path)
+    machine.pci("0000:00:06.0", "1b36:0002", "070002", driver="serial")
+    for name, where in (
+        ("ttyS4", machine.device("0000:00:06.0") / "tty/ttyS4"),
+        ("ttyS0", machine.sys / "devices/platform/serial8250/tty/ttyS0"),
+    ):
+        where.mkdir(parents=True)
+        (machine.sys / "class/tty").mkdir(exist_ok=True)
+        (machine.sys / "class/tty" / name).symlink_to(where)
+    (machine.sys / "class/tty/console").mkdir()
+    active = machine.sys / "class/tty/console/active"
+    active.write_text("tty0 ttyS0\n")
+    assert "0000:00:06.0" not in reasons(FakeXen(machine))
+    active.write_text("tty0 ttyS0 ttyS4\n")
+    assert reasons(FakeXen(machine))["0000:00:06.0"] == {"console": "is a console of this host: ttyS4 -> 0000:00:06.0"}
+
+
+#: What the kernel prints for a keyboard, a power button and a mouse (64 bits a word).
+KEYBOARD, BUTTON, MOUSE = "402000000 3803078f800d001 feffffdfffefffff fffffffffffffffe", "10000000000000 0", "1f0000 0 0 0 0"
+
+
+def keyboard(machine: FakeMachine, where: str, keys: str = KEYBOARD) -> None:
+    inputs = machine.sys / "class/input"
+    number = len(list(inputs.iterdir())) if inputs.exists() else 0
+    directory = machine.sys / "devices" / where / f"input/input{number}"
+    (directory / "capabilities").mkdir(parents=True)
+    (directory / "capabilities/key").write_text(f"{keys}\n")
+    (directory / "name").write_text("a keyboard\n")
+    inputs.mkdir(exist_ok=True)
+    (inputs / f"input{number}").symlink_to(directory)
+
+
+USB, USB2, PS2 = "pci0000:00/0000:00:1d.0/usb1/1-1/1-1:1.0", "pci0000:00/0000:00:1e.0/usb2/2-1/2-1:1.0", "platform/i8042/serio0"
+
+
+@pytest.mark.parametrize(
+    ("places", "crypttab", "counts"),
+    [
+        ([USB], "", True),
+        ([USB, PS2], "", False),
+        ([USB, USB2], "", False),
+        ([USB, PS2], "root UUID=1 none luks\n", True),
+        ([USB, USB2], "root UUID=1\n", True),
+        ([USB, PS2], "# root UUID=1 none\ndata UUID=2 /etc/keys/data luks\n", False),
+        ([USB, "virtual"], "", True),
+        ([], "root UUID=1 none luks\n", False),
+    ],
+)
+def test_keyboards(tmp_path: Path, places: list[str], crypttab: str, counts: bool) -> None:
+    machine = plain_server(tmp_path)
+    for place in places:
+        keyboard(machine, place)
+    keyboard(machine, "LNXSYSTM:00/LNXPWRBN:00", BUTTON)
+    keyboard(machine, "pci0000:00/0000:00:1d.0/usb1/1-2/1-2:1.0", MOUSE)
+    (machine.root / "etc").mkdir()
+    (machine.root / "etc/crypttab").write_text(crypttab)
+    assert ("keyboard" in reasons(FakeXen(machine)).get("0000:00:1d.0", {})) is counts
+
+
+def test_the_last_two_keyboards_cannot_be_taken_together(tmp_path: Path) -> None:
+    machine = plain_server(tmp_path)
+    keyboard(machine, USB)
+    keyboard(machine, USB2)
+    devices = FakeXen(machine).host().devices()
+    both = [device for device in devices if str(device.bdf) in ("0000:00:1d.0", "0000:00:1e.0")]
+    for device in both:
+        assert "keyboard" in [refusal.guard for refusal in FakeXen(machine).guards(devices).check(device, taking=both)]
+
+
+def test_an_open_encrypted_volume_needs_a_keyboard_at_the_next_boot(tmp_path: Path) -> None:
+    machine = lvm_server(tmp_path)
+    machine.pci("0000:00:1d.0", "8086:2934", "0c0300", driver="uhci_hcd")
+    keyboard(machine, USB)
+    keyboard(machine, PS2)
+    (machine.sys / "class/block/dm-0/dm").resolve().mkdir()
+    (machine.sys / "class/block/dm-0/dm/uuid").write_text("CRYPT-LUKS2-1-root\n")
+    assert set(reasons(FakeXen(machine))["0000:00:1d.0"]) == {"keyboard"}
+
+
+@pytest.mark.parametrize("bridge", ["xenbr0", "ovs-system"])
+@pytest.mark.parametrize("guests", [True, False])
+def test_a_port_of_a_bridge_that_serves_running_guests(tmp_path: Path, bridge: str, guests: bool) -> None:
+    machine = plain_server(tmp_path)
+    if guests:
+        machine._netdev(machine.sys / "devices/vif-1-0/net/vif1.0", "vif1.0", "fe:ff:ff:ff:ff:ff")
+    machine.virtual("eth1.5", lower=["eth1"])
+    machine.virtual(bridge, ports=["eth1.5", *(["vif1.0"] if guests else [])])
+    if guests:
+        (machine.sys / "devices/vif-1-0/net/vif1.0/master").symlink_to(machine.sys / "devices/virtual/net" / bridge)
+    found = reasons(FakeXen(machine)).get("0000:00:04.0", {})
+    reason = f"serves running guests: vif1.0 on {bridge} -> eth1.5 -> eth1 -> 0000:00:04.0"
+    assert found == ({"guest_network": reason} if guests else {})
+
+
+def test_a_disk_that_dom0_serves_to_a_running_guest(tmp_path: Path) -> None:
+    machine = lvm_server(tmp_path)
+    machine.disk("dm-9", "254:9", slaves=["nvme1n1p1"])
+    backend = machine.sys / "bus/xen-backend/devices/vbd-1-51712"
+    backend.mkdir(parents=True)
+    (backend / "physical_device").write_text("fe:9\n")
+    reason = "serves a running guest (vbd-1-51712): dm-9 -> nvme1n1p1 -> 0000:05:00.0"
+    assert reasons(FakeXen(machine))["0000:05:00.0"] == {"guest_disk": reason}

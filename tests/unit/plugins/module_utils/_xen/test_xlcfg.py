@@ -57,10 +57,18 @@ def test_bad_settings_are_refused(settings: dict[str, t.Any], problem: str) -> N
 
 def test_specification_puts_the_free_form_value_last_and_booleans_as_numbers() -> None:
     parts = {"target": "/a,b c", "vdev": "xvda", "trusted": False, "mtu": 1400, "none": None}
-    assert specification("disk", parts, last="target") == "vdev=xvda,trusted=0,mtu=1400,target=/a,b c"
+    assert specification("disk", parts, last="target") == "vdev=xvda,untrusted,mtu=1400,target=/a,b c"
+    # The words of xl (parse_nic_config, libxlu_disk_l.l): it accepts no "trusted=0". To trust is the default.
+    assert specification("vif", {"mac": "x", "trusted": True}) == "mac=x"
 
 
-@pytest.mark.parametrize("value", ["a,b", " a", "a ", ""])
+@pytest.mark.parametrize("value", ["a,b", " a", "a ", "", "a\nb", "a\tb", "a\x1b[2Jb", "a\0b", "a\u2028b", "\udcff"])
 def test_specification_refuses_what_would_be_read_as_something_else(value: str) -> None:
     with pytest.raises(InvalidInput, match="cannot be expressed"):
         specification("vif", {"bridge": value})
+
+
+@pytest.mark.parametrize("value", ["/a\nb", "/a\x1b", "/a\0"])
+def test_not_even_the_last_value_holds_a_control_character(value: str) -> None:
+    with pytest.raises(InvalidInput, match="no control character"):
+        specification("disk", {"vdev": "xvda", "target": value}, last="target")

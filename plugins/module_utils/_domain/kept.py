@@ -1,0 +1,113 @@
+# Copyright (c) 2026, the xen.driver_domains authors
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# PRIVATE to this collection: other collections must not import it.
+
+"""The configuration that libxl keeps of a running domain, and whether it is the one that a definition describes.
+
+libxl creates a domain from it again when the domain reboots, whatever the definition file says by then. A definition can only be compared
+with it after xl has parsed it, which costs a process. So a file in /run says of which two texts it is known that they agree.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import typing as t
+
+from .._files import read_text, write_text
+
+
+def settings(kept: str) -> dict[str, t.Any]:
+    """Return the settings in a configuration that libxl keeps, which ends in a 0 byte. One that is damaged has none."""
+    try:
+        found = json.loads(kept.rstrip("\0"))
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+#: The devices that the collection has parameters for. Their order says nothing: one that was detached and attached again comes last.
+_DEVICES = ("nics", "disks", "pcidevs")
+
+
+def agrees(wanted: t.Mapping[str, t.Any], actual: t.Mapping[str, t.Any], further: bool = False) -> bool:
+    """Whether all that is wanted is there. What is not mentioned may have any value.
+
+    :param further: whether there may be further devices.
+    """
+    if any(not _has_devices(wanted.get(kind) or [], actual.get(kind) or [], further) for kind in _DEVICES):
+        return False
+    return _has({key: value for key, value in wanted.items() if key not in _DEVICES}, actual)
+
+
+def _has_devices(wanted: t.Sequence[t.Any], actual: t.Sequence[t.Any], further: bool) -> bool:
+    left = list(actual)
+    for device in wanted:
+        found = next((other for other in left if _has(device, other)), None)
+        if found is None:
+            return False
+        left.remove(found)
+    return further or not left
+
+
+def _has(wanted: t.Any, actual: t.Any) -> bool:
+    if isinstance(wanted, dict) and isinstance(actual, dict):
+        return all(key == "uuid" or _has(value, actual.get(key)) for key, value in wanted.items() if value not in ({}, []))
+    if isinstance(wanted, list) and isinstance(actual, list):
+        return len(wanted) == len(actual) and all(_has(one, other) for one, other in zip(wanted, actual))
+    return bool(wanted == actual)
+
+
+def agrees_at_heart(wanted: t.Mapping[str, t.Any], actual: t.Mapping[str, t.Any]) -> bool:
+    """Whether they agree but for the devices, which can be attached to a running domain and detached from it."""
+    return _has({key: wanted.get(key, {}) for key in ("c_info", "b_info")}, actual)
+
+
+def returns_after_shutdown(kept: str) -> str:
+    """Return what xl does when the domain shuts down, if it then runs again; else "".
+
+    xl carries it out after each shutdown, whoever asked for it (xl_vmcontrol.c, domain_wait_event and handle_domain_death).
+    """
+    action = str(settings(kept).get("on_poweroff", "")).replace("_", "-")
+    return action if action in ("restart", "rename-restart", "coredump-restart", "soft-reset") else ""
+
+
+def is_known(record: str, definition: str, kept: str) -> bool:
+    """Whether it is on record that the text of a definition and a kept configuration agree."""
+    return (read_text(record) or "").startswith(_digests(definition, kept))
+
+
+def was_started_from(record: str, definition: str, kept: str) -> bool:
+    """Whether it is on record that the domain was started from this very text.
+
+    What it has beyond that was attached since (xl_vif), so it is no change of the definition.
+    """
+    return (read_text(record) or "").startswith(_digests(definition)) and is_ours(record, kept)
+
+
+def make_known(record: str, definition: str, kept: str) -> None:
+    """Put on record that they agree, and that the domain was started from a definition of ours."""
+    write_text(record, _digests(definition, kept) + _uuid(kept), mode=0o600)
+
+
+def is_ours(record: str, kept: str) -> bool:
+    """Whether it is on record that the domain was started from a definition of ours. Its UUID stays when it reboots."""
+    uuid = _uuid(kept)
+    return bool(uuid) and (read_text(record) or "").endswith(uuid)
+
+
+def make_ours(record: str, kept: str) -> None:
+    """Put that on record, whether the domain still agrees with the definition or not."""
+    if not is_ours(record, kept):
+        write_text(record, _uuid(kept), mode=0o600)
+
+
+def _uuid(kept: str) -> str:
+    info = settings(kept).get("c_info")
+    return f"uuid {info['uuid']}\n" if isinstance(info, dict) and info.get("uuid") else ""
+
+
+def _digests(*texts: str) -> str:
+    return "".join(hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest() + "\n" for text in texts)

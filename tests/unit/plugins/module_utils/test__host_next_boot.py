@@ -1,0 +1,173 @@
+# Copyright (c) 2026, the xen.driver_domains authors
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the next boot needs, and the running system does not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.xen.driver_domains.tests.unit.fakes.sysfs import FakeMachine, plain_server
+from ansible_collections.xen.driver_domains.tests.unit.fakes.xen import FakeXen
+
+CARD, FAR_CARD, DISK = "0000:00:04.0", "0000:03:00.0", "0000:00:1f.5"
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> FakeMachine:
+    """A second disk, and two cards that nobody uses now."""
+    made = plain_server(tmp_path)
+    made.pci(DISK, "8086:2926", "010601", driver="ahci")
+    made.disk("sdb", "8:16", where="pci0000:00/0000:00:1f.5/ata2/block", partitions=["sdb1"])
+    for link in ("by-uuid/2222", "by-label/data", "by-partuuid/abcd-01"):
+        path = tmp_path / "dev/disk" / link
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.symlink_to("../../sdb1")
+    (tmp_path / "dev/sdb1").touch()
+    return made
+
+
+def guards(machine: FakeMachine) -> dict[str, list[str]]:
+    """Return the guards of each device that is refused, apart from bridges."""
+    xen = FakeXen(machine)
+    devices = xen.host().devices()
+    checked = xen.guards(devices)
+    found = {str(device.bdf): [refusal.guard for refusal in checked.check(device)] for device in devices if not device.bridge}
+    return {bdf: names for bdf, names in found.items() if names}
+
+
+def write(machine: FakeMachine, name: str, text: str) -> None:
+    path = machine.root / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+@pytest.mark.parametrize("source", ["UUID=2222", 'UUID="2222"', "LABEL=data", "PARTUUID=abcd-01", "/dev/sdb1", "/dev/disk/by-uuid/2222"])
+@pytest.mark.parametrize(
+    ("rest", "guard"), [("/srv ext4 defaults 0 2", "mounted_disk"), ("/var ext4", "root_disk"), ("none swap sw", "root_disk")]
+)
+def test_fstab(machine: FakeMachine, source: str, rest: str, guard: str) -> None:
+    write(machine, "etc/fstab", f"# comment\n{source} {rest}\n")
+    assert guards(machine)[DISK] == [guard]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "UUID=2222 /srv ext4 noauto 0 0",
+        "UUID=2222 /srv ext4 rw,nofail 0 0",
+        "UUID=2222 /srv ext4 x-systemd.automount,rw 0 0",
+        "#UUID=2222 /srv ext4 rw 0 0",
+        "tmpfs /tmp tmpfs rw 0 0",
+        "/dev/sda1 / ext4 rw 0 1",
+        # Mounted now, under a name that is not here.
+        "UUID=4444 / ext4 rw 0 1",
+        "/etc /srv/etc none bind 0 0",
+    ],
+)
+def test_lines_of_fstab_that_need_nothing_more(machine: FakeMachine, line: str) -> None:
+    before = guards(machine)
+    write(machine, "etc/fstab", f"{line}\n")
+    assert {bdf: set(names) - ({"mounted_disk"} if "bind" in line else set()) for bdf, names in guards(machine).items()} == {
+        bdf: set(names) for bdf, names in before.items()
+    }
+
+
+def test_a_device_of_fstab_that_is_not_there_may_be_anywhere(machine: FakeMachine) -> None:
+    write(machine, "etc/fstab", "UUID=9999 /srv ext4 defaults 0 2\n")
+    assert {DISK, CARD} <= {bdf for bdf, names in guards(machine).items() if "mounted_disk" in names}
+
+
+def test_a_server_of_fstab(machine: FakeMachine) -> None:
+    machine.ways[("", "203.0.113.9")] = "eth1"
+    write(machine, "etc/fstab", "203.0.113.9:/home /home nfs4 rw,_netdev 0 0\n")
+    found = guards(machine)
+    assert (found[CARD], DISK in found) == (["mounted_disk"], False)
+
+
+@pytest.mark.parametrize(
+    ("line", "counts"),
+    [
+        ("data UUID=2222 none luks", True),
+        ("data /dev/sdb1", True),
+        ("data UUID=2222 none luks,noauto", False),
+        ("root /dev/sda2 /dev/disk/by-label/data:/key luks", False),
+        ("root /dev/sda2 /key:LABEL=data luks", True),
+    ],
+)
+def test_crypttab(machine: FakeMachine, line: str, counts: bool) -> None:
+    write(machine, "etc/crypttab", f"{line}\n")
+    assert (DISK in guards(machine)) is counts
+
+
+@pytest.mark.parametrize(
+    ("files", "refused"),
+    [
+        ({"proc/cmdline": "quiet ip=192.0.2.5::192.0.2.1:255.255.255.0:host:eth1:off"}, {CARD}),
+        ({"proc/cmdline": "quiet ip=:::::eth1:dhcp"}, {CARD}),
+        ({"proc/cmdline": "quiet ip=eth1:dhcp"}, {CARD}),
+        ({"proc/cmdline": "quiet ip=dhcp"}, {CARD, FAR_CARD}),
+        ({"proc/cmdline": "quiet ip=off"}, set()),
+        ({"etc/default/grub": 'GRUB_CMDLINE_LINUX="quiet ip=:::::eth1:dhcp"\n'}, {CARD}),
+        ({"etc/default/grub": '#GRUB_CMDLINE_LINUX="ip=:::::eth1:dhcp"\n'}, set()),
+        ({"etc/initramfs-tools/conf.d/ip": "IP=:::::eth1:dhcp\n"}, {CARD}),
+        ({"etc/dropbear/initramfs/authorized_keys": "ssh-ed25519 AAAA\n"}, {CARD, FAR_CARD}),
+        ({"etc/dropbear/initramfs/authorized_keys": "ssh-ed25519 AAAA\n", "etc/initramfs-tools/initramfs.conf": "DEVICE=eth1\n"}, {CARD}),
+        ({"etc/initramfs-tools/initramfs.conf": "DEVICE=eth1\n"}, set()),
+        ({"proc/cmdline": "quiet ip=:::::eth9:dhcp"}, {CARD, FAR_CARD}),
+    ],
+)
+def test_the_network_of_the_initramfs(machine: FakeMachine, files: dict[str, str], refused: set[str]) -> None:
+    for name, text in files.items():
+        write(machine, name, text)
+    found = {bdf for bdf, names in guards(machine).items() if "management_route" in names}
+    assert found - {"0000:00:03.0"} == refused
+
+
+@pytest.mark.parametrize(
+    ("files", "refused"),
+    [
+        ({"etc/network/interfaces": "auto eth1\niface eth1 inet static\n address 192.0.2.9/24\n gateway 192.0.2.1\n"}, {CARD}),
+        ({"etc/network/interfaces": "allow-hotplug eth1\niface eth1 inet dhcp\n"}, {CARD}),
+        ({"etc/network/interfaces.d/a": "auto eth1\niface eth1 inet static\n address 192.0.2.5/24\n"}, {CARD}),
+        ({"etc/network/interfaces": "auto eth1\niface eth1 inet static\n address 10.0.0.1/24\n"}, set()),
+        ({"etc/network/interfaces": "iface eth1 inet dhcp\n"}, set()),
+        ({"etc/network/interfaces": "auto br0\niface br0 inet dhcp\n bridge_ports eth1 eth2\n"}, {CARD, FAR_CARD}),
+        ({"etc/network/interfaces": "auto br0 eth1.5\niface br0 inet dhcp\n bridge-ports eth1.5\niface eth1.5 inet manual\n"}, {CARD}),
+        ({"etc/network/interfaces": "auto bond0\niface bond0 inet dhcp\n bond-slaves eth1\n"}, {CARD}),
+        ({"etc/systemd/network/a.network": "[Match]\nName=eth1\n[Network]\nDHCP=yes\n"}, {CARD}),
+        ({"run/systemd/network/a.network": "[Match]\nName=eth1\n[Network]\nAddress=192.0.2.5/24\n"}, {CARD}),
+        ({"etc/systemd/network/a.network": "[Match]\nMACAddress=52:54:00:AA:00:02\n[Network]\nGateway=192.0.2.1\n"}, {CARD}),
+        ({"etc/systemd/network/a.network": "[Match]\nName=eth*\n[Network]\nDHCP=yes\n"}, set()),
+        ({"etc/systemd/network/a.network": "[Match]\nName=eth1\n[Network]\nDHCP=no\nAddress=10.0.0.1/24\n"}, set()),
+        (
+            {
+                "etc/systemd/network/a.network": "[Match]\nName=eth1\n[Network]\nBridge=br0\n",
+                "etc/systemd/network/b.network": "[Match]\nName=br0\n[Network]\nDHCP=ipv4\n",
+            },
+            {CARD},
+        ),
+        (
+            {
+                "etc/systemd/network/a.network": "[Match]\nName=eth1\n[Network]\nVLAN=eth1.5\n",
+                "etc/systemd/network/b.network": "[Match]\nName=eth1.5\n[Network]\nAddress=192.0.2.9/24\n[Route]\nGateway=192.0.2.1\n",
+            },
+            {CARD},
+        ),
+    ],
+)
+def test_the_network_of_the_next_boot(machine: FakeMachine, files: dict[str, str], refused: set[str]) -> None:
+    for name, text in files.items():
+        write(machine, name, text)
+    found = {bdf for bdf, names in guards(machine).items() if "default_route" in names}
+    assert found - {"0000:00:03.0"} == refused
+
+
+def test_what_the_host_needs_now_is_not_said_twice(machine: FakeMachine) -> None:
+    before = guards(machine)
+    write(machine, "etc/fstab", "/dev/sda1 / ext4 defaults 0 1\n")
+    write(machine, "etc/systemd/network/a.network", "[Match]\nMACAddress=52:54:00:aa:00:01\n[Network]\nGateway=192.0.2.1\n")
+    assert guards(machine) == before

@@ -1,0 +1,54 @@
+# Copyright (c) 2026, the xen.driver_domains authors
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a diff or a journal shows of secrets."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ansible_collections.xen.driver_domains.plugins.module_utils._secrets import HIDDEN, hide_secrets, hide_secrets_in_text
+from ansible_collections.xen.driver_domains.plugins.module_utils._xen.xlcfg import render
+
+
+@pytest.mark.parametrize("key", ["vncpasswd", "spicepasswd", "passwd", "password", "VNCPASSWD"])
+@given(secret=st.text(min_size=4, alphabet=st.characters(exclude_categories=["Cc", "Cs"])))
+def test_a_password_in_a_definition(key: str, secret: str) -> None:
+    text = render({"name": "web1", key: f"<{secret}>", "memory": 256})
+    assert hide_secrets_in_text(text) == f'name = "web1"\n{key} = "{HIDDEN}"\nmemory = 256\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ('vfb = ["type=vnc,vncpasswd=a b,vnclisten=::"]\n', f'vfb = ["type=vnc,vncpasswd={HIDDEN},vnclisten=::"]\n'),
+        ('vfb = ["type=vnc, vncpasswd = a"]\n', f'vfb = ["type=vnc, vncpasswd = {HIDDEN}"]\n'),
+        ("vncpasswd='a'\n", f'vncpasswd="{HIDDEN}"\n'),
+        ("  spicepasswd = 'a' # old\n", f'  spicepasswd = "{HIDDEN}"\n'),
+        ('kernel = "/passwd/vmlinuz"\n', 'kernel = "/passwd/vmlinuz"\n'),
+    ],
+)
+def test_where_a_password_can_stand(text: str, shown: str) -> None:
+    assert hide_secrets_in_text(text) == shown
+
+
+def test_parameters() -> None:
+    parameters = {
+        "files": [{"path": "/a", "content": "x", "mode": "0600"}],
+        "vncpasswd": "x",
+        "vncpasswd_set": True,
+        "content": "y",
+        "n": 1,
+    }
+    shown = {
+        "files": [{"path": "/a", "content": HIDDEN, "mode": "0600"}],
+        "vncpasswd": HIDDEN,
+        "vncpasswd_set": True,
+        "content": "y",
+        "n": 1,
+    }
+    assert hide_secrets(parameters) == shown
+    assert parameters["vncpasswd"] == "x"
