@@ -116,19 +116,20 @@ class HostDisks:
         if text is None:
             raise DriverDomainsError(f"There is no {path}", rule="without it, what this host stands on is not known")
         mounts = []
-        for line in text.splitlines():
+        # Whoever mounts something chooses its name, which may hold every line break but this one.
+        for line in filter(None, text.split("\n")):
             fields = line.split(" ")
             # Type, source and options follow a variable number of fields that ends with "-".
             kind, source, *options = fields[fields.index("-", 6) + 1 :]
-            mounts.append(MountedFileSystem(_unescape(fields[4]), fields[2], kind, _unescape(source), " ".join(options)))
+            mounts.append(MountedFileSystem(unescape(fields[4]), fields[2], kind, unescape(source), " ".join(options)))
         return mounts
 
     def swaps(self) -> list[Thing]:
         """Return what the swap space is in."""
         things: list[Thing] = []
-        for line in (read_text(f"{self._procfs}/swaps") or "").splitlines()[1:]:
-            path, kind = line.split()[:2]
-            things += [self.disk(_unescape(path))] if kind == "partition" else self.of_file(_unescape(path))
+        for line in filter(None, (read_text(f"{self._procfs}/swaps") or "").split("\n")[1:]):
+            path, kind = re.split(r"[ \t]+", line)[:2]
+            things += [self.disk(unescape(path))] if kind == "partition" else self.of_file(unescape(path))
         return things
 
     def disk(self, path: str) -> Thing:
@@ -142,7 +143,7 @@ class HostDisks:
             return self._of_pool(source.split("/")[0])
         path = f"{self._sysfs}/dev/block/{mount.number}"
         if os.path.exists(path):
-            return [Thing(DISK, os.path.basename(os.path.realpath(path)))]
+            return [Thing(DISK, os.path.basename(os.path.realpath(path))), *map(self.disk, further_devices(mount.options))]
         if kind in HARMLESS:
             return []
         if kind in REMOTE:
@@ -233,7 +234,7 @@ class HostDisks:
         if os.path.isdir(f"{path}/loop"):
             backing = (read_text(f"{path}/loop/backing_file") or "").strip()
             things = (
-                self.of_file(_unescape(re.sub(r" \(deleted\)$", "", backing))) if backing else [Thing(UNKNOWN, f"{name} without a file")]
+                self.of_file(unescape(re.sub(r" \(deleted\)$", "", backing))) if backing else [Thing(UNKNOWN, f"{name} without a file")]
             )
             return Footing(below=things, end=not things)
         if os.path.exists(f"{path}/partition"):
@@ -277,6 +278,11 @@ class HostDisks:
         return [Thing(SERVER, address) for address in addresses if address] or [Thing(SERVER, f"iSCSI session {session}")]
 
 
+def further_devices(options: str) -> list[str]:
+    """Return the further devices of a file system: a log, a journal or a real-time part (`logdev=/dev/sdb1`)."""
+    return re.findall(r"(?:^|[, ])\w+=(/dev/[^, ]+)", options)
+
+
 def remote(source: str, options: str = "") -> list[Thing]:
     """Return the servers of a remote file system, by the options or the source of its mount; a name stays a name, nobody is asked."""
     named = [word.split("=", 1)[1] for word in options.split(",") if re.match(r"(addr|mon_addr)=", word)]
@@ -300,6 +306,6 @@ def _fabric_server(controller: str) -> Thing:
     return Thing(UNKNOWN, f"{os.path.basename(controller)} over {transport or 'an unknown transport'}")
 
 
-def _unescape(text: str) -> str:
-    """Undo the octal escapes of proc(5)."""
+def unescape(text: str) -> str:
+    """Undo the octal escapes of proc(5) and fstab(5)."""
     return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found.group(1), 8)), text)
