@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 import typing as t
 
@@ -81,6 +82,11 @@ def list_directory(path: str) -> list[str]:
         return sorted(os.listdir(path))
     except (FileNotFoundError, NotADirectoryError):
         return []
+
+
+def unescape(text: str) -> str:
+    """Undo the octal escapes of proc(5) and fstab(5)."""
+    return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found.group(1), 8)), text)
 
 
 def drop_ins(root: str, directories: t.Sequence[str], suffix: str) -> list[str]:

@@ -8,13 +8,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import typing as t
 from functools import cached_property
 
 from ._errors import DriverDomainsError
-from ._files import list_directory, read_text
+from ._files import list_directory, read_text, unescape
 from ._host_chains import DISK, SERVER, UNKNOWN, Footing, Thing
 from ._host_network import is_address
 from ._runner import Runner
@@ -81,6 +82,8 @@ _NVME_FABRIC = re.compile(r".*/nvme-fabrics/ctl/nvme\d+(?=/|$)")
 _ISCSI_SESSION = re.compile(r"/session(\d+)/")
 #: Directories of /sys/devices for block devices that are no hardware: network block devices, targets in software, USB over IP.
 _NO_HARDWARE = re.compile(r"/devices/(?:virtual|rbd|tcm_loop\w*|pseudo\w*|nbd\w*)/|/vhci_hcd")
+#: How the names of programs begin that serve disks to guests (libxl_disk.c: qdisk, tap).
+_PROGRAMS = ("qemu", "tapdisk")
 _RAM_DISK = re.compile(r"ram\d+")
 
 
@@ -168,7 +171,7 @@ class HostDisks:
             path
             for word in mount.options.split(",")
             if re.match(r"(lowerdir|upperdir)\+?=", word)
-            for path in word.split("=", 1)[1].split(":")
+            for path in unescape(word.split("=", 1)[1]).split(":")
         ]
         things: list[Thing] = []
         for path in filter(None, layers):
@@ -229,6 +232,19 @@ class HostDisks:
         major, _colon, minor = number.strip().partition(":")
         path = f"{self._sysfs}/dev/block/{int(major, 16)}:{int(minor, 16)}"
         return Thing(DISK, os.path.basename(os.path.realpath(path)) if os.path.exists(path) else number.strip())
+
+    def served_by_programs(self) -> list[tuple[str, Thing]]:
+        """Return the block devices that programs have open for guests, each with the program: blkback knows nothing of these."""
+        found = []
+        for pid in filter(str.isdigit, list_directory(self._procfs)):
+            # A process that has ended meanwhile serves nobody.
+            with contextlib.suppress(OSError, DriverDomainsError):
+                program = (read_text(f"{self._procfs}/{pid}/comm") or "").strip()
+                if program.startswith(_PROGRAMS):
+                    descriptors = [f"{self._procfs}/{pid}/fd/{entry}" for entry in list_directory(f"{self._procfs}/{pid}/fd")]
+                    things = [self.disk(os.readlink(path)) for path in descriptors if os.readlink(path).startswith("/dev/")]
+                    found += [(program, thing) for thing in things if os.path.exists(f"{self._sysfs}/class/block/{thing.name}")]
+        return list(dict.fromkeys(found))
 
     def _below(self, name: str, path: str) -> Footing:
         if os.path.isdir(f"{path}/loop"):
@@ -304,8 +320,3 @@ def _fabric_server(controller: str) -> Thing:
     if transport in ("tcp", "rdma") and found:
         return Thing(SERVER, found.group(1).split("%")[0])
     return Thing(UNKNOWN, f"{os.path.basename(controller)} over {transport or 'an unknown transport'}")
-
-
-def unescape(text: str) -> str:
-    """Undo the octal escapes of proc(5) and fstab(5)."""
-    return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found.group(1), 8)), text)

@@ -14,9 +14,9 @@ import os
 import re
 import typing as t
 
-from ._files import drop_ins, list_directory, read_text
+from ._files import drop_ins, list_directory, read_text, unescape
 from ._host_chains import DISK, INTERFACE, UNKNOWN, Thing
-from ._host_disks import HARMLESS, REMOTE, HostDisks, MountedFileSystem, further_devices, remote, unescape
+from ._host_disks import HARMLESS, REMOTE, HostDisks, MountedFileSystem, further_devices, remote
 from ._host_network import HostNetwork, is_address, usual_form
 
 #: Tags of fstab(5) and the directories of links to the devices that have them.

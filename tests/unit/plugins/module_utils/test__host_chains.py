@@ -149,6 +149,16 @@ def test_a_veth_into_another_namespace_is_not_followed_to_an_interface_that_has_
     assert set(refused(xen, "default_route")) == CARDS
 
 
+def test_a_port_of_a_switch_chip(tmp_path: Path) -> None:
+    """It is hardware of another kind, and its packets go through a card (DSA): both are needed."""
+    machine = server(tmp_path)
+    machine._netdev(machine.sys / "devices/platform/switch/net/lan1", "lan1", "02:00:00:00:00:09")
+    (machine.sys / "devices/platform/switch/net/lan1/iflink").write_text((machine.sys / "class/net/eth1/ifindex").read_text())
+    machine.default_routes["-4"].clear()
+    machine.default_route("lan1")
+    assert f"carries the default route: lan1 -> eth1 -> {CARD}" in card_reason(FakeXen(machine))
+
+
 def test_a_tunnel_of_one_card(tmp_path: Path) -> None:
     machine = server(tmp_path)
     machine.virtual("gre1", iflink="eth1")
@@ -258,6 +268,59 @@ def test_the_devices_of_bcachefs(tmp_path: Path) -> None:
     assert (found["0000:00:1f.5"], found["0000:00:1f.2"]) == (["mounted_disk"], ["root_disk", "mounted_disk"])
 
 
+def second_disk(root: Path) -> FakeMachine:
+    machine = server(root)
+    machine.pci("0000:00:1f.5", "8086:2926", "010601", driver="ahci")
+    machine.disk("sdb", "8:16", where="pci0000:00/0000:00:1f.5/ata2/block", partitions=["sdb1"])
+    return machine
+
+
+def second_disk_reasons(machine: FakeMachine) -> list[str]:
+    xen = FakeXen(machine)
+    devices = xen.host().devices()
+    device = next(device for device in devices if str(device.bdf) == "0000:00:1f.5")
+    return [refusal.reason for refusal in xen.guards(devices).check(device)]
+
+
+@pytest.mark.parametrize("name", ["a\x0bb", "a\x0cb", "a\x1cb", "a\x85b", "a\u2028b", "a\\012b", "\udcff", "-", "a\\040-\\040b"])
+def test_a_user_who_mounts_something_with_an_odd_name(tmp_path: Path, name: str) -> None:
+    """The kernel escapes blanks, tabs, newlines and backslashes, and nothing else (fs/proc_namespace.c, mangle)."""
+    machine = second_disk(tmp_path)
+    lines = f"90 1 0:70 / /home/u/{name} rw - fuse.lxcfs {name} rw\n91 1 8:17 / /srv rw - ext4 /dev/sdb1 rw\n"
+    with (machine.proc / "self/mountinfo").open("ab") as handle:
+        handle.write(lines.encode("utf-8", "surrogateescape"))
+    assert second_disk_reasons(machine) == ["holds the mounted file system /srv: sdb1 -> sdb -> 0000:00:1f.5"]
+
+
+@pytest.mark.parametrize("options", ["rw,attr2,logdev=/dev/sdb1,noquota", "rw,rtdev=/dev/sdb1", "rw,device=/dev/sdb1"])
+def test_a_file_system_with_a_log_on_another_disk(tmp_path: Path, options: str) -> None:
+    machine = second_disk(tmp_path)
+    machine.mount("/var", "8:2", "/dev/sda2", "xfs", options)
+    assert second_disk_reasons(machine) == ["holds /var: sdb1 -> sdb -> 0000:00:1f.5"]
+
+
+@pytest.mark.parametrize(
+    ("program", "path", "reasons"),
+    [
+        ("qemu-system-i38", "/dev/sdb1", ["serves a running guest (qemu-system-i38): sdb1 -> sdb -> 0000:00:1f.5"]),
+        ("tapdisk", "/dev/dm-3", ["serves a running guest (tapdisk): dm-3 -> sdb -> 0000:00:1f.5"]),
+        ("qemu-system-i38", "/dev/null", []),
+        ("qemu-system-i38", "/srv/disk.img", []),
+        ("smartd", "/dev/sdb", []),
+    ],
+)
+def test_a_disk_that_a_program_serves_to_a_guest(tmp_path: Path, program: str, path: str, reasons: list[str]) -> None:
+    machine = second_disk(tmp_path)
+    machine.disk("dm-3", "254:3", slaves=["sdb"])
+    for number, (name, target) in enumerate({program: path, "sh": "/dev/pts/0"}.items()):
+        process = machine.proc / str(5000 + number)
+        (process / "fd").mkdir(parents=True)
+        (process / "comm").write_text(f"{name}\n")
+        (process / "fd/7").symlink_to(target)
+        (process / "fd/8").symlink_to(target)
+    assert second_disk_reasons(machine) == reasons
+
+
 @pytest.mark.parametrize(
     ("name", "where", "classes"),
     [
@@ -344,6 +407,8 @@ def test_swap_in_zram(tmp_path: Path, backing: str, classes: set[str]) -> None:
     ("options", "classes"),
     [
         ("rw,lowerdir=/media/root-ro,upperdir=/media/root-rw/up,workdir=/media/root-rw/work", set()),
+        ("rw,lowerdir=/media/root\\055ro,upperdir=/media/root-rw/up", set()),
+        ("rw,lowerdir=root-ro,upperdir=/media/root-rw/up", CARDS | DISKS),
         ("rw,lowerdir=/gone/a:/media/root-ro,upperdir=/media/root-rw/up", CARDS | DISKS),
         ("rw", CARDS | DISKS),
     ],
