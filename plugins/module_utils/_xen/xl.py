@@ -146,7 +146,7 @@ def has_iommu(info: t.Mapping[str, str]) -> bool:
 
 
 def has_interrupt_remapping(dmesg: str) -> bool | None:
-    """Return whether Xen remaps interrupts, from `xl dmesg`; None when the log does not say so any more, since newer lines replace old ones.
+    """Return whether Xen remaps interrupts, from `xl dmesg`; None when the log has lost the line, since newer ones replace old ones.
 
     Xen says it once, at boot (iommu_setup of xen/drivers/passthrough/iommu.c), before any guest could write into the log.
     """
