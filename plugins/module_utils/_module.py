@@ -50,10 +50,10 @@ def run_module(argument_spec: dict[str, t.Any], prepare: t.Callable[[dict[str, t
     # Otherwise AnsibleModule adds the parameters as they are.
     (failure.details if failure else results)["invocation"] = {"module_args": hide_secrets(module.params)}
     for warning in plan.warnings:
-        module.warn(printable_message(warning))
+        module.warn(printable_message(hide_secrets(warning)))
     if failure:
         details = {**failure.details, "changed": bool(plan.done), "actions": plan.done}
-        module.fail_json(msg=printable_message(str(failure)), **printable_value(details))
+        module.fail_json(msg=printable_message(hide_secrets(str(failure))), **printable_value(hide_secrets(details)))
     # AnsibleModule has no public name for it.
     if module._diff:
         results["diff"] = plan.diffs

@@ -123,6 +123,17 @@ def test_parameters_that_are_no_text(value: t.Any, monkeypatch: pytest.MonkeyPat
     assert "which is no character" in caught.value.args[0]["msg"]
 
 
+def test_passwords_in_messages(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = "'mmdebstrap http://user:geheim@deb/' failed, vncpasswd=geheim"
+
+    def fail() -> dict[str, t.Any]:
+        raise DriverDomainsError(said, cmd=said)
+
+    result = run(Plan(warnings=[said], conclude=fail), monkeypatch)
+    assert "failed" in result["msg"] and "failed" in result["cmd"]
+    assert "geheim" not in str(result)
+
+
 def test_what_a_guest_says_does_not_look_like_a_line_of_ansible(monkeypatch: pytest.MonkeyPatch) -> None:
     said = "It says: x\nok: [host]"
 
