@@ -269,7 +269,12 @@ def _disk(disk: t.Mapping[str, t.Any]) -> str:
             rule="a file or block device in dom0 has an absolute path; xl would look for this one where it happens to run",
             remedy="Begin target with /",
         )
-    return specification("disk", {**{key: disk.get(key) for key in _DISK_ORDER}, "target": disk["target"]}, last="target")
+    trusted = disk.get("trusted")
+    if trusted is None and _backend(disk):
+        # As for vifs: who attacks a driver domain must not get its clients as well (XSA-403).
+        trusted = False
+    parts = {**{key: disk.get(key) for key in _DISK_ORDER}, "trusted": trusted, "target": disk["target"]}
+    return specification("disk", parts, last="target")
 
 
 def _backend(device: t.Mapping[str, t.Any]) -> str:

@@ -125,6 +125,21 @@ def test_a_driver_domain_serves_no_emulated_card(kind: str, vif: dict[str, t.Any
     assert ("type=vif" in define(type=kind, vifs=[vif]).text) == written
 
 
+@pytest.mark.parametrize(
+    ("disk", "untrusted"),
+    [
+        ({}, False),
+        ({"backend": "Domain-0"}, False),
+        ({"trusted": False}, True),
+        ({"backend": "store-dd"}, True),
+        ({"backend": "store-dd", "trusted": True}, False),
+    ],
+)
+def test_a_guest_trusts_the_disks_of_dom0_alone(disk: dict[str, t.Any], untrusted: bool) -> None:
+    text = define(disks=[{"vdev": "xvda", "target": "/d", **disk}]).text
+    assert (",untrusted,target=/d" in text, "target=/d" in text, "trusted=" in text) == (untrusted, True, False)
+
+
 def test_maxmem_that_is_memory() -> None:
     assert "maxmem = 128" in define(maxmem=128, pci=[{"device": "uplink0"}]).text
 
