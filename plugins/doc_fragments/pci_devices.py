@@ -91,6 +91,7 @@ options:
       - V(virtual_functions) the device has SR-IOV virtual functions, which would disappear.
       - V(in_use) a running domain uses the device, or a virtual function of it.
       - V(unreadable) the device does not respond.
+      - V(interrupt_remapping) Xen does not remap interrupts on this host. Devices that are hidden at boot are not checked for it.
     type: list
     elements: str
     choices:
@@ -110,5 +111,6 @@ options:
       - virtual_functions
       - in_use
       - unreadable
+      - interrupt_remapping
     default: []
 """

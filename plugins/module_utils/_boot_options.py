@@ -16,7 +16,8 @@ from ._errors import InvalidInput
 #: The least memory of dom0 in MiB: Linux with its initramfs does not boot with less.
 MIN_MEMORY = 256
 
-_OPTION = re.compile(r"[A-Za-z0-9_.,:=/@+()*-]+")
+#: GRUB's own language takes < for an operator: what Xen reads with it cannot be written.
+_OPTION = re.compile(r"[A-Za-z0-9_.,:=/@+()*%\[\]-]+")
 #: Options that keep devices from their drivers, whatever the module is called: its name, an alias, `-` or `_` (params.c, parameq; kmod).
 _TAKES_DEVICES = re.compile(r".*\.hide|(?:pci_stub|vfio_pci|xen_pciback|pciback)\.(?:ids|hide)")
 #: A size that begins with "-" is what dom0 leaves to others.
@@ -55,7 +56,7 @@ def _check(option: str, name: str) -> None:
     if not _OPTION.fullmatch(option):
         raise InvalidInput(
             f"The boot option {option!r} holds a character that GRUB's configuration or a shell would interpret",
-            rule="letters, digits and _.,:=/@+()*-",
+            rule="letters, digits and _.,:=/@+()*%[]-",
             remedy="Write the option without quotes, spaces and $; one list item for each option",
         )
 

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -29,8 +30,9 @@ _ESTABLISHED, _LISTEN = "01", "0A"
 _LOOPBACK_TYPE = "772"
 #: The interface that stands for the kernel's part of Open vSwitch; cards that are ports of its bridges have it as their master.
 _OPENVSWITCH = "ovs-system"
-#: The backend of a guest's network card, and the emulated card that an HVM guest has beside it (libxl_nic.c).
-_VIF = re.compile(r"vif[1-9]\d*\.\d+")
+#: The device of a backend of a guest's network card (backend_bus_id in xenbus_probe_backend.c): `vifname` gives it any other name.
+_VIF = re.compile(r"/devices/vif-[1-9]\d*-\d+/net/[^/]+$")
+#: The emulated card that an HVM guest has beside it (libxl_nic.c).
 _EMULATED = re.compile(r"(?:vif([1-9]\d*\.\d+)-emu|tap([1-9]\d*\.\d+))")
 #: Hardware that is none: USB over IP.
 _NO_HARDWARE = "/vhci_hcd"
@@ -91,9 +93,10 @@ class HostNetwork:
     def serving(self) -> list[tuple[str, str]]:
         """Return the backends of running guests' network cards, each with the bridge (or Open vSwitch) that it is a port of."""
         ports = []
-        for name in filter(_VIF.fullmatch, self.interfaces):
-            master = f"{self._sysfs}/class/net/{name}/master"
-            if os.path.islink(master):
+        for name in self.interfaces:
+            path = os.path.realpath(f"{self._sysfs}/class/net/{name}")
+            master = f"{path}/master"
+            if _VIF.search(path) and os.path.islink(master):
                 ports.append((name, os.path.basename(os.path.realpath(master))))
         return ports
 
@@ -113,7 +116,7 @@ class HostNetwork:
         directory = f"{self._sysfs}/class/net/{name}"
         entries = list_directory(directory)
         below = [entry[len("lower_") :] for entry in entries if entry.startswith("lower_")] + list_directory(f"{directory}/brif")
-        if below or "device" in entries:
+        if below:
             return list(dict.fromkeys(below))
         if self._kind(name) == "openvswitch":
             # Only Open vSwitch knows which of its bridges has which ports: all of them count.
@@ -242,13 +245,17 @@ class HostNetwork:
 
 def is_address(text: str) -> bool:
     """Return whether a text is an IPv4 or IPv6 address."""
+    return "/" not in text and bool(usual_form(text))
+
+
+def usual_form(text: str) -> str:
+    """Return an IPv4 or IPv6 address as `ip` prints it, without a prefix length; "" for anything else."""
+    bare = text.split("/")[0]
     for family in (socket.AF_INET, socket.AF_INET6):
-        try:
-            socket.inet_pton(family, text)
-            return True
-        except OSError:
-            continue
-    return False
+        # ValueError: a null character, or one that is not Unicode.
+        with contextlib.suppress(OSError, ValueError):
+            return socket.inet_ntop(family, socket.inet_pton(family, bare))
+    return ""
 
 
 def _address(digits: str) -> str:

@@ -176,12 +176,21 @@ def _backends(parameters: t.Mapping[str, t.Any]) -> frozenset[str]:
         if "_args" not in option:
             names |= {
                 word.strip()
-                for item in (value if isinstance(value, (list, tuple)) else [value])
-                for part in str(item).split(",")
+                for text in _texts(value)
+                for part in text.split(",")
                 for key, _, word in [part.partition("=")]
                 if key.strip() == "backend"
             }
     return frozenset(str(name) for name in names if name not in (None, "", "0", "Domain-0"))
+
+
+def _texts(value: t.Any) -> t.Iterator[str]:
+    """The texts in the value of an option: lists may hold lists (`vsnd`)."""
+    if isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _texts(item)
+    else:
+        yield str(value)
 
 
 def _check_values(parameters: t.Mapping[str, t.Any], options: t.Mapping[str, t.Any]) -> None:
@@ -254,7 +263,18 @@ def _disk(disk: t.Mapping[str, t.Any]) -> str:
             rule="an image can only be copied to a path in dom0",
             remedy="Create the disk where it is served, e.g. inside the backend domain, and leave source out",
         )
-    return specification("disk", {**{key: disk.get(key) for key in _DISK_ORDER}, "target": disk["target"]}, last="target")
+    if _is_path(disk) and not os.path.isabs(disk["target"]):
+        raise InvalidInput(
+            f"the disk {disk['vdev']} has the target {disk['target']!r}",
+            rule="a file or block device in dom0 has an absolute path; xl would look for this one where it happens to run",
+            remedy="Begin target with /",
+        )
+    trusted = disk.get("trusted")
+    if trusted is None and _backend(disk):
+        # As for vifs: who attacks a driver domain must not get its clients as well (XSA-403).
+        trusted = False
+    parts = {**{key: disk.get(key) for key in _DISK_ORDER}, "trusted": trusted, "target": disk["target"]}
+    return specification("disk", parts, last="target")
 
 
 def _backend(device: t.Mapping[str, t.Any]) -> str:
@@ -269,7 +289,7 @@ def _is_path(disk: t.Mapping[str, t.Any]) -> bool:
 
 
 def _refuse_shared_disks(domains: t.Sequence[Definition]) -> None:
-    claims = [((disk.backend, os.path.normpath(disk.target)), disk, d.name) for d in domains for disk in d.disks if disk.target]
+    claims = [((disk.backend, _plain_path(disk.target)), disk, d.name) for d in domains for disk in d.disks if disk.target]
     for number, (claim, disk, name) in enumerate(claims):
         for other_claim, other, other_name in claims[:number]:
             if claim == other_claim and (disk.writable or other.writable):
@@ -278,6 +298,11 @@ def _refuse_shared_disks(domains: t.Sequence[Definition]) -> None:
                     rule="a disk that one domain writes to belongs to it alone",
                     remedy="Change one of them, or set access: ro for both",
                 )
+
+
+def _plain_path(path: str) -> str:
+    """Return a path without detours; normpath leaves two slashes at its beginning alone."""
+    return re.sub("^/+", "/", os.path.normpath(path))
 
 
 def _refuse_doubles(what: str, claims: t.Iterable[tuple[str, str]]) -> None:

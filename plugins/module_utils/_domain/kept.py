@@ -42,7 +42,9 @@ def agrees(wanted: t.Mapping[str, t.Any], actual: t.Mapping[str, t.Any], further
     return _has({key: value for key, value in wanted.items() if key not in _DEVICES}, actual)
 
 
-def _has_devices(wanted: t.Sequence[t.Any], actual: t.Sequence[t.Any], further: bool) -> bool:
+def _has_devices(wanted: t.Any, actual: t.Any, further: bool) -> bool:
+    if not (isinstance(wanted, list) and isinstance(actual, list)):
+        return bool(wanted == actual)
     left = list(actual)
     for device in wanted:
         found = next((other for other in left if _has(device, other)), None)

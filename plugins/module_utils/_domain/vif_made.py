@@ -11,11 +11,11 @@ Sources: libxl__set_xenstore_nic in tools/libs/light/libxl_nic.c and xlu_vif_par
 
 from __future__ import annotations
 
-import json
 import re
 import typing as t
 
 from .._errors import InvalidInput
+from .kept import settings
 from .userdata import kept_configuration
 
 if t.TYPE_CHECKING:
@@ -98,12 +98,9 @@ def _shown(key: str, value: str) -> str:
 
 
 def _kept_vif(userdata: str, domid: int, mac: str) -> dict[str, t.Any] | None:
-    kept = kept_configuration(userdata, domid)
-    try:
-        vifs = json.loads(kept.rstrip("\0")).get("nics", ()) if kept else ()
-    except ValueError:
-        return None
-    return next((vif for vif in vifs if str(vif.get("mac")).lower() == mac), None)
+    vifs = settings(kept_configuration(userdata, domid) or "").get("nics")
+    found = [vif for vif in vifs if isinstance(vif, dict)] if isinstance(vifs, list) else []
+    return next((vif for vif in found if str(vif.get("mac")).lower() == mac), None)
 
 
 def _c_number(digits: str) -> int:

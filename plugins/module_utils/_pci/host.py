@@ -108,7 +108,7 @@ class PciHost:
 
     def interrupt_line(self, bdf: Bdf) -> int | None:
         """Return the number of the device's interrupt line, or None if it has none."""
-        line = int((read_text(f"{self._directory(bdf)}/irq") or "0").strip())
+        (line,) = _numbers(f"{self._directory(bdf)}/irq", read_text(f"{self._directory(bdf)}/irq") or "0", 1, 10)
         # The firmware writes 255 for "none".
         return line if line not in (0, 255) else None
 
@@ -119,8 +119,9 @@ class PciHost:
     def memory(self, bdf: Bdf) -> list[tuple[int, int]]:
         """Return the first and the last address of each range of memory that the device has (its memory BARs)."""
         ranges = []
-        for line in (read_text(f"{self._directory(bdf)}/resource") or "").splitlines()[:_BARS]:
-            start, end, flags = (int(number, 16) for number in line.split())
+        path = f"{self._directory(bdf)}/resource"
+        for line in (read_text(path) or "").splitlines()[:_BARS]:
+            start, end, flags = _numbers(path, line, 3, 16)
             if flags & _MEMORY and start:
                 ranges.append((start, end))
         return ranges
@@ -301,6 +302,20 @@ def read_permanent_mac(interface: str) -> str:
     length = struct.unpack("=II", answer[:8].tobytes())[1]
     address = answer[8 : 8 + length].tobytes()
     return address.hex(":") if length == 6 and any(address) else ""
+
+
+def _numbers(path: str, text: str, count: int, base: int) -> list[int]:
+    """Return the numbers in a line of a file.
+
+    :raises DriverDomainsError: it holds something else.
+    """
+    try:
+        numbers = [int(word, base) for word in text.split()]
+    except ValueError:
+        numbers = []
+    if len(numbers) != count:
+        raise DriverDomainsError(f"{path} does not hold {count} numbers: {text!r}", remedy="The kernel's log may say more: dmesg")
+    return numbers
 
 
 def _read_config(path: str) -> bytes:

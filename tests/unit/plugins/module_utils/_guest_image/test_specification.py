@@ -93,6 +93,8 @@ def test_the_build_itself_changes_the_key(monkeypatch: pytest.MonkeyPatch) -> No
         ({"mirror": ["--setup-hook=touch /x"]}, r"the mirror '--setup-hook=touch /x' is not valid"),
         ({"mirror": ["deb http://a trixie main", "--mode=root"]}, r"is not valid"),
         ({"mirror": ["-"]}, r"is not valid"),
+        ({"mirror": ["http://a --mode=root"]}, r"is not valid"),
+        ({"mirror": ["x:--mode=root"]}, r"is not valid"),
         ({"mirror": [" --x"]}, r"is not valid"),
         ({"mirror": ["deb http://a trixie main\ndeb http://b trixie main"]}, r"is not valid"),
         ({"mirror": [""]}, r"is not valid"),
