@@ -91,6 +91,7 @@ options:
       - V(virtual_functions) the device has SR-IOV virtual functions, which would disappear.
       - V(in_use) a running domain uses the device, or a virtual function of it.
       - V(unreadable) the device does not respond.
+      - V(failed_trial) the boot options were tried once, and the host was not reached then (M(xen.driver_domains.dom0_boot) alone).
     type: list
     elements: str
     choices:
@@ -110,5 +111,6 @@ options:
       - virtual_functions
       - in_use
       - unreadable
+      - failed_trial
     default: []
 """

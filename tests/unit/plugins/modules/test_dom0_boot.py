@@ -27,9 +27,9 @@ def test_the_devices_that_are_not_hidden_and_those_that_are_by_mistake(tmp_path:
     monkeypatch.setattr(dom0_boot, "PciHost", xen.host)
     monkeypatch.setattr(dom0_boot, "Guards", lambda devices, runner: xen.guards(devices))
     monkeypatch.setattr(dom0_boot, "hidden_by_others", lambda: ((), []))
-    monkeypatch.setattr(dom0_boot, "plan_boot", lambda options, runner: Plan())
+    monkeypatch.setattr(dom0_boot, "plan_boot", lambda options, runner, proved: Plan(results={"proved": proved}))
     monkeypatch.setattr(dom0_boot, "read_text", lambda path: (tmp_path / "cmdline").read_text())
-    none: t.Any = {"hypervisor_options": [], "kernel_options": [], "load_after_pciback": [], "state": "present"}
+    none: t.Any = {"hypervisor_options": [], "kernel_options": [], "load_after_pciback": [], "assignable": [], "state": "present"}
     results = dom0_boot.prepare({**none, "hide": ["0000:03:00.0"]}).results
     assert results["not_hidden"] == ["0000:03:00.0 8086:10d3 driver e1000e eth2 52:54:00:aa:00:03"]
     assert results["outdated_hides"] == [{"name": "stray0", "match": {"bdf": "0000:00:1d.0"}}]
