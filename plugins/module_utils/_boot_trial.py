@@ -32,7 +32,7 @@ GRUB_ENVIRONMENT = "/boot/grub/grubenv"
 _WRITABLE = ("ext2", "xfs", "fat")
 _TRIED = "xen_driver_domains_trial"
 #: Seconds after which a kernel that panics reboots, and an initramfs that does not find the root file system.
-_PANIC = "panic=60"
+_PANIC = "panic=10"
 
 _SETTINGS = """\
 unset GRUB_CMDLINE_LINUX GRUB_CMDLINE_LINUX_DEFAULT GRUB_CMDLINE_LINUX_XEN_REPLACE GRUB_CMDLINE_LINUX_XEN_REPLACE_DEFAULT \\

@@ -13,9 +13,9 @@ description:
   - Makes Xen the default entry of GRUB, sets options of Xen and of dom0's kernel, and makes C(xen-pciback) take devices before
     any driver does (hides them from dom0).
   - Options become permanent only when the host is reached while it runs with them. Until then they are B(tried once). The next boot takes
-    an additional entry of GRUB's menu, and the boot after that takes the entry that was the default before. A host that cannot be reached, or
-    does not come up, comes back as it was when its power is switched off and on. One that panics, or whose initramfs does not find the root
-    file system, reboots by itself.
+    an additional entry of GRUB's menu, and the boot after that takes the entry that was the default before. A host that cannot be reached,
+    or does not come up, comes back as it was when its power is switched off and on. One that panics, or whose initramfs does not find the
+    root file system, reboots by itself.
   - To make them permanent, run the module again after the boot, which is over a new connection then. Options that the running host has
     already become permanent at once. A list of hidden devices counts as such if C(xen-pciback) holds them now.
   - Until Xen was booted once, the default entry is set back to what it would be without Debian's package of Xen.

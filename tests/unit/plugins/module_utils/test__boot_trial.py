@@ -61,7 +61,7 @@ def test_the_first_boot_into_xen_is_tried_once(grub: FakeGrubHost) -> None:
     tried = grub.boot()
     assert (tried.entry, "dom0_mem=768M,max:768M" in tried.xen.split()) == (TRIAL, True)
     words = tried.kernel.split()
-    assert words[words.index("quiet") :] == ["quiet", "panic=60", "nosmt", HIDE, *trial_options(tried)]
+    assert words[words.index("quiet") :] == ["quiet", "panic=10", "nosmt", HIDE, *trial_options(tried)]
     for _boot in range(2):
         assert grub.boot() == Booted(PLAIN, "", "/boot/vmlinuz-6 root=UUID=1 ro  quiet")
 

@@ -76,7 +76,7 @@ def test_another_device_gets_its_driver_and_the_domain_is_not_started(host: Host
     host.xen.machine.set_serial(CARD, "52-54-00-ff-ff-aa-00-02")
     host.record(**changes)
     assert host.check() == [
-        f"{CARD} is not uplink0 any more: {difference}; it was returned to the driver e1000e",
+        f"{CARD} is not uplink0 any more: {difference}; it was returned to dom0",
         f"10-net-dd.cfg is not started at this boot, because it would get {CARD}, which is not uplink0 any more",
     ]
     assert (host.xen.machine.driver(CARD), host.xen.machine.slots, host.starts) == ("e1000e", [], ["10-web.cfg"])
