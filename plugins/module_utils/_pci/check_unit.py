@@ -28,6 +28,8 @@ _LINK = f"/etc/systemd/system/multi-user.target.wants/{CHECK_UNIT}"
 #: What the check is made of: itself and all that it imports.
 _MODULES = (_errors, _files, _runner, bdf, boot_check, device, host, records)
 _PACKAGE = "xen_driver_domains"
+#: It stays when the host gets another version; without it, the interpreter of this run has to do.
+_PYTHON = "/usr/bin/python3"
 _MAIN = f"import sys\n\nfrom {_PACKAGE}._pci.boot_check import main\n\nsys.exit(main())\n"
 
 _UNIT = f"""\
@@ -56,7 +58,7 @@ def plan_check_unit(plan: Plan, installed: bool, root: str = "") -> None:
     link, unit, archive = root + _LINK, root + _UNIT_FILE, root + CHECK_ARCHIVE
     if installed:
         plan.write_file(archive, check_archive())
-        plan.write_file(unit, _UNIT.format(python=sys.executable))
+        plan.write_file(unit, _UNIT.format(python=_PYTHON if os.path.exists(_PYTHON) else sys.executable))
         if not os.path.islink(link):
             plan.add(f"enable {CHECK_UNIT}", partial(_enable, link))
         return

@@ -11,6 +11,9 @@ import sys
 import zipfile
 from pathlib import Path
 
+import pytest
+
+from ansible_collections.xen.driver_domains.plugins.module_utils._pci import check_unit
 from ansible_collections.xen.driver_domains.plugins.module_utils._pci.check_unit import (
     CHECK_ARCHIVE,
     CHECK_UNIT,
@@ -40,10 +43,15 @@ def test_it_is_installed_once_and_removed(tmp_path: Path) -> None:
     assert [path for path in tmp_path.rglob("*") if not path.is_dir()] == []
 
 
-def test_the_unit_comes_before_the_domains(tmp_path: Path) -> None:
+@pytest.mark.parametrize("there", [True, False])
+def test_the_unit_comes_before_the_domains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: bool) -> None:
+    python = tmp_path / "python3"
+    monkeypatch.setattr(check_unit, "_PYTHON", str(python))
+    if there:
+        python.touch()
     plan(tmp_path, True)
     lines = (tmp_path / UNIT).read_text().splitlines()
-    assert f"ExecStart={sys.executable} {CHECK_ARCHIVE}" in lines
+    assert f"ExecStart={python if there else sys.executable} {CHECK_ARCHIVE}" in lines
     assert any(line.startswith("Before=") and "xendomains.service" in line for line in lines)
 
 
