@@ -92,6 +92,7 @@ options:
       - V(in_use) a running domain uses the device, or a virtual function of it.
       - V(unreadable) the device does not respond.
       - V(interrupt_remapping) Xen does not remap interrupts on this host. Devices that are hidden at boot are not checked for it.
+      - V(failed_trial) the boot options were tried once, and the host was not reached then (M(xen.driver_domains.dom0_boot) alone).
     type: list
     elements: str
     choices:
@@ -112,5 +113,6 @@ options:
       - in_use
       - unreadable
       - interrupt_remapping
+      - failed_trial
     default: []
 """

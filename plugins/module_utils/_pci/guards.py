@@ -31,6 +31,7 @@ PCI_GUARDS = (
     "in_use",
     "unreadable",
     "interrupt_remapping",
+    "failed_trial",
 )
 
 #: PCI classes of what can be at the end of a chain that is not known. It is not known either what a device without a driver is for.

@@ -28,6 +28,8 @@ from .records import Records
 _BDF_IN_PATH = re.compile(r"(?<=/)[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7](?=/|$)")
 #: Flag of a memory range in sysfs's resource files (Linux, ioport.h), and how many of their lines are BARs.
 _MEMORY, _BARS = 0x200, 6
+#: The extended configuration space, what its capabilities have room for, and the capability with the serial number (pci_regs.h).
+_EXTENDED, _CAPABILITIES, _SERIAL = 0x100, 48, 0x0003
 _SLOT = re.compile(r".*/pci([0-9a-f]{4}:[0-9a-f]{2})((?:/[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7])+)$")
 
 
@@ -95,7 +97,7 @@ class PciHost:
             except InvalidInput:
                 continue
             device = replace(self._device(bdf, interfaces.get(name, ()), name in slots), permissive=name in permissive)
-            devices.append(replace(device, record=next((record for record in records if record.identity == device.identity), None)))
+            devices.append(replace(device, record=next((record for record in records if device.is_of(record)), None)))
         return self._as_xl_knows_them(devices)
 
     def driver(self, bdf: Bdf) -> str:
@@ -189,6 +191,7 @@ class PciHost:
             responds=not config or config.strip(b"\xff") != b"",
             # Only PCI Express devices have link files (pci-sysfs.c).
             express=os.path.exists(f"{directory}/max_link_speed"),
+            serial=_read_serial(f"{directory}/config"),
             driver_override=(read_text(f"{directory}/driver_override") or "").strip().replace("(null)", ""),
             physical_function=self._link(f"{directory}/physfn"),
             virtual_functions=tuple(
@@ -324,3 +327,22 @@ def _read_config(path: str) -> bytes:
             return handle.read(64)
     except OSError:
         return b""
+
+
+def _read_serial(path: str) -> str:
+    """Return the serial number of PCI Express: an extended capability of 8 bytes, the last one first (Linux, pci_regs.h), or ""."""
+    offset = _EXTENDED
+    try:
+        with open(path, "rb", buffering=0) as handle:
+            # The list of capabilities ends with 0. One that never ends is broken.
+            for _attempt in range(_CAPABILITIES):
+                handle.seek(offset)
+                header = int.from_bytes(handle.read(4), "little")
+                if header & 0xFFFF == _SERIAL:
+                    return handle.read(8)[::-1].hex("-")
+                offset = header >> 20
+                if offset < _EXTENDED or header == 0xFFFFFFFF:
+                    return ""
+    except OSError:
+        pass
+    return ""

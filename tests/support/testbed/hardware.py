@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
@@ -76,6 +76,8 @@ HARDWARE = {
             "qemu-xhci,id=usb,addr=0x9",
         ),
     ),
+    # The first two cards of `plain` have changed places, so each has the address of the other.
+    "moved": Hardware(nics=(replace(SPARE[0], slot=SPARE[1].slot), replace(SPARE[1], slot=SPARE[0].slot), *SPARE[2:])),
 }
 
 

@@ -137,6 +137,7 @@ class TestPresent:
             "ifname": "eth1",
             "driver": "e1000e",
             "boot": "boot-1",
+            "serial": "",
         }
 
     def test_the_second_run_changes_nothing_and_asks_xl_nothing(self, xen: FakeXen) -> None:
