@@ -248,7 +248,7 @@ class NextBoot:
             name
             for name in self._network.interfaces
             if (not patterns or any(fnmatch.fnmatch(name, pattern) for pattern in patterns))
-            and (not macs or (read_text(f"{self._sysfs}/class/net/{name}/address") or "").strip().lower() in macs)
+            and (not macs or self._mac(name) in macs)
             and (not places or any(fnmatch.fnmatch(self._place(name), place) for place in places))
             and (not drivers or any(fnmatch.fnmatch(self._driver(name), driver) for driver in drivers))
         ]
@@ -288,7 +288,7 @@ class NextBoot:
                     continue
                 mac = values.get("ethernet.mac-address", values.get("802-3-ethernet.mac-address", "")).lower()
                 name = values.get("connection.interface-name", "")
-                names = [name] if name else self._with_mac(mac)
+                names = [name] if name else [other for other in self._network.interfaces if mac and self._mac(other) == mac]
                 routed, addresses = False, set()
                 for family in ("ipv4", "ipv6"):
                     given = [value.split(",") for key, value in values.items() if re.fullmatch(rf"{family}\.address(es)?\d*", key)]
@@ -301,12 +301,8 @@ class NextBoot:
                 upper = values.get("connection.controller", values.get("connection.master", ""))
                 yield from [_Setup([upper], False, set(), set(names))] if upper else []
 
-    def _with_mac(self, mac: str) -> list[str]:
-        return [
-            name
-            for name in self._network.interfaces
-            if mac and (read_text(f"{self._sysfs}/class/net/{name}/address") or "").strip().lower() == mac
-        ]
+    def _mac(self, name: str) -> str:
+        return (read_text(f"{self._sysfs}/class/net/{name}/address") or "").strip().lower()
 
     def _lines(self, name: str) -> list[str]:
         """Return the lines of a file that are no comments; a line may go on after a backslash."""
