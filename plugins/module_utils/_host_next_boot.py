@@ -83,7 +83,7 @@ class NextBoot:
                 continue
             guard = "root_disk" if kind == "swap" or point in self._system_mounts else "mounted_disk"
             things = self._of_entry(source, kind, options)
-            # What is mounted has been followed already, also if its source has another name there.
+            # What is mounted has been followed already, even if its source has another name there.
             if point not in mounted or all(thing.kind == DISK or is_address(thing.name) for thing in things):
                 for thing in things:
                     yield BootNeed(guard, f"is needed at the next boot for {point if point != 'none' else kind} (fstab): ", thing)

@@ -214,7 +214,7 @@ class VifPlanner:
         return {"vifs": results}
 
     def _check_made(self, vif: WantedVif, found: Vif, domid: int) -> None:
-        """Check that the toolstack made a vif as it was told: another run would replace it once more."""
+        """Check that the toolstack made a vif as requested: another run would replace it once more."""
         different = differences(vif.settings, made_settings(self._store, self._userdata, domid, found.devid))
         if different:
             raise DriverDomainsError(
