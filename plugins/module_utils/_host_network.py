@@ -201,7 +201,7 @@ class HostNetwork:
         connection = self._environment.get("SSH_CONNECTION", "").split()
         if len(connection) == 4:
             connections.add((connection[2].split("%")[0], connection[0].split("%")[0]))
-        elif len(client) == 3 and client[1].isdigit() and client[2].isdigit():
+        elif len(client) == 3 and client[1].isdecimal() and client[2].isdecimal():
             ends = (client[0].split("%")[0], int(client[1]), int(client[2]))
             connections.update((s.local, s.peer) for s in sockets if (s.peer, s.peer_port, s.local_port) == ends)
         return sorted(connections)

@@ -48,7 +48,7 @@ def open_files(procfs: str, pid: str) -> list[str]:
 
 def open_files_of(procfs: str, programs: tuple[str, ...]) -> t.Iterator[tuple[str, list[str]]]:
     """Return the processes whose names begin with one of `programs`, each with its open files; those that may not be read are left out."""
-    for pid in filter(str.isdigit, list_directory(procfs)):
+    for pid in filter(str.isdecimal, list_directory(procfs)):
         with contextlib.suppress(OSError, DriverDomainsError):
             name = (read_text(f"{procfs}/{pid}/comm") or "").strip()
             if name.startswith(programs):

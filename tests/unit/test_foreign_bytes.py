@@ -130,9 +130,10 @@ def machine(root: Path) -> FakeMachine:
     return made
 
 
-def protected(made: FakeMachine) -> set[tuple[str, str]]:
+def protected(made: FakeMachine, environment: dict[str, str] | None = None) -> set[tuple[str, str]]:
     """Return which devices are refused by which guards."""
     xen = FakeXen(made)
+    xen.environment = environment or {}
     devices = xen.host().devices()
     guards = xen.guards(devices)
     return {(str(device.bdf), refusal.guard) for device in devices for refusal in guards.check(device)}
@@ -183,6 +184,18 @@ def test_what_somebody_mounts_only_adds_to_what_is_protected(mounts: list[tuple[
         path.write_bytes(b"".join(lines) + path.read_bytes())
         assert protected(made) >= before
         assert Disks(str(made.sys), str(made.proc))._mounts("8:17") == ["/srv"]
+
+
+WORDS = st.sampled_from(["198.51.100.7", "192.0.2.5", "fe80::1%eth1", "50022", "22", "UNKNOWN", "65535", "\u00b2", "9" * 30, " ", ""])
+VARIABLES = st.dictionaries(st.sampled_from(["SSH_CONNECTION", "SSH_CLIENT"]), st.lists(WORDS | TEXT, max_size=6).map(" ".join))
+
+
+@few
+@given(VARIABLES)
+def test_what_the_environment_says_of_the_connection_only_adds(variables: dict[str, str]) -> None:
+    with tempfile.TemporaryDirectory() as root:
+        made = machine(Path(root))
+        assert protected(made, variables) >= protected(made)
 
 
 #: Only words that do nothing when a shell reads them.
