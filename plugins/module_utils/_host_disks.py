@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import typing as t
@@ -18,6 +17,7 @@ from ._errors import DriverDomainsError
 from ._files import list_directory, read_text, unescape
 from ._host_chains import DISK, SERVER, UNKNOWN, Footing, Thing
 from ._host_network import is_address
+from ._processes import open_files_of
 from ._runner import Runner
 
 #: Seconds for zpool, which hangs with a pool whose disks do not answer.
@@ -25,54 +25,11 @@ _ZPOOL_TIMEOUT = 20.0
 #: File systems in RAM, and those that are only a view of the kernel or of other file systems that are mounted, too.
 HARMLESS = frozenset(
     [
-        "anon_inodefs",
-        "apparmorfs",
-        "autofs",
-        "bdev",
-        "binder",
-        "binfmt_misc",
-        "bpf",
-        "cgroup",
-        "cgroup2",
-        "configfs",
-        "cpuset",
-        "debugfs",
-        "devfs",
-        "devpts",
-        "devtmpfs",
-        "drm",
-        "efivarfs",
-        "functionfs",
-        "fuse.gvfsd-fuse",
-        "fuse.lxcfs",
-        "fuse.portal",
-        "fusectl",
-        "gadgetfs",
-        "guestmemfd",
-        "hugetlbfs",
-        "mqueue",
-        "nfsd",
-        "nsfs",
-        "nullfs",
-        "openpromfs",
-        "pidfs",
-        "pipefs",
-        "proc",
-        "pstore",
-        "ramfs",
-        "resctrl",
-        "rootfs",
-        "rpc_pipefs",
-        "secretmem",
-        "securityfs",
-        "selinuxfs",
-        "smackfs",
-        "sockfs",
-        "sysfs",
-        "tmpfs",
-        "tracefs",
-        "usbfs",
-        "xenfs",
+        *("anon_inodefs", "apparmorfs", "autofs", "bdev", "binder", "binfmt_misc", "bpf", "cgroup", "cgroup2", "configfs"),
+        *("cpuset", "debugfs", "devfs", "devpts", "devtmpfs", "drm", "efivarfs", "functionfs", "fuse.gvfsd-fuse", "fuse.lxcfs"),
+        *("fuse.portal", "fusectl", "gadgetfs", "guestmemfd", "hugetlbfs", "mqueue", "nfsd", "nsfs", "nullfs", "openpromfs"),
+        *("pidfs", "pipefs", "proc", "pstore", "ramfs", "resctrl", "rootfs", "rpc_pipefs", "secretmem", "securityfs"),
+        *("selinuxfs", "smackfs", "sockfs", "sysfs", "tmpfs", "tracefs", "usbfs", "xenfs"),
     ]
 )
 #: File systems of other hosts. Their options or sources name the server.
@@ -235,16 +192,10 @@ class HostDisks:
 
     def served_by_programs(self) -> list[tuple[str, Thing]]:
         """Return the block devices that programs have open for guests, each with the program: blkback knows nothing of these."""
-        found = []
-        for pid in filter(str.isdigit, list_directory(self._procfs)):
-            # A process that has ended meanwhile serves nobody.
-            with contextlib.suppress(OSError, DriverDomainsError):
-                program = (read_text(f"{self._procfs}/{pid}/comm") or "").strip()
-                if program.startswith(_PROGRAMS):
-                    descriptors = [f"{self._procfs}/{pid}/fd/{entry}" for entry in list_directory(f"{self._procfs}/{pid}/fd")]
-                    things = [self.disk(os.readlink(path)) for path in descriptors if os.readlink(path).startswith("/dev/")]
-                    found += [(program, thing) for thing in things if os.path.exists(f"{self._sysfs}/class/block/{thing.name}")]
-        return list(dict.fromkeys(found))
+        opened = [
+            (name, self.disk(file)) for name, files in open_files_of(self._procfs, _PROGRAMS) for file in files if file.startswith("/dev/")
+        ]
+        return [(name, disk) for name, disk in dict.fromkeys(opened) if os.path.exists(f"{self._sysfs}/class/block/{disk.name}")]
 
     def _below(self, name: str, path: str) -> Footing:
         if os.path.isdir(f"{path}/loop"):

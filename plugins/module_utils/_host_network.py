@@ -20,6 +20,7 @@ from functools import cached_property
 from ._errors import DriverDomainsError
 from ._files import list_directory, read_text
 from ._host_chains import INTERFACE, Footing, Thing
+from ._processes import open_files, open_files_of, with_ancestors
 from ._runner import Runner
 
 #: The names of the processes that serve SSH connections begin with one of these.
@@ -192,46 +193,25 @@ class HostNetwork:
         """
         sockets = self._sockets()
         served = {connection.local_port for connection in sockets if connection.state == _LISTEN}
-        held, above = self._ssh_server_sockets(), self._sockets_above()
+        held = {inode for _name, files in open_files_of(self._procfs, SSH_SERVERS) for inode in _inodes(files)}
+        above = self._sockets_above()
         open_ones = [s for s in sockets if s.state == _ESTABLISHED]
         connections = {(s.local, s.peer) for s in open_ones if (s.local_port in served and s.inode in held) or s.inode in above}
         client = self._environment.get("SSH_CLIENT", "").split()
         connection = self._environment.get("SSH_CONNECTION", "").split()
         if len(connection) == 4:
             connections.add((connection[2].split("%")[0], connection[0].split("%")[0]))
-        elif len(client) == 3 and client[1].isdigit() and client[2].isdigit():
+        elif len(client) == 3 and client[1].isdecimal() and client[2].isdecimal():
             ends = (client[0].split("%")[0], int(client[1]), int(client[2]))
             connections.update((s.local, s.peer) for s in sockets if (s.peer, s.peer_port, s.local_port) == ends)
         return sorted(connections)
 
-    def _ssh_server_sockets(self) -> set[str]:
-        inodes: set[str] = set()
-        for pid in filter(str.isdigit, list_directory(self._procfs)):
-            try:
-                if (read_text(f"{self._procfs}/{pid}/comm") or "").startswith(SSH_SERVERS):
-                    inodes |= self._sockets_of(pid)
-            except (OSError, DriverDomainsError):
-                # The process has ended, or we may not read it.
-                continue
-        return inodes
-
     def _sockets_above(self) -> set[str]:
         inodes: set[str] = set()
-        pid = str(os.getpid())
-        while pid not in ("0", "1", ""):
-            try:
-                inodes |= self._sockets_of(pid)
-                # stat of proc(5): pid (name) state parent ...
-                fields = (read_text(f"{self._procfs}/{pid}/stat") or "").rpartition(")")[2].split()
-            except (OSError, DriverDomainsError):
-                break
-            pid = fields[1] if len(fields) > 1 else ""
+        with contextlib.suppress(OSError, DriverDomainsError):
+            for process in with_ancestors(self._procfs):
+                inodes |= _inodes(open_files(self._procfs, process.pid))
         return inodes
-
-    def _sockets_of(self, pid: str) -> set[str]:
-        directory = f"{self._procfs}/{pid}/fd"
-        targets = [os.readlink(f"{directory}/{descriptor}") for descriptor in os.listdir(directory)]
-        return {target[len("socket:[") : -1] for target in targets if target.startswith("socket:[")}
 
     def _sockets(self) -> list[_Socket]:
         sockets = []
@@ -241,6 +221,10 @@ class HostNetwork:
                 (local, local_port), (peer, peer_port) = fields[1].split(":"), fields[2].split(":")
                 sockets.append(_Socket(_address(local), int(local_port, 16), _address(peer), int(peer_port, 16), fields[3], fields[9]))
         return sockets
+
+
+def _inodes(files: t.Iterable[str]) -> set[str]:
+    return {file[len("socket:[") : -1] for file in files if file.startswith("socket:[")}
 
 
 def is_address(text: str) -> bool:

@@ -248,7 +248,7 @@ class NextBoot:
             name
             for name in self._network.interfaces
             if (not patterns or any(fnmatch.fnmatch(name, pattern) for pattern in patterns))
-            and (not macs or (read_text(f"{self._sysfs}/class/net/{name}/address") or "").strip().lower() in macs)
+            and (not macs or self._mac(name) in macs)
             and (not places or any(fnmatch.fnmatch(self._place(name), place) for place in places))
             and (not drivers or any(fnmatch.fnmatch(self._driver(name), driver) for driver in drivers))
         ]
@@ -275,38 +275,27 @@ class NextBoot:
 
     def _network_manager(self) -> t.Iterator[_Setup]:
         """Read the profiles of NetworkManager, nm-settings-keyfile(5). A port names its controller, a VLAN its parent."""
-        for directory in _NETWORK_MANAGER:
-            for file in list_directory(f"{self._root}/{directory}"):
-                values: dict[str, str] = {}
-                section = ""
-                for line in self._lines(f"{directory}/{file}"):
-                    key, equals, value = (part.strip() for part in line.partition("="))
-                    section = line.strip("[]") if line.startswith("[") else section
-                    if equals:
-                        values[f"{section}.{key}"] = value
-                if values.get("connection.autoconnect") == "false":
-                    continue
-                mac = values.get("ethernet.mac-address", values.get("802-3-ethernet.mac-address", "")).lower()
-                name = values.get("connection.interface-name", "")
-                names = [name] if name else self._with_mac(mac)
-                routed, addresses = False, set()
-                for family in ("ipv4", "ipv6"):
-                    given = [value.split(",") for key, value in values.items() if re.fullmatch(rf"{family}\.address(es)?\d*", key)]
-                    addresses |= {usual_form(part.strip()) for parts in given for part in parts}
-                    gateway = values.get(f"{family}.gateway") or any(len(parts) > 1 for parts in given)
-                    if values.get(f"{family}.never-default") != "true":
-                        routed = routed or bool(gateway) or values.get(f"{family}.method") in ("auto", "dhcp")
-                lower = {values["vlan.parent"]} if "vlan.parent" in values else set()
-                yield _Setup(names, routed, addresses, lower, values.get("connection.type") in ("vpn", "wireguard", "ppp", "pppoe", "gsm"))
-                upper = values.get("connection.controller", values.get("connection.master", ""))
-                yield from [_Setup([upper], False, set(), set(names))] if upper else []
+        for path in (f"{directory}/{name}" for directory in _NETWORK_MANAGER for name in list_directory(f"{self._root}/{directory}")):
+            values = _settings(self._lines(path))
+            if values.get("connection.autoconnect") == "false":
+                continue
+            mac = values.get("ethernet.mac-address", values.get("802-3-ethernet.mac-address", "")).lower()
+            name = values.get("connection.interface-name", "")
+            names = [name] if name else [other for other in self._network.interfaces if mac and self._mac(other) == mac]
+            routed, addresses = False, set()
+            for family in ("ipv4", "ipv6"):
+                given = [value.split(",") for key, value in values.items() if re.fullmatch(rf"{family}\.address(es)?\d*", key)]
+                addresses |= {usual_form(part.strip()) for parts in given for part in parts}
+                gateway = values.get(f"{family}.gateway") or any(len(parts) > 1 for parts in given)
+                if values.get(f"{family}.never-default") != "true":
+                    routed = routed or bool(gateway) or values.get(f"{family}.method") in ("auto", "dhcp")
+            lower = {values["vlan.parent"]} if "vlan.parent" in values else set()
+            yield _Setup(names, routed, addresses, lower, values.get("connection.type") in ("vpn", "wireguard", "ppp", "pppoe", "gsm"))
+            upper = values.get("connection.controller", values.get("connection.master", ""))
+            yield from [_Setup([upper], False, set(), set(names))] if upper else []
 
-    def _with_mac(self, mac: str) -> list[str]:
-        return [
-            name
-            for name in self._network.interfaces
-            if mac and (read_text(f"{self._sysfs}/class/net/{name}/address") or "").strip().lower() == mac
-        ]
+    def _mac(self, name: str) -> str:
+        return (read_text(f"{self._sysfs}/class/net/{name}/address") or "").strip().lower()
 
     def _lines(self, name: str) -> list[str]:
         """Return the lines of a file that are no comments; a line may go on after a backslash."""
@@ -328,7 +317,7 @@ class _Setup(t.NamedTuple):
 
 def _needed(setups: t.Sequence[_Setup], addresses: t.Collection[str]) -> list[str]:
     """Return the interfaces that are set up with the default route or with one of the addresses, and all below them."""
-    needed = {name: None for setup in setups if setup.routed or setup.addresses & set(addresses) for name in setup.names}
+    needed = {name: None for setup in setups if setup.routed or setup.addresses & {*addresses} - {""} for name in setup.names}
     waiting = list(needed)
     while waiting:
         name = waiting.pop()
@@ -338,6 +327,19 @@ def _needed(setups: t.Sequence[_Setup], addresses: t.Collection[str]) -> list[st
         needed.update(dict.fromkeys(below))
         waiting += below
     return list(needed)
+
+
+def _settings(lines: t.Iterable[str]) -> dict[str, str]:
+    """Return the settings of an .ini file as SECTION.KEY."""
+    values: dict[str, str] = {}
+    section = ""
+    for line in lines:
+        key, equals, value = (part.strip() for part in line.partition("="))
+        if line.startswith("["):
+            section = line.strip("[]")
+        elif equals:
+            values[f"{section}.{key}"] = value
+    return values
 
 
 def _matches(pattern: str, name: str) -> bool:

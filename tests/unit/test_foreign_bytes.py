@@ -2,10 +2,7 @@
 # GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Whatever files, the kernel, tools, guests and users say: an error of ours or a result, and never less protection than without it.
-
-The examples are the same in each run.
-"""
+"""Whatever files, the kernel, tools, guests and users say: an error of ours or a result, and never less protection than without it."""
 
 from __future__ import annotations
 
@@ -18,6 +15,8 @@ from pathlib import Path
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.analysis import Analysis
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.lint_xl_config import lint_xl_config
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.definition import definitions
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.disks import Disks, open_disks, vdev_number
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.kept import (
@@ -42,14 +41,15 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._runner import 
 from ansible_collections.xen.driver_domains.plugins.module_utils._secrets import hide_secrets, hide_secrets_in_text
 from ansible_collections.xen.driver_domains.plugins.module_utils._xen.xl import has_interrupt_remapping
 from ansible_collections.xen.driver_domains.plugins.module_utils._xenstore.guards import owned_by_toolstack
+from ansible_collections.xen.driver_domains.tests.unit.fakes.device_tree import board, tree
 from ansible_collections.xen.driver_domains.tests.unit.fakes.domains import BLANK, FakeStore
 from ansible_collections.xen.driver_domains.tests.unit.fakes.sysfs import FakeMachine, plain_server
 from ansible_collections.xen.driver_domains.tests.unit.fakes.xen import FakeXen
 
 #: How Hypothesis looks for what fails. What it finds it makes smaller, but does not explain.
 _PHASES = (Phase.explicit, Phase.generate, Phase.shrink)
-few = settings(derandomize=True, deadline=None, max_examples=25, phases=_PHASES)
-many = settings(derandomize=True, deadline=None, max_examples=150, phases=_PHASES)
+few = settings(max_examples=20, phases=_PHASES)
+many = settings(max_examples=150, phases=_PHASES)
 
 BYTES = st.binary(max_size=60)
 TEXT = BYTES.map(lambda value: value.decode("utf-8", "surrogateescape"))
@@ -61,6 +61,11 @@ def soup(*words: str) -> st.SearchStrategy[bytes]:
         [word.encode() for word in (*words, " ", "\t", "\n", "\\\n", "#", ";", '"', "'", "=", ",", ":", "/", "\x0b", "\u2028")]
     )
     return st.lists(known | known | known | st.binary(max_size=4), max_size=40).map(b"".join)
+
+
+def soup_text(*words: str) -> st.SearchStrategy[str]:
+    """The same, as it is read."""
+    return soup(*words).map(lambda text: text.decode("utf-8", "surrogateescape"))
 
 
 NAMES = (
@@ -122,9 +127,10 @@ def machine(root: Path) -> FakeMachine:
     return made
 
 
-def protected(made: FakeMachine) -> set[tuple[str, str]]:
+def protected(made: FakeMachine, environment: dict[str, str] | None = None) -> set[tuple[str, str]]:
     """Return which devices are refused by which guards."""
     xen = FakeXen(made)
+    xen.environment = environment or {}
     devices = xen.host().devices()
     guards = xen.guards(devices)
     return {(str(device.bdf), refusal.guard) for device in devices for refusal in guards.check(device)}
@@ -177,6 +183,22 @@ def test_what_somebody_mounts_only_adds_to_what_is_protected(mounts: list[tuple[
         assert Disks(str(made.sys), str(made.proc))._mounts("8:17") == ["/srv"]
 
 
+WORDS = st.sampled_from(["198.51.100.7", "192.0.2.5", "fe80::1%eth1", "50022", "22", "UNKNOWN", "65535", "\u00b2", "9" * 30, " ", ""])
+VARIABLES = st.dictionaries(st.sampled_from(["SSH_CONNECTION", "SSH_CLIENT"]), st.lists(WORDS | TEXT, max_size=6).map(" ".join))
+
+
+def test_what_the_environment_says_of_the_connection_only_adds(tmp_path: Path) -> None:
+    made = machine(tmp_path)
+    before = protected(made)
+
+    @few
+    @given(VARIABLES)
+    def check(variables: dict[str, str]) -> None:
+        assert protected(made, variables) >= before
+
+    check()
+
+
 #: Only words that do nothing when a shell reads them.
 SETTINGS = soup(
     *('GRUB_CMDLINE_LINUX="', "GRUB_CMDLINE_LINUX_DEFAULT=", "GRUB_CMDLINE_LINUX_XEN_REPLACE=", "$GRUB_CMDLINE_LINUX", "xen-pciback.hide="),
@@ -198,11 +220,7 @@ def test_what_others_hide_is_in_their_files(grub: bytes, modprobe: bytes) -> Non
 
 
 @many
-@given(
-    soup("xen-pciback.hide=", "(0000:03:00.0)", "(03:00.*)", "quiet", "--", "xen_pciback.hide").map(
-        lambda line: line.decode("utf-8", "surrogateescape")
-    )
-)
+@given(soup_text("xen-pciback.hide=", "(0000:03:00.0)", "(03:00.*)", "quiet", "--", "xen_pciback.hide"))
 def test_lists_of_a_command_line(line: str) -> None:
     """Each list is a part of the line, quotes aside, and each device that it hides is in it."""
     for found in hide_list.lists_in(line):
@@ -355,14 +373,22 @@ def test_secrets_among_other_text(around: str, form: str) -> None:
 
 
 @many
-@given(soup("/", "local/domain/5", "device", "..", ".").map(lambda path: path.decode("utf-8", "surrogateescape")) | st.text())
+@given(soup_text("/", "local/domain/5", "device", "..", ".") | st.text())
 def test_any_path_of_xenstore_is_guarded_or_not(path: str) -> None:
     assert isinstance(owned_by_toolstack(path), str)
     assert owned_by_toolstack(f"/libxl/{path}") and owned_by_toolstack(f"/local/domain/5/device/{path}")
 
 
 @many
-@given(soup("(XEN) ", "Interrupt remapping ", "enabled", "disabled", "(d1) ").map(lambda log: log.decode("utf-8", "surrogateescape")))
+@given(soup_text("device_tree", "dtdev", "iomem", "irqs", "[", "]", "0,ffffffffffffffff", "0,0", "1,1@2", "/soc", "(", "-1"))
+def test_definitions_of_others(text: str) -> None:
+    """Their mistakes are found, or not; each in one of their lines."""
+    for finding in lint_xl_config(text, "web1.cfg", Analysis(tree(board()))):
+        assert 1 <= int(finding.place.split(":")[1]) <= text.count("\n") + 1
+
+
+@many
+@given(soup_text("(XEN) ", "Interrupt remapping ", "enabled", "disabled", "(d1) "))
 def test_logs_of_xen(log: str) -> None:
     found = has_interrupt_remapping(log)
     assert found is None or "(XEN) Interrupt remapping " in log

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from .._errors import InvalidInput
 from .._xen.xlcfg import render, specification
 from .disks import Disk, vdev_number
-from .vif_options import vif_settings
+from .vif_options import DOM0, vif_settings
 
 if t.TYPE_CHECKING:
     from .._pci.device import PciDevice
@@ -181,7 +181,7 @@ def _backends(parameters: t.Mapping[str, t.Any]) -> frozenset[str]:
                 for key, _, word in [part.partition("=")]
                 if key.strip() == "backend"
             }
-    return frozenset(str(name) for name in names if name not in (None, "", "0", "Domain-0"))
+    return frozenset(str(name) for name in names if name not in DOM0)
 
 
 def _texts(value: t.Any) -> t.Iterator[str]:
@@ -279,8 +279,8 @@ def _disk(disk: t.Mapping[str, t.Any]) -> str:
 
 def _backend(device: t.Mapping[str, t.Any]) -> str:
     """The domain other than dom0 that serves a vif or disk, or ""."""
-    backend = device.get("backend") or ""
-    return "" if backend in ("0", "Domain-0") else str(backend)
+    backend = device.get("backend")
+    return "" if backend in DOM0 else str(backend)
 
 
 def _is_path(disk: t.Mapping[str, t.Any]) -> bool:

@@ -27,10 +27,10 @@ PCI_GUARDS = (
     "siblings",
     "shared_page",
     "shared_interrupt",
+    "interrupt_remapping",
     "virtual_functions",
     "in_use",
     "unreadable",
-    "interrupt_remapping",
     "failed_trial",
 )
 

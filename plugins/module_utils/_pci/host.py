@@ -182,7 +182,7 @@ class PciHost:
             driver=self.driver(bdf),
             interfaces=interfaces,
             in_pciback_slots=in_pciback_slots,
-            iommu_group=int(iommu_group) if iommu_group.isdigit() else None,
+            iommu_group=int(iommu_group) if iommu_group.isdecimal() else None,
             reset_methods=tuple((read_text(f"{directory}/reset_method") or "").split()),
             boot_vga=(read_text(f"{directory}/boot_vga") or "").strip() == "1",
             # Byte 0x0e is the header type, whose top bit only says that there are more functions; 1 and 2 are bridges.
