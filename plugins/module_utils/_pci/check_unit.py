@@ -19,6 +19,7 @@ from functools import partial
 from .. import _errors, _files, _runner
 from .._plan import Plan
 from . import bdf, boot_check, device, host, records
+from .device import PCIBACK_MODULE
 
 CHECK_UNIT = "xen-driver-domains-check.service"
 CHECK_ARCHIVE = "/usr/local/lib/xen-driver-domains/check.pyz"
@@ -42,6 +43,8 @@ ConditionPathExists=/sys/hypervisor/type
 
 [Service]
 Type=oneshot
+# Otherwise pciback may take devices only later, with the first driver that waits for it.
+ExecStartPre=-modprobe {PCIBACK_MODULE}
 ExecStart={{python}} {CHECK_ARCHIVE}
 SyslogIdentifier=xen-driver-domains
 

@@ -38,9 +38,10 @@ def test_a_card_behind_a_root_port() -> None:
 
 
 def test_cards_that_changed_places() -> None:
-    plain, moved = ({nic.mac: nic.bdf for nic in hardware.HARDWARE[kind].nics} for kind in ("plain", "moved"))
-    first, second, third = plain
-    assert (moved[first], moved[second], moved[third]) == (plain[second], plain[first], plain[third])
+    before, moved = ({nic.mac: nic.bdf for nic in hardware.HARDWARE[kind].nics} for kind in ("modular", "moved"))
+    first, second, third = before
+    assert (moved[first], moved[second], moved[third]) == (before[second], before[first], before[third])
+    assert hardware.HARDWARE["modular"].management == hardware.HARDWARE["moved"].management
 
 
 def test_kinds_have_saved_states_of_their_own() -> None:

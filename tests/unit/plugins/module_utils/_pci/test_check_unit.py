@@ -52,6 +52,7 @@ def test_the_unit_comes_before_the_domains(tmp_path: Path, monkeypatch: pytest.M
     plan(tmp_path, True)
     lines = (tmp_path / UNIT).read_text().splitlines()
     assert f"ExecStart={python if there else sys.executable} {CHECK_ARCHIVE}" in lines
+    assert "ExecStartPre=-modprobe xen-pciback" in lines
     assert any(line.startswith("Before=") and "xendomains.service" in line for line in lines)
 
 
