@@ -45,7 +45,7 @@ def _check(option: str, name: str) -> None:
         if _TAKES_DEVICES.fullmatch(word.partition("=")[0].replace("-", "_").lower()):
             raise InvalidInput(
                 f"{name} has {option!r}, which takes devices from dom0 without any guard",
-                rule="devices are hidden with the option hide: only one list is in force, and the guards check it",
+                rule="devices are hidden with the option hide: only one list is in effect, and the guards check it",
                 remedy="Write the devices into hide (in the role dom0: dom0_pci_assignable) instead",
             )
     if "--" in words:

@@ -47,7 +47,7 @@ _KERNEL_LINE = re.compile(r"^\s*(?:module2?\s+\S*vmlinu\S*|xen_module\s+\S+|linu
 #: The characters of the command line that Xen passes to a PV dom0; it silently drops the rest (xen.h, MAX_GUEST_CMDLINE).
 _MAX_KERNEL_LINE = 1023
 
-#: EFI variables: whether Secure Boot is on, and whether shim was told to ignore that (`mokutil --disable-validation`).
+#: EFI variables: whether Secure Boot is on, and whether shim was set to ignore that (`mokutil --disable-validation`).
 _SECURE_BOOT = "SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
 _SHIM_STATE = "MokSBStateRT-605dab50-e046-4300-abb6-3dd810dd8b23"
 
