@@ -32,13 +32,20 @@ _ADDRESS = re.compile(r"(?<![\w:.])(?:([0-9a-f]{1,4}):)?([0-9a-f]{1,2}):([0-9a-f
 def check_devices(host: PciHost, autostart: str = AUTOSTART) -> t.Iterator[str]:
     """Return devices that came to recorded addresses to their drivers, hold the domains back that have these, and say so, a line each.
 
+    If the devices cannot be compared, all domains that get one are held back.
+
     :param autostart: directory of what xendomains starts.
     :raises DriverDomainsError: a record is damaged, or the kernel refused.
     """
     _restore(autostart)
-    devices = {str(device.bdf): device for device in host.devices()}
+    try:
+        devices = {str(device.bdf): device for device in host.devices()}
+        records = host.records.load()
+    except (DriverDomainsError, OSError):
+        yield from _hold_back(autostart, _ADDRESS, "a PCI device, and the devices could not be compared with their records")
+        raise
     moved: list[Record] = []
-    for record in host.records.load():
+    for record in records:
         device = devices.get(record.bdf)
         difference = device.unlike(record) if device else "there is no device any more"
         if not difference:
@@ -53,10 +60,15 @@ def check_devices(host: PciHost, autostart: str = AUTOSTART) -> t.Iterator[str]:
             returned = "; it was returned to dom0"
         yield f"{record.bdf} is not {record.name} any more: {difference}{returned}"
     for record in moved:
-        for name in list_directory(autostart):
-            if not name.startswith(".") and _has(f"{autostart}/{name}", record.bdf):
-                os.rename(f"{autostart}/{name}", f"{autostart}/.{name}.held-back")
-                yield f"{name} is not started at this boot, because it would get {record.bdf}, which is not {record.name} any more"
+        yield from _hold_back(autostart, _address(record.bdf), f"{record.bdf}, which is not {record.name} any more")
+
+
+def _hold_back(autostart: str, address: re.Pattern[str], what: str) -> t.Iterator[str]:
+    """Have xendomains leave out the domains whose definitions have an address."""
+    for name in list_directory(autostart):
+        if not name.startswith(".") and address.search(read_text(f"{autostart}/{name}") or ""):
+            os.rename(f"{autostart}/{name}", f"{autostart}/.{name}.held-back")
+            yield f"{name} is not started at this boot, because it would get {what}"
 
 
 def _restore(autostart: str) -> None:
@@ -69,13 +81,11 @@ def _restore(autostart: str) -> None:
             os.rename(f"{autostart}/{name}", f"{autostart}/{held_back.group(1)}")
 
 
-def _has(path: str, bdf: str) -> bool:
-    """Return whether a definition has the address `bdf`."""
-    for domain, bus, device, function in _ADDRESS.findall(read_text(path) or ""):
-        place = f"{int(domain or '0', 16):04x}:{int(bus, 16):02x}:{int(device, 16):02x}"
-        if bdf in (f"{place}.{function}", f"{place}.{bdf[-1]}" if function == "*" else ""):
-            return True
-    return False
+def _address(bdf: str) -> re.Pattern[str]:
+    """Return a pattern for `bdf` in all the ways that xl reads (`_ADDRESS`)."""
+    domain, bus, device, function = (part.lstrip("0") or "0" for part in re.split("[:.]", bdf))
+    start = f"(?:0*{domain}:)?" if domain == "0" else f"0*{domain}:"
+    return re.compile(rf"(?<![\w:.]){start}0*{bus}:0*{device}\.[{function}*](?!\w)", re.IGNORECASE)
 
 
 def main() -> int:

@@ -22,7 +22,7 @@ from . import bdf, boot_check, device, host, records
 from .device import PCIBACK_MODULE
 
 CHECK_UNIT = "xen-driver-domains-check.service"
-CHECK_ARCHIVE = "/usr/local/lib/xen-driver-domains/check.pyz"
+CHECK_ARCHIVE = "/usr/local/lib/xen-driver-domains-check.pyz"
 _UNIT_FILE = f"/etc/systemd/system/{CHECK_UNIT}"
 _LINK = f"/etc/systemd/system/multi-user.target.wants/{CHECK_UNIT}"
 
@@ -43,6 +43,8 @@ ConditionPathExists=/sys/hypervisor/type
 
 [Service]
 Type=oneshot
+# Domains start after it, even if it fails.
+TimeoutStartSec=120
 # Otherwise pciback may take devices only later, with the first driver that waits for it.
 ExecStartPre=-modprobe {PCIBACK_MODULE}
 ExecStart={{python}} {CHECK_ARCHIVE}

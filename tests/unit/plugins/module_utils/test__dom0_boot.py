@@ -39,7 +39,7 @@ OPTIONS = BootOptions(
 HIDE = "xen-pciback.hide=(0000:00:04.0)(0000:00:06.0)"
 #: The check at boot comes with a list of hidden devices.
 CHECK = [
-    "write /usr/local/lib/xen-driver-domains/check.pyz",
+    "write /usr/local/lib/xen-driver-domains-check.pyz",
     "write /etc/systemd/system/xen-driver-domains-check.service",
     "enable xen-driver-domains-check.service",
 ]
@@ -113,7 +113,7 @@ def test_options_are_written_once_and_undone(grub: FakeGrub, tmp_path: Path) -> 
     assert run(None, grub, tmp_path) == [
         "disable xen-driver-domains-check.service",
         "remove /etc/systemd/system/xen-driver-domains-check.service",
-        "remove /usr/local/lib/xen-driver-domains/check.pyz",
+        "remove /usr/local/lib/xen-driver-domains-check.pyz",
         f"empty {GRUB_FILE}",
         f"empty {MODPROBE_FILE}",
         "update-initramfs -u",

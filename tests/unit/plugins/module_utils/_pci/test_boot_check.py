@@ -147,8 +147,13 @@ def test_a_host_without_domains_and_records(tmp_path: Path) -> None:
 def test_a_damaged_record_is_an_error(host: Host) -> None:
     host.record()
     (host.xen.machine.root / "records" / f"{CARD}.json").write_text("{")
+    host.domain("other", 'pci = ["0000:05:00.0"]\n')
+    lines = check_devices(host.xen.host(), str(host.auto))
     with pytest.raises(DriverDomainsError, match="does not hold the record"):
-        host.check()
+        for line in lines:
+            assert "would get a PCI device, and the devices could not be compared" in line
+    # Whose device it is, is not known.
+    assert host.starts == ["10-web.cfg"]
 
 
 def test_the_program(host: Host, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
