@@ -35,9 +35,7 @@ POLL = 0.2
 Lane = Sequence[str]
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 #: `site ➜ converge: Executing`; older versions of molecule write `[site > converge] Executing`.
-_MOLECULE = re.compile(
-    r"(?:INFO|WARNING|ERROR) +\[?(?P<scenario>\S+) (?:>|➜) (?P<action>\w+)(?:\]|:) (?P<event>Executing$|Executed\b)"
-)
+_MOLECULE = re.compile(r"(?:INFO|WARNING|ERROR) +\[?(?P<scenario>\S+) (?:>|➜) (?P<action>\w+)(?:\]|:) (?P<event>Executing$|Executed\b)")
 _PYTEST = re.compile(r"(?P<file>tests/\S+)::(?P<test>.+?) (?:PASSED|FAILED|ERROR)")
 _SAID = re.compile(r"==> (?P<text>.+)")
 #: A task of Ansible lasts until the next such line.
