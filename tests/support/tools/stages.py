@@ -34,7 +34,8 @@ POLL = 0.2
 #: A lane is a list of targets.
 Lane = Sequence[str]
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
-_MOLECULE = re.compile(r"(?:INFO|WARNING|ERROR) +\[(?P<scenario>\S+) > (?P<action>\S+)\] (?P<event>Executing|Executed)\b")
+#: `site ➜ converge: Executing`; older versions of molecule write `[site > converge] Executing`.
+_MOLECULE = re.compile(r"(?:INFO|WARNING|ERROR) +\[?(?P<scenario>\S+) (?:>|➜) (?P<action>\w+)(?:\]|:) (?P<event>Executing$|Executed\b)")
 _PYTEST = re.compile(r"(?P<file>tests/\S+)::(?P<test>.+?) (?:PASSED|FAILED|ERROR)")
 _SAID = re.compile(r"==> (?P<text>.+)")
 #: A task of Ansible lasts until the next such line.

@@ -61,14 +61,17 @@ def test_steps_of_molecule_pytest_and_scripts(stages: t.Any) -> None:
         (1, "\x1b[36mINFO    \x1b[0m [site > converge] Executing\n"),
         (2, "TASK [Something] ****\n"),
         (63, "ERROR    [site > converge] \x1b[31mExecuted: Failed\x1b[0m\n"),
-        (65, "tests/boards/test_virt.py::test_domains[1-a b] PASSED   [ 7%]\n"),
+        (64, "\x1b[36mINFO    \x1b[0m \x1b[32msite\x1b[0m ➜ \x1b[33mverify\x1b[0m: \x1b[36mExecuting\x1b[0m\n"),
+        (64, "INFO     site ➜ verify: Executing Testinfra tests found in tests/...\n"),
+        (65, "INFO     site ➜ verify: \x1b[32mExecuted: Successful\x1b[0m\n"),
+        (66, "tests/boards/test_virt.py::test_domains[1-a b] PASSED   [ 7%]\n"),
         (70, "==> building the tarball\n"),
-    ) == [None, None, "site > converge: 62 s", "test_virt > test_domains[1-a b]: 2 s", None]
+    ) == [None, None, "site > converge: 62 s", None, None, "site > verify: 1 s", "test_virt > test_domains[1-a b]: 1 s", None]
     steps.clock = lambda: 74
     assert steps.finish() == "building the tarball: 4 s"
     assert [line.split() for line in steps.table()] == [
-        ["site", "62", "s", "converge", "62"],
-        ["test_virt", "2", "s", "test_domains[1-a", "b]", "2"],
+        ["site", "63", "s", "converge", "62,", "verify", "1"],
+        ["test_virt", "1", "s", "test_domains[1-a", "b]", "1"],
         ["building", "the", "tarball", "4", "s"],
         ["slowest", "tasks:", "Something", "61"],
     ]
