@@ -4,12 +4,18 @@
 
 # PRIVATE to this collection: other collections must not import it.
 
-"""Small files, written so that a power cut leaves the old one or the new one."""
+"""Files, written so that a power cut leaves the old one or the new one, and the new one once the function has returned.
+
+The latter takes more than the content of the file on the disk: its name is in the directory, which is synchronised after each change.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import re
+import shutil
 import tempfile
 import typing as t
 
@@ -44,20 +50,10 @@ def write_bytes(path: str, content: bytes, mode: int = 0o644) -> None:
 
     :raises DriverDomainsError: it cannot be written.
     """
-    directory = os.path.dirname(path) or "."
-    temporary = ""
     try:
-        os.makedirs(directory, mode=0o755, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{os.path.basename(path)}.", dir=directory)
-        with os.fdopen(descriptor, "wb") as handle:
+        with _replacement(path, mode) as handle:
             handle.write(content)
-            handle.flush()
-            os.fchmod(handle.fileno(), mode)
-            os.fsync(handle.fileno())
-        os.replace(temporary, path)
     except OSError as exc:
-        if temporary and os.path.exists(temporary):
-            os.unlink(temporary)
         raise DriverDomainsError(f"Cannot write {path}: {exc.strerror}", remedy="Run the task as root (become: true)") from exc
 
 
@@ -66,14 +62,102 @@ def write_text(path: str, text: str, mode: int = 0o644) -> None:
     write_bytes(path, text.encode("utf-8", "surrogateescape"), mode)
 
 
+def copy(source: str, target: str, mode: int = 0o644) -> None:
+    """Copy a file of any size atomically, as `write_bytes` writes one.
+
+    :raises DriverDomainsError: it cannot be read or written.
+    """
+    try:
+        with open(source, "rb") as reading, _replacement(target, mode) as handle:
+            shutil.copyfileobj(reading, handle, 1 << 20)
+    except OSError as exc:
+        raise DriverDomainsError(f"Cannot copy {source} to {target}: {exc.strerror}", remedy="Check that there is room for it") from exc
+
+
+@contextlib.contextmanager
+def _replacement(path: str, mode: int) -> t.Iterator[t.IO[bytes]]:
+    """Open a file that takes the place of `path` in the end, if nothing is raised before."""
+    make_directories(os.path.dirname(path))
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{os.path.basename(path)}.", dir=os.path.dirname(path) or ".")
+    try:
+        with os.fdopen(descriptor, "wb") as handle:
+            yield handle
+            handle.flush()
+            os.fchmod(handle.fileno(), mode)
+            os.fsync(handle.fileno())
+        rename(temporary, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
+
+
 def remove(path: str) -> None:
-    """Remove a file; one that is not there is fine."""
+    """Remove a file; one that is not there is fine.
+
+    :raises DriverDomainsError: it cannot be removed.
+    """
     try:
         os.unlink(path)
+        _sync_directory_of(path)
     except FileNotFoundError:
         pass
     except OSError as exc:
         raise DriverDomainsError(f"Cannot remove {path}: {exc.strerror}", remedy="Run the task as root (become: true)") from exc
+
+
+def link(path: str, target: str) -> None:
+    """Make the symbolic link `path` point to `target`, whatever file or link it was before, creating its directories.
+
+    :raises DriverDomainsError: it cannot be made.
+    """
+    # No program that reads drop-in directories takes a name that begins with a dot.
+    temporary = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.{os.urandom(4).hex()}")
+    try:
+        make_directories(os.path.dirname(path))
+        os.symlink(target, temporary)
+        rename(temporary, path)
+    except OSError as exc:
+        if os.path.lexists(temporary):
+            os.unlink(temporary)
+        raise DriverDomainsError(f"Cannot make the link {path}: {exc.strerror}", remedy="Run the task as root (become: true)") from exc
+
+
+def rename(old: str, new: str) -> None:
+    """Rename a file or directory. What `new` was before is replaced. The caller has synchronised the content of a new file.
+
+    :raises OSError: it cannot be renamed.
+    """
+    os.replace(old, new)
+    _sync_directory_of(new)
+    if os.path.dirname(old) != os.path.dirname(new):
+        _sync_directory_of(old)
+
+
+def make_directories(path: str) -> None:
+    """Make a directory and those above it, unless they exist.
+
+    :raises OSError: one of them cannot be made.
+    """
+    if path and not os.path.isdir(path):
+        make_directories(os.path.dirname(path))
+        # Another run may make it at the same time.
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(path, 0o755)
+        _sync_directory_of(path)
+
+
+def _sync_directory_of(path: str) -> None:
+    """Have the names in the directory of `path` on the disk, as fsync(2) does: that of a file alone does not do it."""
+    descriptor = os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    except OSError as exc:
+        # Some file systems cannot synchronise directories, such as those of FUSE.
+        if exc.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def list_directory(path: str) -> list[str]:

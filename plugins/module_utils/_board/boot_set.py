@@ -15,11 +15,10 @@ import functools
 import hashlib
 import os
 import re
-import shutil
 import typing as t
 
-from .._errors import DriverDomainsError, InvalidInput
-from .._files import list_directory, read_bytes, remove
+from .._errors import InvalidInput
+from .._files import copy, list_directory, read_bytes, remove
 from .._plan import Plan
 from .script_image import text_of
 
@@ -50,7 +49,7 @@ def plan_store(directory: str, sources: t.Mapping[str, str], generated: t.Collec
         target = os.path.join(directory, names[key])
         if names[key] not in pending and _size(target) != os.path.getsize(path):
             pending[names[key]] = path
-            plan.add(f"copy {path} to {target}", functools.partial(_copy, path, target), subject=target, after=f"copy of {path}")
+            plan.add(f"copy {path} to {target}", functools.partial(copy, path, target), subject=target, after=f"copy of {path}")
     if not missing:
         _plan_removals(plan, directory, set(names.values()))
     plan.results = {"files": names, "pending": pending, "missing": missing}
@@ -97,17 +96,6 @@ def _stored_name(path: str) -> str:
         for block in iter(lambda: handle.read(1 << 20), b""):
             digest.update(block)
     return f"{STORE}/{digest.hexdigest()[:12]}-{name}"
-
-
-def _copy(source: str, target: str) -> None:
-    temporary = f"{target}.new"
-    try:
-        os.makedirs(os.path.dirname(target), mode=0o755, exist_ok=True)
-        shutil.copyfile(source, temporary)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, target)
-    except OSError as exc:
-        raise DriverDomainsError(f"Cannot copy {source} to {target}: {exc.strerror}", remedy="Check that there is room for it") from exc
 
 
 def _size(path: str) -> int:

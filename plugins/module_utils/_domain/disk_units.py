@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from .._errors import DriverDomainsError
-from .._files import read_text, write_text
+from .._files import read_text, rename, write_text
 from .._plan import Plan, Refusal
 
 #: The name by which `force` allows it.
@@ -133,12 +133,12 @@ def _kept_as(target: str, old: str) -> str:
 def _rebuild(copy: t.Callable[[str, str], None], source: str, target: str, kept: str) -> None:
     if not os.path.exists(source):
         raise DriverDomainsError(f"{source} does not exist, so the disk {target} was not rebuilt", remedy="Deliver the image first")
-    os.rename(target, kept)
-    os.rename(_note(target), _note(kept))
+    rename(target, kept)
+    rename(_note(target), _note(kept))
     try:
         copy(source, target)
     except BaseException:
         if not os.path.exists(target):
-            os.rename(kept, target)
-            os.rename(_note(kept), _note(target))
+            rename(kept, target)
+            rename(_note(kept), _note(target))
         raise

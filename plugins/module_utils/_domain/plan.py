@@ -12,7 +12,7 @@ import typing as t
 from dataclasses import replace
 from functools import partial
 
-from .._files import read_text, remove
+from .._files import link, read_text, remove
 from .._plan import Plan
 from .._secrets import hide_secrets_in_text
 from .checks import check
@@ -102,15 +102,15 @@ def _plan_stop(plan: Plan, host: DomainHost, steps: DomainSteps, wanted: Definit
 
 def _plan_files(plan: Plan, host: DomainHost, steps: DomainSteps, domain: Definition) -> None:
     current = host.current[domain.name]
-    path, link = current.path, current.wanted_link
+    path, wanted = current.path, current.wanted_link
     if domain.state != "absent":
         before, after = (hide_secrets_in_text(text) for text in (read_text(path) or "", domain.text))
         plan.write_file(path, domain.text, mode=0o600, before=before, after=after)
     for stale in current.links:
-        if stale != link:
+        if stale != wanted:
             plan.add(f"remove {stale}", partial(remove, stale), subject=stale, before=f"-> {path}")
-    if link and link not in current.links:
-        plan.add(f"link {link}", partial(steps.link, link, path), subject=link, after=f"-> {path}")
+    if wanted and wanted not in current.links:
+        plan.add(f"link {wanted}", partial(link, wanted, path), subject=wanted, after=f"-> {path}")
     if domain.state == "absent":
         plan.remove_file(path, hide_secrets_in_text)
     for target, source in current.missing_disks:

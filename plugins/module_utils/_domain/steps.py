@@ -18,7 +18,7 @@ from functools import partial
 from uuid import uuid4
 
 from .._errors import DriverDomainsError, NotOnThisHost, TimedOut
-from .._files import remove
+from .._files import make_directories, remove, rename
 from .._plan import Plan
 from .._runner import Runner
 from .._xen.xl import Domain, Xl
@@ -67,7 +67,7 @@ class DomainSteps:
 
         :raises DriverDomainsError: another run is copying it.
         """
-        os.makedirs(os.path.dirname(target), exist_ok=True)
+        make_directories(os.path.dirname(target))
         unfinished = f"{target}.new"
         with open(unfinished, "ab", opener=partial(os.open, mode=0o600)) as handle:
             try:
@@ -81,15 +81,9 @@ class DomainSteps:
                     # An existing disk is never copied again: a power cut must not leave a part of one.
                     os.fsync(handle.fileno())
                     note_source(target, source)
-                    os.rename(unfinished, target)
+                    rename(unfinished, target)
             finally:
                 remove(unfinished)
-
-    def link(self, link: str, target: str) -> None:
-        """Make `link` point to `target`, whatever it was before."""
-        os.makedirs(os.path.dirname(link), exist_ok=True)
-        remove(link)
-        os.symlink(target, link)
 
     def unpause(self, name: str) -> None:
         """Unpause a domain."""

@@ -19,7 +19,7 @@ import typing as t
 from pathlib import Path
 
 from .._errors import CommandFailed, DriverDomainsError, NotOnThisHost, TimedOut
-from .._files import list_directory, read_text
+from .._files import list_directory, make_directories, read_text, rename
 from .._polling import wait_until
 from .._runner import Runner
 from .._secrets import hide_secrets
@@ -118,7 +118,7 @@ class Builder:
         :raises CommandFailed: mmdebstrap or another step failed; the details hold the end of its log.
         """
         try:
-            os.makedirs(self.cache.directory, exist_ok=True)
+            make_directories(self.cache.directory)
             with lock(self.cache.directory, self.timeout):
                 if self.cache.manifest(image.key) is None:
                     sweep(self.cache.directory)
@@ -162,7 +162,7 @@ class Builder:
         # An interrupted removal may have left something here.
         shutil.rmtree(target, ignore_errors=True)
         os.chmod(result, 0o755)
-        os.rename(result, target)
+        rename(result, target)
         self.cache.remember(image.key, files)
 
     def _run_mmdebstrap(self, image: Image, directory: str) -> None:

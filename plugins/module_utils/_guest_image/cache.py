@@ -18,7 +18,7 @@ import stat
 import typing as t
 
 from .._errors import DriverDomainsError
-from .._files import list_directory, read_text, write_text
+from .._files import list_directory, read_text, remove, write_text
 
 MANIFEST = "manifest.json"
 #: Which files of an image were found to have the checksums in the manifest, and what the file system said of them at that time.
@@ -78,8 +78,7 @@ class ImageCache:
     def remove(self, key: str) -> None:
         """Remove an image. Its manifest goes first, so that a half-removed image never counts as complete."""
         directory = self.path(key)
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(os.path.join(directory, MANIFEST))
+        remove(os.path.join(directory, MANIFEST))
         shutil.rmtree(directory)
 
     def _genuine(self, key: str, files: t.Mapping[str, t.Mapping[str, t.Any]]) -> bool:

@@ -18,7 +18,7 @@ import sys
 import typing as t
 
 from .._errors import DriverDomainsError
-from .._files import list_directory, read_text
+from .._files import list_directory, read_text, remove, rename
 from .device import PciDevice
 from .host import PciHost
 from .records import Record
@@ -69,7 +69,7 @@ def _hold_back(autostart: str, address: re.Pattern[str], what: str) -> t.Iterato
     """Have xendomains leave out the domains whose definitions have an address."""
     for name in list_directory(autostart):
         if not name.startswith(".") and address.search(read_text(f"{autostart}/{name}") or ""):
-            os.rename(f"{autostart}/{name}", f"{autostart}/.{name}.held-back")
+            rename(f"{autostart}/{name}", f"{autostart}/.{name}.held-back")
             yield f"{name} is not started at this boot, because it would get {what}"
 
 
@@ -78,9 +78,9 @@ def _restore(autostart: str) -> None:
     for name in list_directory(autostart):
         held_back = _HELD_BACK.fullmatch(name)
         if held_back and os.path.lexists(f"{autostart}/{held_back.group(1)}"):
-            os.unlink(f"{autostart}/{name}")
+            remove(f"{autostart}/{name}")
         elif held_back:
-            os.rename(f"{autostart}/{name}", f"{autostart}/{held_back.group(1)}")
+            rename(f"{autostart}/{name}", f"{autostart}/{held_back.group(1)}")
 
 
 def _address(bdf: str) -> re.Pattern[str]:

@@ -65,7 +65,7 @@ def plan_check_unit(plan: Plan, installed: bool, root: str = "") -> None:
         plan.write_file(archive, check_archive())
         plan.write_file(unit, _UNIT.format(python=_PYTHON if os.path.exists(_PYTHON) else sys.executable))
         if not os.path.islink(link):
-            plan.add(f"enable {CHECK_UNIT}", partial(_enable, link))
+            plan.add(f"enable {CHECK_UNIT}", partial(_files.link, link, f"../{CHECK_UNIT}"))
         return
     if os.path.islink(link):
         plan.add(f"disable {CHECK_UNIT}", partial(_files.remove, link))
@@ -94,8 +94,3 @@ def _path(module: types.ModuleType) -> str:
     """Return where a module is in the archive: where it is below module_utils."""
     base = __name__.rsplit(".", 2)[0]
     return f"{_PACKAGE}/{module.__name__[len(base) + 1 :].replace('.', '/')}.py"
-
-
-def _enable(link: str) -> None:
-    os.makedirs(os.path.dirname(link), exist_ok=True)
-    os.symlink(f"../{CHECK_UNIT}", link)

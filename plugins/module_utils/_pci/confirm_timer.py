@@ -19,7 +19,7 @@ import typing as t
 from dataclasses import dataclass, field
 
 from .._errors import DriverDomainsError
-from .._files import read_text, remove, write_text
+from .._files import make_directories, read_text, remove, write_text
 from .._host_network import SSH_SERVERS
 from .._polling import wait_until
 from .._processes import with_ancestors
@@ -135,7 +135,7 @@ class ConfirmTimer:
     @contextlib.contextmanager
     def _locked(self) -> t.Iterator[None]:
         """Keep other runs, and the script of the timer, from changing the state meanwhile."""
-        os.makedirs(os.path.dirname(self._path), mode=0o755, exist_ok=True)
+        make_directories(os.path.dirname(self._path))
         with open(f"{self._path}.lock", "a", encoding="ascii") as handle:
             if not wait_until(lambda: _lock(handle), LOCK_TIMEOUT):
                 raise _too_late()
