@@ -107,10 +107,12 @@ class Bed:
         qmp.delete_snapshot(socket, name)
 
     def plug(self, device: str) -> None:
-        """Switch the machine off, plug a device in (as for QEMU's -device) and switch it on; older snapshots do not fit it any more."""
+        """Cut the machine's power, plug a device in (as for QEMU's -device) and switch it on; older snapshots do not fit it any more.
+
+        What the machine has not yet written to its disk is lost.
+        """
         machine = self._running()
         with step(f"plugging in {device} and booting", machine.serial_log):
-            machine.ssh().check("sync")
             machine.ssh().disconnect()
             qmp.plug(machine.qmp_socket(), device)
             machine.wait()
