@@ -42,6 +42,24 @@ def agrees(wanted: t.Mapping[str, t.Any], actual: t.Mapping[str, t.Any], further
     return _has({key: value for key, value in wanted.items() if key not in _DEVICES}, actual)
 
 
+def missing_devices(wanted: t.Mapping[str, t.Any], actual: t.Mapping[str, t.Any]) -> list[tuple[str, int]]:
+    """Return the vifs and disks that are not there, by kind and by their place among the wanted ones; none if anything else differs."""
+    missing: list[tuple[str, int]] = []
+    without = dict(wanted)
+    for name, kind in (("nics", "vif"), ("disks", "vbd")):
+        left = list(actual.get(name) or [])
+        present = []
+        for place, device in enumerate(wanted.get(name) or []):
+            found = next((other for other in left if _has(device, other)), None)
+            if found is None:
+                missing.append((kind, place))
+            else:
+                left.remove(found)
+                present.append(device)
+        without[name] = present
+    return missing if agrees(without, actual, further=True) else []
+
+
 def _has_devices(wanted: t.Sequence[t.Any], actual: t.Sequence[t.Any], further: bool) -> bool:
     left = list(actual)
     for device in wanted:

@@ -14,7 +14,7 @@ import os
 import re
 import typing as t
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from uuid import uuid4
 
 from .._errors import DriverDomainsError, NotOnThisHost, TimedOut
@@ -22,11 +22,14 @@ from .._files import remove
 from .._plan import Plan
 from .._runner import Runner
 from .._xen.xl import Domain, Xl
+from .attacher import Attacher
 from .definition import Definition
+from .devices import Device
 from .disk_units import note_source
 from .host import Paths
 from .kept import make_known, make_ours
-from .status import HOTPLUG_LOG, not_connected, vif_status
+from .repairs import Repair
+from .status import HOTPLUG_LOG, device_status, not_connected, vif_status
 
 if t.TYPE_CHECKING:
     from .._xenstore.client import XenStore
@@ -43,6 +46,7 @@ class Limits:
     create: float = 180.0
     shutdown: float = 90.0
     copy: float = 1800.0
+    attach: float = 60.0
 
 
 class DomainSteps:
@@ -61,6 +65,21 @@ class DomainSteps:
         if self._xenstore is None:
             raise NotOnThisHost("Without Xen there is no domain to start, stop or wait for")
         return self._xenstore
+
+    @cached_property
+    def attacher(self) -> Attacher:
+        """Attaches devices of domains that run."""
+        return Attacher(self._xl, self._store, self._limits.attach)
+
+    def detach(self, name: str, device: Device) -> None:
+        """Detach a device that does not work."""
+        self.attacher.detach(name, device, useless=True)
+
+    def attach(self, name: str, repair: Repair, starting: t.Mapping[str, Definition]) -> None:
+        """Attach a device, when its backend serves if that is `starting` in the same run."""
+        if repair.backend in starting:
+            self.wait_ready(starting[repair.backend])
+        self.attacher.attach(name, repair.kind, repair.text)
 
     def copy_disk(self, source: str, target: str) -> None:
         """Copy an image to a disk that does not exist, so that it is there either whole or not at all.

@@ -9,8 +9,13 @@
 from __future__ import annotations
 
 import glob
+import json
+import typing as t
 
 from .._files import read_text
+
+if t.TYPE_CHECKING:
+    from .devices import Device
 
 #: Where they are.
 USERDATA = "/var/lib/xen"
@@ -25,3 +30,17 @@ def kept_configuration(userdata: str, domid: int) -> str | None:
     """
     kept = glob.glob(f"{userdata}/userdata-d.{domid}.*.libxl-json")
     return read_text(kept[0]) if kept else None
+
+
+def kept_device(kept: str | None, device: Device) -> dict[str, t.Any] | None:
+    """Return what libxl keeps of a device in the configuration of its domain; None when that is not known.
+
+    :param kept: the configuration.
+    """
+    try:
+        found = json.loads(kept.rstrip("\0")) if kept else {}
+        if device.kind == "vif":
+            return next((vif for vif in found.get("nics", ()) if str(vif.get("mac")).lower() == device.mac), None)
+        return next((disk for disk in found.get("disks", ()) if disk.get("vdev") == device.made.get("dev")), None)
+    except (ValueError, AttributeError):
+        return None

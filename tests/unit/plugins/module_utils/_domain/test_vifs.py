@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.xen.driver_domains.plugins.module_utils._domain import vifs
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain import attacher
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.attacher import Attacher
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.attachments import DevicePlanner, devices_in_path
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.vif_options import default_mac
-from ansible_collections.xen.driver_domains.plugins.module_utils._domain.vifs import VifPlanner, vifs_in_path, wanted_vifs
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.vifs import VIF_RULES, wanted_vifs
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import (
     CommandFailed,
     DriverDomainsError,
@@ -47,9 +49,10 @@ class Host(FakeHost):
         #: The vifs in libxl's files, by domid.
         self.kept: dict[str, list[dict[str, t.Any]]] = {}
 
-    def network_attach(self, domain: str, vif: str) -> None:
-        self.calls.append(("attach", domain, vif))
-        settings = dict(part.split("=", 1) if "=" in part else (part, "") for part in vif.split(","))
+    def attach_device(self, kind: str, domain: str, specification: str) -> None:
+        assert kind == "vif"
+        self.calls.append(("attach", domain, specification))
+        settings = dict(part.split("=", 1) if "=" in part else (part, "") for part in specification.split(","))
         if "untrusted" in settings:
             settings["trusted"] = "False"
         made = {key: self.libxl(key, value) for key, value in settings.items() if key not in {"mac", "backend", "bridge", "untrusted"}}
@@ -82,7 +85,8 @@ class Host(FakeHost):
         self.write_kept()
         return front
 
-    def network_detach(self, domain: str, devid: int) -> None:
+    def detach_device(self, kind: str, domain: str, devid: int, force: bool = False) -> None:
+        assert kind == "vif" and not force
         self.calls.append(("detach", domain, str(devid)))
         domid = self.store.domid_of(domain)
         own = f"/libxl/{domid}/device/vif/{devid}"
@@ -98,11 +102,11 @@ class Host(FakeHost):
             text = json.dumps({"c_info": {}, "nics": nics}) + "\0"
             (self.root / "lib" / f"userdata-d.{domid}.uuid.libxl-json").write_text(text)
 
-    def vifs(self, *items: dict[str, t.Any], check_mode: bool = False, force: t.Sequence[str] = ()) -> Plan:
+    def vifs(self, *items: dict[str, t.Any], check_mode: bool = False, force: t.Sequence[str] = (), prune: bool = False) -> Plan:
         fake: t.Any = self
         store: t.Any = self.store
-        planner = VifPlanner(fake, store, 1, self.host_uses, self.paths.userdata)
-        plan = planner.plan(wanted_vifs([{"state": "present", **item} for item in items]))
+        planner = DevicePlanner(VIF_RULES, store, Attacher(fake, store, 1, str(self.root / "log")), self.host_uses, self.paths.userdata)
+        plan = planner.plan(wanted_vifs([{"state": "present", **item} for item in items]), prune)
         plan.results.update(plan.apply(force, check_mode))
         return plan
 
@@ -113,7 +117,7 @@ class Host(FakeHost):
 
 @pytest.fixture
 def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
-    monkeypatch.setattr(vifs, "REMOVAL_DELAY", 0.0)
+    monkeypatch.setattr(attacher, "REMOVAL_DELAY", 0.0)
     host = Host(tmp_path)
     for name in ("net-dd", "web"):
         host.add(name)
@@ -286,7 +290,7 @@ def test_an_attach_that_fails_says_what_to_check() -> None:
             raise CommandFailed(f"{' '.join(argv)} failed", remedy=options["remedy"])
 
     with pytest.raises(CommandFailed, match="network-attach web mac=x bridge=y failed.*'xl devd' must run in it"):
-        Xl(Failing()).network_attach("web", "mac=x,bridge=y")
+        Xl(Failing()).attach_device("vif", "web", "mac=x,bridge=y")
 
 
 SETTINGS: list[tuple[dict[str, t.Any], dict[str, t.Any], str]] = [
@@ -360,15 +364,15 @@ def test_a_new_vif_waits_until_the_old_one_is_gone(host: Host) -> None:
     host.vifs(WEB)
     host.calls.clear()
     host.stays = True
-    with pytest.raises(TimedOut, match=f"The vif {MAC} of web was detached, but was not gone within 1 s"):
+    with pytest.raises(TimedOut, match="The vif 0 of web was detached, but was not gone within 1 s"):
         host.vifs({**WEB, "bridge": "xenbr1"})
     assert [call[0] for call in host.calls] == ["detach"]
 
 
 def test_a_kernel_gets_time_to_notice(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     slept: list[float] = []
-    monkeypatch.setattr(vifs, "REMOVAL_DELAY", 60.0)
-    monkeypatch.setattr(vifs.time, "sleep", slept.append)
+    monkeypatch.setattr(attacher, "REMOVAL_DELAY", 60.0)
+    monkeypatch.setattr(attacher.time, "sleep", slept.append)
     host.vifs(WEB)
     assert sum(slept) == 0
     host.vifs({**WEB, "bridge": "xenbr1"})
@@ -456,5 +460,5 @@ def test_the_way_from_a_route_to_a_vif(tmp_path: Path, chain: dict[str, str], fo
     for file, text in {"self/mountinfo": "1 0 0:1 / / rw - tmpfs tmpfs rw\n", "net/tcp": "\n", "net/tcp6": "\n", "swaps": "\n"}.items():
         (tmp_path / "proc" / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "proc" / file).write_text(text)
-    uses = HostUses(Ip(), vifs_in_path, str(tmp_path), str(tmp_path / "proc"), {}).uses
+    uses = HostUses(Ip(), devices_in_path, str(tmp_path), str(tmp_path / "proc"), {}).uses
     assert any(use.devices[-1:] == ("vif-0",) and use.guard == "default_route" for use in uses) is found
