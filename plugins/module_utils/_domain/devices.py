@@ -111,10 +111,12 @@ class Device:
         return f"vif {self.devid}" if self.kind == VIF else f"disk {self.made.get('dev') or self.devid}"
 
 
-def read_devices(store: XenStore, domids: t.Iterable[int], kinds: t.Sequence[str] = KINDS) -> dict[int, list[Device]]:
+def read_devices(
+    store: XenStore, domids: t.Iterable[int], kinds: t.Sequence[str] = KINDS, settings: bool = True
+) -> dict[int, list[Device]]:
     """Return the devices of running domains by domid, in the order of their kinds and numbers.
 
-    The number of messages does not grow with the number of domains or devices.
+    :param settings: whether to read `Device.made` as well.
     """
     found: dict[int, list[Device]] = {domid: [] for domid in domids}
     tops = {f"/libxl/{domid}/device/{kind}": (domid, kind) for domid in found for kind in kinds}
@@ -125,7 +127,7 @@ def read_devices(store: XenStore, domids: t.Iterable[int], kinds: t.Sequence[str
     ]
     if not homes:
         return found
-    own = store.read_texts(f"{home}/{key}" for _domid, kind, _devid, home in homes for key in ("backend", *_WRITTEN[kind]))
+    own = store.read_texts(f"{home}/{key}" for _domid, kind, _devid, home in homes for key in ("backend", *(_WRITTEN[kind] if settings else ())))
     paths = {home: _backend_path(own[f"{home}/backend"] or "", kind, domid, devid) for domid, kind, devid, home in homes}
     fronts = {home: f"/local/domain/{domid}/device/{kind}/{devid}/state" for domid, kind, devid, home in homes}
     reported = store.read_texts([*fronts.values(), *(f"{path}/{key}" for path in paths.values() if path for key in _REPORTED)])
@@ -146,7 +148,7 @@ def read_devices(store: XenStore, domids: t.Iterable[int], kinds: t.Sequence[str
                 backend_state=state,
                 hotplug_status=status,
                 hotplug_error=error,
-                made={key: own[f"{home}/{key}"] or "" for key in _WRITTEN[kind]},
+                made={key: own[f"{home}/{key}"] or "" for key in (_WRITTEN[kind] if settings else ())},
             )
         )
     return found
