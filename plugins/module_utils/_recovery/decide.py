@@ -16,7 +16,7 @@ from __future__ import annotations
 import typing as t
 from dataclasses import replace
 
-from .._domain.devices import VIF, Device, broken, late, lost_backend
+from .._domain.devices import VBD, VIF, Device, broken, late, lost_backend
 from .._xenstore.client import REMOVAL_DELAY
 from .model import (
     ALL,
@@ -39,6 +39,8 @@ from .model import (
 XL_RESTART = 6.0
 #: Seconds that a device may take to connect, and that an orphan may stay; libxl gives a hotplug script 40 s (libxl_internal.h).
 GRACE = 45.0
+#: Seconds for which a disk waits until a vif of the same client is connected.
+VIF_FIRST = 10.0
 #: Seconds in which a dying domain may let go of memory and devices.
 DYING = 60.0
 #: Seconds after which a paused client is looked at again: unpausing it causes no event.
@@ -79,7 +81,7 @@ def remember(configuration: Configuration, snapshot: Snapshot, memory: Memory, n
     attached = {}
     for key, since in memory.attached.items():
         device = devices.get(key)
-        if device and device.connected:
+        if device and _works(device, running):
             name = f"{device.backend} (domain {device.backend_id})"
             happened.append(f"{running[device.domid].name}: {_noun(device)} works again at {name}, after {now - since:.1f} s")
         elif device or key in busy:
@@ -87,7 +89,7 @@ def remember(configuration: Configuration, snapshot: Snapshot, memory: Memory, n
     released = _released(snapshot, memory, now, devices, busy)
     waiting.update({key: memory.waiting.get(key, now) for key in released if not _client(snapshot, released[key])})
 
-    works = {f"{key}@{device.backend_id}" for key, device in devices.items() if device.connected}
+    works = {f"{key}@{device.backend_id}" for key, device in devices.items() if _works(device, running)}
     attempts = {key: [at for at in times if now - at < COUNTED] for key, times in memory.attempts.items() if key not in works}
     hopeless = frozenset(key for key in memory.hopeless if _still_hopeless(key, devices, released, gone))
     if snapshot.resumed != memory.resumed:
@@ -116,6 +118,11 @@ def _key(device: Device, running: t.Mapping[int, Running]) -> str:
 
 def _noun(device: Device) -> str:
     return f"{'vif' if device.kind == VIF else 'disk'} {device.devid}"
+
+
+def _works(device: Device, running: t.Collection[int]) -> bool:
+    """Whether a device works. The frontend of one whose backend is gone goes on saying so."""
+    return device.connected and device.backend_id in running
 
 
 def _ails(device: Device, running: t.Mapping[int, Running]) -> str:
@@ -206,11 +213,13 @@ def decide(configuration: Configuration, snapshot: Snapshot, memory: Memory, now
     :param busy: keys of what is being done right now.
     """
     choice = _Choice(configuration, snapshot, memory, now, busy)
-    # Interfaces first: the thread of a guest's kernel that handles them can be held up by a disk (drivers/xen/xenbus/xenbus_xs.c).
-    for device in sorted(snapshot.devices, key=lambda device: device.kind != VIF):
-        _decide_device(choice, device)
-    for key, released in sorted(memory.released.items(), key=lambda item: item[1].kind != VIF):
-        _decide_released(choice, key, released)
+    for kind in (VIF, VBD):
+        for device in snapshot.devices:
+            if device.kind == kind:
+                _decide_device(choice, device)
+        for key, released in memory.released.items():
+            if released.kind == kind:
+                _decide_released(choice, key, released)
     for domain in configuration.domains:
         _decide_domain(choice, domain)
     for path in snapshot.orphans:
@@ -222,7 +231,7 @@ def decide(configuration: Configuration, snapshot: Snapshot, memory: Memory, now
 def _decide_device(choice: _Choice, device: Device) -> None:
     snapshot, memory = choice.snapshot, choice.memory
     client = snapshot.running.get(device.domid)
-    if client is None or not device.backend_path or device.connected:
+    if client is None or not device.backend_path or _works(device, snapshot.running):
         return
     key = _key(device, snapshot.running)
     backend = memory.names.get(device.backend_id, "")
@@ -232,7 +241,7 @@ def _decide_device(choice: _Choice, device: Device) -> None:
     why = f"its backend, {backend or 'domain'} {device.backend_id}, is gone" if gone else _ails(device, snapshot.running)
     if gone:
         successor = snapshot.named(backend)
-        if device.kind != VIF and backend and not (successor and successor.ready):
+        if device.kind == VBD and backend and (not (successor and successor.ready) or _awaits_vif(choice, client)):
             return
     elif not why or client.domid == 0 or not snapshot.running[device.backend_id].ready:
         # The interface that dom0 is reached through may be slow, but it is there.
@@ -248,6 +257,16 @@ def _decide_device(choice: _Choice, device: Device) -> None:
     if choice.may_try(attempt, f"{client.name}: {_noun(device)} does not work, as {why}"):
         force = bool(memory.attempts.get(f"detach/{key}"))
         choice.actions.append(Release(key, device, client, why, force))
+
+
+def _awaits_vif(choice: _Choice, client: Running) -> bool:
+    """Whether a vif of a client is being attached. The thread of its kernel that connects it also removes disks, and then waits for what
+    they had not written yet (xenwatch_thread in drivers/xen/xenbus/xenbus_xs.c, blkfront_remove): the vif comes first."""
+    vif = f"{client.uuid}/{VIF}/"
+    if any(action.key.startswith(vif) for action in choice.actions) or any(key.startswith(vif) for key in choice.busy):
+        return True
+    attached = [since for key, since in choice.memory.attached.items() if key.startswith(vif)]
+    return any([not choice.is_due(since + VIF_FIRST) for since in attached])
 
 
 def _decide_released(choice: _Choice, key: str, released: Released) -> None:

@@ -166,8 +166,14 @@ def test_each_situation(situation: str) -> None:
 
 def test_interfaces_come_before_disks() -> None:
     """The thread of a guest's kernel that handles both can be held up by a disk."""
-    seen = snapshot(DRIVER, WEB, devices=[device(VBD, 1), GONE])
-    assert [action.device.kind for action in decide(CONFIGURATION, seen, OLD, NOW).actions if isinstance(action, Release)] == [VIF, VBD]
+    disk = device(VBD, 1)
+    assert words(decide(CONFIGURATION, snapshot(DRIVER, WEB, devices=[disk, GONE]), OLD, NOW)) == ["release"]
+    assert words(decide(CONFIGURATION, snapshot(DRIVER, WEB, devices=[disk, GONE]), OLD, NOW, [KEY])) == []
+    held = replace(HELD, names=OLD.names)
+    assert words(decide(CONFIGURATION, snapshot(DRIVER, WEB, devices=[disk], flags={}), held, NOW)) == ["attach"]
+    connecting = replace(OLD, attached={KEY: NOW - 1})
+    assert words(decide(CONFIGURATION, snapshot(DRIVER, WEB, devices=[disk, device(**STUCK)], flags={}), connecting, NOW)) == ["in 9 s"]
+    assert words(decide(CONFIGURATION, snapshot(DRIVER, WEB, devices=[disk, device()]), OLD, NOW)) == ["release"]
 
 
 # What is remembered
@@ -278,8 +284,8 @@ def test_it_never_does_harm(seen: Snapshot, before: Memory, busy: frozenset[str]
     assert not (decision.look and (decision.actions or seen.flags is not None))
     for action in decision.actions:
         if isinstance(action, Release):
-            assert not action.device.connected
             assert action.client.name not in seen.aside and "*" not in seen.aside
+            assert not (action.device.connected and action.device.backend_id in seen.running)
             gone = action.device.backend_id not in seen.running
             # The interface of dom0 works, or may, as long as its backend runs. A paused guest has noticed nothing yet.
             assert gone or (action.client.domid != 0 and not seen.is_paused(action.client.domid))
