@@ -17,9 +17,16 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._words import c
 #: Key that a domain of our profiles sets below its XenStore home when it serves, and where it says why it cannot.
 READY = {"key": "data/driver-domain/status", "value": "ready", "error_key": "data/driver-domain/error"}
 
+#: Seconds after which Xen restarts a driver domain of our profiles that stands still. A busy host must not look like one.
+WATCHDOG = 60
+
 #: What a domain has when the inventory says nothing: argument_specs document these defaults, but do not set them inside lists.
 DEFAULTS: dict[str, dict[str, t.Any]] = {
-    "driver_domain": {"memory": 256, "image": "minimal", "autostart": True, "driver_domain": True},
+    "driver_domain": {
+        **{"memory": 256, "image": "minimal", "autostart": True, "driver_domain": True},
+        # By default xl lets a domain that crashed be gone.
+        **{"on_crash": "restart", "on_watchdog": "restart"},
+    },
     "domu": {"memory": 256, "image": "debian", "autostart": True},
 }
 
@@ -133,6 +140,8 @@ def _definition(
     words.append(f"xendd.hostname={domain['name']}")
     if domain.get("driver_domain"):
         words.append("xendd.backend=1")
+        if _uses_image(domain):
+            words.append(f"xendd.watchdog={WATCHDOG}")
     for bridge in domain.get("bridges") or []:
         ports = [_mac_of(domain["name"], bridge["name"], port, devices) for port in bridge.get("ports") or []]
         words.append("xendd.bridge=" + ",".join([check_word("bridge", bridge["name"], "bridges"), *ports]))

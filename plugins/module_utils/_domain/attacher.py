@@ -47,7 +47,7 @@ class Attacher:
         """
         failure: CommandFailed | None = None
         try:
-            self._xl.detach_device(device.kind, domain, device.devid)
+            self._xl.detach_device(device.kind, domain, device.devid, force=useless)
         except CommandFailed as exc:
             failure = exc
         if not self._is_gone(device, 0.0 if failure else self._timeout):

@@ -256,7 +256,8 @@ class Service:
             self._tell(f"{released}: removing it from XenStore, as xl cannot detach it")
             remove_nodes(self._store, whole)
         else:
-            self._start(action, detach_arguments(device.kind, str(device.domid), device.devid), DEVICE_LIMIT)
+            # It does not work, so the guest cannot use it: xl need not wait for that.
+            self._start(action, detach_arguments(device.kind, str(device.domid), device.devid, force=True), DEVICE_LIMIT)
 
     def _start(self, action: Action, arguments: t.Sequence[str], limit: float) -> None:
         problem = self._commands.start(action.key, [self._program, *arguments], self._clock(), limit)

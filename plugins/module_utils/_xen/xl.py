@@ -127,7 +127,7 @@ class Xl:
     def detach_device(self, kind: str, domain: str, devid: int, force: bool = False) -> None:
         """Remove a network interface or a disk by its device number.
 
-        :param force: do not wait for the guest to close a disk. xl before 4.18 never waits, and does not know the option.
+        :param force: do not wait for the guest to close a disk; of an interface, xl gives the guest 10 s in any case.
         """
         self._run(*detach_arguments(kind, domain, devid, force))
 
@@ -152,7 +152,10 @@ def attach_arguments(kind: str, domain: str, specification: str) -> tuple[str, .
 
 
 def detach_arguments(kind: str, domain: str, devid: int, force: bool = False) -> tuple[str, ...]:
-    """Return the arguments of `xl` that remove a device (xl(1), network-detach and block-detach)."""
+    """Return the arguments of `xl` that remove a device (xl(1), network-detach and block-detach).
+
+    Since Xen 4.15, a disk is removed only when its guest lets go of it, unless by force.
+    """
     if kind == "vif":
         return ("network-detach", domain, str(devid))
     return ("block-detach", *(["--force"] if force else []), domain, str(devid))

@@ -45,12 +45,15 @@ def test_driver_domain() -> None:
         "iommu=soft",
         "xendd.hostname=net-dd",
         "xendd.backend=1",
+        "xendd.watchdog=60",
         "xendd.bridge=xenbr0,52:54:00:aa:00:02",
         "xendd.address=xenbr0,10.0.3.9/24",
     ]
     assert definition["pci"] == [{"device": "uplink0"}, {"device": "uplink1", "permissive": True}]
     assert (definition["kernel"], definition["ramdisk"], definition["memory"], definition["driver_domain"]) == ("/i/k", "/i/dd", 256, True)
     assert definition["ready"]["key"] == "data/driver-domain/status"
+    assert (definition["on_crash"], definition["on_watchdog"]) == ("restart", "restart")
+    assert definitions({**NET, "on_crash": "preserve"}, "driver_domain")["on_crash"] == "preserve"
     assert "bridges" not in definition
     assert "image" not in definition
 

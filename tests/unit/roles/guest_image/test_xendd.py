@@ -45,6 +45,8 @@ done
 }
 #: Runs as long as there is a file `stay`, and opens XenStore once there is a file `open`.
 XL = r"""
+trap 'exit 9' USR1
+echo "$$" >"$XENDD_ROOT/pid"
 mkdir -p "$XENDD_ROOT/proc/$$/fd"
 while [ ! -e "$XENDD_ROOT/open" ]; do sleep 0.05; done
 ln -s /dev/xen/xenbus "$XENDD_ROOT/proc/$$/fd/5"
@@ -93,8 +95,13 @@ class FakeDomain:
         self.write(f"proc/sys/net/ipv6/conf/{name}/disable_ipv6", "0\n")
         unseen.rename(self.root / "sys/class/net" / name)
 
+    def devd_is(self, letter: str) -> None:
+        """Let the kernel report a state of devd."""
+        self.write(f"proc/{self.read('pid').strip()}/stat", f"77 (x (y) z) {letter} 1 2 3\n")
+
     def add_backends(self, version: str = "4.20") -> None:
         self.write("usr/lib/xendd/modules", "xen-netback bridge\n")
+        self._program(self.root / f"usr/lib/xen-{version}/bin/xenwatchdogd", "")
         self._program(self.root / f"usr/lib/xen-{version}/bin/xl", XL)
 
     @staticmethod
@@ -113,6 +120,7 @@ class FakeDomain:
             "CALLS": str(self.calls_file),
             "STORE": str(self.store_file),
             "FAIL": self.fail,
+            "XENDD_INTERVAL": "0.2",
         }
         process = subprocess.Popen(
             [*self.shell, str(FILES / "xendd"), *arguments],
@@ -444,3 +452,90 @@ def test_modules_that_cannot_be_loaded(domain: FakeDomain) -> None:
         until(lambda: len(domain.reports(STATUS)) == 2)
     assert domain.status == ("error", "'modprobe -a xen-netback bridge' failed: stub: no")
     assert "xl devd -F" in domain.calls
+
+
+# While it serves
+
+
+@contextlib.contextmanager
+def serving(domain: FakeDomain, command_line: str) -> t.Iterator[None]:
+    """Let a domain serve that has a card `enX0`, and that the kernel says runs."""
+    domain.add_backends()
+    domain.add_interface("enX0", MAC)
+    domain.write("sys/class/net/enX0/brport/state", "3\n")
+    for name in ("open", "stay"):
+        domain.write(name, "")
+    with domain.running(f"xendd.backend=1 {command_line}"):
+        until(lambda: domain.reports(STATUS) == ["starting", "ready"])
+        domain.devd_is("S")
+        yield
+
+
+def test_what_is_no_longer_true_is_withdrawn(domain: FakeDomain) -> None:
+    with serving(domain, f"xendd.bridge=xenbr0,{MAC.upper()}"):
+        time.sleep(0.6)
+        assert domain.reports(STATUS) == ["starting", "ready"]
+        bridge = domain.root / "sys/class/net/xenbr0"
+        bridge.rename(domain.root / "aside")
+        until(lambda: domain.status == ("error", "the bridge xenbr0 is gone"))
+        (domain.root / "aside").rename(bridge)
+        until(lambda: domain.reports(STATUS) == ["starting", "ready", "error", "ready"])
+        shutil.rmtree(domain.root / "sys/class/net/enX0/brport")
+        until(lambda: domain.status == ("error", "enX0 is no longer a port of xenbr0"))
+        shutil.rmtree(domain.root / "sys/class/net/enX0")
+        until(lambda: domain.status == ("error", f"the port {MAC} of xenbr0 is gone"))
+        time.sleep(0.6)
+        assert domain.reports(STATUS).count("error") == 3
+    assert domain.calls.count("xl devd -F") == 1
+
+
+def test_a_devd_that_is_stopped_is_killed_and_started_again(domain: FakeDomain) -> None:
+    with serving(domain, "xendd.bridge=xenbr0"):
+        domain.devd_is("T")
+        until(lambda: domain.calls.count("xl devd -F") == 2)
+        assert "xl devd ended with exit code 137; restarting it" in domain.reports(ERROR)
+        until(lambda: domain.reports(STATUS)[-1] == "ready")
+
+
+def test_a_devd_that_is_stopped_for_a_moment_is_left_alone(domain: FakeDomain) -> None:
+    with serving(domain, "xendd.bridge=xenbr0"):
+        domain.devd_is("T")
+        time.sleep(0.15)
+        domain.devd_is("S")
+        time.sleep(0.6)
+    assert domain.calls.count("xl devd -F") == 1
+
+
+def test_what_was_wrong_from_the_beginning_stays_the_reason(domain: FakeDomain) -> None:
+    domain.add_backends()
+    for name in ("open", "stay"):
+        domain.write(name, "")
+    domain.fail = "ip link add*"
+    with domain.running("xendd.backend=1 xendd.bridge=xenbr0"):
+        until(lambda: "error" in domain.reports(STATUS))
+        domain.devd_is("S")
+        time.sleep(0.6)
+    assert domain.reports(ERROR) == ["", "'ip link add name xenbr0 type bridge' failed: stub: no"]
+
+
+def test_the_watchdog_of_xen(domain: FakeDomain) -> None:
+    with serving(domain, "xendd.watchdog=60"):
+        assert "xenwatchdogd 60 16" in domain.calls
+
+
+@pytest.mark.parametrize(
+    ("parameter", "error"),
+    [
+        ("xendd.watchdog=soon", "xendd.watchdog=soon is not a number of seconds"),
+        ("xendd.watchdog=0", "xendd.watchdog=0 is not a number of seconds"),
+        ("xendd.watchdog=60", "xenwatchdogd 60 16' failed: stub: no"),
+    ],
+)
+def test_a_watchdog_that_cannot_be_started(domain: FakeDomain, parameter: str, error: str) -> None:
+    domain.add_backends()
+    for name in ("open", "stay"):
+        domain.write(name, "")
+    domain.fail = "xenwatchdogd*"
+    with domain.running(f"xendd.backend=1 {parameter}"):
+        until(lambda: "error" in domain.reports(STATUS))
+        assert domain.status[0] == "error" and domain.status[1].endswith(error)

@@ -19,7 +19,7 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._domain.devices
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.repairs import repair
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.status import log_line
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.vbds import VBD_RULES, wanted_vbds
-from ansible_collections.xen.driver_domains.plugins.module_utils._errors import CommandFailed, DriverDomainsError, InvalidInput, Refused, TimedOut
+from ansible_collections.xen.driver_domains.plugins.module_utils._errors import CommandFailed, InvalidInput, Refused, TimedOut
 from ansible_collections.xen.driver_domains.plugins.module_utils._host_uses import Use
 from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Plan
 from ansible_collections.xen.driver_domains.plugins.modules.xl_vbd import VBD_OPTIONS
@@ -292,9 +292,6 @@ def test_the_log_of_what_failed(tmp_path: Path, host: Host) -> None:
     assert log_line(5, "x\0y", str(tmp_path)) == ""
     (host.root / "log").mkdir()
     (host.root / "log" / "xl-store-dd.log").write_text("it crashed\n")
-    host.disks(DISK)
-    host.store.values["/local/domain/1/backend/vbd/2/51728/hotplug-error"] = "no"
-    host.attach_device = lambda *_words: None  # type: ignore[method-assign]
-    host.detach_device = lambda *_words, **_more: None  # type: ignore[method-assign]
-    with pytest.raises(DriverDomainsError):
+    host.disk_states = ("3", "2")
+    with pytest.raises(TimedOut, match=r"backend state 2, hotplug not done \(.*/log/xl-store-dd.log ends with: it crashed\)"):
         host.disks(DISK)

@@ -86,7 +86,7 @@ class Host(FakeHost):
         return front
 
     def detach_device(self, kind: str, domain: str, devid: int, force: bool = False) -> None:
-        assert kind == "vif" and not force
+        assert kind == "vif"
         self.calls.append(("detach", domain, str(devid)))
         domid = self.store.domid_of(domain)
         own = f"/libxl/{domid}/device/vif/{devid}"

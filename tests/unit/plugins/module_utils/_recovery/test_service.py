@@ -96,7 +96,7 @@ def test_a_disk_stays_until_there_is_a_backend_for_it(site: FakeSite) -> None:
     site.settle(service, 1.1)
     assert site.verbs() == [
         f"network-attach 2 mac={MAC} bridge=xenbr0 backend=net-dd type=vif devid=0",
-        "block-detach 2 51712",
+        "block-detach --force 2 51712",
         "block-attach 2 format=raw,vdev=xvda,access=rw,backend=net-dd,target=/dev/d",
     ]
     assert len(site.attached(2)) == 2
