@@ -19,8 +19,8 @@ description:
   - C(recovery.pyz pause NAME) keeps it away from a domain, C(recovery.pyz status) shows what it sees. M(xen.driver_domains.xl_domain_info)
     returns the same. The service waits while M(xen.driver_domains.xl_domain), M(xen.driver_domains.xl_vif) or
     M(xen.driver_domains.xl_vbd) change something, and they wait for it.
-  - Domains that were stopped before the service started are not started by it. Stop a declared domain with
-    M(xen.driver_domains.xl_domain) after this module no longer lists it, or pause it first.
+  - Only domains that it has seen running are started by it. What M(xen.driver_domains.xl_domain) stops, it leaves alone. Before you stop a
+    declared domain with C(xl), pause the service for it.
   - Its program is made of the code of this collection.
 author:
   - The xen.driver_domains authors (@xen-driver-domains)
@@ -94,11 +94,14 @@ import typing as t
 
 from ansible_collections.xen.driver_domains.plugins.module_utils._module import run_module
 from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Plan
-from ansible_collections.xen.driver_domains.plugins.module_utils._recovery import main as service
-from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.model import Configuration, Declared
+from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.files import configuration_of
+from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.main import main as service
 from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.program import Installer
 from ansible_collections.xen.driver_domains.plugins.module_utils._runner import Runner
 from ansible_collections.xen.driver_domains.plugins.module_utils._xen.host import require_dom0, require_root
+
+#: The service itself. It is not called here, but goes with the module to the host, where it is installed.
+SERVICE = service
 
 
 def prepare(parameters: dict[str, t.Any]) -> Plan:
@@ -108,17 +111,11 @@ def prepare(parameters: dict[str, t.Any]) -> Plan:
         require_root()
         return installer.plan(None)
     require_dom0()
-    return installer.plan(Configuration(tuple(_declared(domain) for domain in parameters["domains"]), parameters["attempts"]))
-
-
-def _declared(domain: t.Mapping[str, t.Any]) -> Declared:
-    ready = domain["ready"] or {}
-    definition = domain["definition"] or f"/etc/xen/{domain['name']}.cfg"
-    return Declared(domain["name"], definition, ready.get("key", ""), ready.get("value", ""))
+    return installer.plan(configuration_of(parameters["domains"], parameters["attempts"]))
 
 
 def main() -> None:
-    """Run the module. The program of the service goes with it, so that it can be installed: `service` is not called."""
+    """Run the module."""
     ready = {
         "key": {"type": "str", "required": True, "no_log": False},
         "value": {"type": "str", "required": True},

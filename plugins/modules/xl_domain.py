@@ -21,7 +21,8 @@ description:
     the domain runs on. So are those that somebody detached since the domain was started from this very definition. A guest gets
     input/output errors for what it had not yet written to such a disk. Devices of other kinds are not attached again, nor are those whose
     backend does not run. RV(pending_restart) lists these domains.
-  - While the module changes something, the recovery service (M(xen.driver_domains.domain_recovery)) and other runs wait.
+  - While the module changes something, the recovery service (M(xen.driver_domains.domain_recovery)) and other runs wait. A domain that the
+    module stops as requested is not brought back by the service, until the module starts it again.
   - A hotplug script that fails in a driver domain leaves no trace in XenStore. The vif then does not connect within
     O(domains[].wait_timeout), and C(/var/log/xen) in the driver domain says why.
 author:
@@ -157,7 +158,7 @@ options:
             description: Interface in the backend domain towards the gateway, for the script C(vif-route).
             type: str
           vlan:
-            description: VLANs of the port, for a script that knows them. See the manual page C(xl-network-configuration) of Xen 4.19 or newer.
+            description: VLANs of the port, for a script that knows them; since Xen 4.19. See the manual page C(xl-network-configuration).
             type: str
           trusted:
             description:
@@ -383,6 +384,13 @@ domains:
           hotplug_error: ""
           backend_path: /local/domain/6/backend/vif/7/0
           connected: true
+recovery:
+  description:
+    - Stands for the recovery service that is installed, its program and its configuration. Empty if none is. The roles do not call
+      M(xen.driver_domains.domain_recovery) when it is the one that they would install.
+  returned: success
+  type: str
+  sample: 5b0c...
 pending_restart:
   description: Domains that run with an outdated definition, or with a device whose backend is gone and that cannot be attached again.
   returned: success
@@ -404,6 +412,7 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._module import 
 from ansible_collections.xen.driver_domains.plugins.module_utils._pci.host import PciHost
 from ansible_collections.xen.driver_domains.plugins.module_utils._pci.match import choose, parse_requests
 from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Plan
+from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.files import installed_digest
 from ansible_collections.xen.driver_domains.plugins.module_utils._runner import Runner
 from ansible_collections.xen.driver_domains.plugins.module_utils._turn import take_turn
 from ansible_collections.xen.driver_domains.plugins.module_utils._xen.host import require_dom0, require_root, xen_version
@@ -519,6 +528,7 @@ def prepare(parameters: dict[str, t.Any]) -> Plan:
     steps = DomainSteps(xl, store, runner, paths, limits)
     host = read_host(wanted, xl, store, paths, steps.attacher.stuck if store else None)
     plan = plan_domains(wanted, host, steps, parameters["restart_changed"])
+    plan.results["recovery"] = installed_digest()
     plan.warnings += units.warnings
     plan.refusals += units.refusals
     if parameters["save_at_shutdown"] is not None:

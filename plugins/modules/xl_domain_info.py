@@ -64,8 +64,8 @@ domains:
 recovery:
   description:
     - What the recovery service sees and has done lately. Null if it has not run since the host booted.
-    - RV(recovery.waiting) has the devices that are detached and wait for their backend, RV(recovery.given_up) what it no longer tries,
-      RV(recovery.aside) the domains that an operator keeps it away from.
+    - C(waiting) has the devices that are detached and wait for their backend, C(given_up) what it no longer tries,
+      C(aside) the domains that an operator keeps it away from.
   returned: success
   type: dict
   sample:

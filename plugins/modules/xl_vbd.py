@@ -16,8 +16,8 @@ description:
     no setting of a disk that is attached.
   - A disk that does not work is removed even if the guest does not let go of it. The guest gets input/output errors for what it had not
     written yet, and has to mount file systems on it again. What the backend had confirmed is on the disk.
-  - A disk that works is replaced only with O(force=connected_disk). With O(vbds[].state=absent), C(xl) asks the guest, which does not let go
-    of a disk that it uses; the task then fails.
+  - A disk that works is replaced only with O(force=connected_disk). With O(vbds[].state=absent), C(xl) asks the guest, which does not let
+    go of a disk that it uses; the task then fails.
   - What counts is what the toolstack wrote below C(/libxl) and in its own files. Keys that the guest can write are not believed.
   - While the module changes something, the recovery service (M(xen.driver_domains.domain_recovery)) and other runs wait.
   - It is meant for dom0, and for domains that Xen itself started (dom0less), which have no definition that M(xen.driver_domains.xl_domain)

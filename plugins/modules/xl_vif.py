@@ -77,7 +77,7 @@ options:
         description: Interface in the backend domain towards the gateway, for the script C(vif-route).
         type: str
       vlan:
-        description: VLANs of the port, for a script that knows them. See the manual page C(xl-network-configuration) of Xen 4.19 or newer.
+        description: VLANs of the port, for a script that knows them; since Xen 4.19. See the manual page C(xl-network-configuration).
         type: str
       trusted:
         description:

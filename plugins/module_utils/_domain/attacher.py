@@ -56,7 +56,7 @@ class Attacher:
                     f"The {device} of {domain} was detached, but was not gone within {self._timeout:g} s"
                     f"{f' ({failure.problem})' if failure else ''}{self._log(device)}",
                     rule="a device goes when the guest lets go of it, and is attached again only when nothing is left of the old one",
-                    remedy=f"End its use in {domain}, check that 'xl devd' runs in {device.backend or device.backend_id}, and run the task again",
+                    remedy=f"End its use in {domain}, check 'xl devd' in {device.backend or device.backend_id}, and run this again",
                 ) from failure
             remove_nodes(self._store, device)
         self._detached = time.monotonic()

@@ -225,7 +225,7 @@ class DevicePlanner:
         return {f"{rules.kind}s": results}
 
     def _check_made(self, wanted: WantedDevice, found: Device) -> None:
-        """Check that the toolstack made a device as it was told: another run would replace it once more."""
+        """Check that the toolstack made a device as requested: another run would replace it once more."""
         different = self._rules.differences(wanted.settings, self._made(found))
         if different:
             raise DriverDomainsError(

@@ -127,7 +127,9 @@ def read_devices(
     ]
     if not homes:
         return found
-    own = store.read_texts(f"{home}/{key}" for _domid, kind, _devid, home in homes for key in ("backend", *(_WRITTEN[kind] if settings else ())))
+    own = store.read_texts(
+        f"{home}/{key}" for _domid, kind, _devid, home in homes for key in ("backend", *(_WRITTEN[kind] if settings else ()))
+    )
     paths = {home: _backend_path(own[f"{home}/backend"] or "", kind, domid, devid) for domid, kind, devid, home in homes}
     fronts = {home: f"/local/domain/{domid}/device/{kind}/{devid}/state" for domid, kind, devid, home in homes}
     reported = store.read_texts([*fronts.values(), *(f"{path}/{key}" for path in paths.values() if path for key in _REPORTED)])

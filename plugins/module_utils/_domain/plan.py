@@ -73,7 +73,8 @@ def plan_domains(wanted: t.Sequence[Definition], host: DomainHost, steps: Domain
         for name in pending
     ]
     plan.results = {"pending_restart": pending, "domains": [{"name": d.name, "state": d.state} for d in wanted]}
-    plan.conclude = lambda: _conclude(wanted, host, steps, pending)
+    touched = {True: [d.name for d in starts], False: [d.name for d in stops]}
+    plan.conclude = lambda: _conclude(wanted, host, steps, pending, touched)
     return plan
 
 
@@ -155,7 +156,19 @@ def _plan_files(plan: Plan, host: DomainHost, steps: DomainSteps, domain: Defini
         plan.add(f"create disk {target}", partial(steps.copy_disk, source, target), subject=target, after=f"copy of {source}")
 
 
-def _conclude(wanted: t.Sequence[Definition], host: DomainHost, steps: DomainSteps, pending: t.Collection[str]) -> dict[str, t.Any]:
+def _conclude(
+    wanted: t.Sequence[Definition],
+    host: DomainHost,
+    steps: DomainSteps,
+    pending: t.Collection[str],
+    touched: t.Mapping[bool, t.Sequence[str]],
+) -> dict[str, t.Any]:
+    """Wait until the domains are as requested.
+
+    :param touched: the names of the domains that were started (True) and stopped (False).
+    """
+    if touched[True] or touched[False]:
+        steps.leave_to_service(touched[True], touched[False])
     for domain in wanted:
         steps.make_known(domain, host.current[domain.name].agreed or None)
         if domain.state in ("stopped", "absent"):

@@ -54,9 +54,7 @@ def not_connected(name: str, devices: t.Sequence[Device], expected: int, logs: s
     kinds = "/".join(sorted({"vif" if device.kind == VIF else "disk" for device in devices})) or "device"
     if len(devices) < expected:
         return f"{len(devices)} of its {expected} {kinds}s exist"
-    return "; ".join(
-        f"{device} at {device.backend or device.backend_id}: {device.states}" for device in devices if not device.connected
-    )
+    return "; ".join(f"{device} at {device.backend or device.backend_id}: {device.states}" for device in devices if not device.connected)
 
 
 def log_line(backend_id: int, backend: str, logs: str = LOGS) -> str:

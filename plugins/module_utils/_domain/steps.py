@@ -21,6 +21,7 @@ from .._errors import DriverDomainsError, NotOnThisHost, TimedOut
 from .._files import remove
 from .._plan import Plan
 from .._runner import Runner
+from .._turn import set_aside
 from .._xen.xl import Domain, Xl
 from .attacher import Attacher
 from .definition import Definition
@@ -29,7 +30,7 @@ from .disk_units import note_source
 from .host import Paths
 from .kept import make_known, make_ours
 from .repairs import Repair
-from .status import HOTPLUG_LOG, device_status, not_connected, vif_status
+from .status import HOTPLUG_LOG, not_connected, vif_status
 
 if t.TYPE_CHECKING:
     from .._xenstore.client import XenStore
@@ -166,6 +167,10 @@ class DomainSteps:
                 rule="xl starts a domain again as on_poweroff and on_reboot say, and so may other tools",
                 remedy="Find out who starts it; to end it: xl destroy " + domain.name,
             )
+
+    def leave_to_service(self, started: t.Iterable[str], stopped: t.Iterable[str]) -> None:
+        """Let the recovery service bring domains back that were started, and no longer those that were stopped as requested."""
+        set_aside(self._store, add=stopped, remove=started)
 
     def start(self, domain: Definition, starting: t.Mapping[str, Definition]) -> None:
         """Create a domain once those of its backends that are `starting` in the same run are ready.

@@ -43,7 +43,7 @@ def made_settings(device: Device, kept: t.Mapping[str, t.Any] | None) -> dict[st
     """
     written = device.made
     backendtype = written.get("type", "")
-    # Only QEMU is told the format, in front of the target.
+    # Only QEMU gets the format, in front of the target.
     head, colon, tail = written.get("params", "").partition(":")
     made: dict[str, t.Any] = {
         "vdev": written.get("dev", ""),

@@ -8,7 +8,7 @@
 
 A vif is detached as soon as its backend is gone: its guest then knows that the link is down, and the time that a kernel needs to notice the
 removal goes by while the backend starts. A disk stays until there is a backend to attach it to: a guest waits for what it has not
-written yet, and is told that it is lost when the disk is detached.
+written yet, and loses it when the disk is detached.
 """
 
 from __future__ import annotations
@@ -53,7 +53,9 @@ COUNTED = 3600.0
 FORGET = 600.0
 
 
-def remember(configuration: Configuration, snapshot: Snapshot, memory: Memory, now: float, busy: t.Collection[str] = ()) -> tuple[Memory, list[str]]:
+def remember(
+    configuration: Configuration, snapshot: Snapshot, memory: Memory, now: float, busy: t.Collection[str] = ()
+) -> tuple[Memory, list[str]]:
     """Return what is known after a look at the host, and what happened since the last one, in words.
 
     :param busy: keys of what is being done right now.
@@ -72,7 +74,9 @@ def remember(configuration: Configuration, snapshot: Snapshot, memory: Memory, n
     present = {domain.name for domain in running.values()}
     declared = {domain.name for domain in configuration.domains}
     gone = {name: memory.gone.get(name, now) for name in sorted(seen & declared - present)}
-    happened += [f"{name} is gone" for name in gone if name not in memory.gone and not any(line.startswith(f"{name} (") for line in happened)]
+    happened += [
+        f"{name} is gone" for name in gone if name not in memory.gone and not any(line.startswith(f"{name} (") for line in happened)
+    ]
     happened += [f"{name} runs again" for name in sorted(memory.gone) if name in present]
 
     devices = {_key(device, running): device for device in snapshot.devices if device.domid in running}
@@ -266,7 +270,7 @@ def _awaits_vif(choice: _Choice, client: Running) -> bool:
     if any(action.key.startswith(vif) for action in choice.actions) or any(key.startswith(vif) for key in choice.busy):
         return True
     attached = [since for key, since in choice.memory.attached.items() if key.startswith(vif)]
-    return any([not choice.is_due(since + VIF_FIRST) for since in attached])
+    return bool(attached) and not choice.is_due(max(attached) + VIF_FIRST)
 
 
 def _decide_released(choice: _Choice, key: str, released: Released) -> None:

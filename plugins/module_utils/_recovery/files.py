@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import typing as t
@@ -17,6 +18,7 @@ from .._errors import DriverDomainsError, InvalidInput
 from .model import Configuration, Declared, Memory, Released
 
 #: Where things are.
+PROGRAM = "/usr/local/lib/xen-driver-domains/recovery.pyz"
 CONFIGURATION = "/etc/xen-driver-domains/recovery.json"
 RUN = "/run/xen-driver-domains/recovery"
 
@@ -31,9 +33,33 @@ def status_file(directory: str) -> str:
     return f"{directory}/status.json"
 
 
+def configuration_of(domains: t.Iterable[t.Mapping[str, t.Any]], attempts: int | None = None) -> Configuration:
+    """Return the configuration for the parameters of the module domain_recovery."""
+    declared = []
+    for domain in domains:
+        ready = domain.get("ready") or {}
+        definition = domain.get("definition") or f"/etc/xen/{domain['name']}.cfg"
+        declared.append(Declared(domain["name"], definition, ready.get("key", ""), ready.get("value", "")))
+    return Configuration(tuple(declared), Configuration.attempts if attempts is None else attempts)
+
+
 def configuration_text(configuration: Configuration) -> str:
     """Return the text of the configuration file."""
     return json.dumps(asdict(configuration), indent=2) + "\n"
+
+
+def digest(program: bytes, configuration: str) -> str:
+    """Return what stands for a program and its configuration."""
+    return hashlib.sha256(b"%d\n" % len(program) + program + configuration.encode()).hexdigest()
+
+
+def installed_digest(program: str = PROGRAM, configuration: str = CONFIGURATION) -> str:
+    """Return what stands for the program and the configuration that this host has; "" when it does not have both."""
+    try:
+        with open(program, "rb") as code, open(configuration, encoding="utf-8") as text:
+            return digest(code.read(), text.read())
+    except (OSError, ValueError):
+        return ""
 
 
 def read_configuration(path: str) -> Configuration:

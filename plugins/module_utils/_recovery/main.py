@@ -15,12 +15,13 @@ import time
 import typing as t
 
 from .._errors import DriverDomainsError
+from .._turn import ASIDE, names_aside
 from .._xen.xl import Xl
 from .._xenstore.client import XenStore
 from .commands import Commands
 from .files import CONFIGURATION, RUN, read_configuration, read_status
 from .model import ALL
-from .observe import ORDERS
+from .observe import RESUMED
 from .service import Service, notifier, wake_on_signals
 
 
@@ -33,7 +34,7 @@ def main(arguments: t.Sequence[str] | None = None) -> int:
             return 0
         return _order(words)
     except DriverDomainsError as exc:
-        print(exc, file=sys.stderr)
+        sys.stderr.write(f"{exc}\n")
         return 1
 
 
@@ -54,7 +55,7 @@ def _order(words: t.Sequence[str]) -> int:
     if options.command == "run":
         run()
     elif options.command == "status":
-        print(json.dumps(read_status(), indent=2))
+        sys.stdout.write(json.dumps(read_status(), indent=2) + "\n")
     else:
         with XenStore() as store:
             order(store, options.command, options.domains)
@@ -66,7 +67,8 @@ def run() -> None:
     configuration = read_configuration(CONFIGURATION)
 
     def say(line: str) -> None:
-        print(line, flush=True)
+        sys.stdout.write(f"{line}\n")
+        sys.stdout.flush()
 
     with XenStore() as store:
         service = Service(
@@ -77,12 +79,12 @@ def run() -> None:
 
 def order(store: XenStore, command: str, domains: t.Sequence[str]) -> None:
     """Let the service pause or resume, for these domains or for all. It takes effect at once, and until the host reboots."""
-    aside = set((store.read_text(f"{ORDERS}/aside") or "").split())
+    aside = names_aside(store)
     if command == "pause":
         aside |= set(domains or [ALL])
     else:
         aside = aside - set(domains) - {ALL} if domains else set()
-    values = {f"{ORDERS}/aside": " ".join(sorted(aside))}
+    values = {ASIDE: " ".join(sorted(aside))}
     if command == "resume":
-        values[f"{ORDERS}/resumed"] = str(time.time_ns())
+        values[RESUMED] = str(time.time_ns())
     store.write_many(values)

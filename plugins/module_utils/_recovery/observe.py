@@ -13,13 +13,14 @@ import re
 import typing as t
 
 from .._domain.devices import CLOSED, read_devices
+from .._turn import ASIDE, ORDERS
 from .model import Configuration, Memory, Running, Snapshot
 
 if t.TYPE_CHECKING:
     from .._xenstore.client import XenStore
 
-#: Where operators talk to the service. Only dom0 may write there, and a reboot of the host clears it.
-ORDERS = "/tool/xen-driver-domains/recovery"
+#: Changes when an operator says to go on.
+RESUMED = f"{ORDERS}/resumed"
 #: How the images of the collection report that they serve.
 STATUS, READY = "data/driver-domain/status", "ready"
 #: The directories of backends for the kinds of devices that are recovered.
@@ -53,21 +54,19 @@ def observe(store: XenStore, configuration: Configuration) -> Snapshot:
         name = read[f"{home}/name"]
         if name is None:
             continue
-        if name in keys:
-            ready = read[f"{home}/{keys[name]}"] == values[name]
-        else:
-            # One that nobody has declared, and that reports nothing, may serve.
-            ready = read[f"{home}/{STATUS}"] in (None, READY)
+        # One that nobody has declared, and that reports nothing, may serve.
+        key, good = (keys[name], (values[name],)) if name in keys else (STATUS, (None, READY))
+        ready = read[f"{home}/{key}"] in good
         uuid = (read[f"{home}/vm"] or "").rpartition("/")[2] or f"domain-{domid}"
         running[domid] = Running(domid, name, "dom0" if domid == 0 else uuid, ready)
     devices = [device for found in read_devices(store, running, settings=False).values() for device in found]
-    orders = store.read_texts([f"{ORDERS}/aside", f"{ORDERS}/resumed"])
+    orders = store.read_texts([ASIDE, RESUMED])
     return Snapshot(
         running,
         tuple(device for device in devices if device.backend_id != 0),
         _orphans(store, running, {device.backend_path for device in devices}, {device.backend_id for device in devices} - {0}),
-        frozenset((orders[f"{ORDERS}/aside"] or "").split()),
-        orders[f"{ORDERS}/resumed"] or "",
+        frozenset((orders[ASIDE] or "").split()),
+        orders[RESUMED] or "",
     )
 
 
@@ -91,5 +90,3 @@ def watched(configuration: Configuration, snapshot: Snapshot, memory: Memory) ->
             keys = [own.ready_key for own in configuration.domains if own.name == domain.name and own.ready_key] or [STATUS]
             paths |= {f"/local/domain/{domid}/backend", *(f"/local/domain/{domid}/{key}" for key in keys)}
     return paths
-
-

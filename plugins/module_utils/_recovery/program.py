@@ -12,6 +12,7 @@ same code. It runs with `python3 recovery.pyz` (PEP 441).
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import io
 import os
@@ -23,10 +24,9 @@ from .._errors import CommandFailed, DriverDomainsError
 from .._files import read_bytes
 from .._plan import Plan
 from .._runner import Runner
-from .files import CONFIGURATION, configuration_text
+from .files import CONFIGURATION, PROGRAM, configuration_text
 from .model import Configuration
 
-PROGRAM = "/usr/local/lib/xen-driver-domains/recovery.pyz"
 UNIT = "xen-domain-recovery.service"
 UNITS = "/etc/systemd/system"
 #: The name of the package in the archive; on the host it is not installed as a collection.
@@ -99,7 +99,9 @@ def pack(entry: str = "_recovery.main") -> bytes:
     packages = {""} | {name.rpartition(".")[0] for name in sources}
     files = {f"{_PACKAGE}/{name.replace('.', '/')}.py": text for name, text in sources.items()}
     files.update({"/".join(filter(None, [_PACKAGE, package.replace(".", "/"), "__init__.py"])): "" for package in packages})
-    files["__main__.py"] = _MAIN
+    # With another unit, the program is another one.
+    unit = hashlib.sha256(_UNIT_TEXT.encode()).hexdigest()
+    files["__main__.py"] = f"# For the unit {unit}.\n{_MAIN}"
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as archive:
         for path, text in sorted(files.items()):
@@ -113,7 +115,9 @@ def _source(name: str) -> str:
     loader: t.Any = found.loader if found else None
     text = loader.get_source(name) if loader and hasattr(loader, "get_source") else None
     if not isinstance(text, str):
-        raise DriverDomainsError(f"The source of {name} cannot be read", rule="the service is made of the modules that this one consists of")
+        raise DriverDomainsError(
+            f"The source of {name} cannot be read", rule="the service is made of the modules that this one consists of"
+        )
     return text
 
 

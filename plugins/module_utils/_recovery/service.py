@@ -22,19 +22,19 @@ import time
 import typing as t
 from dataclasses import replace
 
-from .._domain.devices import read_devices
 from .._domain.attacher import remove_nodes
+from .._domain.devices import read_devices
 from .._domain.repairs import repair
 from .._domain.userdata import USERDATA, kept_configuration
 from .._errors import DriverDomainsError
 from .._printable import printable_line
-from .._turn import LOCK, Turn
+from .._turn import LOCK, ORDERS, Turn
 from .._xen.xl import Xl, attach_arguments, detach_arguments
 from .._xenstore.client import XenStore
 from .commands import Commands
 from .decide import decide, remember
 from .files import RUN, memory_file, memory_text, read_memory, replace_file, status_file
-from .model import Action, Attach, Configuration, Create, Decision, Memory, Release, Released, Snapshot, Sweep
+from .model import Action, Attach, Configuration, Create, Decision, Release, Released, Snapshot, Sweep
 from .observe import concerns, observe, watched
 
 #: Seconds in which further events are expected after one: a domain that starts or ends causes many.
@@ -104,6 +104,8 @@ class Service:
         :param wake: a descriptor that can be read when a signal has come.
         :raises XenStoreError: xenstored is gone.
         """
+        # It shows others that there is somebody to give orders to.
+        self._store.mkdir(ORDERS)
         deadline = self.step()
         self._notify("READY=1")
         while not self.stopping:
@@ -345,7 +347,10 @@ def _summary(status: t.Mapping[str, t.Any]) -> str:
     clients = status["clients"]
     works = sum(client["connected"] for client in clients)
     parts = [f"{works} of {len(clients)} devices of {len({client['name'] for client in clients})} clients work"]
-    parts.append("backends: " + (", ".join(f"{backend['name']}{'' if backend['ready'] else ' (not ready)'}" for backend in status["backends"]) or "none"))
+    parts.append(
+        "backends: "
+        + (", ".join(f"{backend['name']}{'' if backend['ready'] else ' (not ready)'}" for backend in status["backends"]) or "none")
+    )
     for key, words in (("gone", "gone"), ("aside", "left alone"), ("given_up", "given up")):
         if status[key]:
             parts.append(f"{words}: {', '.join(status[key])}")
@@ -382,5 +387,3 @@ def wake_on_signals(service: Service) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
     return reading
-
-

@@ -79,7 +79,7 @@ def specification(kind: str, parts: t.Mapping[str, t.Any], last: str = "") -> st
     :raises InvalidInput: a value is empty, or holds a comma, a control character or white space at its ends, for which the syntax has
         no escape.
     """
-    words = []
+    words: list[str] = []
     for key, value in parts.items():
         if value is None or key == last:
             continue

@@ -148,7 +148,7 @@ class Connection:
             self._descriptor = -1
 
     def fileno(self) -> int:
-        """The descriptor that can be read when an event has come, for select(2). Check `next_event` first: one may have been read already."""
+        """The descriptor that can be read when an event has come, for poll(2). Ask `next_event` first: one may be here already."""
         return self._descriptor
 
     def next_event(self, timeout: float, token: str | None = None) -> WatchEvent | None:

@@ -90,6 +90,9 @@ class FakeStore:
     def domid_of(self, name: str) -> int | None:
         return next((domid for domid, other in self.domains().items() if other == name), None)
 
+    def write(self, path: str, value: str) -> None:
+        self.values[path] = value
+
     def rm(self, path: str) -> None:
         self.values = {key: value for key, value in self.values.items() if not f"{key}/".startswith(f"{path}/")}
 

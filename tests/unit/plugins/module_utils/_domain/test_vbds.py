@@ -147,7 +147,11 @@ def test_a_backend_that_was_restarted_needs_no_force(host: Host) -> None:
 
 @pytest.mark.parametrize(
     ("front", "back", "status", "reason"),
-    [("3", "2", "", "its backend does not answer"), ("1", "2", "error", "its hotplug script failed"), ("4", "6", "", "its backend is closed")],
+    [
+        ("3", "2", "", "its backend does not answer"),
+        ("1", "2", "error", "its hotplug script failed"),
+        ("4", "6", "", "its backend is closed"),
+    ],
 )
 def test_a_disk_that_does_not_work_is_made_again(host: Host, front: str, back: str, status: str, reason: str) -> None:
     host.disks(DISK)
@@ -252,7 +256,12 @@ VBD_MADE = {"dev": "xvda", "params": "qcow2:/srv/x,y.qcow2", "type": "qdisk", "m
             {"disks": [{"vdev": "xvda", "format": "qcow2", "backend_domname": "dd", "trusted": "False"}]},
             "format=qcow2,vdev=xvda,access=ro,devtype=cdrom,backend=dd,untrusted,target=/srv/x,y.qcow2",
         ),
-        (VBD, VBD_MADE, None, "format=qcow2,vdev=xvda,access=ro,devtype=cdrom,backend=dd,backendtype=qdisk,no-discard,target=/srv/x,y.qcow2"),
+        (
+            VBD,
+            VBD_MADE,
+            None,
+            "format=qcow2,vdev=xvda,access=ro,devtype=cdrom,backend=dd,backendtype=qdisk,no-discard,target=/srv/x,y.qcow2",
+        ),
         (
             VBD,
             {"dev": "xvda", "params": "/dev/d", "type": "phy", "mode": "w", "direct-io-safe": "1", "discard-enable": "1"},

@@ -254,10 +254,18 @@ MEMORIES = st.builds(
     gone=st.dictionaries(NAMES, TIMES),
     waiting=st.dictionaries(KEYS, TIMES),
     released=st.lists(
-        st.builds(lambda domid, kind, backend, at: Released("web1", f"u{domid}", kind, 0, backend, "t", at), DOMIDS, st.sampled_from([VIF, VBD]), NAMES, TIMES)
+        st.builds(
+            lambda domid, kind, backend, at: Released("web1", f"u{domid}", kind, 0, backend, "t", at),
+            DOMIDS,
+            st.sampled_from([VIF, VBD]),
+            NAMES,
+            TIMES,
+        )
     ).map(lambda found: {f"{each.uuid}/{each.kind}/0": each for each in found}),
     attached=st.dictionaries(KEYS, TIMES),
-    attempts=st.dictionaries(st.one_of(KEYS.map(lambda key: f"{key}@1"), st.just("create/net-dd")), st.lists(TIMES, max_size=6).map(sorted)),
+    attempts=st.dictionaries(
+        st.one_of(KEYS.map(lambda key: f"{key}@1"), st.just("create/net-dd")), st.lists(TIMES, max_size=6).map(sorted)
+    ),
     hopeless=st.frozensets(st.one_of(KEYS.map(lambda key: f"{key}@1"), st.just("create/net-dd"))),
     ready=st.dictionaries(DOMIDS, TIMES),
 )
