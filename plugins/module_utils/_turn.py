@@ -4,27 +4,18 @@
 
 # PRIVATE to this collection: other collections must not import it.
 
-"""Who may change the domains of this host: one process at a time, a module or the recovery service; and of which domains that keeps off."""
+"""Who may change the domains of this host: one process at a time, a module or the recovery service."""
 
 from __future__ import annotations
 
 import fcntl
 import os
-import typing as t
 
 from ._errors import DriverDomainsError
 from ._polling import wait_until
 
-if t.TYPE_CHECKING:
-    from ._xenstore.client import XenStore
-
 #: The file whose lock (flock(2)) is the turn. The kernel releases it when its holder dies.
 LOCK = "/run/xen-driver-domains/lock"
-#: Where the recovery service is given orders, in XenStore. Only dom0 may write there, and a reboot of the host clears it. The service
-#: creates it.
-ORDERS = "/tool/xen-driver-domains/recovery"
-#: The key with the names of domains that the service leaves alone.
-ASIDE = f"{ORDERS}/aside"
 #: Seconds that a module waits: a playbook that starts many domains takes long.
 PATIENCE = 900.0
 
@@ -79,16 +70,3 @@ def take_turn(turn: Turn = _OWN, patience: float = PATIENCE) -> None:
             rule=f"runs and the recovery service do so one after the other, by a lock on {turn.path}",
             remedy=f"Find out who has it ('fuser -v {turn.path}'), and run this again when it has ended",
         )
-
-
-def names_aside(store: XenStore) -> set[str]:
-    """Return the names of the domains that the recovery service leaves alone."""
-    return set((store.read_text(ASIDE) or "").split())
-
-
-def set_aside(store: XenStore, add: t.Iterable[str] = (), remove: t.Iterable[str] = ()) -> None:
-    """Let the recovery service leave domains alone, or take care of them again; nothing is written where it does not run."""
-    before = names_aside(store)
-    after = (before | set(add)) - set(remove)
-    if after != before and store.read_text(ORDERS) is not None:
-        store.write(ASIDE, " ".join(sorted(after)))

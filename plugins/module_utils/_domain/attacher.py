@@ -15,7 +15,7 @@ import typing as t
 from .._errors import CommandFailed, DriverDomainsError, TimedOut
 from .._xen.xl import Xl
 from .._xenstore.client import REMOVAL_DELAY
-from .devices import Device, late, read_devices
+from .devices import PvDevice, late, read_devices
 from .repairs import fault
 from .status import LOGS, log_line, not_connected
 
@@ -39,7 +39,7 @@ class Attacher:
         self._logs = logs
         self._detached = 0.0
 
-    def detach(self, domain: str, device: Device, useless: bool) -> None:
+    def detach(self, domain: str, device: PvDevice, useless: bool) -> None:
         """Detach a device, and wait until nothing is left of it: what comes back too early is taken for the old one.
 
         :param useless: whether it does not work anyway. Then it is removed even if the guest does not let go of it.
@@ -61,7 +61,7 @@ class Attacher:
             remove_nodes(self._store, device)
         self._detached = time.monotonic()
 
-    def _is_gone(self, device: Device, timeout: float) -> bool:
+    def _is_gone(self, device: PvDevice, timeout: float) -> bool:
         try:
             self._store.wait_for(
                 [device.home, device.backend_path or device.frontend_path],
@@ -78,7 +78,7 @@ class Attacher:
         time.sleep(max(0.0, self._detached + REMOVAL_DELAY - time.monotonic()) if self._detached else 0)
         self._xl.attach_device(kind, domain, text)
 
-    def wait_connected(self, domain: str, domid: int, kind: str, wanted: t.Callable[[Device], bool], what: str) -> Device | None:
+    def wait_connected(self, domain: str, domid: int, kind: str, wanted: t.Callable[[PvDevice], bool], what: str) -> PvDevice | None:
         """Wait until the device that is `wanted` is connected, and return it.
 
         :param what: its name in messages.
@@ -87,7 +87,7 @@ class Attacher:
         """
         missing = ""
 
-        def own() -> list[Device]:
+        def own() -> list[PvDevice]:
             return [device for device in read_devices(self._store, [domid], [kind])[domid] if wanted(device)]
 
         def connected(_values: dict[str, str | None]) -> bool:
@@ -109,7 +109,7 @@ class Attacher:
             ) from exc
         return next(iter(own()), None)
 
-    def stuck(self, device: Device, running: t.Collection[int]) -> str:
+    def stuck(self, device: PvDevice, running: t.Collection[int]) -> str:
         """Say why a device must be made once more, or "". One that may be about to connect gets a while to do so; nothing is changed."""
         if not late(device) or fault(device, running):
             return fault(device, running)
@@ -125,11 +125,11 @@ class Attacher:
             self._store.wait_for([f"{device.frontend_path}/state", device.backend_path], settled, min(GRACE, self._timeout))
         return fault(now, running) or (f"{late(now)}: {now.states}" if late(now) else "")
 
-    def _log(self, device: Device) -> str:
+    def _log(self, device: PvDevice) -> str:
         return log_line(device.backend_id, device.backend, self._logs)
 
 
-def remove_nodes(store: XenStore, device: Device) -> None:
+def remove_nodes(store: XenStore, device: PvDevice) -> None:
     """Remove all that is left of a device in XenStore, at once, as `xl` does after its own time limit for a vif.
 
     libxl replaces what it keeps of it in its own file when a device with the same number is attached (device_add_domain_config).

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from .._errors import DriverDomainsError
 from .._plan import Plan
 from .attacher import Attacher
-from .devices import VBD, Device, read_devices
+from .devices import VBD, PvDevice, read_devices
 from .repairs import device_text
 from .userdata import USERDATA, kept_configuration, kept_device
 
@@ -50,13 +50,13 @@ class Rules:
     kind: str
     #: Its name in messages.
     noun: str
-    is_wanted: t.Callable[[WantedDevice, Device], bool]
+    is_wanted: t.Callable[[WantedDevice, PvDevice], bool]
     #: The settings with which a device was made, from what libxl wrote and keeps.
-    made: t.Callable[[Device, t.Mapping[str, t.Any] | None], t.Mapping[str, t.Any]]
+    made: t.Callable[[PvDevice, t.Mapping[str, t.Any] | None], t.Mapping[str, t.Any]]
     #: In words, how the wanted settings differ from those.
     differences: t.Callable[[t.Mapping[str, t.Any], t.Mapping[str, t.Any]], list[str]]
     #: What it is called by, of `WantedDevice.identity`.
-    identity: t.Callable[[Device], str]
+    identity: t.Callable[[PvDevice], str]
 
 
 def devices_in_path(path: str) -> list[str]:
@@ -144,11 +144,11 @@ class DevicePlanner:
         return f"{self._rules.noun.capitalize()} {identity} of {domain}"
 
     @staticmethod
-    def _moved(wanted: WantedDevice, current: Device, domids: t.Mapping[str, int]) -> str:
+    def _moved(wanted: WantedDevice, current: PvDevice, domids: t.Mapping[str, int]) -> str:
         backend_id = domids[wanted.backend]
         return "" if current.backend_id == backend_id else f"its backend is domain {current.backend_id}, not {backend_id}"
 
-    def _differs(self, plan: Plan, wanted: WantedDevice, current: Device) -> str:
+    def _differs(self, plan: Plan, wanted: WantedDevice, current: PvDevice) -> str:
         """Return how an existing device differs from the wanted settings, or ""."""
         bridge = wanted.settings.get("bridge")
         if bridge and current.bridge != bridge:
@@ -162,7 +162,7 @@ class DevicePlanner:
             )
         return ", ".join(self._rules.differences(wanted.settings, made))
 
-    def _made(self, device: Device) -> t.Mapping[str, t.Any]:
+    def _made(self, device: PvDevice) -> t.Mapping[str, t.Any]:
         return self._rules.made(device, kept_device(kept_configuration(self._userdata, device.domid), device))
 
     def _attach(self, plan: Plan, wanted: WantedDevice) -> None:
@@ -174,7 +174,7 @@ class DevicePlanner:
             after=text,
         )
 
-    def _detach(self, plan: Plan, domain: str, current: Device, why: str = "", useless: bool = False, replaced: bool = True) -> None:
+    def _detach(self, plan: Plan, domain: str, current: PvDevice, why: str = "", useless: bool = False, replaced: bool = True) -> None:
         identity = self._rules.identity(current)
         if current.domid == 0:
             self._guard_own(plan, identity, current)
@@ -195,7 +195,7 @@ class DevicePlanner:
             before=",".join(f"{key}={value}" for key, value in before.items() if value not in ("", None)),
         )
 
-    def _guard_own(self, plan: Plan, identity: str, current: Device) -> None:
+    def _guard_own(self, plan: Plan, identity: str, current: PvDevice) -> None:
         """Refuse to detach a device of dom0 that it is reached through, or that it cannot live without."""
         for use in self._host_uses():
             if f"{current.kind}-{current.devid}" in use.devices:
@@ -214,7 +214,7 @@ class DevicePlanner:
             domid, found = self._store.domid_of(device.domain), None
             if device.present and domid is not None:
 
-                def is_it(other: Device, device: WantedDevice = device) -> bool:
+                def is_it(other: PvDevice, device: WantedDevice = device) -> bool:
                     return rules.is_wanted(device, other)
 
                 found = self._attacher.wait_connected(device.domain, domid, rules.kind, is_it, f"{rules.noun} {device.identity}")
@@ -224,7 +224,7 @@ class DevicePlanner:
             results.append({"domain": device.domain, **own, "present": found is not None, **(found.as_dict() if found else {})})
         return {f"{rules.kind}s": results}
 
-    def _check_made(self, wanted: WantedDevice, found: Device) -> None:
+    def _check_made(self, wanted: WantedDevice, found: PvDevice) -> None:
         """Check that the toolstack made a device as requested: another run would replace it once more."""
         different = self._rules.differences(wanted.settings, self._made(found))
         if different:

@@ -44,7 +44,7 @@ CLOSED = ("5", "6")
 
 
 @dataclass(frozen=True)
-class Device:
+class PvDevice:
     """A vif or vbd of a running domain: as the toolstack made it, with the states that its frontend and backend report."""
 
     kind: str
@@ -113,12 +113,12 @@ class Device:
 
 def read_devices(
     store: XenStore, domids: t.Iterable[int], kinds: t.Sequence[str] = KINDS, settings: bool = True
-) -> dict[int, list[Device]]:
+) -> dict[int, list[PvDevice]]:
     """Return the devices of running domains by domid, in the order of their kinds and numbers.
 
-    :param settings: whether to read `Device.made` as well.
+    :param settings: whether to read `PvDevice.made` as well.
     """
-    found: dict[int, list[Device]] = {domid: [] for domid in domids}
+    found: dict[int, list[PvDevice]] = {domid: [] for domid in domids}
     tops = {f"/libxl/{domid}/device/{kind}": (domid, kind) for domid in found for kind in kinds}
     homes = [
         (*tops[top], devid, f"{top}/{devid}")
@@ -139,7 +139,7 @@ def read_devices(
         backend_id = int(path.split("/")[3]) if path else 0
         state, status, error = (printable_line(reported.get(f"{path}/{key}") or "") for key in _REPORTED)
         found[domid].append(
-            Device(
+            PvDevice(
                 kind=kind,
                 domid=domid,
                 devid=devid,
@@ -161,7 +161,7 @@ def _backend_path(text: str, kind: str, domid: int, devid: int) -> str:
     return text if match and match.groups() == (str(domid), str(devid)) else ""
 
 
-def lost_backend(device: Device, running: t.Collection[int]) -> str:
+def lost_backend(device: PvDevice, running: t.Collection[int]) -> str:
     """Say that the backend of a device is gone for good, or ""."""
     if not device.backend_path:
         return "its backend is not known"
@@ -170,14 +170,14 @@ def lost_backend(device: Device, running: t.Collection[int]) -> str:
     return "" if device.backend_state else f"its backend is not there any more ({device.states})"
 
 
-def broken(device: Device) -> str:
+def broken(device: PvDevice) -> str:
     """Say what its backend reports as broken, or ""."""
     if device.hotplug_status == "error" or device.hotplug_error:
         return f"its hotplug script failed: {device.hotplug_error or 'it gave no reason'}"
     return f"its backend is closed ({device.states})" if device.backend_state in CLOSED else ""
 
 
-def late(device: Device) -> str:
+def late(device: PvDevice) -> str:
     """Say what its backend owes a device that is not connected, or "". It may be about to come.
 
     A frontend without a driver waits for the guest, not for the backend: that is the guest's own affair.

@@ -18,7 +18,7 @@ from .._errors import InvalidInput, NotOnThisHost
 from .._files import list_directory, read_text
 from .._xen.xl import Domain, Xl
 from .definition import MARKER, Definition
-from .devices import KINDS, Device, read_devices
+from .devices import KINDS, PvDevice, read_devices
 from .disks import Disks, OpenDisk, identity, open_disks
 from .kept import agrees, agrees_at_heart, is_known, is_ours, missing_devices, returns_after_shutdown, settings, was_started_from
 from .order import DRIVER_LEVEL, LEVEL, ServedDevice, device_backends, services, start_levels
@@ -140,7 +140,7 @@ def read_host(
     xl: Xl,
     store: XenStore | None,
     paths: Paths,
-    stuck: t.Callable[[Device, t.Collection[int]], str] | None = None,
+    stuck: t.Callable[[PvDevice, t.Collection[int]], str] | None = None,
 ) -> DomainHost:
     """Read everything that decides what has to be done for the requested domains.
 
@@ -206,7 +206,7 @@ class _HostReader:
         store: XenStore | None,
         paths: Paths,
         domains: t.Mapping[str, Domain],
-        stuck: t.Callable[[Device, t.Collection[int]], str] | None,
+        stuck: t.Callable[[PvDevice, t.Collection[int]], str] | None,
     ) -> None:
         self._xl = xl
         self._stuck = stuck
@@ -319,7 +319,7 @@ class _HostReader:
         return [repair(device, kept, self._alive, why) for device, why in reasons.items() if why]
 
     @cached_property
-    def _attached(self) -> dict[int, list[Device]]:
+    def _attached(self) -> dict[int, list[PvDevice]]:
         return read_devices(self._store, self._alive)
 
     def _lost_devices(self, wanted: Definition, parsed: t.Mapping[str, t.Any], kept: str) -> list[Repair]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from .._xen.xlcfg import specification
 from . import vbd_made, vif_made
-from .devices import CLOSED, VIF, Device, broken, lost_backend
+from .devices import CLOSED, VIF, PvDevice, broken, lost_backend
 from .userdata import kept_device
 
 
@@ -23,7 +23,7 @@ class Repair:
 
     kind: str
     #: What is there of it, if anything.
-    device: Device | None
+    device: PvDevice | None
     #: Name of the domain that is to serve it; "" for dom0.
     backend: str
     #: The specification for xl.
@@ -34,7 +34,7 @@ class Repair:
         return str(self.device) if self.device else f"{'vif' if self.kind == VIF else 'disk'} {self.text}"
 
 
-def fault(device: Device, running: t.Collection[int]) -> str:
+def fault(device: PvDevice, running: t.Collection[int]) -> str:
     """Say why a device must be made once more, or "": what it is now will never work.
 
     :param running: the domids of the running domains.
@@ -45,7 +45,7 @@ def fault(device: Device, running: t.Collection[int]) -> str:
     return reason
 
 
-def repair(device: Device, kept: str | None, names: t.Mapping[int, str], why: str) -> Repair:
+def repair(device: PvDevice, kept: str | None, names: t.Mapping[int, str], why: str) -> Repair:
     """Return how to make a device once more.
 
     :param kept: what libxl keeps of its domain.
@@ -57,7 +57,7 @@ def repair(device: Device, kept: str | None, names: t.Mapping[int, str], why: st
     return Repair(device.kind, device, backend, device_text(device.kind, settings), why)
 
 
-def backend_name(device: Device, own: t.Mapping[str, t.Any] | None, names: t.Mapping[int, str]) -> str:
+def backend_name(device: PvDevice, own: t.Mapping[str, t.Any] | None, names: t.Mapping[int, str]) -> str:
     """Return the name of the domain that serves, or served, a device; "" for dom0, and "?" when nobody knows.
 
     A domid is the wrong name for one that was started again.

@@ -21,11 +21,11 @@ from .._errors import DriverDomainsError, NotOnThisHost, TimedOut
 from .._files import remove
 from .._plan import Plan
 from .._runner import Runner
-from .._turn import set_aside
 from .._xen.xl import Domain, Xl
+from .aside import set_aside
 from .attacher import Attacher
 from .definition import Definition
-from .devices import Device
+from .devices import PvDevice
 from .disk_units import note_source
 from .host import Paths
 from .kept import make_known, make_ours
@@ -72,7 +72,7 @@ class DomainSteps:
         """Attaches devices of domains that run."""
         return Attacher(self._xl, self._store, self._limits.attach)
 
-    def detach(self, name: str, device: Device) -> None:
+    def detach(self, name: str, device: PvDevice) -> None:
         """Detach a device that does not work."""
         self.attacher.detach(name, device, useless=True)
 

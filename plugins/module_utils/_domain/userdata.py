@@ -15,7 +15,7 @@ import typing as t
 from .._files import read_text
 
 if t.TYPE_CHECKING:
-    from .devices import Device
+    from .devices import PvDevice
 
 #: Where they are.
 USERDATA = "/var/lib/xen"
@@ -32,7 +32,7 @@ def kept_configuration(userdata: str, domid: int) -> str | None:
     return read_text(kept[0]) if kept else None
 
 
-def kept_device(kept: str | None, device: Device) -> dict[str, t.Any] | None:
+def kept_device(kept: str | None, device: PvDevice) -> dict[str, t.Any] | None:
     """Return what libxl keeps of a device in the configuration of its domain; None when that is not known.
 
     :param kept: the configuration.

@@ -16,7 +16,7 @@ import typing as t
 from .disks import vdev_number
 
 if t.TYPE_CHECKING:
-    from .devices import Device
+    from .devices import PvDevice
 
 #: Options of xl-disk-configuration(5), as an argument spec, in the order in which a definition lists them.
 VBD_OPTIONS: dict[str, t.Any] = {
@@ -36,7 +36,7 @@ VBD_OPTIONS: dict[str, t.Any] = {
 _DEFAULT_VARIES = ("backendtype", "script", "discard")
 
 
-def made_settings(device: Device, kept: t.Mapping[str, t.Any] | None) -> dict[str, t.Any]:
+def made_settings(device: PvDevice, kept: t.Mapping[str, t.Any] | None) -> dict[str, t.Any]:
     """Return the settings with which a disk was made, by the names of `VBD_OPTIONS`; one that is not known is missing.
 
     :param kept: what libxl keeps of it, see `userdata.kept_device`.
@@ -65,7 +65,7 @@ def made_settings(device: Device, kept: t.Mapping[str, t.Any] | None) -> dict[st
     return made
 
 
-def attach_settings(device: Device, kept: t.Mapping[str, t.Any] | None, backend: str) -> dict[str, t.Any]:
+def attach_settings(device: PvDevice, kept: t.Mapping[str, t.Any] | None, backend: str) -> dict[str, t.Any]:
     """Return the settings that make the same disk again, of xl-disk-configuration(5).
 
     :param backend: name of the domain that is to serve it.

@@ -17,7 +17,7 @@ import typing as t
 from .._errors import InvalidInput
 
 if t.TYPE_CHECKING:
-    from .devices import Device
+    from .devices import PvDevice
 
 #: What libxl writes below `/libxl/DOMID/device/vif/DEVID` about the settings of a vif.
 _WRITTEN = ("script", "ip", "vifname", "rate", "mtu", "type")
@@ -30,7 +30,7 @@ _RATE = re.compile(r"([0-9]+)([GMK]?)([Bb])/s(?:@([0-9]+)([mu]?)s?)?")
 _WHEN_LEFT_OUT: dict[str, str] = {"ip": "", "vifname": "", "rate": "", "mtu": _DEFAULT_MTU}
 
 
-def made_settings(device: Device, kept: t.Mapping[str, t.Any] | None) -> dict[str, str]:
+def made_settings(device: PvDevice, kept: t.Mapping[str, t.Any] | None) -> dict[str, str]:
     """Return the settings with which a vif was made; one that is not known is missing.
 
     :param kept: what libxl keeps of it, see `userdata.kept_device`.
@@ -41,7 +41,7 @@ def made_settings(device: Device, kept: t.Mapping[str, t.Any] | None) -> dict[st
     return made
 
 
-def attach_settings(device: Device, kept: t.Mapping[str, t.Any] | None, backend: str) -> dict[str, t.Any]:
+def attach_settings(device: PvDevice, kept: t.Mapping[str, t.Any] | None, backend: str) -> dict[str, t.Any]:
     """Return the settings that make the same vif again, of xl-network-configuration(5), with the same number.
 
     :param backend: name of the domain that is to serve it.

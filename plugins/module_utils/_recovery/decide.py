@@ -16,7 +16,7 @@ from __future__ import annotations
 import typing as t
 from dataclasses import replace
 
-from .._domain.devices import VBD, VIF, Device, broken, late, lost_backend
+from .._domain.devices import VBD, VIF, PvDevice, broken, late, lost_backend
 from .._xenstore.client import REMOVAL_DELAY
 from .model import (
     ALL,
@@ -116,20 +116,20 @@ def remember(
     )
 
 
-def _key(device: Device, running: t.Mapping[int, Running]) -> str:
+def _key(device: PvDevice, running: t.Mapping[int, Running]) -> str:
     return device_key(running[device.domid].uuid, device.kind, device.devid)
 
 
-def _noun(device: Device) -> str:
+def _noun(device: PvDevice) -> str:
     return f"{'vif' if device.kind == VIF else 'disk'} {device.devid}"
 
 
-def _works(device: Device, running: t.Collection[int]) -> bool:
+def _works(device: PvDevice, running: t.Collection[int]) -> bool:
     """Whether a device works. The frontend of one whose backend is gone goes on saying so."""
     return device.connected and device.backend_id in running
 
 
-def _ails(device: Device, running: t.Mapping[int, Running]) -> str:
+def _ails(device: PvDevice, running: t.Mapping[int, Running]) -> str:
     """Say why a device whose backend runs may not work, or ""."""
     if device.backend_id not in running:
         return ""
@@ -141,7 +141,7 @@ def _client(snapshot: Snapshot, released: Released) -> Running | None:
 
 
 def _released(
-    snapshot: Snapshot, memory: Memory, now: float, devices: t.Mapping[str, Device], busy: t.Collection[str]
+    snapshot: Snapshot, memory: Memory, now: float, devices: t.Mapping[str, PvDevice], busy: t.Collection[str]
 ) -> dict[str, Released]:
     kept = {}
     for key, released in memory.released.items():
@@ -157,7 +157,7 @@ def _released(
     return kept
 
 
-def _still_hopeless(key: str, devices: t.Mapping[str, Device], released: t.Mapping[str, Released], gone: t.Collection[str]) -> bool:
+def _still_hopeless(key: str, devices: t.Mapping[str, PvDevice], released: t.Mapping[str, Released], gone: t.Collection[str]) -> bool:
     """Whether what was given up still does not work. A device at another backend is another matter."""
     name, _, backend = key.partition("@")
     if name.startswith("create/"):
@@ -232,7 +232,7 @@ def decide(configuration: Configuration, snapshot: Snapshot, memory: Memory, now
     return choice.decision()
 
 
-def _decide_device(choice: _Choice, device: Device) -> None:
+def _decide_device(choice: _Choice, device: PvDevice) -> None:
     snapshot, memory = choice.snapshot, choice.memory
     client = snapshot.running.get(device.domid)
     if client is None or not device.backend_path or _works(device, snapshot.running):

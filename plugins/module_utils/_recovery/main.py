@@ -14,15 +14,15 @@ import sys
 import time
 import typing as t
 
+from .._domain.aside import ASIDE, names_aside
 from .._errors import DriverDomainsError
-from .._turn import ASIDE, names_aside
 from .._xen.xl import Xl
 from .._xenstore.client import XenStore
 from .commands import Commands
 from .files import CONFIGURATION, RUN, read_configuration, read_status
 from .model import ALL
 from .observe import RESUMED
-from .service import Service, notifier, wake_on_signals
+from .service import RecoveryService, notifier, wake_on_signals
 
 
 def main(arguments: t.Sequence[str] | None = None) -> int:
@@ -71,7 +71,7 @@ def run() -> None:
         sys.stdout.flush()
 
     with XenStore() as store:
-        service = Service(
+        service = RecoveryService(
             configuration, store, Xl(), Commands(), directory=RUN, say=say, notify=notifier(os.environ.pop("NOTIFY_SOCKET", None))
         )
         service.run(wake_on_signals(service))

@@ -12,7 +12,7 @@ import typing as t
 from dataclasses import dataclass, field
 
 if t.TYPE_CHECKING:
-    from .._domain.devices import Device
+    from .._domain.devices import PvDevice
 
 #: Stands for all domains in `Snapshot.aside`.
 ALL = "*"
@@ -57,7 +57,7 @@ class Snapshot:
 
     running: t.Mapping[int, Running] = field(default_factory=dict)
     #: The vifs and disks of all domains that other domains than dom0 serve.
-    devices: tuple[Device, ...] = ()
+    devices: tuple[PvDevice, ...] = ()
     #: Directories of backends whose device no longer exists.
     orphans: tuple[str, ...] = ()
     #: Names of domains that an operator keeps the service away from.
@@ -125,7 +125,7 @@ class Release:
     """Detach what is left of a device."""
 
     key: str
-    device: Device
+    device: PvDevice
     client: Running
     why: str
     #: Remove it from XenStore: xl could not detach it.

@@ -12,8 +12,8 @@ from __future__ import annotations
 import re
 import typing as t
 
+from .._domain.aside import ASIDE, ORDERS
 from .._domain.devices import CLOSED, read_devices
-from .._turn import ASIDE, ORDERS
 from .model import Configuration, Memory, Running, Snapshot
 
 if t.TYPE_CHECKING:

@@ -22,13 +22,14 @@ import time
 import typing as t
 from dataclasses import replace
 
+from .._domain.aside import ORDERS
 from .._domain.attacher import remove_nodes
 from .._domain.devices import read_devices
 from .._domain.repairs import repair
 from .._domain.userdata import USERDATA, kept_configuration
 from .._errors import DriverDomainsError
 from .._printable import printable_line
-from .._turn import LOCK, ORDERS, Turn
+from .._turn import LOCK, Turn
 from .._xen.xl import Xl, attach_arguments, detach_arguments
 from .._xenstore.client import XenStore
 from .commands import Commands
@@ -52,7 +53,7 @@ _WAITER = "turn"
 _SHOWN = 20
 
 
-class Service:
+class RecoveryService:
     """The service on one host.
 
     :param directory: where its files are.
@@ -373,7 +374,7 @@ def notifier(address: str | None) -> t.Callable[[str], None]:
     return notify
 
 
-def wake_on_signals(service: Service) -> int:
+def wake_on_signals(service: RecoveryService) -> int:
     """Let signals wake the service, and return the descriptor that can then be read: a child has ended, or the service is to stop."""
     reading, writing = os.pipe()
     for descriptor in (reading, writing):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.commands import Ended
 from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.model import Configuration, Declared
-from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.service import Service
+from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.service import RecoveryService
 from ansible_collections.xen.driver_domains.plugins.module_utils._xen.xl import Domain
 from ansible_collections.xen.driver_domains.plugins.module_utils._xenstore.client import XenStore
 from ansible_collections.xen.driver_domains.tests.unit.fakes.xenstored import FakeXenstored
@@ -58,10 +58,10 @@ class FakeSite:
     def __exit__(self, *exc_info: object) -> None:
         self.store.__exit__(*exc_info)
 
-    def service(self) -> Service:
+    def service(self) -> RecoveryService:
         """Start the service (again)."""
         fake: t.Any = self
-        return Service(
+        return RecoveryService(
             self.configuration,
             XenStore(self.store.path),
             fake,
@@ -74,7 +74,7 @@ class FakeSite:
             clock=lambda: self.now,
         )
 
-    def settle(self, service: Service, seconds: float = 0.0) -> float | None:
+    def settle(self, service: RecoveryService, seconds: float = 0.0) -> float | None:
         """Let some time pass, and the service do all that it can do without more of it; return when it wants to look again."""
         self.now += seconds
         deadline = service.step()

@@ -1014,3 +1014,22 @@ def test_a_vif_that_does_not_connect_ends_in_a_timeout_that_tells_the_states(hos
     problem = r"web1 \(domid 2\) was not ready within 1 s: vif 0 at net-dd: frontend state 2, backend state 2.*xen-hotplug.log in their"
     with pytest.raises(TimedOut, match=problem):
         host.run_plan([GUEST])
+
+
+ORDERS = "/tool/xen-driver-domains/recovery"
+
+
+def test_what_is_stopped_as_requested_is_left_alone_by_the_recovery_service(host: FakeHost) -> None:
+    host.store.values[ORDERS] = ""
+    host.run_plan([{"name": "web1"}, {"name": "web2"}])
+    assert host.store.values.get(f"{ORDERS}/aside") is None
+    host.run_plan([{"name": "web1", "state": "stopped"}, {"name": "web2", "state": "absent"}])
+    assert host.store.values[f"{ORDERS}/aside"] == "web1 web2"
+    host.run_plan([{"name": "web1"}])
+    assert host.store.values[f"{ORDERS}/aside"] == "web2"
+
+
+def test_without_the_service_nobody_is_given_orders(host: FakeHost) -> None:
+    host.run_plan([{"name": "web1"}])
+    host.run_plan([{"name": "web1", "state": "stopped"}])
+    assert not [key for key in host.store.values if key.startswith("/tool")]

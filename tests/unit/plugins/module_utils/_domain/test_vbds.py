@@ -15,7 +15,7 @@ import pytest
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain import attacher
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.attacher import Attacher
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.attachments import DevicePlanner
-from ansible_collections.xen.driver_domains.plugins.module_utils._domain.devices import VBD, VIF, Device
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.devices import VBD, VIF, PvDevice
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.repairs import repair
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.status import log_line
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.vbds import VBD_RULES, wanted_vbds
@@ -271,7 +271,7 @@ VBD_MADE = {"dev": "xvda", "params": "qcow2:/srv/x,y.qcow2", "type": "qdisk", "m
     ],
 )
 def test_how_a_device_is_made_once_more(kind: str, made: dict[str, str], kept: dict[str, t.Any] | None, text: str) -> None:
-    device = Device(kind, 2, 3, "", 5, f"/local/domain/5/backend/{kind}/2/3", made=made)
+    device = PvDevice(kind, 2, 3, "", 5, f"/local/domain/5/backend/{kind}/2/3", made=made)
     found = repair(device, None if kept is None else json.dumps(kept) + "\0", {5: "dd"}, "")
     assert (found.text, found.backend) == (text, "dd")
 
@@ -287,7 +287,7 @@ def test_how_a_device_is_made_once_more(kind: str, made: dict[str, str], kept: d
     ],
 )
 def test_the_name_of_a_backend(backend_id: int, kept: dict[str, str], names: dict[int, str], name: str) -> None:
-    device = Device(VIF, 2, 0, "", backend_id, f"/local/domain/{backend_id}/backend/vif/2/0", made={"mac": "m"})
+    device = PvDevice(VIF, 2, 0, "", backend_id, f"/local/domain/{backend_id}/backend/vif/2/0", made={"mac": "m"})
     text = json.dumps({"nics": [{"mac": "m", **kept}]})
     assert repair(device, text, names, "").backend == name
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.xen.driver_domains.plugins.module_utils._domain.devices import VBD, VIF, Device
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.devices import VBD, VIF, PvDevice
 from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.decide import GRACE, PAUSED, XL_RESTART, decide, remember
 from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.files import memory_file, memory_text, read_memory
 from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.model import (
@@ -41,12 +41,12 @@ KEY = "u-web/vif/0"
 RELEASED = Released("web1", "u-web", VIF, 0, "net-dd", "mac=x", NOW - 100)
 
 
-def device(kind: str = VIF, backend: int = 7, client: int = 2, **states: str) -> Device:
+def device(kind: str = VIF, backend: int = 7, client: int = 2, **states: str) -> PvDevice:
     full = {"frontend_state": "4", "backend_state": "4", "hotplug_status": "connected", **states}
-    return Device(kind, client, 0, "net-dd", backend, f"/local/domain/{backend}/backend/{kind}/{client}/0", **full)
+    return PvDevice(kind, client, 0, "net-dd", backend, f"/local/domain/{backend}/backend/{kind}/{client}/0", **full)
 
 
-def snapshot(*running: Running, devices: t.Sequence[Device] = (), flags: t.Mapping[int, str] | None = None, **more: t.Any) -> Snapshot:
+def snapshot(*running: Running, devices: t.Sequence[PvDevice] = (), flags: t.Mapping[int, str] | None = None, **more: t.Any) -> Snapshot:
     full = {} if flags is None else {**dict.fromkeys((r.domid for r in running), "b"), **flags}
     return Snapshot({r.domid: r for r in (DOM0, *running)}, tuple(devices), flags=full if flags is not None else None, **more)
 
@@ -233,7 +233,7 @@ RUNNING = st.dictionaries(DOMIDS, st.tuples(NAMES, st.booleans()), max_size=6).m
 )
 DEVICES = st.lists(
     st.builds(
-        lambda kind, client, backend, states, status: Device(
+        lambda kind, client, backend, states, status: PvDevice(
             kind, client, 0, "", backend, f"/local/domain/{backend}/backend/{kind}/{client}/0", *states, status
         ),
         st.sampled_from([VIF, VBD]),

@@ -135,8 +135,8 @@ def test_the_program_is_whole_and_the_same_each_time(tmp_path: Path) -> None:
 MEASURE = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from xen_driver_domains._recovery.main import Commands, Service, Xl, XenStore, read_configuration
-service = Service(read_configuration(sys.argv[2]), XenStore(sys.argv[3]), Xl(), Commands(), directory=sys.argv[4] + "/run",
+from xen_driver_domains._recovery.main import Commands, RecoveryService, Xl, XenStore, read_configuration
+service = RecoveryService(read_configuration(sys.argv[2]), XenStore(sys.argv[3]), Xl(), Commands(), directory=sys.argv[4] + "/run",
                   lock=sys.argv[4] + "/lock", say=print)
 for _step in range(200):
     service.step()

@@ -16,7 +16,7 @@ import pytest
 
 from ansible_collections.xen.driver_domains.plugins.module_utils._recovery import main as command_line
 from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.commands import Commands
-from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.service import Service, notifier
+from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.service import RecoveryService, notifier
 from ansible_collections.xen.driver_domains.plugins.module_utils._turn import Turn
 from ansible_collections.xen.driver_domains.plugins.module_utils._xenstore.client import XenStore
 from ansible_collections.xen.driver_domains.tests.unit.fakes.recovery import FakeSite
@@ -496,7 +496,7 @@ class Loop:
         os.set_blocking(self.reading, False)
         fake: t.Any = site
         self.looks = 0
-        self.service = Service(
+        self.service = RecoveryService(
             site.configuration,
             XenStore(site.store.path),
             fake,
