@@ -13,7 +13,7 @@ import typing as t
 
 from .._errors import DriverDomainsError
 from .._printable import printable_line
-from .devices import KINDS, VIF, PvDevice, broken, read_devices
+from .devices import VIF, PvDevice, read_devices
 
 if t.TYPE_CHECKING:
     from .._xenstore.client import XenStore
@@ -29,11 +29,6 @@ _TAIL = 4096
 def vif_status(store: XenStore, domid: int) -> list[PvDevice]:
     """Return the vifs of a domain in the order of their device numbers."""
     return read_devices(store, [domid], [VIF])[domid]
-
-
-def device_status(store: XenStore, domid: int) -> list[PvDevice]:
-    """Return the vifs and disks of a domain."""
-    return read_devices(store, [domid], KINDS)[domid]
 
 
 def not_connected(name: str, devices: t.Sequence[PvDevice], expected: int, logs: str = LOGS) -> str:
@@ -72,8 +67,3 @@ def log_line(backend_id: int, backend: str, logs: str = LOGS) -> str:
         return ""
     last = next((line.strip() for line in reversed(lines) if line.strip()), "")
     return f" ({path} ends with: {printable_line(last)})" if last else ""
-
-
-def why_not(device: PvDevice) -> str:
-    """Say why a device does not work, in words."""
-    return broken(device) or device.states

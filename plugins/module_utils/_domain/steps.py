@@ -25,7 +25,7 @@ from .._xen.xl import Domain, Xl
 from .aside import set_aside
 from .attacher import Attacher
 from .definition import Definition
-from .devices import PvDevice
+from .devices import VBD, VIF, PvDevice, read_devices
 from .disk_units import note_source
 from .host import Paths
 from .kept import make_known, make_ours
@@ -60,6 +60,8 @@ class DomainSteps:
         self._runner = runner
         self._paths = paths
         self._limits = limits
+        #: The disks that were attached again, by the names of their domains.
+        self._disks: dict[str, set[int]] = {}
 
     @property
     def _store(self) -> XenStore:
@@ -81,6 +83,8 @@ class DomainSteps:
         if repair.backend in starting:
             self.wait_ready(starting[repair.backend])
         self.attacher.attach(name, repair.kind, repair.text)
+        if repair.device and repair.kind == VBD:
+            self._disks.setdefault(name, set()).add(repair.device.devid)
 
     def copy_disk(self, source: str, target: str) -> None:
         """Copy an image to a disk that does not exist, so that it is there either whole or not at all.
@@ -226,13 +230,16 @@ class DomainSteps:
             nonlocal missing
             if self._store.read_text(f"{home}/name") is None:
                 raise self._gone(domain, f"(domid {domid}) went away before it was ready")
-            vifs = vif_status(self._store, domid)
-            missing = not_connected(domain.name, vifs, len(domain.vifs)) or self._not_ready(domain, home)
+            devices = read_devices(self._store, [domid])[domid]
+            vifs = [device for device in devices if device.kind == VIF]
+            again = [device for device in devices if device.kind == VBD and device.devid in self._disks.get(domain.name, ())]
+            missing = not_connected(domain.name, vifs, len(domain.vifs)) or not_connected(domain.name, again, len(again))
+            missing = missing or self._not_ready(domain, home)
             return not missing
 
         # Changes below a watched node wake the wait, and so does the removal of the domain's home when it goes away.
         watched = [f"{home}/name", f"{home}/device", f"{home}/data"]
-        watched += [vif.backend_path for vif in vif_status(self._store, domid) if vif.backend_path]
+        watched += [device.backend_path for device in read_devices(self._store, [domid])[domid] if device.backend_path]
         try:
             self._store.wait_for(watched, served, domain.wait_timeout)
         except TimedOut as exc:

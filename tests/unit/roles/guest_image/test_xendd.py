@@ -40,6 +40,16 @@ while [ $# -gt 0 ]; do
     shift 2
 done
 """,
+    # Reports an event for each line that is put into the file, as long as that is there.
+    "xenstore-watch": r"""
+lines=0
+while [ -e "$XENDD_ROOT/events" ]; do
+    all=$(wc -l <"$XENDD_ROOT/events")
+    [ "$all" -le "$lines" ] || tail -n "$((all - lines))" "$XENDD_ROOT/events"
+    lines=$all
+    sleep 0.05
+done
+""",
     "modprobe": "",
     "mount": "",
 }
@@ -149,7 +159,7 @@ class FakeDomain:
     def calls(self) -> list[str]:
         """All calls of stubs but the reports to XenStore, in order."""
         lines = self.calls_file.read_text(encoding="utf-8").splitlines() if self.calls_file.exists() else []
-        return [line for line in lines if not line.startswith("xenstore-write ")]
+        return [line for line in lines if not line.startswith(("xenstore-write ", "xenstore-watch "))]
 
     def reports(self, key: str) -> list[str]:
         """All values that a key in XenStore had, in order."""
@@ -539,3 +549,46 @@ def test_a_watchdog_that_cannot_be_started(domain: FakeDomain, parameter: str, e
     with domain.running(f"xendd.backend=1 {parameter}"):
         until(lambda: "error" in domain.reports(STATUS))
         assert domain.status[0] == "error" and domain.status[1].endswith(error)
+
+
+def test_an_interface_that_was_attached_again_gets_its_addresses_back(domain: FakeDomain) -> None:
+    domain.add_interface("eth0", MAC)
+    domain.add_interface("eth1", OTHER_MAC)
+    for number, name in enumerate(("eth0", "eth1"), 2):
+        domain.write(f"sys/class/net/{name}/ifindex", f"{number}\n")
+    events = domain.root / "events"
+    events.write_text("device/vif\n")
+    addresses = f"xendd.address=eth0,10.0.3.5/24,10.0.3.1 xendd.address=eth0,2001:db8::5/64 xendd.address={OTHER_MAC},10.0.5.5/24"
+    with domain.running(f"{addresses} xendd.bridge=inner"):
+        until(lambda: domain.reports(STATUS) == ["starting", "ready"])
+
+        def report(path: str) -> None:
+            with events.open("a") as file:
+                file.write(f"{path}\n")
+            time.sleep(0.3)
+
+        domain.calls_file.unlink()
+        report("device/vif/0/state")
+        report("device/vif/0/mac")
+        assert domain.calls == []
+        shutil.rmtree(domain.root / "sys/class/net/eth0")
+        report("device/vif/0/state")
+        assert domain.calls == []
+        domain.write("sys/class/net/eth0/ifindex", "7\n")
+        report("device/vif/0/state")
+        expected = [
+            "ip address replace 10.0.3.5/24 dev eth0",
+            "ip link set dev eth0 up",
+            "ip route replace default via 10.0.3.1 dev eth0",
+            "ip address replace 2001:db8::5/64 dev eth0",
+            "ip link set dev eth0 up",
+        ]
+        until(lambda: domain.calls == expected)
+        report("device/vif/0/state")
+        assert domain.calls == expected
+        events.unlink()
+
+
+def test_without_addresses_nothing_stays_running(domain: FakeDomain) -> None:
+    (domain.root / "events").write_text("")
+    assert domain.run("console=hvc0") == 0
