@@ -114,6 +114,8 @@ def _source(name: str) -> str:
     found = importlib.util.find_spec(name)
     loader: t.Any = found.loader if found else None
     text = loader.get_source(name) if loader and hasattr(loader, "get_source") else None
+    # On the controller, the loader of Ansible returns bytes.
+    text = text.decode() if isinstance(text, bytes) else text
     if not isinstance(text, str):
         raise DriverDomainsError(
             f"The source of {name} cannot be read", rule="the service is made of the modules that this one consists of"

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import configparser
+import hashlib
 import json
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import pytest
 
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import CommandFailed, DriverDomainsError, InvalidInput
 from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Plan
+from ansible_collections.xen.driver_domains.plugins.module_utils._recovery import program
 from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.files import read_configuration, read_status
 from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.model import Configuration, Declared
 from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.program import UNIT, Installer, Places, pack, unit_text
@@ -119,17 +121,50 @@ def test_the_unit() -> None:
 
 
 def test_the_program_is_whole_and_the_same_each_time(tmp_path: Path) -> None:
-    program = tmp_path / "recovery.pyz"
-    program.write_bytes(pack())
-    assert pack() == program.read_bytes()
-    names = zipfile.ZipFile(program).namelist()
+    path = tmp_path / "recovery.pyz"
+    path.write_bytes(pack())
+    assert pack() == path.read_bytes()
+    names = zipfile.ZipFile(path).namelist()
     assert not [name for name in names if "/_module" in name or "definition" in name or "/_pci" in name]
     # Apart from the collection, and from what is installed beside Python.
-    done = subprocess.run([sys.executable, "-ISB", str(program), "--help"], capture_output=True, text=True, check=False, cwd=tmp_path)
+    done = subprocess.run([sys.executable, "-ISB", str(path), "--help"], capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 0 and "pause" in done.stdout
-    done = subprocess.run([sys.executable, "-ISB", str(program), "run"], capture_output=True, text=True, check=False, cwd=tmp_path)
+    done = subprocess.run([sys.executable, "-ISB", str(path), "run"], capture_output=True, text=True, check=False, cwd=tmp_path)
     assert (done.returncode, "Traceback" in done.stderr) == (1, False)
     assert "recovery.json is not a configuration of the recovery service" in done.stderr
+
+
+OTHER_LOADERS = """
+import hashlib, sys
+from ansible.plugins.loader import init_plugin_loader
+if sys.argv[1] == "controller":
+    init_plugin_loader([sys.argv[2]])
+else:
+    sys.path.insert(0, sys.argv[2])
+from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.program import pack
+print(hashlib.sha256(pack()).hexdigest())
+"""
+
+
+@pytest.mark.parametrize("place", ["controller", "host"])
+def test_the_program_is_the_same_wherever_it_is_packed(tmp_path: Path, place: str) -> None:
+    """A filter packs it on the controller, with the loader of Ansible, and a module on the host, from the archive that it is in."""
+    utils = Path(program.__file__).parents[1]
+    collections = utils.parents[4]
+    where = collections
+    if place == "host":
+        where = tmp_path / "payload.zip"
+        with zipfile.ZipFile(where, "w") as archive:
+            parts = utils.relative_to(collections).parts
+            for depth in range(1, len(parts) + 1):
+                archive.writestr("/".join([*parts[:depth], "__init__.py"]), "")
+            for folder in ("_recovery", "_domain", "_xen", "_xenstore"):
+                archive.writestr("/".join([*parts, folder, "__init__.py"]), "")
+            for file in utils.rglob("*.py"):
+                archive.write(file, file.relative_to(collections))
+    arguments = [sys.executable, "-c", OTHER_LOADERS, place, str(where)]
+    done = subprocess.run(arguments, capture_output=True, text=True, check=True, cwd=tmp_path, env={"PATH": "/bin", "HOME": str(tmp_path)})
+    assert done.stdout.strip() == hashlib.sha256(pack()).hexdigest()
 
 
 MEASURE = """
