@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from .._errors import DriverDomainsError
 from .._plan import Plan
 from .attacher import Attacher
-from .devices import VBD, PvDevice, read_devices
+from .devices import VBD, VIF, PvDevice, read_devices
 from .repairs import device_text
 from .userdata import USERDATA, kept_configuration, kept_device
 
@@ -101,7 +101,7 @@ class DevicePlanner:
         domids = {name: domid for domid, name in reversed(list(running.items()))}
         named = {device.domain for device in wanted if device.domain in domids}
         existing = read_devices(self._store, [domids[name] for name in sorted(named)], [self._rules.kind])
-        attach = []
+        attach: list[tuple[WantedDevice, PvDevice | None]] = []
         for device in wanted:
             found = existing.get(domids[device.domain], ()) if device.domain in domids else ()
             current = next((other for other in found if self._rules.is_wanted(device, other)), None)
@@ -114,13 +114,13 @@ class DevicePlanner:
                 if current and reason:
                     self._detach(plan, device.domain, current, reason, bool(useless))
                 if not current or reason:
-                    attach.append(device)
+                    attach.append((device, current))
         for name in sorted(named) if prune else ():
             for other in existing[domids[name]]:
                 if not any(device.domain == name and self._rules.is_wanted(device, other) for device in wanted):
                     self._detach(plan, name, other, "it is not in the list", replaced=False)
-        for device in attach:
-            self._attach(plan, device)
+        for device, replaced in attach:
+            self._attach(plan, device, replaced)
         plan.conclude = lambda: self._conclude(wanted)
         return plan
 
@@ -165,8 +165,10 @@ class DevicePlanner:
     def _made(self, device: PvDevice) -> t.Mapping[str, t.Any]:
         return self._rules.made(device, kept_device(kept_configuration(self._userdata, device.domid), device))
 
-    def _attach(self, plan: Plan, wanted: WantedDevice) -> None:
-        text = device_text(self._rules.kind, wanted.settings)
+    def _attach(self, plan: Plan, wanted: WantedDevice, replaced: PvDevice | None) -> None:
+        # Guests name interfaces by their numbers, and libxl gives out ever higher ones.
+        number = {"devid": replaced.devid} if replaced and replaced.kind == VIF else {}
+        text = device_text(self._rules.kind, {**wanted.settings, **number})
         plan.add(
             f"attach {self._rules.noun} {wanted.identity} of {wanted.domain} to {wanted.backend}",
             lambda: self._attacher.attach(wanted.domain, self._rules.kind, text),

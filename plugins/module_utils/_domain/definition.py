@@ -183,7 +183,7 @@ def _backends(parameters: t.Mapping[str, t.Any]) -> frozenset[str]:
                 word.strip()
                 for item in (value if isinstance(value, (list, tuple)) else [value])
                 for part in str(item).split(",")
-                for key, _, word in [part.partition("=")]
+                for key, _sign, word in [part.partition("=")]
                 if key.strip() == "backend"
             }
     return frozenset(str(name) for name in names if name not in (None, "", "0", "Domain-0"))

@@ -18,7 +18,7 @@ from .._errors import InvalidInput, NotOnThisHost
 from .._files import list_directory, read_text
 from .._xen.xl import Domain, Xl
 from .definition import MARKER, Definition
-from .devices import KINDS, PvDevice, read_devices
+from .devices import KINDS, VIF, PvDevice, read_devices
 from .disks import Disks, OpenDisk, identity, open_disks
 from .kept import agrees, agrees_at_heart, is_known, is_ours, missing_devices, returns_after_shutdown, settings, was_started_from
 from .order import DRIVER_LEVEL, LEVEL, ServedDevice, device_backends, services, start_levels
@@ -245,7 +245,7 @@ class _HostReader:
             repairs = self._broken_devices(domain, kept) if wanted.state == "running" else []
             outdated = self._missing_backend(domain)
         if parsed is not None and compared is not None and not agreed:
-            lost = self._lost_devices(wanted, parsed, compared) if wanted.state == "running" else []
+            lost = self._lost_devices(wanted, domain.domid, parsed, compared) if domain and wanted.state == "running" else []
             repairs += lost
             outdated = outdated if lost else "it was started with another definition"
         startable = wanted.state == "running" and (not (domain and domain.alive) or bool(outdated))
@@ -322,7 +322,7 @@ class _HostReader:
     def _attached(self) -> dict[int, list[PvDevice]]:
         return read_devices(self._store, self._alive)
 
-    def _lost_devices(self, wanted: Definition, parsed: t.Mapping[str, t.Any], kept: str) -> list[Repair]:
+    def _lost_devices(self, wanted: Definition, domid: int, parsed: t.Mapping[str, t.Any], kept: str) -> list[Repair]:
         """Return how to attach the devices of a domain that it had when it was started from this very definition, if nothing else differs.
 
         Somebody detached them, or a repair was cut off between its two halves.
@@ -332,7 +332,14 @@ class _HostReader:
         texts = {kind: wanted.specifications.get(kind, ()) for kind in KINDS}
         if not missing or any(place >= len(texts[kind]) for kind, place in missing):
             return []
-        return [Repair(kind, None, _backend_in(texts[kind][place]), texts[kind][place], "it is missing") for kind, place in missing]
+        taken = {device.devid for device in self._attached.get(domid, ()) if device.kind == VIF}
+        found = []
+        for kind, place in missing:
+            text = texts[kind][place]
+            # libxl numbers the vifs of a definition from 0. Guests name interfaces by these numbers.
+            number = f",devid={place}" if kind == VIF and place not in taken else ""
+            found.append(Repair(kind, None, _backend_in(text), text + number, "it is missing"))
+        return found
 
     def _missing_backend(self, domain: Domain) -> str:
         """Say which device has lost its backend that cannot be attached again."""

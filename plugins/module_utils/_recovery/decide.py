@@ -159,7 +159,7 @@ def _released(
 
 def _still_hopeless(key: str, devices: t.Mapping[str, PvDevice], released: t.Mapping[str, Released], gone: t.Collection[str]) -> bool:
     """Whether what was given up still does not work. A device at another backend is another matter."""
-    name, _, backend = key.partition("@")
+    name, _at, backend = key.partition("@")
     if name.startswith("create/"):
         return name[len("create/") :] in gone
     return name in released or (name in devices and str(devices[name].backend_id) == backend)

@@ -73,7 +73,7 @@ class RecoveryService:
         userdata: str = USERDATA,
         lock: str = LOCK,
         program: str = "xl",
-        say: t.Callable[[str], None] = print,
+        say: t.Callable[[str], None],
         notify: t.Callable[[str], None] = lambda text: None,
         clock: t.Callable[[], float] = time.monotonic,
     ) -> None:

@@ -237,7 +237,9 @@ class FakeHost:
             self.connect(domain, int(settings.get("devid") or 0), backend)
         else:
             self.serve(kind, domain, backend, VDEVS[settings["vdev"]])
-            self.store.values[f"/libxl/{self.store.domid_of(domain)}/device/vbd/{VDEVS[settings['vdev']]}/dev"] = settings["vdev"]
+            domid, devid = self.store.domid_of(domain), VDEVS[settings["vdev"]]
+            self.store.values[f"/libxl/{domid}/device/vbd/{devid}/dev"] = settings["vdev"]
+            self.store.values[f"/local/domain/{domid}/device/vbd/{devid}/state"] = "4"
 
     def detach_device(self, kind: str, domain: str, devid: int, force: bool = False) -> None:
         self.calls.append(("detach", kind, domain, str(devid)))

@@ -428,6 +428,19 @@ def test_a_disk_that_its_backend_does_not_serve(healed: FakeHost) -> None:
     assert [call[:2] for call in healed.calls] == [("detach", "vbd"), ("attach", "vbd")]
 
 
+def test_a_disk_that_was_attached_again_is_waited_for(healed: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    healed.store.values["/local/domain/1/backend/vbd/2/51712/hotplug-status"] = "error"
+    attach = healed.attach_device
+
+    def closed(kind: str, domain: str, text: str) -> None:
+        attach(kind, domain, text)
+        healed.store.values["/local/domain/2/device/vbd/51712/state"] = "3"
+
+    monkeypatch.setattr(healed, "attach_device", closed)
+    with pytest.raises(TimedOut, match="Domain web1 .* was not ready within 1 s: disk xvda at store-dd: frontend state 3"):
+        healed.run_plan([STORED])
+
+
 def test_devices_that_got_lost_are_attached(healed: FakeHost) -> None:
     """A repair was cut off between its halves: libxl keeps neither any more."""
     (kept,) = (healed.root / "lib").glob("userdata-d.2.*")
@@ -438,6 +451,8 @@ def test_devices_that_got_lost_are_attached(healed: FakeHost) -> None:
     healed.calls.clear()
     plan = healed.run_plan([STORED])
     assert [call[:2] for call in healed.calls] == [("attach", "vif"), ("attach", "vbd")]
+    # The same number as before: the guest names the interface by it.
+    assert healed.calls[0][3].endswith(",devid=0")
     assert plan.results["pending_restart"] == []
 
 

@@ -160,6 +160,47 @@ def test_a_backend_that_was_restarted(host: Host) -> None:
     plan = host.vifs(WEB)
     assert [call[0] for call in host.calls] == ["detach", "attach"]
     assert "its backend is domain 1, not 3" in plan.actions[0].description
+    assert host.calls[1][2].endswith(",devid=0")
+
+
+def test_vifs_that_nobody_listed_are_pruned(host: Host) -> None:
+    host.attach("web", "00:16:3e:00:00:99", "Domain-0")
+    host.attach("net-dd", "00:16:3e:00:00:98", "Domain-0")
+    host.vifs(WEB)
+    host.calls.clear()
+    plan = host.vifs(WEB, prune=True)
+    assert [action.description for action in plan.actions] == ["detach vif 00:16:3e:00:00:99 of web from Domain-0 (it is not in the list)"]
+    assert host.calls == [("detach", "web", "0")]
+
+
+@pytest.mark.parametrize("ends", [True, False])
+def test_a_hotplug_script_that_does_not_end(host: Host, monkeypatch: pytest.MonkeyPatch, ends: bool) -> None:
+    """It gets a while, in which nothing is changed."""
+    host.vifs(WEB)
+    path = "/local/domain/1/backend/vif/2/0/hotplug-status"
+    del host.store.values[path]
+    host.calls.clear()
+    waited = []
+    wait_for = host.store.wait_for
+
+    def wait(paths: t.Sequence[str], predicate: t.Callable[[t.Any], object], timeout: float) -> None:
+        waited.append(timeout)
+        if ends:
+            host.store.values[path] = "connected"
+        wait_for(paths, predicate, timeout)
+
+    monkeypatch.setattr(host.store, "wait_for", wait)
+    plan = host.vifs(WEB, check_mode=True)
+    assert waited == [1]
+    assert [action.description for action in plan.actions] == (
+        []
+        if ends
+        else [
+            f"detach vif {MAC} of web from net-dd (its hotplug script does not end: frontend state 4, backend state 4, hotplug not done)",
+            f"attach vif {MAC} of web to net-dd",
+        ]
+    )
+    assert host.calls == []
 
 
 @pytest.mark.parametrize(
