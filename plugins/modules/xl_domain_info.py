@@ -63,7 +63,7 @@ domains:
           connected: true
 recovery:
   description:
-    - What the recovery service sees and has done lately. Null if it has not run since the host booted.
+    - What the recovery service sees and has done lately. Null if it does not run.
     - C(waiting) has the devices that are detached and wait for their backend, C(given_up) what it no longer tries,
       C(aside) the domains that an operator keeps it away from.
   returned: success

@@ -105,7 +105,7 @@ def read_memory(path: str) -> Memory:
 
 
 def read_status(directory: str = RUN) -> dict[str, t.Any] | None:
-    """Return what the service says about itself; None when it has not run since the host booted."""
+    """Return what the service says about itself; None when it does not run."""
     try:
         with open(status_file(directory), encoding="utf-8") as file:
             found = json.load(file)

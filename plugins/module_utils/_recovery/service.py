@@ -114,6 +114,8 @@ class RecoveryService:
             if not self.stopping:
                 deadline = self.step()
         self._notify("STOPPING=1")
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(status_file(self._directory))
         self._turn.pass_on()
 
     def step(self) -> float | None:

@@ -555,6 +555,8 @@ def test_it_sleeps_while_nothing_happens_and_wakes_for_what_matters(site: FakeSi
         site.store.remove("/local/domain/1")
         until(lambda: (site.root / "calls").exists() and "network-detach 2 0" in (site.root / "calls").read_text())
     assert site.notified[-1] == "STOPPING=1"
+    assert not (site.root / "run" / "status.json").exists()
+    assert (site.root / "run" / "memory.json").exists()
     assert Turn(str(site.root / "lock")).take()
 
 
