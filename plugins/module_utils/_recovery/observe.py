@@ -59,12 +59,14 @@ def observe(store: XenStore, configuration: Configuration) -> Snapshot:
         ready = read[f"{home}/{key}"] in good
         uuid = (read[f"{home}/vm"] or "").rpartition("/")[2] or f"domain-{domid}"
         running[domid] = Running(domid, name, "dom0" if domid == 0 else uuid, ready)
+    declared = {domain.name for domain in configuration.domains}
     devices = [device for found in read_devices(store, running, settings=False).values() for device in found]
+    backends = {device.backend_id for device in devices if device.backend_id} | {d.domid for d in running.values() if d.name in declared}
     orders = store.read_texts([ASIDE, RESUMED])
     return Snapshot(
         running,
         tuple(device for device in devices if device.backend_id != 0),
-        _orphans(store, running, {device.backend_path for device in devices}, {device.backend_id for device in devices} - {0}),
+        _orphans(store, running, {device.backend_path for device in devices}, backends),
         frozenset((orders[ASIDE] or "").split()),
         orders[RESUMED] or "",
     )

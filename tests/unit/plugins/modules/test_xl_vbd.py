@@ -46,5 +46,4 @@ def test_runs_take_turns(module: t.Any, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(module, "run_module", lambda spec, prepare, **more: given.update(spec=spec, prepare=prepare, **more))
     module.main()
     assert (given["first"], given["prepare"]) == (module.take_turn, module.prepare)
-    force = given["spec"]["force"]["choices"]
-    assert force == options(module)["force"]["choices"]
+    assert given["spec"]["force"]["choices"] == options(module)["force"]["choices"]

@@ -110,7 +110,7 @@ class World:
 
 
 @given(EVENTS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_in_the_end_everything_works(events: t.Sequence[tuple[str, float]]) -> None:
     with tempfile.TemporaryDirectory() as directory, FakeSite(Path(directory)) as site:
         world = World(site)
