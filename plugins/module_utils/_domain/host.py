@@ -148,7 +148,7 @@ def read_host(
     :param stuck: says why a device of a running domain has to be attached once more, `Attacher.stuck`.
     """
     domains = {domain.name: domain for domain in xl.list()} if store else {}
-    reader = _HostReader(xl, store, paths, domains, stuck)
+    reader = _HostReader(xl, store, paths, domains, {domain.name for domain in wanted}, stuck)
     links = _wanted_links(wanted, paths)
     current = {domain.name: reader.current(domain, links.get(domain.name, "")) for domain in wanted}
     startable = [d for d in wanted if d.state == "running" and (not current[d.name].alive or current[d.name].outdated)]
@@ -206,9 +206,11 @@ class _HostReader:
         store: XenStore | None,
         paths: Paths,
         domains: t.Mapping[str, Domain],
+        requested: t.Collection[str],
         stuck: t.Callable[[PvDevice, t.Collection[int]], str] | None,
     ) -> None:
         self._xl = xl
+        self._requested = requested
         self._stuck = stuck
         self._xenstore = store
         self._paths = paths
@@ -314,13 +316,19 @@ class _HostReader:
 
     def _broken_devices(self, domain: Domain, kept: str | None) -> list[Repair]:
         """Return how to attach the vifs and disks of a running domain once more that will never work as they are."""
-        found = self._attached.get(domain.domid, ()) if self._stuck else ()
-        reasons = {device: self._stuck(device, self._alive) for device in found} if self._stuck else {}
-        return [repair(device, kept, self._alive, why) for device, why in reasons.items() if why]
+        if self._stuck is None:
+            return []
+        reasons = {device.paths: self._stuck(device, self._alive) for device in self._attached.get(domain.domid, ())}
+        if not any(reasons.values()):
+            return []
+        # Its settings are needed only now.
+        whole = read_devices(self._store, [domain.domid])[domain.domid]
+        return [repair(device, kept, self._alive, why) for device in whole for why in [reasons.get(device.paths)] if why]
 
     @cached_property
     def _attached(self) -> dict[int, list[PvDevice]]:
-        return read_devices(self._store, self._alive)
+        """The devices of the requested domains, all read at once, without their settings."""
+        return read_devices(self._store, [domid for domid, name in self._alive.items() if name in self._requested], settings=())
 
     def _lost_devices(self, wanted: Definition, domid: int, parsed: t.Mapping[str, t.Any], kept: str) -> list[Repair]:
         """Return how to attach the devices of a domain that it had when it was started from this very definition, if nothing else differs.

@@ -28,7 +28,7 @@ _TAIL = 4096
 
 def vif_status(store: XenStore, domid: int) -> list[PvDevice]:
     """Return the vifs of a domain in the order of their device numbers."""
-    return read_devices(store, [domid], [VIF])[domid]
+    return read_devices(store, [domid], [VIF], ("mac", "bridge"))[domid]
 
 
 def not_connected(name: str, devices: t.Sequence[PvDevice], expected: int, logs: str = LOGS) -> str:

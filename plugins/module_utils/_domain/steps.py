@@ -230,7 +230,7 @@ class DomainSteps:
             nonlocal missing
             if self._store.read_text(f"{home}/name") is None:
                 raise self._gone(domain, f"(domid {domid}) went away before it was ready")
-            devices = read_devices(self._store, [domid])[domid]
+            devices = read_devices(self._store, [domid], settings=("dev",))[domid]
             vifs = [device for device in devices if device.kind == VIF]
             again = [device for device in devices if device.kind == VBD and device.devid in self._disks.get(domain.name, ())]
             missing = not_connected(domain.name, vifs, len(domain.vifs)) or not_connected(domain.name, again, len(again))
@@ -239,7 +239,7 @@ class DomainSteps:
 
         # Changes below a watched node wake the wait, and so does the removal of the domain's home when it goes away.
         watched = [f"{home}/name", f"{home}/device", f"{home}/data"]
-        watched += [device.backend_path for device in read_devices(self._store, [domid])[domid] if device.backend_path]
+        watched += [device.backend_path for device in read_devices(self._store, [domid], settings=("dev",))[domid] if device.backend_path]
         try:
             self._store.wait_for(watched, served, domain.wait_timeout)
         except TimedOut as exc:

@@ -60,7 +60,7 @@ def observe(store: XenStore, configuration: Configuration) -> Snapshot:
         uuid = (read[f"{home}/vm"] or "").rpartition("/")[2] or f"domain-{domid}"
         running[domid] = Running(domid, name, "dom0" if domid == 0 else uuid, ready)
     declared = {domain.name for domain in configuration.domains}
-    devices = [device for found in read_devices(store, running, settings=False).values() for device in found]
+    devices = [device for found in read_devices(store, running, settings=()).values() for device in found]
     backends = {device.backend_id for device in devices if device.backend_id} | {d.domid for d in running.values() if d.name in declared}
     orders = store.read_texts([ASIDE, RESUMED])
     return Snapshot(
