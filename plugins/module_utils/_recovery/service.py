@@ -94,6 +94,10 @@ class RecoveryService:
         self._recoveries: list[str] = []
         #: When the last look at the host ended, and how long it took.
         self._looked = self._cost = 0.0
+        self._news: float | None = None
+        self._deadline: float | None = None
+        #: What is to be done, when commands that run have ended; and what those are for, by their keys.
+        self._queue: list[Action] = []
         self._done: dict[str, Action] = {}
         self.stopping = False
 
@@ -110,61 +114,86 @@ class RecoveryService:
         deadline = self.step()
         self._notify("READY=1")
         while not self.stopping:
-            self._sleep(wake, deadline)
+            due = self._sleep(wake, deadline)
             if not self.stopping:
-                deadline = self.step()
+                deadline = self.step(due)
         self._notify("STOPPING=1")
         with contextlib.suppress(FileNotFoundError):
             os.unlink(status_file(self._directory))
         self._turn.pass_on()
 
-    def step(self) -> float | None:
-        """Look, decide and act; return when to do so again if nothing happens, on the clock, or None."""
+    def step(self, due: bool = True) -> float | None:
+        """Look, decide and act; return when to do so again if nothing happens, on the clock, or None.
+
+        :param due: whether something has happened that calls for a look; else only commands may have ended. A look costs time, and so
+            the next commands start without one.
+        """
         now = self._clock()
         for ended in self._commands.ended(now):
             self._finish(ended.key, ended.problem)
+        if due or not (self._queue or self._working):
+            self._deadline = self._look_and_decide(now)
+        self._start_queued()
+        if not self._working:
+            self._turn.pass_on()
+        return min((at for at in (self._deadline, self._commands.deadline) if at is not None), default=None)
+
+    @property
+    def _working(self) -> bool:
+        """Whether commands run that change the host."""
+        return bool(self._commands.keys - {_WAITER})
+
+    def _look_and_decide(self, now: float) -> float | None:
+        """Look and decide, and put what is to be done into the queue; return when to look again."""
         snapshot = self._look(now)
         decision = self._decide(snapshot, now)
         if decision.actions and not self._turn.taken:
             if not self._take_turn(now):
-                self._save(snapshot, decision)
-                return self._commands.deadline
+                self._save(snapshot)
+                return None
             # Whoever had the turn has changed the host.
             snapshot = self._look(now)
             decision = self._decide(snapshot, now)
         for key, reason in decision.hopeless.items():
             self._memory = replace(self._memory, hopeless=self._memory.hopeless | {key})
             self._tell(f"Giving up: {reason}. 'recovery.pyz resume' tries again")
-        for action in decision.actions:
-            self._act(action, snapshot, now)
-        if not self._commands.keys - {_WAITER}:
-            self._turn.pass_on()
+        self._queue += decision.actions
+        self._start_queued()
         self._watch(watched(self._configuration, snapshot, self._memory))
-        self._save(snapshot, decision)
-        # An action that needed no command may call for another one.
-        again = now if any(isinstance(action, Release) and action.force for action in decision.actions) else None
-        times = [at for at in (decision.deadline, self._commands.deadline, again) if at is not None]
-        return min(times, default=None)
+        self._save(snapshot)
+        # What needed no command, or failed at once, may call for something else.
+        return decision.deadline if all(action.key in self._busy for action in decision.actions) else now
 
-    def _sleep(self, wake: int, deadline: float | None) -> None:
-        """Return when there is reason to look again: a signal, events, or the deadline."""
+    @property
+    def _busy(self) -> frozenset[str]:
+        return self._commands.keys | {action.key for action in self._queue}
+
+    def _start_queued(self) -> None:
+        while self._queue and len(self._commands.keys) < AT_ONCE:
+            self._act(self._queue.pop(0), self._clock())
+
+    def _sleep(self, wake: int, deadline: float | None) -> bool:
+        """Sleep until a signal comes, or there is reason to look again, events or the deadline; return whether there is."""
         poller = select.poll()
         poller.register(self._store.fileno(), select.POLLIN)
         poller.register(wake, select.POLLIN)
-        news: float | None = None
+        # Events that came before a signal woke us still wait for their look.
+        news, self._news = self._news, None
         while not self.stopping:
             now = self._clock()
             if self._has_news() and news is None:
                 news = max(now + SETTLE, self._looked + max(PACE, 2 * self._cost))
             times = [at for at in (deadline, news) if at is not None]
             if times and now >= min(times):
-                return
+                return True
             # Rounded up: to wake too early is to wake twice.
             ready = poller.poll(int((min(times) - now) * 1000) + 1 if times else None)
             if any(descriptor == wake for descriptor, _event in ready):
                 with contextlib.suppress(BlockingIOError):
                     os.read(wake, 4096)
-                return
+                self._news = news
+                return False
+        return False
 
     def _has_news(self) -> bool:
         """Take all events that have come, and return whether one of them matters."""
@@ -186,7 +215,7 @@ class RecoveryService:
 
     def _decide(self, snapshot: Snapshot, now: float) -> Decision:
         """Remember what was seen, and decide; ask `xl` about the domains only if something depends on it."""
-        busy = self._commands.keys
+        busy = self._busy
         self._memory, happened = remember(self._configuration, snapshot, self._memory, now, busy)
         for line in happened:
             self._tell(line)
@@ -219,25 +248,24 @@ class RecoveryService:
             self._commands.start(_WAITER, ["flock", self._turn.path, "true"], now, 86400.0)
         return False
 
-    def _act(self, action: Action, snapshot: Snapshot, now: float) -> None:
+    def _act(self, action: Action, now: float) -> None:
         if isinstance(action, Sweep):
             self._tell(f"Removing what a device left behind: {action.key}")
             self._store.rm(action.key)
-        elif len(self._commands.keys) < AT_ONCE:
-            if isinstance(action, Release):
-                self._release(action, now)
-            elif isinstance(action, Attach):
-                start = max(self._memory.ready.get(action.backend.domid, now), action.released.at)
-                self._memory = replace(self._memory, attached={**self._memory.attached, action.key: start})
-                self._count(f"{action.key}@{action.backend.domid}", now)
-                self._start(action, attach_arguments(action.released.kind, str(action.client.domid), action.released.text), DEVICE_LIMIT)
-            elif not os.path.exists(action.domain.definition):
-                self._count(action.key, now)
-                self._tell(f"{action.domain.name} cannot be started: there is no {action.domain.definition}")
-            else:
-                self._tell(f"Starting {action.domain.name}")
-                self._count(action.key, now)
-                self._start(action, ("create", "--quiet", action.domain.definition), CREATE_LIMIT)
+        elif isinstance(action, Release):
+            self._release(action, now)
+        elif isinstance(action, Attach):
+            start = max(self._memory.ready.get(action.backend.domid, now), action.released.at)
+            self._memory = replace(self._memory, attached={**self._memory.attached, action.key: start})
+            self._count(f"{action.key}@{action.backend.domid}", now)
+            self._start(action, attach_arguments(action.released.kind, str(action.client.domid), action.released.text), DEVICE_LIMIT)
+        elif not os.path.exists(action.domain.definition):
+            self._count(action.key, now)
+            self._tell(f"{action.domain.name} cannot be started: there is no {action.domain.definition}")
+        else:
+            self._tell(f"Starting {action.domain.name}")
+            self._count(action.key, now)
+            self._start(action, ("create", "--quiet", action.domain.definition), CREATE_LIMIT)
 
     def _release(self, action: Release, now: float) -> None:
         device = action.device
@@ -303,8 +331,8 @@ class RecoveryService:
         self._recoveries = [*self._recoveries, f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} {text}"][-_SHOWN:]
         self._say(text)
 
-    def _save(self, snapshot: Snapshot, decision: Decision) -> None:
-        status = self._status(snapshot, decision)
+    def _save(self, snapshot: Snapshot) -> None:
+        status = self._status(snapshot)
         texts = {memory_file(self._directory): memory_text(self._memory), status_file(self._directory): json.dumps(status, indent=1) + "\n"}
         for path, text in texts.items():
             if self._written.get(path) != text:
@@ -315,7 +343,7 @@ class RecoveryService:
             self._notify(summary)
             self._written[""] = summary
 
-    def _status(self, snapshot: Snapshot, decision: Decision) -> dict[str, t.Any]:
+    def _status(self, snapshot: Snapshot) -> dict[str, t.Any]:
         running = snapshot.running
         serving = {device.backend_id for device in snapshot.devices}
         declared = {domain.name for domain in self._configuration.domains}
