@@ -179,9 +179,10 @@ def broken(device: PvDevice) -> str:
 def late(device: PvDevice) -> str:
     """Say what its backend owes a device that is not connected, or "". It may be about to come.
 
-    A frontend without a driver waits for the guest, not for the backend: that is the guest's own affair.
+    A frontend without a driver waits for the guest, not for the backend: that is the guest's own affair. Where both are connected data
+    flows, even if a backend that is no Linux never writes its hotplug-status.
     """
-    if device.connected or device.backend_state in CLOSED or device.frontend_state in CLOSED:
+    if device.frontend_state == device.backend_state == CONNECTED or {*CLOSED} & {device.backend_state, device.frontend_state}:
         return ""
     if device.kind == VIF and device.hotplug_status != "connected":
         return "its hotplug script does not end"

@@ -179,6 +179,7 @@ def test_a_hotplug_script_that_does_not_end(host: Host, monkeypatch: pytest.Monk
     host.vifs(WEB)
     path = "/local/domain/1/backend/vif/2/0/hotplug-status"
     del host.store.values[path]
+    host.store.values["/local/domain/1/backend/vif/2/0/state"] = "2"
     host.calls.clear()
     waited = []
     wait_for = host.store.wait_for
@@ -186,7 +187,7 @@ def test_a_hotplug_script_that_does_not_end(host: Host, monkeypatch: pytest.Monk
     def wait(paths: t.Sequence[str], predicate: t.Callable[[t.Any], object], timeout: float) -> None:
         waited.append(timeout)
         if ends:
-            host.store.values[path] = "connected"
+            host.store.values.update({path: "connected", "/local/domain/1/backend/vif/2/0/state": "4"})
         wait_for(paths, predicate, timeout)
 
     monkeypatch.setattr(host.store, "wait_for", wait)
@@ -196,7 +197,7 @@ def test_a_hotplug_script_that_does_not_end(host: Host, monkeypatch: pytest.Monk
         []
         if ends
         else [
-            f"detach vif {MAC} of web from net-dd (its hotplug script does not end: frontend state 4, backend state 4, hotplug not done)",
+            f"detach vif {MAC} of web from net-dd (its hotplug script does not end: frontend state 4, backend state 2, hotplug not done)",
             f"attach vif {MAC} of web to net-dd",
         ]
     )
