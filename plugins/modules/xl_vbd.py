@@ -19,7 +19,8 @@ description:
   - A disk that works is replaced only with O(force=connected_disk). With O(vbds[].state=absent), C(xl) asks the guest, which does not let
     go of a disk that it uses; the task then fails.
   - What counts is what the toolstack wrote below C(/libxl) and in its own files. Keys that the guest can write are not believed.
-  - While the module changes something, the recovery service (M(xen.driver_domains.domain_recovery)) and other runs wait.
+  - While the module changes something, the recovery service (M(xen.driver_domains.domain_recovery)) and other runs wait. A disk that the
+    service would attach again, and that is not wanted any more, is forgotten.
   - It is meant for dom0, and for domains that Xen itself started (dom0less), which have no definition that M(xen.driver_domains.xl_domain)
     could change. Other domains lose a disk that was attached here when they are started again.
 author:
@@ -151,6 +152,7 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._domain.vbds im
 from ansible_collections.xen.driver_domains.plugins.module_utils._host_uses import HOST_GUARDS, HostUses
 from ansible_collections.xen.driver_domains.plugins.module_utils._module import run_module
 from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Plan
+from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.files import waiting_devices
 from ansible_collections.xen.driver_domains.plugins.module_utils._runner import Runner
 from ansible_collections.xen.driver_domains.plugins.module_utils._turn import take_turn
 from ansible_collections.xen.driver_domains.plugins.module_utils._xen.host import require_dom0
@@ -165,7 +167,8 @@ def prepare(parameters: dict[str, t.Any]) -> Plan:
     store = XenStore()
     attacher = Attacher(Xl(), store, parameters["timeout"])
     uses = HostUses(Runner(), devices_in_path)
-    return DevicePlanner(VBD_RULES, store, attacher, lambda: uses.uses).plan(wanted, parameters["prune"])
+    waiting = waiting_devices()
+    return DevicePlanner(VBD_RULES, store, attacher, lambda: uses.uses, waiting=waiting).plan(wanted, parameters["prune"])
 
 
 def main() -> None:

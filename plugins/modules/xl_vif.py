@@ -15,7 +15,8 @@ description:
     closed, if its hotplug script failed or does not end, if its backend does not answer for 10 s, or if one of its settings differs.
     C(xl) can change no setting of a vif that is attached.
   - What does not work is removed even if the guest does not let go of it.
-  - While the module changes something, the recovery service (M(xen.driver_domains.domain_recovery)) and other runs wait.
+  - While the module changes something, the recovery service (M(xen.driver_domains.domain_recovery)) and other runs wait. A vif that the
+    service would attach again, and that is not wanted any more, is forgotten.
   - A setting that is left out has its default again. Only for O(vifs[].bridge), O(vifs[].script), O(vifs[].type) and O(vifs[].model), whose
     defaults dom0 decides about, any value will do then.
   - What counts is what the toolstack wrote below C(/libxl) and in its own files. Keys that the guest can write are not believed.
@@ -143,6 +144,7 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._domain.vifs im
 from ansible_collections.xen.driver_domains.plugins.module_utils._host_uses import HOST_GUARDS, HostUses
 from ansible_collections.xen.driver_domains.plugins.module_utils._module import run_module
 from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Plan
+from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.files import waiting_devices
 from ansible_collections.xen.driver_domains.plugins.module_utils._runner import Runner
 from ansible_collections.xen.driver_domains.plugins.module_utils._turn import take_turn
 from ansible_collections.xen.driver_domains.plugins.module_utils._xen.host import require_dom0
@@ -157,7 +159,8 @@ def prepare(parameters: dict[str, t.Any]) -> Plan:
     store = XenStore()
     attacher = Attacher(Xl(), store, parameters["timeout"])
     uses = HostUses(Runner(), devices_in_path)
-    return DevicePlanner(VIF_RULES, store, attacher, lambda: uses.uses).plan(wanted, parameters["prune"])
+    waiting = waiting_devices()
+    return DevicePlanner(VIF_RULES, store, attacher, lambda: uses.uses, waiting=waiting).plan(wanted, parameters["prune"])
 
 
 def main() -> None:

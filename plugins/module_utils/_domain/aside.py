@@ -4,7 +4,7 @@
 
 # PRIVATE to this collection: other collections must not import it.
 
-"""Which domains the recovery service leaves alone: what operators and playbooks stop must stay so."""
+"""Orders to the recovery service: what operators and playbooks stop or detach must stay so."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ if t.TYPE_CHECKING:
 ORDERS = "/tool/xen-driver-domains/recovery"
 #: The key with the names of the domains.
 ASIDE = f"{ORDERS}/aside"
+#: The key with the devices that wait for their backend in vain: they are not to be attached again.
+UNWANTED = f"{ORDERS}/unwanted"
 
 
 def names_aside(store: XenStore) -> set[str]:
@@ -30,3 +32,20 @@ def set_aside(store: XenStore, add: t.Iterable[str] = (), remove: t.Iterable[str
     after = (before | set(add)) - set(remove)
     if after != before and store.read_text(ORDERS) is not None:
         store.write(ASIDE, " ".join(sorted(after)))
+
+
+class WaitingDevice(t.NamedTuple):
+    """A device that the service has detached, and attaches again when its backend serves."""
+
+    domain: str
+    kind: str
+    #: The MAC address of a vif, the name of a disk in the guest.
+    identity: str
+
+    def __str__(self) -> str:
+        return "/".join(self)
+
+
+def give_up_waiting(store: XenStore, devices: t.Iterable[WaitingDevice]) -> None:
+    """Let the service forget devices that it would attach again."""
+    store.write(UNWANTED, " ".join(sorted({*(store.read_text(UNWANTED) or "").split(), *map(str, devices)})))

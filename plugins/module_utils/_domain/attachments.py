@@ -11,9 +11,11 @@ from __future__ import annotations
 import re
 import typing as t
 from dataclasses import dataclass
+from functools import partial
 
 from .._errors import DriverDomainsError
 from .._plan import Plan
+from .aside import WaitingDevice, give_up_waiting
 from .attacher import Attacher
 from .devices import VBD, VIF, PvDevice, read_devices
 from .repairs import device_text
@@ -73,6 +75,7 @@ class DevicePlanner:
     :param timeout: seconds to wait for each device.
     :param host_uses: what dom0 stands on, with its own devices as `devices_in_path` names them; asked only before one is detached.
     :param userdata: the directory of libxl's own files.
+    :param waiting: the devices that the recovery service would attach again.
     """
 
     def __init__(
@@ -82,8 +85,10 @@ class DevicePlanner:
         attacher: Attacher,
         host_uses: t.Callable[[], t.Sequence[Use]],
         userdata: str = USERDATA,
+        waiting: t.Iterable[WaitingDevice] = (),
     ) -> None:
         self._rules = rules
+        self._waiting = [device for device in waiting if device.kind == rules.kind]
         self._store = store
         self._attacher = attacher
         self._host_uses = host_uses
@@ -119,10 +124,28 @@ class DevicePlanner:
             for other in existing[domids[name]]:
                 if not any(device.domain == name and self._rules.is_wanted(device, other) for device in wanted):
                     self._detach(plan, name, other, "it is not in the list", replaced=False)
+        self._forget(plan, wanted, named if prune else ())
         for device, replaced in attach:
             self._attach(plan, device, replaced)
         plan.conclude = lambda: self._conclude(wanted)
         return plan
+
+    def _forget(self, plan: Plan, wanted: t.Sequence[WantedDevice], pruned: t.Collection[str]) -> None:
+        """Append what keeps the recovery service from attaching what is not wanted."""
+        present = {(device.domain, device.identity) for device in wanted if device.present}
+        absent = {(device.domain, device.identity) for device in wanted if not device.present}
+        unwanted = [
+            device
+            for device in self._waiting
+            if (device.domain, device.identity) in absent or (device.domain in pruned and (device.domain, device.identity) not in present)
+        ]
+        for device in unwanted:
+            plan.add(
+                f"forget the {self._rules.noun} {device.identity} of {device.domain}, which waits for its backend",
+                partial(give_up_waiting, self._store, [device]),
+                subject=f"{self._rules.noun} of {device.domain}",
+                before=f"{device.identity} (detached)",
+            )
 
     def _refuse_missing(self, plan: Plan, device: WantedDevice, domids: t.Collection[str]) -> bool:
         missing = False

@@ -16,6 +16,7 @@ from __future__ import annotations
 import typing as t
 from dataclasses import replace
 
+from .._domain.aside import WaitingDevice
 from .._domain.devices import VBD, VIF, PvDevice, broken, late, lost_backend
 from .._xenstore.client import REMOVAL_DELAY
 from .model import (
@@ -147,8 +148,12 @@ def _released(
     for key, released in memory.released.items():
         client = _client(snapshot, released)
         if key not in busy:
-            # A playbook, or the guest's own reboot, has brought it back; or nobody will.
-            if key in devices or (client is None and now - memory.waiting.get(key, now) > FORGET):
+            # A playbook, or the guest's own reboot, has brought it back; or nobody will, or should.
+            if (
+                key in devices
+                or str(WaitingDevice(released.client, released.kind, released.identity)) in snapshot.unwanted
+                or (client is None and now - memory.waiting.get(key, now) > FORGET)
+            ):
                 continue
             if client and snapshot.is_paused(client.domid):
                 # It has not noticed yet that the device is gone.

@@ -14,6 +14,7 @@ import os
 import typing as t
 from dataclasses import asdict
 
+from .._domain.aside import WaitingDevice
 from .._errors import DriverDomainsError, InvalidInput
 from .model import Configuration, Declared, Memory, Released
 
@@ -112,6 +113,12 @@ def read_status(directory: str = RUN) -> dict[str, t.Any] | None:
     except (OSError, ValueError):
         return None
     return found if isinstance(found, dict) else None
+
+
+def waiting_devices(directory: str = RUN) -> list[WaitingDevice]:
+    """Return the devices that the service has detached, and attaches again when their backends serve."""
+    waiting = (read_status(directory) or {}).get("waiting", [])
+    return [WaitingDevice(device["name"], device["kind"], device["identity"]) for device in waiting]
 
 
 def replace_file(path: str, text: str) -> None:

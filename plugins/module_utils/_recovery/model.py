@@ -64,6 +64,8 @@ class Snapshot:
     aside: frozenset[str] = frozenset()
     #: Changes when an operator says to go on.
     resumed: str = ""
+    #: Devices that are not to be attached again, as `WaitingDevice` writes them.
+    unwanted: frozenset[str] = frozenset()
     #: The state letters of all domains, as `xl list` prints them, with those that are dying; None when nobody has asked.
     flags: t.Mapping[int, str] | None = None
 
@@ -85,6 +87,8 @@ class Released:
     uuid: str
     kind: str
     devid: int
+    #: The MAC address of a vif, the name of a disk in the guest.
+    identity: str
     #: Name of the domain that is to serve it.
     backend: str
     #: Its specification for xl.

@@ -22,9 +22,9 @@ import time
 import typing as t
 from dataclasses import replace
 
-from .._domain.aside import ORDERS
+from .._domain.aside import ORDERS, UNWANTED
 from .._domain.attacher import remove_nodes
-from .._domain.devices import read_devices
+from .._domain.devices import VIF, read_devices
 from .._domain.repairs import repair
 from .._domain.userdata import USERDATA, kept_configuration
 from .._errors import DriverDomainsError
@@ -157,6 +157,7 @@ class RecoveryService:
         for key, reason in decision.hopeless.items():
             self._memory = replace(self._memory, hopeless=self._memory.hopeless | {key})
             self._tell(f"Giving up: {reason}. 'recovery.pyz resume' tries again")
+        self._obey(snapshot)
         self._queue += decision.actions
         self._start_queued()
         self._watch(watched(self._configuration, snapshot, self._memory))
@@ -282,7 +283,16 @@ class RecoveryService:
             self._give_up(action, "nobody knows the name of its backend")
             return
         # Written down before anything is lost: libxl forgets it, too.
-        released = Released(action.client.name, action.client.uuid, device.kind, device.devid, plan.backend or "Domain-0", plan.text, now)
+        released = Released(
+            client=action.client.name,
+            uuid=action.client.uuid,
+            kind=device.kind,
+            devid=device.devid,
+            identity=whole.mac if device.kind == VIF else whole.made.get("dev", ""),
+            backend=plan.backend or "Domain-0",
+            text=plan.text,
+            at=now,
+        )
         self._memory = replace(self._memory, released={**self._memory.released, action.key: released})
         replace_file(memory_file(self._directory), memory_text(self._memory))
         if action.force:
@@ -331,6 +341,11 @@ class RecoveryService:
         self._recoveries = [*self._recoveries, f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} {text}"][-_SHOWN:]
         self._say(text)
 
+    def _obey(self, snapshot: Snapshot) -> None:
+        """Clear an order that has been followed: the same device may be wanted later."""
+        if snapshot.unwanted and not self._commands.keys - {_WAITER}:
+            self._store.write(UNWANTED, "")
+
     def _save(self, snapshot: Snapshot) -> None:
         status = self._status(snapshot)
         texts = {memory_file(self._directory): memory_text(self._memory), status_file(self._directory): json.dumps(status, indent=1) + "\n"}
@@ -362,7 +377,13 @@ class RecoveryService:
                 if device.domid in running
             ],
             "waiting": [
-                {"name": released.client, "kind": released.kind, "devid": released.devid, "backend": released.backend}
+                {
+                    "name": released.client,
+                    "kind": released.kind,
+                    "devid": released.devid,
+                    "identity": released.identity,
+                    "backend": released.backend,
+                }
                 for released in self._memory.released.values()
             ],
             "gone": sorted(self._memory.gone),

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain import attacher
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.aside import UNWANTED, WaitingDevice
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.attacher import Attacher
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.attachments import DevicePlanner, devices_in_path
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.vif_options import default_mac
@@ -48,6 +49,8 @@ class Host(FakeHost):
         self.stays = False
         #: The vifs in libxl's files, by domid.
         self.kept: dict[str, list[dict[str, t.Any]]] = {}
+        #: What the recovery service would attach again.
+        self.waiting: list[WaitingDevice] = []
 
     def attach_device(self, kind: str, domain: str, specification: str) -> None:
         assert kind == "vif"
@@ -105,7 +108,8 @@ class Host(FakeHost):
     def vifs(self, *items: dict[str, t.Any], check_mode: bool = False, force: t.Sequence[str] = (), prune: bool = False) -> Plan:
         fake: t.Any = self
         store: t.Any = self.store
-        planner = DevicePlanner(VIF_RULES, store, Attacher(fake, store, 1, str(self.root / "log")), self.host_uses, self.paths.userdata)
+        engine = Attacher(fake, store, 1, str(self.root / "log"))
+        planner = DevicePlanner(VIF_RULES, store, engine, self.host_uses, self.paths.userdata, self.waiting)
         plan = planner.plan(wanted_vifs([{"state": "present", **item} for item in items]), prune)
         plan.results.update(plan.apply(force, check_mode))
         return plan
@@ -504,3 +508,26 @@ def test_the_way_from_a_route_to_a_vif(tmp_path: Path, chain: dict[str, str], fo
         (tmp_path / "proc" / file).write_text(text)
     uses = HostUses(Ip(), devices_in_path, str(tmp_path), str(tmp_path / "proc"), {}).uses
     assert any(use.devices[-1:] == ("vif-0",) and use.guard == "default_route" for use in uses) is found
+
+
+OTHER = "00:16:3e:00:00:12"
+
+
+@pytest.mark.parametrize(
+    ("items", "prune", "forgotten"),
+    [
+        ([{**WEB, "state": "absent"}], False, [MAC]),
+        ([WEB], False, []),
+        ([WEB], True, [OTHER]),
+        ([{**WEB, "mac": OTHER}], False, []),
+    ],
+)
+def test_what_waits_for_its_backend_is_forgotten(host: Host, items: list[dict[str, t.Any]], prune: bool, forgotten: list[str]) -> None:
+    """Otherwise the recovery service attached it in the end."""
+    host.waiting = [WaitingDevice("web", "vif", MAC), WaitingDevice("web", "vif", OTHER), WaitingDevice("web", "vbd", "xvda")]
+    foretold = host.vifs(*items, check_mode=True, prune=prune)
+    assert UNWANTED not in host.store.values
+    host.vifs(*items, prune=prune)
+    assert (host.store.values.get(UNWANTED) or "").split() == [f"web/vif/{mac}" for mac in forgotten]
+    lines = [action.description for action in foretold.actions if action.description.startswith("forget")]
+    assert lines == [f"forget the vif {mac} of web, which waits for its backend" for mac in forgotten]

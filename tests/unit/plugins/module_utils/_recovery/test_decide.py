@@ -38,7 +38,7 @@ DRIVER = Running(7, "net-dd", "u-dd", ready=True)
 BOOTING = replace(DRIVER, ready=False)
 WEB = Running(2, "web1", "u-web")
 KEY = "u-web/vif/0"
-RELEASED = Released("web1", "u-web", VIF, 0, "net-dd", "mac=x", NOW - 100)
+RELEASED = Released("web1", "u-web", VIF, 0, "00:16", "net-dd", "mac=x", NOW - 100)
 
 
 def device(kind: str = VIF, backend: int = 7, client: int = 2, **states: str) -> PvDevice:
@@ -255,7 +255,7 @@ MEMORIES = st.builds(
     waiting=st.dictionaries(KEYS, TIMES),
     released=st.lists(
         st.builds(
-            lambda domid, kind, backend, at: Released("web1", f"u{domid}", kind, 0, backend, "t", at),
+            lambda domid, kind, backend, at: Released("web1", f"u{domid}", kind, 0, "id", backend, "t", at),
             DOMIDS,
             st.sampled_from([VIF, VBD]),
             NAMES,

@@ -14,8 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.aside import UNWANTED, give_up_waiting
 from ansible_collections.xen.driver_domains.plugins.module_utils._recovery import main as command_line
 from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.commands import Commands
+from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.files import waiting_devices
 from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.service import RecoveryService, notifier
 from ansible_collections.xen.driver_domains.plugins.module_utils._turn import Turn
 from ansible_collections.xen.driver_domains.plugins.module_utils._xenstore.client import XenStore
@@ -442,6 +444,23 @@ def test_what_a_playbook_has_repaired_is_not_repaired_again(site: FakeSite) -> N
     site.verbs()
     assert site.settle(service) is None
     assert (site.calls, site.status["waiting"]) == ([], [])
+
+
+def test_what_a_playbook_no_longer_wants_is_not_attached_again(site: FakeSite) -> None:
+    service = site.service()
+    site.settle(service)
+    site.destroy(1)
+    site.settle(service)
+    assert [str(device) for device in waiting_devices(str(site.root / "run"))] == [f"web1/vif/{MAC}"]
+    with XenStore(site.store.path) as store:
+        give_up_waiting(store, waiting_devices(str(site.root / "run")))
+    site.settle(service, 1)
+    assert site.status["waiting"] == []
+    # The order has been followed.
+    assert site.store.tree[UNWANTED] == ""
+    site.add("net-dd", ready="ready")
+    assert site.settle(service, 2) is None
+    assert site.attached(2) == []
 
 
 def test_a_module_waits_until_the_service_has_finished(site: FakeSite) -> None:
