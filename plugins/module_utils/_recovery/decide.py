@@ -155,9 +155,11 @@ def _released(
                 or (client is None and now - memory.waiting.get(key, now) > FORGET)
             ):
                 continue
-            if client and snapshot.is_paused(client.domid):
-                # It has not noticed yet that the device is gone.
-                released = replace(released, at=now)
+            if client and not released.noticed and snapshot.flags is not None:
+                if snapshot.is_paused(client.domid):
+                    released = replace(released, at=now)
+                elif now >= released.at + REMOVAL_DELAY:
+                    released = replace(released, noticed=True)
         kept[key] = released
     return kept
 
@@ -281,17 +283,15 @@ def _awaits_vif(choice: _Choice, client: Running) -> bool:
 def _decide_released(choice: _Choice, key: str, released: Released) -> None:
     snapshot = choice.snapshot
     client, backend = _client(snapshot, released), snapshot.named(released.backend)
-    if client is None or backend is None or not backend.ready or key in choice.busy:
+    if client is None or key in choice.busy or choice.is_aside(client.name, released.backend):
         return
-    if choice.is_aside(client.name, backend.name):
-        return
-    if snapshot.is_paused(client.domid):
-        choice.is_due(choice.now + PAUSED)
-        return
-    # The kernel would take a new device with the same number for the old one.
-    if not choice.is_due(released.at + REMOVAL_DELAY) or not choice.may_try(f"{key}@{backend.domid}", str(released)):
-        return
-    if choice.knows_flags():
+    if not released.noticed:
+        # Found out while the backend starts; a domain that is paused later on connects when it is unpaused.
+        if snapshot.is_paused(client.domid):
+            choice.is_due(choice.now + PAUSED)
+        elif choice.is_due(released.at + REMOVAL_DELAY):
+            choice.knows_flags()
+    elif backend and backend.ready and choice.may_try(f"{key}@{backend.domid}", str(released)):
         choice.actions.append(Attach(key, released, client, backend))
 
 

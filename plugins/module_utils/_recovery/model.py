@@ -95,6 +95,8 @@ class Released:
     text: str
     #: When nothing was left of it, or when its domain was last seen paused.
     at: float
+    #: Whether the kernel of its domain had the time to notice that it is gone. Else it would take a new one of that number for the old.
+    noticed: bool = False
 
     def __str__(self) -> str:
         return f"{self.client}: {'vif' if self.kind == 'vif' else 'disk'} {self.devid}"

@@ -38,7 +38,7 @@ DRIVER = Running(7, "net-dd", "u-dd", ready=True)
 BOOTING = replace(DRIVER, ready=False)
 WEB = Running(2, "web1", "u-web")
 KEY = "u-web/vif/0"
-RELEASED = Released("web1", "u-web", VIF, 0, "00:16", "net-dd", "mac=x", NOW - 100)
+RELEASED = Released("web1", "u-web", VIF, 0, "00:16", "net-dd", "mac=x", NOW - 100, noticed=True)
 
 
 def device(kind: str = VIF, backend: int = 7, client: int = 2, **states: str) -> PvDevice:
@@ -65,6 +65,7 @@ def words(decision: Decision) -> list[str]:
 OLD = Memory(names={1: "net-dd", 2: "web1"})
 GONE = device(backend=1)
 HELD = Memory(released={KEY: RELEASED})
+JUST = Memory(released={KEY: replace(RELEASED, at=NOW - 0.25, noticed=False)})
 BROKEN = {"hotplug_status": "error"}
 STUCK = {"frontend_state": "3", "backend_state": "2"}
 
@@ -125,18 +126,14 @@ TABLE: dict[str, tuple[Snapshot, Memory, tuple[str, ...], list[str]]] = {
     # It is to be attached.
     "to attach, no backend": (snapshot(WEB), HELD, (), []),
     "to attach, the backend boots": (snapshot(BOOTING, WEB), HELD, (), []),
-    "to attach, the backend is ready": (snapshot(DRIVER, WEB), HELD, (), ["look"]),
-    "to attach, flags known": (snapshot(DRIVER, WEB, flags={}), HELD, (), ["attach"]),
-    "to attach, the client is paused": (snapshot(DRIVER, WEB, flags={2: "p"}), HELD, (), [f"in {PAUSED:g} s"]),
+    "to attach, the backend is ready": (snapshot(DRIVER, WEB), HELD, (), ["attach"]),
+    "to attach, the client is paused since": (snapshot(DRIVER, WEB, flags={2: "p"}), HELD, (), ["attach"]),
     "to attach, no client": (snapshot(DRIVER, flags={}), HELD, (), []),
     "to attach, the client has rebooted": (snapshot(DRIVER, replace(WEB, domid=9), flags={}), HELD, (), ["attach"]),
     "to attach, it is being attached": (snapshot(DRIVER, WEB, flags={}), HELD, (KEY,), []),
-    "to attach, just detached": (
-        snapshot(DRIVER, WEB, flags={}),
-        Memory(released={KEY: replace(RELEASED, at=NOW - 0.25)}),
-        (),
-        [f"in {REMOVAL_DELAY - 0.25:g} s"],
-    ),
+    "detached, just now": (snapshot(DRIVER, WEB), JUST, (), [f"in {REMOVAL_DELAY - 0.25:g} s"]),
+    "detached, the client may be paused": (snapshot(WEB), replace(JUST, released={KEY: replace(RELEASED, noticed=False)}), (), ["look"]),
+    "detached, the client is paused": (snapshot(DRIVER, WEB, flags={2: "p"}), JUST, (), [f"in {PAUSED:g} s"]),
     "to attach, failed once": (snapshot(DRIVER, WEB, flags={}), replace(HELD, attempts={f"{KEY}@7": [NOW - 1]}), (), ["in 4 s"]),
     "to attach, failed twice": (snapshot(DRIVER, WEB, flags={}), replace(HELD, attempts={f"{KEY}@7": [0, NOW - 1]}), (), ["in 9 s"]),
     "to attach, failed at another": (snapshot(DRIVER, WEB, flags={}), replace(HELD, attempts={f"{KEY}@1": [NOW] * 9}), (), ["attach"]),
@@ -208,6 +205,16 @@ def test_the_devices_of_a_domain_that_never_comes_back_are_forgotten() -> None:
     assert not remember(CONFIGURATION, snapshot(DRIVER), memory, NOW + 602)[0].waiting
 
 
+@pytest.mark.parametrize(
+    ("flags", "since", "noticed"), [(None, 5.0, False), ({2: "p"}, 5.0, False), ({}, 5.0, True), ({}, 0.5, False), ({9: "p"}, 1.0, True)]
+)
+def test_a_guest_notices_what_is_gone_unless_it_is_paused(flags: dict[int, str] | None, since: float, noticed: bool) -> None:
+    memory = Memory(released={KEY: replace(RELEASED, at=NOW - since, noticed=False)})
+    (released,) = remember(CONFIGURATION, snapshot(WEB, flags=flags), memory, NOW)[0].released.values()
+    assert released.noticed is noticed
+    assert released.at == (NOW if flags == {2: "p"} else NOW - since)
+
+
 def test_resuming_forgets_what_was_given_up() -> None:
     memory = replace(HELD, hopeless=frozenset({f"{KEY}@7"}), attempts={f"{KEY}@7": [NOW] * 5})
     kept, _said = remember(CONFIGURATION, snapshot(DRIVER, WEB), memory, NOW)
@@ -255,11 +262,12 @@ MEMORIES = st.builds(
     waiting=st.dictionaries(KEYS, TIMES),
     released=st.lists(
         st.builds(
-            lambda domid, kind, backend, at: Released("web1", f"u{domid}", kind, 0, "id", backend, "t", at),
+            lambda domid, kind, backend, at, noticed: Released("web1", f"u{domid}", kind, 0, "id", backend, "t", at, noticed),
             DOMIDS,
             st.sampled_from([VIF, VBD]),
             NAMES,
             TIMES,
+            st.booleans(),
         )
     ).map(lambda found: {f"{each.uuid}/{each.kind}/0": each for each in found}),
     attached=st.dictionaries(KEYS, TIMES),
@@ -301,8 +309,7 @@ def test_it_never_does_harm(seen: Snapshot, before: Memory, busy: frozenset[str]
                 assert any(r.ready and r.name == memory.names[action.device.backend_id] for r in seen.running.values())
         elif isinstance(action, Attach):
             assert action.backend.ready and action.backend.name == action.released.backend
-            assert not seen.is_paused(action.client.domid)
-            assert NOW - action.released.at >= REMOVAL_DELAY
+            assert action.released.noticed
             assert not {action.client.name, action.backend.name, "*"} & seen.aside
             assert action.key not in {f"{seen.running[d.domid].uuid}/{d.kind}/{d.devid}" for d in seen.devices if d.domid in seen.running}
         elif isinstance(action, Create):
