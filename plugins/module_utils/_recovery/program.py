@@ -12,6 +12,7 @@ same code. It runs with `python3 recovery.pyz` (PEP 441).
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.util
 import io
@@ -177,10 +178,17 @@ class Installer:
             plan.add(f"stop and disable {UNIT}", lambda: self._systemctl("disable", "--now", UNIT), subject=UNIT, before="enabled")
         removed = [plan.remove_file(path) for path in (places.unit, places.configuration)]
         if read_bytes(places.program) is not None:
-            plan.add(f"remove {places.program}", lambda: os.unlink(places.program), subject=places.program, before="the program")
+            plan.add(f"remove {places.program}", self._remove_program, subject=places.program, before="the program")
         if removed[0]:
             plan.add("systemctl daemon-reload", lambda: self._systemctl("daemon-reload"))
         return plan
+
+    def _remove_program(self) -> None:
+        os.unlink(self._places.program)
+        for path in (self._places.program, self._places.configuration):
+            # Others may have put something there.
+            with contextlib.suppress(OSError):
+                os.rmdir(os.path.dirname(path))
 
     def _ask(self, question: str) -> str:
         return self._runner.run(["systemctl", question, UNIT], check=False).stdout.strip()

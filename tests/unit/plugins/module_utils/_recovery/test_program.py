@@ -9,8 +9,10 @@ from __future__ import annotations
 import configparser
 import hashlib
 import json
+import socket
 import subprocess
 import sys
+import time
 import typing as t
 import zipfile
 from pathlib import Path
@@ -24,6 +26,7 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.files
 from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.model import Configuration, Declared
 from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.program import UNIT, Installer, Places, pack, unit_text
 from ansible_collections.xen.driver_domains.plugins.module_utils._runner import Result
+from ansible_collections.xen.driver_domains.plugins.module_utils._turn import Turn
 from ansible_collections.xen.driver_domains.plugins.modules import domain_recovery
 from ansible_collections.xen.driver_domains.tests.unit.fakes.recovery import FakeSite
 
@@ -86,6 +89,7 @@ def test_installing_repeating_changing_and_removing(host: Host) -> None:
     assert host.plan(None).diffs
     host.plan(None).apply()
     assert (host.files(), host.calls) == ({}, [("disable", "--now", UNIT), ("daemon-reload",)])
+    assert not (host.root / "lib").exists() and not (host.root / "etc").exists()
     assert not host.plan(None).actions
 
 
@@ -196,6 +200,57 @@ def test_it_needs_little_memory_and_does_not_grow(tmp_path: Path) -> None:
     assert kilobytes < 25_000
     status = read_status(f"{tmp_path}/run")
     assert status is not None and len(status["clients"]) == 40
+
+
+RUN = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from xen_driver_domains._recovery.main import Commands, RecoveryService, Xl, XenStore, read_configuration
+from xen_driver_domains._recovery.service import notifier, wake_on_signals
+service = RecoveryService(read_configuration(sys.argv[2]), XenStore(sys.argv[3]), Xl(), Commands(), directory=sys.argv[4] + "/run",
+                          lock=sys.argv[4] + "/lock", userdata=sys.argv[5], program=sys.argv[4] + "/xl",
+                          say=lambda line: print(line, flush=True), notify=notifier(sys.argv[4] + "/notify"))
+service.run(wake_on_signals(service))
+"""
+
+
+def switches(pid: int) -> int:
+    """How often the kernel has let a process run."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return sum(int(line.split()[1]) for line in lines if "ctxt_switches" in line)
+
+
+def test_the_process(tmp_path: Path) -> None:
+    """It says when it is ready, sleeps, acts when something happens, takes note of the end of what it started, and ends when asked to."""
+    host = Host(tmp_path)
+    host.plan(CONFIGURATION).apply()
+    (tmp_path / "xl").write_text(f'#!/bin/sh\necho "$@" >>{tmp_path}/calls\n[ "$1" != network-detach ] || exit 1\n')
+    (tmp_path / "xl").chmod(0o755)
+    (tmp_path / "site").mkdir()
+    with FakeSite(tmp_path / "site") as site, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.settimeout(30)
+        site.add("net-dd", ready="ready")
+        site.plug(site.add("web1"), "vif", "mac=00:16:3e:00:00:11,backend=net-dd,devid=0")
+        arguments = [host.places.program, host.places.configuration, site.store.path, str(tmp_path), str(site.root / "lib")]
+        with subprocess.Popen([sys.executable, "-ISB", "-c", RUN, *arguments], stdout=subprocess.PIPE, text=True) as process:
+            assert systemd.recv(1000) == b"STATUS=1 of 1 devices of 1 clients work; backends: net-dd"
+            assert systemd.recv(1000) == b"READY=1"
+            time.sleep(0.3)
+            before = switches(process.pid)
+            time.sleep(1)
+            assert switches(process.pid) == before
+            site.destroy(1)
+            assert process.stdout
+            lines = [process.stdout.readline().strip() for _line in range(2)]
+            process.terminate()
+            rest, _none = process.communicate(timeout=20)
+        assert process.returncode == 0
+        assert lines == ["net-dd (domain 1) is gone; it served web1", "web1: vif 0 was not detached: it ended with 1"]
+        assert rest == ""
+        assert (tmp_path / "calls").read_text() == "network-detach 2 0\n"
+        assert not (tmp_path / "run" / "status.json").exists()
+        assert Turn(str(tmp_path / "lock")).take()
 
 
 @pytest.mark.parametrize("text", [None, "", "{}", "[]", '{"domains": 1, "attempts": 5}', '{"domains": [{"x": 1}], "attempts": 5}'])

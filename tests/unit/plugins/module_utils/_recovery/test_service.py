@@ -106,6 +106,24 @@ def test_a_disk_stays_until_there_is_a_backend_for_it(site: FakeSite) -> None:
     assert len(site.attached(2)) == 2
 
 
+def test_one_of_two_interfaces(site: FakeSite) -> None:
+    """Each keeps its number, and the other one is not touched."""
+    other = site.add("dmz-dd", ready="ready")
+    site.plug(2, "vif", "mac=00:16:3e:00:00:12,bridge=xenbr1,backend=dmz-dd,devid=1")
+    service = site.service()
+    site.settle(service)
+    for victim, number in ((1, 0), (other, 1)):
+        name = site.names[victim]
+        site.destroy(victim)
+        site.settle(service)
+        site.add(name, ready="ready")
+        site.settle(service, 1.1)
+        verbs = site.verbs("network-detach", "network-attach")
+        assert [verb.split()[:2] for verb in verbs] == [["network-detach", "2"], ["network-attach", "2"]]
+        assert verbs[0] == f"network-detach 2 {number}" and verbs[1].endswith(f"devid={number}")
+    assert len(site.attached(2)) == 2
+
+
 def test_a_guest_that_reboots_meanwhile_gets_its_vif_back(site: FakeSite) -> None:
     """libxl makes it again from what it kept, in which the vif is missing."""
     service = site.service()
