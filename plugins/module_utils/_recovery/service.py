@@ -28,6 +28,7 @@ from .._domain.devices import VIF, read_devices
 from .._domain.repairs import repair
 from .._domain.userdata import USERDATA, kept_configuration
 from .._errors import DriverDomainsError
+from .._polling import wait_until
 from .._printable import printable_line
 from .._turn import LOCK, Turn
 from .._xen.xl import Xl, attach_arguments, detach_arguments
@@ -47,6 +48,8 @@ PACE = 0.1
 AT_ONCE = 4
 #: Seconds that commands may take: libxl waits for a backend for 10 s, and as long again until it forces a device out.
 DEVICE_LIMIT, CREATE_LIMIT = 60.0, 300.0
+#: Seconds that a service that is to end waits for its commands; systemd gives it 90 s.
+LAST_WAIT = 60.0
 #: The key of the command that waits for the turn of a playbook to end.
 _WAITER = "turn"
 #: So many of the last recoveries are shown.
@@ -118,6 +121,9 @@ class RecoveryService:
             if not self.stopping:
                 deadline = self.step(due)
         self._notify("STOPPING=1")
+        # What has begun is finished, so that others find whole devices.
+        wait_until(lambda: self._take_note() or not self._working, LAST_WAIT)
+        replace_file(memory_file(self._directory), memory_text(self._memory))
         with contextlib.suppress(FileNotFoundError):
             os.unlink(status_file(self._directory))
         self._turn.pass_on()
@@ -129,14 +135,17 @@ class RecoveryService:
             the next commands start without one.
         """
         now = self._clock()
-        for ended in self._commands.ended(now):
-            self._finish(ended.key, ended.problem)
+        self._take_note()
         if due or not (self._queue or self._working):
             self._deadline = self._look_and_decide(now)
         self._start_queued()
         if not self._working:
             self._turn.pass_on()
         return min((at for at in (self._deadline, self._commands.deadline) if at is not None), default=None)
+
+    def _take_note(self) -> None:
+        for ended in self._commands.ended(self._clock()):
+            self._finish(ended.key, ended.problem)
 
     @property
     def _working(self) -> bool:

@@ -611,6 +611,19 @@ def test_it_sleeps_while_nothing_happens_and_wakes_for_what_matters(site: FakeSi
     assert Turn(str(site.root / "lock")).take()
 
 
+def test_what_has_begun_is_finished_before_it_ends(site: FakeSite) -> None:
+    program = site.root / "xl"
+    program.write_text(f"#!/bin/sh\ntouch {site.root}/begun\nsleep 1\ntouch {site.root}/finished\n")
+    program.chmod(0o755)
+    with Loop(site, program):
+        until(lambda: "READY=1" in site.notified)
+        site.store.remove("/local/domain/1")
+        until(lambda: (site.root / "begun").exists())
+        assert not Turn(str(site.root / "lock")).take()
+    assert (site.root / "finished").exists()
+    assert Turn(str(site.root / "lock")).take()
+
+
 def test_a_flood_of_events_does_not_keep_it_busy(site: FakeSite) -> None:
     """A driver domain writes to its own keys as fast as it can."""
     with Loop(site, site.root / "none") as loop:
