@@ -122,7 +122,7 @@ class RecoveryService:
                 deadline = self.step(due)
         self._notify("STOPPING=1")
         # What has begun is finished, so that others find whole devices.
-        wait_until(lambda: self._take_note() or not self._working, LAST_WAIT)
+        wait_until(self._is_idle, LAST_WAIT)
         replace_file(memory_file(self._directory), memory_text(self._memory))
         with contextlib.suppress(FileNotFoundError):
             os.unlink(status_file(self._directory))
@@ -146,6 +146,10 @@ class RecoveryService:
     def _take_note(self) -> None:
         for ended in self._commands.ended(self._clock()):
             self._finish(ended.key, ended.problem)
+
+    def _is_idle(self) -> bool:
+        self._take_note()
+        return not self._working
 
     @property
     def _working(self) -> bool:
