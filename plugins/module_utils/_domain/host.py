@@ -245,7 +245,7 @@ class _HostReader:
         repairs: list[Repair] = []
         if domain and domain.alive and wanted.state in ("running", "present"):
             repairs = self._broken_devices(domain, kept) if wanted.state == "running" else []
-            outdated = self._missing_backend(domain)
+            outdated = self._missing_backend(domain, () if wanted.state == "present" or self._stuck is None else KINDS)
         if parsed is not None and compared is not None and not agreed:
             lost = self._lost_devices(wanted, domain.domid, parsed, compared) if domain and wanted.state == "running" else []
             repairs += lost
@@ -349,10 +349,10 @@ class _HostReader:
             found.append(Repair(kind, None, _backend_in(text), text + number, "it is missing"))
         return found
 
-    def _missing_backend(self, domain: Domain) -> str:
-        """Say which device has lost its backend that cannot be attached again."""
+    def _missing_backend(self, domain: Domain, repaired: t.Collection[str]) -> str:
+        """Say which device has lost its backend, apart from those of kinds that are attached again."""
         for device in self._devices[domain.domid]:
-            if device.backend not in self._alive and not (self._stuck and device.kind in KINDS):
+            if device.backend not in self._alive and device.kind not in repaired:
                 return f"the backend of its {device.kind} {device.devid}, domain {device.backend}, is gone"
         return ""
 

@@ -412,6 +412,14 @@ def test_a_backend_that_does_not_run(how: str, healed: FakeHost) -> None:
     assert "vif 0: its backend, domain 1, is gone, and store-dd does not run" in plan.warnings[0]
 
 
+def test_a_domain_that_only_has_to_be_defined_is_not_touched(healed: FakeHost) -> None:
+    healed.remove("store-dd")
+    healed.add("store-dd")
+    plan = healed.run_plan([{**STORED, "state": "present"}])
+    assert (plan.actions, plan.results["pending_restart"]) == ([], ["web1"])
+    assert "domain 1, is gone" in plan.warnings[0]
+
+
 def test_a_hotplug_script_that_failed_is_run_again(healed: FakeHost) -> None:
     healed.store.values["/local/domain/1/backend/vif/2/0/hotplug-status"] = "error"
     healed.store.values["/local/domain/1/backend/vif/2/0/hotplug-error"] = "no bridge"
