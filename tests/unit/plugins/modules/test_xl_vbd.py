@@ -36,8 +36,8 @@ def test_both_modules_take_the_same_disks() -> None:
 
 @pytest.mark.parametrize("module", [xl_vif, xl_vbd])
 def test_every_guard_is_documented(module: t.Any) -> None:
-    force = options(module)["force"]
-    assert all(f"V({guard}) - " in "".join(force["description"]) for guard in force["choices"])
+    option = options(module)["force"]
+    assert all(f"V({guard}) - " in "".join(option["description"]) for guard in option["choices"])
 
 
 @pytest.mark.parametrize("module", [xl_vif, xl_vbd, xl_domain])
