@@ -84,9 +84,10 @@ testbed-down: $(ready) ## stop the test bed
 	@$(testbed) down
 
 # --- tests ----------------------------------------------------------------------------------------------------------
-# Two lanes, as long as each other on two processors. The first has the shared test bed to itself, and priority: Xen's toolstack gives
-# a hotplug script 40 s there. Not more than two emulated machines at once.
-lanes := '$(if $(XEN_INVENTORY),,testbed-up) molecule-shared artifact' 'lint unit sanity device-trees boards molecule-own'
+# Two lanes for two processors. The first has the shared test bed to itself, and priority: Xen's toolstack gives a hotplug script 40 s
+# there. What has a machine of its own is taken by the lane that is done first. Not more than two emulated machines work at once.
+own := $(shell grep -l '^shared_state: false' extensions/molecule/*/molecule.yml | cut -d / -f 3)
+lanes := '$(if $(XEN_INVENTORY),,testbed-up) molecule-shared artifact' 'lint unit sanity device-trees boards' --rest '$(own:%=molecule-%)'
 .PHONY: test
 test: $(ready) ## everything below: lint, unit, sanity, device-trees, boards, artifact, molecule
 	@$(if $(XEN_INVENTORY),,trap '$(stop_all)' EXIT;) python tests/support/tools/stages.py $(lanes)
@@ -133,7 +134,7 @@ format: $(ready) ## rewrite Python files the way lint wants them
 	ruff check --fix
 	ruff format
 
-.PHONY: unit sanity device-trees compare-device-trees boards artifact molecule molecule-own molecule-shared
+.PHONY: unit sanity device-trees compare-device-trees boards artifact molecule molecule-shared $(own:%=molecule-%)
 unit: $(ready) ## unit tests, by ansible-test
 	tests/support/tools/ansible-test units --python "$$(python -c 'import sys; print("%d.%d" % sys.version_info[:2])')"
 
@@ -159,12 +160,12 @@ artifact: $(host) ## build the tarball and use it, installed, from outside the c
 molecule: $(host) ## each scenario of extensions/molecule on the test bed's Xen, from a fresh dom0
 	tests/support/tools/molecule $(SCENARIOS)
 
-# Its two halves, for the two lanes of `make test`.
-molecule-own: $(ready)
-	tests/support/tools/molecule --own
-
+# Its parts, for the lanes of `make test`: the scenarios that share the test bed, and those with a machine of their own.
 molecule-shared: $(host)
 	tests/support/tools/molecule --shared
+
+$(own:%=molecule-%): molecule-%: $(ready)
+	tests/support/tools/molecule $*
 
 # --- cleaning -------------------------------------------------------------------------------------------------------
 .PHONY: clean

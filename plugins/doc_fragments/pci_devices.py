@@ -88,9 +88,11 @@ options:
       - V(shared_page) the device has memory in the same page as another one that is not taken with it.
       - V(shared_interrupt) the device is on the same interrupt line as another one that this host uses and that does not signal by
         messages.
+      - V(interrupt_remapping) Xen does not remap interrupts on this host. Devices that are hidden at boot are not checked for it.
       - V(virtual_functions) the device has SR-IOV virtual functions, which would disappear.
       - V(in_use) a running domain uses the device, or a virtual function of it.
       - V(unreadable) the device does not respond.
+      - V(failed_trial) the boot options were tried once, and the host was not reached then (M(xen.driver_domains.dom0_boot) alone).
     type: list
     elements: str
     choices:
@@ -107,8 +109,10 @@ options:
       - siblings
       - shared_page
       - shared_interrupt
+      - interrupt_remapping
       - virtual_functions
       - in_use
       - unreadable
+      - failed_trial
     default: []
 """

@@ -16,7 +16,8 @@ from ._errors import InvalidInput
 #: The least memory of dom0 in MiB: Linux with its initramfs does not boot with less.
 MIN_MEMORY = 256
 
-_OPTION = re.compile(r"[A-Za-z0-9_.,:=/@+()*-]+")
+#: GRUB's own language takes < for an operator: what Xen reads with it cannot be written.
+_OPTION = re.compile(r"[A-Za-z0-9_.,:=/@+()*%\[\]-]+")
 #: Options that keep devices from their drivers, whatever the module is called: its name, an alias, `-` or `_` (params.c, parameq; kmod).
 _TAKES_DEVICES = re.compile(r".*\.hide|(?:pci_stub|vfio_pci|xen_pciback|pciback)\.(?:ids|hide)")
 #: A size that begins with "-" is what dom0 leaves to others.
@@ -45,7 +46,7 @@ def _check(option: str, name: str) -> None:
         if _TAKES_DEVICES.fullmatch(word.partition("=")[0].replace("-", "_").lower()):
             raise InvalidInput(
                 f"{name} has {option!r}, which takes devices from dom0 without any guard",
-                rule="devices are hidden with the option hide: only one list is in force, and the guards check it",
+                rule="devices are hidden with the option hide: only one list is in effect, and the guards check it",
                 remedy="Write the devices into hide (in the role dom0: dom0_pci_assignable) instead",
             )
     if "--" in words:
@@ -55,7 +56,7 @@ def _check(option: str, name: str) -> None:
     if not _OPTION.fullmatch(option):
         raise InvalidInput(
             f"The boot option {option!r} holds a character that GRUB's configuration or a shell would interpret",
-            rule="letters, digits and _.,:=/@+()*-",
+            rule="letters, digits and _.,:=/@+()*%[]-",
             remedy="Write the option without quotes, spaces and $; one list item for each option",
         )
 

@@ -7,7 +7,7 @@
 """How a GRUB host boots: Xen as the default entry, its options, and the devices that pciback takes before any driver does.
 
 Files of others are left alone: the options go into a file of our own that GRUB's configuration reads last, and the last
-occurrence of an option is the one in effect.
+occurrence of an option is the one in effect. Options that the running host does not show to work are tried once first (`_boot_trial`).
 """
 
 from __future__ import annotations
@@ -19,10 +19,12 @@ from dataclasses import dataclass
 from functools import partial
 
 from ._boot_options import check_options
+from ._boot_trial import TRIAL_ENTRY, TRIAL_FILE, TRIAL_OPTION, BootTrial, default_without_xen, forget_trials, left_in_environment
 from ._errors import DriverDomainsError, InvalidInput, NotOnThisHost
 from ._files import list_directory, read_bytes, read_text, remove
 from ._pci import foreign_hides as _foreign_hides
 from ._pci import hide_list as _hide_list
+from ._pci.check_unit import plan_check_unit
 from ._pci.device import PCIBACK_MODULE, PciDevice
 from ._pci.guards import Guards
 from ._pci.host import PciHost
@@ -45,7 +47,7 @@ _KERNEL_LINE = re.compile(r"^\s*(?:module2?\s+\S*vmlinu\S*|xen_module\s+\S+|linu
 #: The characters of the command line that Xen passes to a PV dom0; it silently drops the rest (xen.h, MAX_GUEST_CMDLINE).
 _MAX_KERNEL_LINE = 1023
 
-#: EFI variables: whether Secure Boot is on, and whether shim was told to ignore that (`mokutil --disable-validation`).
+#: EFI variables: whether Secure Boot is on, and whether shim ignores that (`mokutil --disable-validation`).
 _SECURE_BOOT = "SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
 _SHIM_STATE = "MokSBStateRT-605dab50-e046-4300-abb6-3dd810dd8b23"
 
@@ -97,16 +99,17 @@ class BootOptions:
 
     def grub_file(self) -> str:
         """Return our drop-in for /etc/default/grub (a shell fragment that grub-mkconfig reads)."""
-        lines = [_HEADER, 'GRUB_DEFAULT="' + ENTRY_ID + '${GRUB_DEVICE_UUID}"\n']
-        if self.hypervisor:
-            lines.append(f'GRUB_CMDLINE_XEN_DEFAULT="${{GRUB_CMDLINE_XEN_DEFAULT}} {" ".join(self.hypervisor)}"\n')
-        if self.kernel_line:
-            mine = " ".join(self.kernel_line)
-            lines.append(
-                'GRUB_CMDLINE_LINUX_XEN_REPLACE_DEFAULT="${GRUB_CMDLINE_LINUX_XEN_REPLACE_DEFAULT:-${GRUB_CMDLINE_LINUX_DEFAULT}}'
-                f' {mine}"\n'
-            )
-        return "".join(lines)
+        return _HEADER + 'GRUB_DEFAULT="' + ENTRY_ID + '${GRUB_DEVICE_UUID}"\n' + _grub_settings(self.hypervisor, self.kernel_line)
+
+    def trial(self, runner: Runner, root: str = "") -> BootTrial:
+        """Return the trial of these options."""
+        return BootTrial(_grub_settings(self.hypervisor, self.kernel_line), runner, root)
+
+    def trial_file(self, trial: BootTrial) -> str:
+        """Return the script for /etc/grub.d that adds the entry of the trial."""
+        first, last = trial.kernel_options
+        settings = _grub_settings(self.hypervisor, (first, *self.kernel_line, last))
+        return trial.script(_HEADER, settings, os.path.basename(GRUB_FILE))
 
     def modprobe_file(self) -> str:
         """Return our modprobe.d file, or "" if none is needed: pciback has to be there before the drivers."""
@@ -116,6 +119,18 @@ class BootOptions:
     def modules_file(self) -> str:
         """Return our modules-load.d file, or "": nothing else loads pciback for devices without a driver of their own."""
         return f"{_HEADER}{PCIBACK_MODULE}\n" if self.hide and not self.load_after_pciback else ""
+
+
+def _grub_settings(hypervisor: t.Sequence[str], kernel: t.Sequence[str]) -> str:
+    lines = []
+    if hypervisor:
+        lines.append(f'GRUB_CMDLINE_XEN_DEFAULT="${{GRUB_CMDLINE_XEN_DEFAULT}} {" ".join(hypervisor)}"\n')
+    if kernel:
+        lines.append(
+            'GRUB_CMDLINE_LINUX_XEN_REPLACE_DEFAULT="${GRUB_CMDLINE_LINUX_XEN_REPLACE_DEFAULT:-${GRUB_CMDLINE_LINUX_DEFAULT}}'
+            f' {" ".join(kernel)}"\n'
+        )
+    return "".join(lines)
 
 
 def hidden_by_others(root: str = "", runner: Runner | None = None) -> tuple[tuple[str, ...], list[str]]:
@@ -150,6 +165,16 @@ def check_hidden(plan: Plan, options: BootOptions, devices: t.Sequence[PciDevice
         plan.warnings.append(
             f"{device.bdf} cannot be hidden at boot: its driver {device.driver} is built into the kernel, and {PCIBACK_MODULE} is a module"
         )
+
+
+def proved_by_host(options: BootOptions, reasons: t.Sequence[str], missing: t.Sequence[PciDevice], kernel_line: str) -> bool:
+    """Return whether this host, which is reached, runs as it would with these options: it was booted with them, or has all that they do.
+
+    :param reasons: what it lacks (`reboot_reasons`).
+    :param missing: the devices to hide that pciback does not hold (`not_hidden`).
+    :param kernel_line: /proc/cmdline.
+    """
+    return options.trial(Runner()).runs(kernel_line) or not (reasons or missing)
 
 
 def not_hidden(options: BootOptions, devices: t.Sequence[PciDevice]) -> list[PciDevice]:
@@ -189,11 +214,12 @@ def too_late_drivers(devices: t.Iterable[PciDevice], modules: str, host: PciHost
     return [device for device in devices if device.driver and not device.pciback and not host.is_module(device.driver)]
 
 
-def plan_boot(options: BootOptions | None, runner: Runner, root: str = "") -> Plan:
+def plan_boot(options: BootOptions | None, runner: Runner, root: str = "", *, proved: bool = True) -> Plan:
     """Plan the changes to the host's boot files.
 
     :param options: None removes everything that this module wrote.
     :param root: directory that stands for / (tests).
+    :param proved: whether the running host shows that it can be reached with these options. Otherwise they are tried once.
     :raises NotOnThisHost: the host does not boot through GRUB.
     """
     plan = Plan()
@@ -204,32 +230,82 @@ def plan_boot(options: BootOptions | None, runner: Runner, root: str = "") -> Pl
             rule="the boot options are set through GRUB",
             remedy="If the host uses another boot loader, set its boot options yourself, and dom0_manage_boot: false",
         )
+    trial = None
     if options:
         _check_length(options, configuration)
         _refuse_secure_boot(plan, f"{root}/sys")
+        trial = _trial(plan, options, runner, root, proved)
     texts = {
-        root + GRUB_FILE: options.grub_file() if options else "",
+        root + GRUB_FILE: "" if not options else _settings_during_trial(root) if trial else options.grub_file(),
+        root + TRIAL_FILE: options.trial_file(trial) if options and trial else "",
         root + MODPROBE_FILE: options.modprobe_file() if options else "",
         root + MODULES_FILE: options.modules_file() if options else "",
     }
+    # Before the entry is gone: GRUB would boot the first one of its menu instead.
+    left = [] if trial else left_in_environment(root)
+    if left:
+        plan.add("forget the boot options that were tried once", partial(forget_trials, left, runner, root))
+    plan_check_unit(plan, bool(options and options.hide), root)
     # Files to remove are emptied first and deleted last, so that after an interrupted run the next one knows what is left to update.
     going = [path for path, text in texts.items() if not text and read_text(path) is not None]
-    grub_changes, modprobe_changes, _modules = [_plan_file(plan, path, text, path in going) for path, text in texts.items()]
-    if modprobe_changes or (options and options.modprobe_file() and _initramfs_is_older(root)):
+    settings, script, modprobe, _modules = [_plan_file(plan, path, text, path in going) for path, text in texts.items()]
+    if modprobe or (options and options.modprobe_file() and _initramfs_is_older(root)):
         plan.add("update-initramfs -u", lambda: runner.run(["update-initramfs", "-u"], timeout=UPDATE_TIMEOUT))
-    if grub_changes or (options is not None and not _in_configuration(options, configuration)):
-        plan.add("update-grub", lambda: _update_grub(options, runner, root))
+    if settings or script or (options is not None and not _in_configuration(options, configuration, trial)):
+        plan.add("update-grub", lambda: _update_grub(options, trial, runner, root))
     for path in going:
         plan.add(f"remove {path}", partial(remove, path))
+    if trial and not trial.armed:
+        plan.add("boot the new options once, at the next boot", trial.arm)
+    plan.results["trial"] = "next_boot" if trial else "impossible" if options and not _settled(options, root, proved) else "none"
     return plan
 
 
+def _settled(options: BootOptions, root: str, proved: bool) -> bool:
+    """Whether there is nothing to try: the host shows that the options work, or they were made permanent before."""
+    return proved or read_text(root + GRUB_FILE) == options.grub_file()
+
+
+def _trial(plan: Plan, options: BootOptions, runner: Runner, root: str, proved: bool) -> BootTrial | None:
+    """Return the trial of options that are to be tried, or None; one that failed is refused."""
+    if _settled(options, root, proved):
+        return None
+    trial = options.trial(runner, root)
+    if trial.armed:
+        return trial
+    if trial.tried:
+        words = "; ".join(filter(None, [" ".join(options.hypervisor), " ".join(options.kernel_line)])) or "Xen as the default entry"
+        plan.refuse(
+            "failed_trial",
+            "this host",
+            f"came back as it was: new boot options ({words}) were tried once, and the host was not reached while it ran with them",
+            rule="options become permanent only when the host is reached while it runs with them, and are not tried again by themselves",
+            remedy="This host runs as before. Find out what went wrong (journalctl -b -1, the host's console), and change the options",
+        )
+    problem = trial.problem()
+    if problem:
+        plan.warnings.append(
+            f"The new boot options are permanent at once, and not tried first, because {problem}: if the host does not come up with them, "
+            "somebody has to choose another entry of GRUB's menu at its console"
+        )
+        return None
+    return trial
+
+
+def _settings_during_trial(root: str) -> str:
+    """Return our file of settings as it is. Before the first one, what was the default before Xen was installed stays the default."""
+    text = read_text(root + GRUB_FILE) or ""
+    if text not in ("", _HEADER) or xen_version(f"{root}/sys") is not None:
+        return text if text != _HEADER else ""
+    return _HEADER + default_without_xen(os.path.basename(GRUB_FILE))
+
+
 def _check_length(options: BootOptions, configuration: str) -> None:
-    mine = set(options.kernel_line)
+    mine = {*options.kernel_line, *options.trial(Runner()).kernel_options}
     for line in _KERNEL_LINE.findall(configuration):
-        # Our own list of an earlier run is replaced.
-        others = [word for word in line.split() if word not in mine and not word.startswith(f"{PCIBACK_MODULE}.hide=")]
-        length = len(" ".join((*others, *options.kernel_line)))
+        # Our own list of an earlier run is replaced, and so is an earlier trial.
+        others = [word for word in line.split() if word not in mine and not word.startswith((f"{PCIBACK_MODULE}.hide=", TRIAL_OPTION))]
+        length = len(" ".join((*others, *sorted(mine))))
         if length > _MAX_KERNEL_LINE:
             raise InvalidInput(
                 f"The command line of dom0's kernel would have {length} characters",
@@ -295,13 +371,20 @@ def _plan_file(plan: Plan, path: str, text: str, going: bool) -> bool:
     if going:
         plan.write_file(path, _HEADER, description=f"empty {path}", after="")
         return True
-    return bool(text) and plan.write_file(path, text)
+    return bool(text) and plan.write_file(path, text, 0o755 if path.endswith(TRIAL_FILE) else 0o644)
 
 
-def _in_configuration(options: BootOptions, configuration: str) -> bool:
-    """Return whether GRUB's generated configuration has our default entry and options: an earlier run may have been interrupted."""
-    default = re.search(r'set default="(' + ENTRY_ID + '[^"]*)"', configuration)
-    if not default or f"'{default.group(1)}'" not in configuration:
+def _in_configuration(options: BootOptions, configuration: str, trial: BootTrial | None) -> bool:
+    """Return whether GRUB's generated configuration has our entry and options: an earlier run may have been interrupted.
+
+    :param trial: set if it is the entry that is tried once; otherwise it is the default.
+    """
+    if trial:
+        _before, entry, configuration = configuration.partition(f" --id {TRIAL_ENTRY} ")
+    else:
+        default = re.search(r'set default="(' + ENTRY_ID + '[^"]*)"', configuration)
+        entry = default.group(1) if default and f"'{default.group(1)}'" in configuration else ""
+    if not entry:
         return False
     hypervisor_lines = re.findall(r"^\s*multiboot2?\s.*$|^\s*xen_hypervisor\s.*$", configuration, re.MULTILINE)
     kernel_lines = re.findall(r"^\s*module2?\s+\S*vmlinu\S*\s.*$|^\s*xen_module\s.*$", configuration, re.MULTILINE)
@@ -309,16 +392,18 @@ def _in_configuration(options: BootOptions, configuration: str) -> bool:
         bool(hypervisor_lines and kernel_lines)
         and not _missing(options.hypervisor, hypervisor_lines[0])
         and all(option in kernel_lines[0].split() for option in options.kernel_line)
+        and (not trial or trial.runs(kernel_lines[0]))
         # The last list is the one in effect.
         and (not options.hide or f"{PCIBACK_MODULE}.hide={_hide_list.lists_in(kernel_lines[0])[-1]}" == options.hide_option)
     )
 
 
-def _update_grub(options: BootOptions | None, runner: Runner, root: str) -> None:
+def _update_grub(options: BootOptions | None, trial: BootTrial | None, runner: Runner, root: str) -> None:
     runner.run(["update-grub"], timeout=UPDATE_TIMEOUT)
-    if options is not None and not _in_configuration(options, read_text(root + GRUB_CONFIGURATION) or ""):
+    if options is not None and not _in_configuration(options, read_text(root + GRUB_CONFIGURATION) or "", trial):
+        what = "has no entry that boots Xen" if trial else "does not boot Xen by default"
         raise DriverDomainsError(
-            f"update-grub ran but {GRUB_CONFIGURATION} does not boot Xen by default with the requested options",
+            f"update-grub ran but {GRUB_CONFIGURATION} {what} with the requested options",
             rule="20_linux_xen writes an entry for /boot/xen-*, and the last file of /etc/default/grub.d that sets an option wins",
             remedy="Check that a Xen hypervisor package is installed, that GRUB_DISABLE_SUBMENU is not set, and which file of "
             f"/etc/default/grub.d sorts after {GRUB_FILE.rsplit('/', 1)[1]}",

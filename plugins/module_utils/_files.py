@@ -9,7 +9,9 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
+import typing as t
 
 from ._errors import DriverDomainsError
 
@@ -80,3 +82,21 @@ def list_directory(path: str) -> list[str]:
         return sorted(os.listdir(path))
     except (FileNotFoundError, NotADirectoryError):
         return []
+
+
+def unescape(text: str) -> str:
+    """Undo the octal escapes of proc(5) and fstab(5)."""
+    return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found.group(1), 8)), text)
+
+
+def drop_ins(root: str, directories: t.Sequence[str], suffix: str) -> list[str]:
+    """Return the files of drop-in directories in the order of their names, relative to `root`.
+
+    A file shadows those of the same name in later directories (modprobe.d(5), systemd.network(5)).
+    """
+    files: dict[str, str] = {}
+    for directory in directories:
+        for name in list_directory(f"{root}/{directory}"):
+            if name.endswith(suffix):
+                files.setdefault(name, f"{directory}/{name}")
+    return [files[name] for name in sorted(files)]

@@ -66,20 +66,34 @@ def follow(
 
     :param candidates: returns all devices of a class (`NETWORK`, `STORAGE`).
     """
-    waiting: list[tuple[Thing, ...]] = [(top,)]
     seen = {top}
-    while waiting:
-        chain = waiting.pop(0)
+
+    def visit(chain: tuple[Thing, ...]) -> t.Generator[Use, None, tuple[Thing, ...]]:
+        """Follow one chain; return it if it leads only back to where it came from, as the two ends of a veth do, and () otherwise."""
         found = footing(chain[-1])
-        names = [thing.name for thing in chain]
-        for way in found.ways:
-            yield Use(guard, reason + " -> ".join([*names, way[-1]]), tuple(way))
-        # What leads only back to where the chain came from, as the two ends of a veth do, leads nowhere.
-        if not (found.ways or found.end or any(thing not in chain for thing in found.below)):
-            yield lost(guard, reason + " -> ".join(names), candidates, _CLASSES[chain[-1].kind])
-        lower = [thing for thing in found.below if thing not in seen]
-        seen.update(lower)
-        waiting += [(*chain, thing) for thing in lower]
+        reached = " -> ".join([reason_of(chain), ""])
+        yield from (Use(guard, reached + way[-1], tuple(way)) for way in found.ways)
+        onward = [thing for thing in found.below if thing not in chain]
+        ends = bool(found.ways) or found.end
+        if not (ends or found.below):
+            yield lost(guard, reason_of(chain), candidates, _CLASSES[chain[-1].kind])
+            return ()
+        back = chain
+        for thing in onward:
+            # What was followed already, from elsewhere, is no way back.
+            returned: tuple[Thing, ...] = ()
+            if thing not in seen:
+                seen.add(thing)
+                returned = yield from visit((*chain, thing))
+            ends, back = ends or not returned, returned or back
+        return () if ends else back
+
+    def reason_of(chain: tuple[Thing, ...]) -> str:
+        return reason + " -> ".join(thing.name for thing in chain)
+
+    back = yield from visit((top,))
+    if back:
+        yield lost(guard, reason_of(back), candidates, _CLASSES[back[-1].kind])
 
 
 def lost(guard: str, reason: str, candidates: t.Callable[[str], t.Iterable[str]], classes: tuple[str, ...]) -> Use:

@@ -14,9 +14,10 @@ import typing as t
 from functools import cached_property
 
 from ._errors import DriverDomainsError
-from ._files import list_directory, read_text
+from ._files import list_directory, read_text, unescape
 from ._host_chains import DISK, SERVER, UNKNOWN, Footing, Thing
 from ._host_network import is_address
+from ._processes import open_files_of
 from ._runner import Runner
 
 #: Seconds for zpool, which hangs with a pool whose disks do not answer.
@@ -24,54 +25,11 @@ _ZPOOL_TIMEOUT = 20.0
 #: File systems in RAM, and those that are only a view of the kernel or of other file systems that are mounted, too.
 HARMLESS = frozenset(
     [
-        "anon_inodefs",
-        "apparmorfs",
-        "autofs",
-        "bdev",
-        "binder",
-        "binfmt_misc",
-        "bpf",
-        "cgroup",
-        "cgroup2",
-        "configfs",
-        "cpuset",
-        "debugfs",
-        "devfs",
-        "devpts",
-        "devtmpfs",
-        "drm",
-        "efivarfs",
-        "functionfs",
-        "fuse.gvfsd-fuse",
-        "fuse.lxcfs",
-        "fuse.portal",
-        "fusectl",
-        "gadgetfs",
-        "guestmemfd",
-        "hugetlbfs",
-        "mqueue",
-        "nfsd",
-        "nsfs",
-        "nullfs",
-        "openpromfs",
-        "pidfs",
-        "pipefs",
-        "proc",
-        "pstore",
-        "ramfs",
-        "resctrl",
-        "rootfs",
-        "rpc_pipefs",
-        "secretmem",
-        "securityfs",
-        "selinuxfs",
-        "smackfs",
-        "sockfs",
-        "sysfs",
-        "tmpfs",
-        "tracefs",
-        "usbfs",
-        "xenfs",
+        *("anon_inodefs", "apparmorfs", "autofs", "bdev", "binder", "binfmt_misc", "bpf", "cgroup", "cgroup2", "configfs"),
+        *("cpuset", "debugfs", "devfs", "devpts", "devtmpfs", "drm", "efivarfs", "functionfs", "fuse.gvfsd-fuse", "fuse.lxcfs"),
+        *("fuse.portal", "fusectl", "gadgetfs", "guestmemfd", "hugetlbfs", "mqueue", "nfsd", "nsfs", "nullfs", "openpromfs"),
+        *("pidfs", "pipefs", "proc", "pstore", "ramfs", "resctrl", "rootfs", "rpc_pipefs", "secretmem", "securityfs"),
+        *("selinuxfs", "smackfs", "sockfs", "sysfs", "tmpfs", "tracefs", "usbfs", "xenfs"),
     ]
 )
 #: File systems of other hosts. Their options or sources name the server.
@@ -81,6 +39,8 @@ _NVME_FABRIC = re.compile(r".*/nvme-fabrics/ctl/nvme\d+(?=/|$)")
 _ISCSI_SESSION = re.compile(r"/session(\d+)/")
 #: Directories of /sys/devices for block devices that are no hardware: network block devices, targets in software, USB over IP.
 _NO_HARDWARE = re.compile(r"/devices/(?:virtual|rbd|tcm_loop\w*|pseudo\w*|nbd\w*)/|/vhci_hcd")
+#: How the names of programs begin that serve disks to guests (libxl_disk.c: qdisk, tap).
+_PROGRAMS = ("qemu", "tapdisk")
 _RAM_DISK = re.compile(r"ram\d+")
 
 
@@ -116,19 +76,20 @@ class HostDisks:
         if text is None:
             raise DriverDomainsError(f"There is no {path}", rule="without it, what this host stands on is not known")
         mounts = []
-        for line in text.splitlines():
+        # Whoever mounts something chooses its name, which may hold every line break but this one.
+        for line in filter(None, text.split("\n")):
             fields = line.split(" ")
             # Type, source and options follow a variable number of fields that ends with "-".
             kind, source, *options = fields[fields.index("-", 6) + 1 :]
-            mounts.append(MountedFileSystem(_unescape(fields[4]), fields[2], kind, _unescape(source), " ".join(options)))
+            mounts.append(MountedFileSystem(unescape(fields[4]), fields[2], kind, unescape(source), " ".join(options)))
         return mounts
 
     def swaps(self) -> list[Thing]:
         """Return what the swap space is in."""
         things: list[Thing] = []
-        for line in (read_text(f"{self._procfs}/swaps") or "").splitlines()[1:]:
-            path, kind = line.split()[:2]
-            things += [self.disk(_unescape(path))] if kind == "partition" else self.of_file(_unescape(path))
+        for line in filter(None, (read_text(f"{self._procfs}/swaps") or "").split("\n")[1:]):
+            path, kind = re.split(r"[ \t]+", line)[:2]
+            things += [self.disk(unescape(path))] if kind == "partition" else self.of_file(unescape(path))
         return things
 
     def disk(self, path: str) -> Thing:
@@ -142,7 +103,7 @@ class HostDisks:
             return self._of_pool(source.split("/")[0])
         path = f"{self._sysfs}/dev/block/{mount.number}"
         if os.path.exists(path):
-            return [Thing(DISK, os.path.basename(os.path.realpath(path)))]
+            return [Thing(DISK, os.path.basename(os.path.realpath(path))), *map(self.disk, further_devices(mount.options))]
         if kind in HARMLESS:
             return []
         if kind in REMOTE:
@@ -167,7 +128,7 @@ class HostDisks:
             path
             for word in mount.options.split(",")
             if re.match(r"(lowerdir|upperdir)\+?=", word)
-            for path in word.split("=", 1)[1].split(":")
+            for path in unescape(word.split("=", 1)[1]).split(":")
         ]
         things: list[Thing] = []
         for path in filter(None, layers):
@@ -229,11 +190,18 @@ class HostDisks:
         path = f"{self._sysfs}/dev/block/{int(major, 16)}:{int(minor, 16)}"
         return Thing(DISK, os.path.basename(os.path.realpath(path)) if os.path.exists(path) else number.strip())
 
+    def served_by_programs(self) -> list[tuple[str, Thing]]:
+        """Return the block devices that programs have open for guests, each with the program: blkback knows nothing of these."""
+        opened = [
+            (name, self.disk(file)) for name, files in open_files_of(self._procfs, _PROGRAMS) for file in files if file.startswith("/dev/")
+        ]
+        return [(name, disk) for name, disk in dict.fromkeys(opened) if os.path.exists(f"{self._sysfs}/class/block/{disk.name}")]
+
     def _below(self, name: str, path: str) -> Footing:
         if os.path.isdir(f"{path}/loop"):
             backing = (read_text(f"{path}/loop/backing_file") or "").strip()
             things = (
-                self.of_file(_unescape(re.sub(r" \(deleted\)$", "", backing))) if backing else [Thing(UNKNOWN, f"{name} without a file")]
+                self.of_file(unescape(re.sub(r" \(deleted\)$", "", backing))) if backing else [Thing(UNKNOWN, f"{name} without a file")]
             )
             return Footing(below=things, end=not things)
         if os.path.exists(f"{path}/partition"):
@@ -277,6 +245,11 @@ class HostDisks:
         return [Thing(SERVER, address) for address in addresses if address] or [Thing(SERVER, f"iSCSI session {session}")]
 
 
+def further_devices(options: str) -> list[str]:
+    """Return the further devices of a file system: a log, a journal or a real-time part (`logdev=/dev/sdb1`)."""
+    return re.findall(r"(?:^|[, ])\w+=(/dev/[^, ]+)", options)
+
+
 def remote(source: str, options: str = "") -> list[Thing]:
     """Return the servers of a remote file system, by the options or the source of its mount; a name stays a name, nobody is asked."""
     named = [word.split("=", 1)[1] for word in options.split(",") if re.match(r"(addr|mon_addr)=", word)]
@@ -298,8 +271,3 @@ def _fabric_server(controller: str) -> Thing:
     if transport in ("tcp", "rdma") and found:
         return Thing(SERVER, found.group(1).split("%")[0])
     return Thing(UNKNOWN, f"{os.path.basename(controller)} over {transport or 'an unknown transport'}")
-
-
-def _unescape(text: str) -> str:
-    """Undo the octal escapes of proc(5)."""
-    return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found.group(1), 8)), text)

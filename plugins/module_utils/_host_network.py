@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -19,6 +20,7 @@ from functools import cached_property
 from ._errors import DriverDomainsError
 from ._files import list_directory, read_text
 from ._host_chains import INTERFACE, Footing, Thing
+from ._processes import open_files, open_files_of, with_ancestors
 from ._runner import Runner
 
 #: The names of the processes that serve SSH connections begin with one of these.
@@ -29,8 +31,9 @@ _ESTABLISHED, _LISTEN = "01", "0A"
 _LOOPBACK_TYPE = "772"
 #: The interface that stands for the kernel's part of Open vSwitch; cards that are ports of its bridges have it as their master.
 _OPENVSWITCH = "ovs-system"
-#: The backend of a guest's network card, and the emulated card that an HVM guest has beside it (libxl_nic.c).
-_VIF = re.compile(r"vif[1-9]\d*\.\d+")
+#: The device of a backend of a guest's network card (backend_bus_id in xenbus_probe_backend.c): `vifname` gives it any other name.
+_VIF = re.compile(r"/devices/vif-[1-9]\d*-\d+/net/[^/]+$")
+#: The emulated card that an HVM guest has beside it (libxl_nic.c).
 _EMULATED = re.compile(r"(?:vif([1-9]\d*\.\d+)-emu|tap([1-9]\d*\.\d+))")
 #: Hardware that is none: USB over IP.
 _NO_HARDWARE = "/vhci_hcd"
@@ -91,9 +94,10 @@ class HostNetwork:
     def serving(self) -> list[tuple[str, str]]:
         """Return the backends of running guests' network cards, each with the bridge (or Open vSwitch) that it is a port of."""
         ports = []
-        for name in filter(_VIF.fullmatch, self.interfaces):
-            master = f"{self._sysfs}/class/net/{name}/master"
-            if os.path.islink(master):
+        for name in self.interfaces:
+            path = os.path.realpath(f"{self._sysfs}/class/net/{name}")
+            master = f"{path}/master"
+            if _VIF.search(path) and os.path.islink(master):
                 ports.append((name, os.path.basename(os.path.realpath(master))))
         return ports
 
@@ -113,7 +117,7 @@ class HostNetwork:
         directory = f"{self._sysfs}/class/net/{name}"
         entries = list_directory(directory)
         below = [entry[len("lower_") :] for entry in entries if entry.startswith("lower_")] + list_directory(f"{directory}/brif")
-        if below or "device" in entries:
+        if below:
             return list(dict.fromkeys(below))
         if self._kind(name) == "openvswitch":
             # Only Open vSwitch knows which of its bridges has which ports: all of them count.
@@ -189,46 +193,25 @@ class HostNetwork:
         """
         sockets = self._sockets()
         served = {connection.local_port for connection in sockets if connection.state == _LISTEN}
-        held, above = self._ssh_server_sockets(), self._sockets_above()
+        held = {inode for _name, files in open_files_of(self._procfs, SSH_SERVERS) for inode in _inodes(files)}
+        above = self._sockets_above()
         open_ones = [s for s in sockets if s.state == _ESTABLISHED]
         connections = {(s.local, s.peer) for s in open_ones if (s.local_port in served and s.inode in held) or s.inode in above}
         client = self._environment.get("SSH_CLIENT", "").split()
         connection = self._environment.get("SSH_CONNECTION", "").split()
         if len(connection) == 4:
             connections.add((connection[2].split("%")[0], connection[0].split("%")[0]))
-        elif len(client) == 3 and client[1].isdigit() and client[2].isdigit():
+        elif len(client) == 3 and client[1].isdecimal() and client[2].isdecimal():
             ends = (client[0].split("%")[0], int(client[1]), int(client[2]))
             connections.update((s.local, s.peer) for s in sockets if (s.peer, s.peer_port, s.local_port) == ends)
         return sorted(connections)
 
-    def _ssh_server_sockets(self) -> set[str]:
-        inodes: set[str] = set()
-        for pid in filter(str.isdigit, list_directory(self._procfs)):
-            try:
-                if (read_text(f"{self._procfs}/{pid}/comm") or "").startswith(SSH_SERVERS):
-                    inodes |= self._sockets_of(pid)
-            except (OSError, DriverDomainsError):
-                # The process has ended, or we may not read it.
-                continue
-        return inodes
-
     def _sockets_above(self) -> set[str]:
         inodes: set[str] = set()
-        pid = str(os.getpid())
-        while pid not in ("0", "1", ""):
-            try:
-                inodes |= self._sockets_of(pid)
-                # stat of proc(5): pid (name) state parent ...
-                fields = (read_text(f"{self._procfs}/{pid}/stat") or "").rpartition(")")[2].split()
-            except (OSError, DriverDomainsError):
-                break
-            pid = fields[1] if len(fields) > 1 else ""
+        with contextlib.suppress(OSError, DriverDomainsError):
+            for process in with_ancestors(self._procfs):
+                inodes |= _inodes(open_files(self._procfs, process.pid))
         return inodes
-
-    def _sockets_of(self, pid: str) -> set[str]:
-        directory = f"{self._procfs}/{pid}/fd"
-        targets = [os.readlink(f"{directory}/{descriptor}") for descriptor in os.listdir(directory)]
-        return {target[len("socket:[") : -1] for target in targets if target.startswith("socket:[")}
 
     def _sockets(self) -> list[_Socket]:
         sockets = []
@@ -240,15 +223,23 @@ class HostNetwork:
         return sockets
 
 
+def _inodes(files: t.Iterable[str]) -> set[str]:
+    return {file[len("socket:[") : -1] for file in files if file.startswith("socket:[")}
+
+
 def is_address(text: str) -> bool:
     """Return whether a text is an IPv4 or IPv6 address."""
+    return "/" not in text and bool(usual_form(text))
+
+
+def usual_form(text: str) -> str:
+    """Return an IPv4 or IPv6 address as `ip` prints it, without a prefix length; "" for anything else."""
+    bare = text.split("/")[0]
     for family in (socket.AF_INET, socket.AF_INET6):
-        try:
-            socket.inet_pton(family, text)
-            return True
-        except OSError:
-            continue
-    return False
+        # ValueError: a null character, or one that is not Unicode.
+        with contextlib.suppress(OSError, ValueError):
+            return socket.inet_ntop(family, socket.inet_pton(family, bare))
+    return ""
 
 
 def _address(digits: str) -> str:

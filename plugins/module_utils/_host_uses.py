@@ -130,6 +130,8 @@ class HostUses:
             number = (read_text(f"{backends}/{name}/physical_device") or "").strip() if name.startswith("vbd-") else ""
             if ":" in number:
                 yield from self._follow("guest_disk", f"serves a running guest ({name}): ", self._disks.of_backend(number))
+        for program, thing in self._disks.served_by_programs():
+            yield from self._follow("guest_disk", f"serves a running guest ({program}): ", thing)
 
     def _people(self) -> t.Iterator[Use]:
         """What somebody in front of the host needs."""

@@ -12,7 +12,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ._errors import DriverDomainsError
+from ._errors import DriverDomainsError, InvalidInput
 from ._plan import Plan
 from ._printable import printable_message, printable_value
 from ._secrets import hide_secrets
@@ -45,6 +45,7 @@ def run_module(
     module = Module(argument_spec=argument_spec, supports_check_mode=True, **module_options)
     plan, failure, results = Plan(), None, {}
     try:
+        _check_texts(module.params)
         if first and not module.check_mode:
             first()
         plan = prepare(module.params)
@@ -57,11 +58,28 @@ def run_module(
     # Otherwise AnsibleModule adds the parameters as they are.
     (failure.details if failure else results)["invocation"] = {"module_args": hide_secrets(module.params)}
     for warning in plan.warnings:
-        module.warn(printable_message(warning))
+        module.warn(printable_message(hide_secrets(warning)))
     if failure:
         details = {**failure.details, "changed": bool(plan.done), "actions": plan.done}
-        module.fail_json(msg=printable_message(str(failure)), **printable_value(details))
+        module.fail_json(msg=printable_message(hide_secrets(str(failure))), **printable_value(hide_secrets(details)))
     # AnsibleModule has no public name for it.
     if module._diff:
         results["diff"] = plan.diffs
     module.exit_json(**printable_value(results))
+
+
+def _check_texts(value: t.Any) -> None:
+    """Check that every text of the parameters can be written to a file or the command line of a program.
+
+    :raises InvalidInput: one holds what is no character, which only JSON can express (half of a surrogate pair).
+    """
+    if isinstance(value, dict):
+        _check_texts([*value, *value.values()])
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            _check_texts(item)
+    elif isinstance(value, str):
+        try:
+            value.encode("utf-8", "surrogateescape")
+        except UnicodeEncodeError as exc:
+            raise InvalidInput(f"The text {value!r} holds {value[exc.start]!r}, which is no character") from exc

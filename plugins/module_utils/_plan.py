@@ -180,7 +180,7 @@ class Plan:
 
 
 def _by_name(guards: t.Sequence[str]) -> str:
-    return f"If you are sure, override it by name: force: [{', '.join(guards)}]"
+    return f"If you are sure, override it by name: force: [{', '.join(guards)}]; in a role, ROLE_force, such as dom0_force"
 
 
 def _lines(text: str) -> str:

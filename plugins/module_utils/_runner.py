@@ -16,7 +16,7 @@ import subprocess
 import typing as t
 from dataclasses import dataclass
 
-from ._errors import CommandFailed, NotOnThisHost, TimedOut
+from ._errors import CommandFailed, InvalidInput, NotOnThisHost, TimedOut
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,7 @@ class Runner:
         :raises CommandFailed: the exit code is not 0 and `check` is set; details hold cmd, rc, stdout, stderr.
         :raises TimedOut: no end within `timeout` seconds; the command and its children are killed.
         :raises NotOnThisHost: the program is not installed.
+        :raises InvalidInput: an argument holds a null character or half of a surrogate pair.
         """
         limit = self.timeout if timeout is None else timeout
         command = shlex.join(argv)
@@ -68,6 +69,8 @@ class Runner:
             )
         except FileNotFoundError as exc:
             raise NotOnThisHost(f"The program {argv[0]!r} is not installed on this host", remedy=remedy, cmd=command) from exc
+        except ValueError as exc:
+            raise InvalidInput(f"{command!r} holds a character that no argument can have: {exc}") from exc
         try:
             stdout, stderr = process.communicate(timeout=limit)
         except subprocess.TimeoutExpired as exc:

@@ -13,11 +13,15 @@ import typing as t
 
 #: What stands for a secret. Ansible writes the same.
 HIDDEN = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
-_NAME = r"[A-Za-z0-9_.-]*(?:passw(?:or)?d|passphrase|secret)"
+_NAME = r"[A-Za-z0-9_.-]{0,64}(?:passw(?:or)?d|passphrase|secret|token|psk|(?:api|auth|private)_?key)"
 _SECRET_NAME = re.compile(_NAME, re.IGNORECASE)
 #: `vncpasswd = "..."` as a setting, and `vncpasswd=...` inside of a specification string such as those of `vfb`.
 _SETTING = re.compile(rf"(\s*{_NAME}\s*=\s*).*", re.IGNORECASE | re.DOTALL)
-_INSIDE = re.compile(rf"""\b({_NAME}\s*=\s*)((?:\\.|[^,"'\\\n])+)""", re.IGNORECASE)
+_INSIDE = re.compile(
+    rf"""\b({_NAME}\s*=\s*)(?:"(?:\\.|[^"\\\n])+"|'(?:\\.|[^'\\\n])+'|["']?(?:\\.|[^,"'\\\s])(?:\\.|[^,"'\\\n])*)""", re.IGNORECASE
+)
+#: The password in an address (http://USER:PASSWORD@HOST), and the key in a disk of Ceph (rbd:POOL/IMAGE:key=KEY).
+_ADDRESS = re.compile(r"(\b[a-z][a-z0-9+.-]{0,20}://[^\s/:@\"']*:)[^\s/@\"']+(?=@)|(\brbd:[^\s\"',]*:key=)[^\s\"',:]+", re.IGNORECASE)
 
 
 def hide_secrets(value: t.Any) -> t.Any:
@@ -32,7 +36,7 @@ def hide_secrets(value: t.Any) -> t.Any:
         }
     if isinstance(value, (list, tuple)):
         return [hide_secrets(item) for item in value]
-    return _INSIDE.sub(rf"\g<1>{HIDDEN}", value) if isinstance(value, str) else value
+    return _hide_inside(value) if isinstance(value, str) else value
 
 
 def hide_secrets_in_text(text: str) -> str:
@@ -42,4 +46,8 @@ def hide_secrets_in_text(text: str) -> str:
 
 def _hide_in_line(line: str) -> str:
     setting = _SETTING.fullmatch(line)
-    return f'{setting[1]}"{HIDDEN}"' if setting else _INSIDE.sub(rf"\g<1>{HIDDEN}", line)
+    return f'{setting[1]}"{HIDDEN}"' if setting else _hide_inside(line)
+
+
+def _hide_inside(text: str) -> str:
+    return _ADDRESS.sub(lambda found: f"{found[1] or found[2]}{HIDDEN}", _INSIDE.sub(rf"\g<1>{HIDDEN}", text))

@@ -94,7 +94,7 @@ def check_mirror(text: str, where: str = "") -> str:
 
     :raises InvalidInput: it is something else, such as an option of mmdebstrap.
     """
-    if not text.isprintable() or not re.match(r"(deb|deb-src) +\S|[a-z][a-z0-9+.-]*:/*[^\s/]|(http|file|copy)s?:/", text):
+    if not text.isprintable() or not re.fullmatch(r"(deb|deb-src) +\S.*|[a-z][a-z0-9+.-]*:/*[^\s/-]\S*|(http|file|copy)s?:/\S*", text):
         raise InvalidInput(
             f"{_prefix(where)}the mirror {text!r} is not valid",
             rule="a mirror is a line of sources.list that begins with deb or deb-src, or an address such as http://deb.debian.org/debian",

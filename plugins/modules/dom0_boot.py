@@ -12,14 +12,29 @@ version_added: 0.1.0
 description:
   - Makes Xen the default entry of GRUB, sets options of Xen and of dom0's kernel, and makes C(xen-pciback) take devices before
     any driver does (hides them from dom0).
-  - Writes only files of its own (C(zz-xen-driver-domains.cfg) in C(/etc/default/grub.d), C(xen-driver-domains.conf) in
-    C(/etc/modprobe.d) and C(/etc/modules-load.d)) and runs C(update-grub) and C(update-initramfs) when they changed. Options
-    that others wrote stay; if both set the same option, this module's takes effect.
+  - Options become permanent only when the host is reached while it runs with them. Until then they are B(tried once). The next boot takes
+    an additional entry of GRUB's menu, and the boot after that takes the entry that was the default before. A host that cannot be reached,
+    or does not come up, comes back as it was when its power is switched off and on. One that panics, or whose initramfs does not find the
+    root file system, reboots by itself.
+  - To make them permanent, run the module again after the boot, which is over a new connection then. Options that the running host has
+    already become permanent at once. A list of hidden devices counts as such if C(xen-pciback) holds them now.
+  - Until Xen was booted once, the default entry is set back to what it would be without Debian's package of Xen.
+  - Options that were tried once, and with which the host was not reached, are refused (V(failed_trial)) until they change, or until
+    O(force) names that guard.
+  - Where GRUB cannot write its environment block (C(/boot/grub) on LVM, md, btrfs or ZFS, or encrypted), it cannot boot an entry once.
+    Options become permanent at once there, with a warning.
+  - Installs C(xen-driver-domains-check.service) if devices are hidden. At each boot, before domains start, it compares the devices at the
+    recorded addresses with the records of M(xen.driver_domains.xl_pci_assignable), by IDs, slot, serial number and MAC address. Where
+    another device is at such an address now, that device gets its own driver, and domains with that address are not started at this boot.
+    The journal says so.
+  - Writes only files of its own (C(zz-xen-driver-domains.cfg) in C(/etc/default/grub.d), C(99_xen_driver_domains) in C(/etc/grub.d),
+    C(xen-driver-domains.conf) in C(/etc/modprobe.d) and C(/etc/modules-load.d), and the service) and runs C(update-grub) and
+    C(update-initramfs) when they changed. Options that others wrote stay; if both set the same option, this module's takes effect.
   - The guard rails of M(xen.driver_domains.xl_pci_assignable) also apply to devices that are hidden at boot.
   - Only one list of hidden devices can be in effect. It includes what others hide in GRUB's options or in modprobe.d, as far as that list
     would be in effect. The guard rails apply to these devices, too.
   - Refuses a host that boots with Secure Boot and does not run Xen yet, because GRUB would not start Xen.
-  - Never reboots. RV(reboot_required) says whether the running system lacks an option.
+  - Never reboots. RV(reboot_required) says whether the running system lacks an option, and RV(trial) what the next boot is.
 author:
   - The xen.driver_domains authors (@xen-driver-domains)
 extends_documentation_fragment:
@@ -51,6 +66,13 @@ options:
     type: list
     elements: str
     default: []
+  assignable:
+    description:
+      - Those devices in O(hide) that an earlier task has made assignable, so that the host was reached without them.
+      - Only check mode needs it, because there the earlier task has not taken them.
+    type: list
+    elements: str
+    default: []
   state:
     description: V(absent) removes the files of this module and every option in them.
     type: str
@@ -71,6 +93,20 @@ EXAMPLES = r"""
     load_after_pciback:
       - e1000e
   register: boot
+
+- name: Reboot into the trial
+  ansible.builtin.reboot:
+  when: boot.trial == 'next_boot'
+
+- name: Make the options permanent, now that the host was reached again
+  xen.driver_domains.dom0_boot:
+    hypervisor_options:
+      - dom0_mem=2048M,max:2048M
+      - dom0_max_vcpus=2
+    hide:
+      - "0000:03:00.0"
+    load_after_pciback:
+      - e1000e
 
 - name: Boot as before
   xen.driver_domains.dom0_boot:
@@ -95,6 +131,14 @@ reboot_reasons:
   type: list
   elements: str
   sample: ["Xen runs without dom0_max_vcpus=2"]
+trial:
+  description:
+    - V(next_boot) the next boot tries the options once. They become permanent when the module is run again while they are in effect.
+    - V(impossible) they are permanent although the running system lacks them, because GRUB cannot boot an entry once on this host.
+    - V(none) they are permanent.
+  returned: success
+  type: str
+  sample: next_boot
 hidden_at_boot:
   description: Whether the list of the running kernel has exactly the devices in O(hide) and those that others hide.
   returned: success
@@ -140,6 +184,7 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._dom0_boot impo
     not_hidden,
     outdated_hides,
     plan_boot,
+    proved_by_host,
     reboot_reasons,
 )
 from ansible_collections.xen.driver_domains.plugins.module_utils._files import read_text
@@ -156,6 +201,7 @@ ARGUMENTS = {
     "kernel_options": {"type": "list", "elements": "str", "default": []},
     "hide": {"type": "list", "elements": "str", "default": []},
     "load_after_pciback": {"type": "list", "elements": "str", "default": []},
+    "assignable": {"type": "list", "elements": "str", "default": []},
     "force": {"type": "list", "elements": "str", "choices": list(PCI_GUARDS), "default": []},
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
 }
@@ -166,7 +212,7 @@ def prepare(parameters: dict[str, t.Any]) -> Plan:
     require_root()
     if parameters["state"] == "absent":
         plan = plan_boot(None, Runner())
-        plan.results = {"reboot_required": False, "reboot_reasons": [], "hidden_at_boot": False, "not_hidden": [], "outdated_hides": []}
+        plan.results.update(reboot_required=False, reboot_reasons=[], hidden_at_boot=False, not_hidden=[], outdated_hides=[])
         return plan
     others, warnings = hidden_by_others()
     options = BootOptions(
@@ -177,21 +223,23 @@ def prepare(parameters: dict[str, t.Any]) -> Plan:
         load_after_pciback=tuple(parameters["load_after_pciback"]),
     )
     runner = Runner()
-    plan = plan_boot(options, runner)
-    plan.warnings += warnings
-    host = PciHost()
-    devices = host.devices()
-    check_hidden(plan, options, devices, host, Guards(devices, runner), f"/lib/modules/{os.uname().release}")
     kernel_line = read_text("/proc/cmdline") or ""
     hypervisor_line = Xl().info().get("xen_commandline", "") if xen_version() else ""
     reasons = reboot_reasons(options, hypervisor_line, kernel_line)
-    plan.results = {
-        "reboot_required": bool(reasons),
-        "reboot_reasons": reasons,
-        "hidden_at_boot": hidden_at_boot(options, kernel_line),
-        "not_hidden": list(map(str, not_hidden(options, devices))),
-        "outdated_hides": outdated_hides(options, kernel_line, devices),
-    }
+    host = PciHost()
+    devices = host.devices()
+    missing = not_hidden(options, devices)
+    to_come = [device for device in missing if str(device.bdf) not in parameters["assignable"]]
+    plan = plan_boot(options, runner, proved=proved_by_host(options, reasons, to_come, kernel_line))
+    plan.warnings += warnings
+    check_hidden(plan, options, devices, host, Guards(devices, runner), f"/lib/modules/{os.uname().release}")
+    plan.results.update(
+        reboot_required=bool(reasons),
+        reboot_reasons=reasons,
+        hidden_at_boot=hidden_at_boot(options, kernel_line),
+        not_hidden=list(map(str, missing)),
+        outdated_hides=outdated_hides(options, kernel_line, devices),
+    )
     return plan
 
 

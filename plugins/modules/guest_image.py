@@ -35,7 +35,8 @@ options:
       format:
         description:
           - V(ramdisk) builds an initramfs with C(initramfs-tools). The rest of the system is discarded, so the hooks in
-            O(images[].files) decide what the initramfs contains.
+            O(images[].files) decide what the initramfs contains. For that, packages are only unpacked. Their scripts, such as
+            C(postinst), do not run, so there are no alternatives, users or other results of these scripts.
           - V(disk) builds an ext4 file system that can be upgraded, and an initramfs that mounts it.
         type: str
         choices: [ramdisk, disk]

@@ -222,7 +222,10 @@ options:
             description: Whether the guest may discard blocks.
             type: bool
           trusted:
-            description: Whether the frontend trusts its backend. Before Xen 4.17, C(xl) does not accept V(false).
+            description:
+              - Whether the frontend trusts its backend. By default it trusts dom0, and no other domain.
+              - A frontend that does not trust its backend (Linux since 5.19) shares only copies of its blocks with it, which costs time.
+              - Before Xen 4.17, C(xl) does not accept V(false), so set V(true) there.
             type: bool
       on_poweroff:
         description:

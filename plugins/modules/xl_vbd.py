@@ -86,9 +86,9 @@ options:
         type: bool
       trusted:
         description:
-          - Whether the frontend trusts its backend.
-          - A frontend that does not trust its backend (Linux since 5.19) shares only copies of its data with it, which costs time.
-          - Before Xen 4.17, C(xl) does not accept V(false).
+          - Whether the frontend trusts its backend. By default it trusts dom0, and no other domain.
+          - A frontend that does not trust its backend (Linux since 5.19) shares only copies of its blocks with it, which costs time.
+          - Before Xen 4.17, C(xl) does not accept V(false), so set V(true) there.
         type: bool
   prune:
     description: Whether to detach all other disks of the domains that O(vbds) names.

@@ -79,8 +79,9 @@ def test_dom0_takes_no_part(host: Host) -> None:
 
 
 def test_domains_start_with_the_host(host: Host, site: Site) -> None:
-    links = [f"00-{domain['name']}" for domain in site["driver_domain_domains"]] + [guest["name"] for guest in site["domu_domains"]]
-    for link in links:
-        assert host.file(f"/etc/xen/auto/{link}.cfg").linked_to == f"/etc/xen/{link.removeprefix('00-')}.cfg"
+    """Driver domains first: xendomains starts what the directory holds in the order of its names."""
+    links = [("00", domain["name"]) for domain in site["driver_domain_domains"]] + [("50", guest["name"]) for guest in site["domu_domains"]]
+    for level, name in links:
+        assert host.file(f"/etc/xen/auto/{level}-{name}.cfg").linked_to == f"/etc/xen/{name}.cfg"
     # A driver domain that is saved comes back without its device, and guests come back before their backends.
     assert host.check_output(". /etc/default/xendomains; echo save=$XENDOMAINS_SAVE") == "save="

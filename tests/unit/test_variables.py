@@ -70,7 +70,7 @@ def test_no_boot_options_on_a_host_where_the_role_is_not_to_manage_them() -> Non
         for task in yaml.safe_load((ROOT / f"roles/dom0/tasks/{name}.yml").read_text(encoding="utf-8"))
         if "xen.driver_domains.dom0_boot" in task
     ]
-    assert len(tasks) == 3
+    assert len(tasks) == 4
     for task in tasks:
         conditions = task["when"] if isinstance(task["when"], list) else [task["when"]]
         assert "dom0_manage_boot | bool" in conditions, task["name"]

@@ -51,7 +51,8 @@ def _own_lines(dmesg: str) -> str:
 
     Xen does not mark the output of a guest that has the input of its console.
     """
-    return "".join(line for line in dmesg.splitlines(keepends=True) if _XEN_LINE.match(line))
+    # Xen ends lines with this character; a guest may send others that look like an end.
+    return "".join(f"{line}\n" for line in dmesg.split("\n") if _XEN_LINE.match(line))
 
 
 def _unassigned(dmesg: str) -> t.Iterator[BootFinding]:

@@ -18,7 +18,7 @@ from .._xen.xlcfg import render, specification
 from .disks import Disk, vdev_number
 from .repairs import device_text
 from .vbd_made import disk_settings
-from .vif_options import vif_settings
+from .vif_options import DOM0, vif_settings
 
 if t.TYPE_CHECKING:
     from .._pci.device import PciDevice
@@ -181,12 +181,21 @@ def _backends(parameters: t.Mapping[str, t.Any]) -> frozenset[str]:
         if "_args" not in option:
             names |= {
                 word.strip()
-                for item in (value if isinstance(value, (list, tuple)) else [value])
-                for part in str(item).split(",")
+                for text in _texts(value)
+                for part in text.split(",")
                 for key, _sign, word in [part.partition("=")]
                 if key.strip() == "backend"
             }
-    return frozenset(str(name) for name in names if name not in (None, "", "0", "Domain-0"))
+    return frozenset(str(name) for name in names if name not in DOM0)
+
+
+def _texts(value: t.Any) -> t.Iterator[str]:
+    """The texts in the value of an option: lists may hold lists (`vsnd`)."""
+    if isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _texts(item)
+    else:
+        yield str(value)
 
 
 def _check_values(parameters: t.Mapping[str, t.Any], options: t.Mapping[str, t.Any]) -> None:
@@ -259,13 +268,19 @@ def _disk(disk: t.Mapping[str, t.Any]) -> str:
             rule="an image can only be copied to a path in dom0",
             remedy="Create the disk where it is served, e.g. inside the backend domain, and leave source out",
         )
+    if _is_path(disk) and not os.path.isabs(disk["target"]):
+        raise InvalidInput(
+            f"the disk {disk['vdev']} has the target {disk['target']!r}",
+            rule="a file or block device in dom0 has an absolute path; xl would look for this one where it happens to run",
+            remedy="Begin target with /",
+        )
     return device_text("vbd", disk_settings(disk))
 
 
 def _backend(device: t.Mapping[str, t.Any]) -> str:
     """The domain other than dom0 that serves a vif or disk, or ""."""
-    backend = device.get("backend") or ""
-    return "" if backend in ("0", "Domain-0") else str(backend)
+    backend = device.get("backend")
+    return "" if backend in DOM0 else str(backend)
 
 
 def _is_path(disk: t.Mapping[str, t.Any]) -> bool:
@@ -274,7 +289,7 @@ def _is_path(disk: t.Mapping[str, t.Any]) -> bool:
 
 
 def _refuse_shared_disks(domains: t.Sequence[Definition]) -> None:
-    claims = [((disk.backend, os.path.normpath(disk.target)), disk, d.name) for d in domains for disk in d.disks if disk.target]
+    claims = [((disk.backend, _plain_path(disk.target)), disk, d.name) for d in domains for disk in d.disks if disk.target]
     for number, (claim, disk, name) in enumerate(claims):
         for other_claim, other, other_name in claims[:number]:
             if claim == other_claim and (disk.writable or other.writable):
@@ -283,6 +298,11 @@ def _refuse_shared_disks(domains: t.Sequence[Definition]) -> None:
                     rule="a disk that one domain writes to belongs to it alone",
                     remedy="Change one of them, or set access: ro for both",
                 )
+
+
+def _plain_path(path: str) -> str:
+    """Return a path without detours; normpath leaves two slashes at its beginning alone."""
+    return re.sub("^/+", "/", os.path.normpath(path))
 
 
 def _refuse_doubles(what: str, claims: t.Iterable[tuple[str, str]]) -> None:

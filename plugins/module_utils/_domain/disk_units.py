@@ -101,7 +101,10 @@ def _with_unit_of(domain: dict[str, t.Any], number: int, old: str, units: Units)
     kept = {part: os.path.join(old_image, os.path.basename(path)) for part, path in kept.items()}
     gone = [path for path in kept.values() if not os.path.exists(path)]
     what = f"its disk {disk['target']} is a copy of {old}, not of {disk['source']}"
-    how = f"To rebuild the disk and keep the old one, set restart_changed: true and force: [{GUARD}]"
+    how = (
+        f"To rebuild the disk and keep the old one, set restart_changed: true and force: [{GUARD}]; in a role, both begin with its name, "
+        "such as domu_restart_changed and domu_force"
+    )
     if gone:
         units.refusals.append(
             Refusal(

@@ -16,7 +16,7 @@ import stat
 import typing as t
 from dataclasses import dataclass
 
-from .._files import list_directory, read_text
+from .._files import list_directory, read_text, unescape
 
 if t.TYPE_CHECKING:
     from .._xenstore.client import XenStore
@@ -70,7 +70,7 @@ class Disks:
             return f"this host writes to it, at {places[0]}" if places else ""
         if stat.S_ISBLK(status.st_mode):
             return self._claim(disk.target, device)
-        if os.path.realpath(disk.target) in (read_text(f"{self._procfs}/swaps") or "").split():
+        if os.path.realpath(disk.target) in map(unescape, (read_text(f"{self._procfs}/swaps") or "").split()):
             return "this host swaps to it"
         loops = [loop for loop in self._loops(disk.target) if _is_claimed(f"/dev/{loop}")]
         return f"this host uses it as /dev/{loops[0]}" if loops else ""
@@ -86,8 +86,8 @@ class Disks:
 
     def _mounts(self, device: str, writable: bool = False) -> list[str]:
         """The places at which a device is mounted, from proc_pid_mountinfo(5)."""
-        lines = [line.split() for line in (read_text(f"{self._procfs}/self/mountinfo") or "").splitlines()]
-        return [words[4] for words in lines if words[2] == device and not (writable and "ro" in words[5].split(","))]
+        lines = [line.split(" ") for line in (read_text(f"{self._procfs}/self/mountinfo") or "").split("\n")]
+        return [unescape(words[4]) for words in lines if words[2:3] == [device] and not (writable and "ro" in words[5].split(","))]
 
     def _loops(self, path: str) -> list[str]:
         files = glob.glob(f"{self._sysfs}/block/loop*/loop/backing_file")

@@ -47,9 +47,9 @@ def missing_devices(wanted: t.Mapping[str, t.Any], actual: t.Mapping[str, t.Any]
     missing: list[tuple[str, int]] = []
     without = dict(wanted)
     for name, kind in (("nics", "vif"), ("disks", "vbd")):
-        left = list(actual.get(name) or [])
+        left = _list(actual.get(name))
         present = []
-        for place, device in enumerate(wanted.get(name) or []):
+        for place, device in enumerate(_list(wanted.get(name))):
             found = next((other for other in left if _has(device, other)), None)
             if found is None:
                 missing.append((kind, place))
@@ -60,7 +60,13 @@ def missing_devices(wanted: t.Mapping[str, t.Any], actual: t.Mapping[str, t.Any]
     return missing if agrees(without, actual, further=True) else []
 
 
-def _has_devices(wanted: t.Sequence[t.Any], actual: t.Sequence[t.Any], further: bool) -> bool:
+def _list(value: t.Any) -> list[t.Any]:
+    return list(value) if isinstance(value, list) else []
+
+
+def _has_devices(wanted: t.Any, actual: t.Any, further: bool) -> bool:
+    if not (isinstance(wanted, list) and isinstance(actual, list)):
+        return bool(wanted == actual)
     left = list(actual)
     for device in wanted:
         found = next((other for other in left if _has(device, other)), None)

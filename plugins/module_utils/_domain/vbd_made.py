@@ -14,6 +14,7 @@ from __future__ import annotations
 import typing as t
 
 from .disks import vdev_number
+from .vif_options import DOM0
 
 if t.TYPE_CHECKING:
     from .devices import PvDevice
@@ -83,8 +84,14 @@ def attach_settings(device: PvDevice, kept: t.Mapping[str, t.Any] | None, backen
 
 
 def disk_settings(disk: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
-    """Return the settings of a disk in the order in which they are written, without those that are the default of xl."""
+    """Return the settings of a disk in the order in which they are written, without those that are the default of xl.
+
+    A frontend trusts a backend in dom0, which can do everything anyway, but no other one.
+    """
     full = {**disk, "devtype": "cdrom" if disk.get("devtype") == "cdrom" else None}
+    if full.get("trusted") is None and full.get("backend") not in DOM0:
+        # As for vifs: who attacks a driver domain must not get its clients as well (XSA-403).
+        full["trusted"] = False
     return {key: full.get(key) for key in VBD_OPTIONS}
 
 

@@ -14,6 +14,9 @@ import typing as t
 
 from .._errors import InvalidInput
 
+#: How users name dom0 where they name a backend.
+DOM0 = (None, "", "0", "Domain-0")
+
 _MAC = re.compile(r"(?:[0-9a-f]{2}:){5}[0-9a-f]{2}")
 #: As an argument spec, in the order in which a definition lists them.
 VIF_OPTIONS: dict[str, t.Any] = {
@@ -59,7 +62,7 @@ def vif_settings(domain: str, vifs: t.Sequence[t.Mapping[str, t.Any]]) -> list[d
                 remedy="Use e.g. 00:16:3e:00:00:11, or leave it out: the address is then derived from the domain's name",
             )
         full = {**vif, "mac": mac}
-        if full.get("trusted") is None and full.get("backend") not in (None, "", "0", "Domain-0"):
+        if full.get("trusted") is None and full.get("backend") not in DOM0:
             # A driver domain is there to be attacked instead of dom0: its clients must not be next (XSA-403).
             full["trusted"] = False
         settings.append({key: full[key] for key in VIF_OPTIONS if full.get(key) is not None})

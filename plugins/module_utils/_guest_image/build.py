@@ -22,6 +22,7 @@ from .._errors import CommandFailed, DriverDomainsError, NotOnThisHost, TimedOut
 from .._files import list_directory, read_text
 from .._polling import wait_until
 from .._runner import Runner
+from .._secrets import hide_secrets
 from .cache import MANIFEST, ImageCache, sha256
 from .kernel import export_kernel
 from .specification import EPOCH, Image
@@ -148,7 +149,7 @@ class Builder:
         files = {name: _fingerprint(f"{result}/{name}") for name in image.parts}
         manifest = {
             "key": image.key,
-            "image": image.describe(),
+            "image": hide_secrets(image.describe()),
             "files": files,
             "packages": dict(sorted((name, version) for name, version in packages)),
         }

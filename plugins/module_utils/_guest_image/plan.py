@@ -15,6 +15,7 @@ import typing as t
 from functools import partial
 
 from .._plan import Plan
+from .._secrets import hide_secrets
 from .build import Builder
 from .cache import ImageCache
 from .specification import Image
@@ -44,7 +45,7 @@ def plan_images(images: t.Mapping[str, Image], state: str, cache: ImageCache, bu
         if image.key in handled:
             continue
         handled.add(image.key)
-        description = json.dumps(image.describe(), indent=2, sort_keys=True)
+        description = json.dumps(hide_secrets(image.describe()), indent=2, sort_keys=True)
         if state == "present" and manifests[image.key] is None:
             plan.add(f"Build image {name} ({image.key})", partial(builder.build, image), subject=f"{name} ({image.key})", after=description)
         elif state == "absent" and users.get(image.key):

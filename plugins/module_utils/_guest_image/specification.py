@@ -34,14 +34,23 @@ set -eu
 root=$1
 out=$root/.guest-image
 mkdir "$out"
-chroot "$root" dpkg-query --show --showformat '${Package}\\t${Version}\\n' >"$out/packages"
-rm -f "$root"/etc/ssh/ssh_host_* "$root"/var/lib/dbus/machine-id "$root"/var/lib/systemd/random-seed
-find "$root/var/log" -type f -exec truncate --size 0 {} +
-rm -rf "$root"/var/cache/ldconfig/aux-cache "$root"/var/cache/apt/*.bin "$root"/var/cache/debconf/*-old "$root"/var/lib/dpkg/*-old
-for modules in "$root"/lib/modules/*/modules.dep; do
-    [ -e "$modules" ] || continue
-    version=${modules%/modules.dep}
-    version=${version##*/}
+if [ "$MMDEBSTRAP_HOOK" = extract ]; then
+    for package in "$root"/var/cache/apt/archives/*.deb; do
+        dpkg-deb --show --showformat '${Package}\\t${Version}\\n' "$package"
+    done >"$out/packages"
+else
+    chroot "$root" dpkg-query --show --showformat '${Package}\\t${Version}\\n' >"$out/packages"
+    rm -f "$root"/etc/ssh/ssh_host_* "$root"/var/lib/dbus/machine-id "$root"/var/lib/systemd/random-seed
+    find "$root/var/log" -type f -exec truncate --size 0 {} +
+    rm -rf "$root"/var/cache/ldconfig/aux-cache "$root"/var/cache/apt/*.bin "$root"/var/cache/debconf/*-old "$root"/var/lib/dpkg/*-old
+fi
+for modules in "$root"/lib/modules/*; do
+    [ -e "$modules/kernel" ] || continue
+    version=${modules##*/}
+    # The scripts of packages that were only unpacked have not done it. This machine's depmod needs no emulator.
+    if [ ! -e "$modules/modules.dep" ]; then
+        if command -v depmod >/dev/null; then depmod --basedir "$root" "$version"; else chroot "$root" depmod "$version"; fi
+    fi
     chroot "$root" mkinitramfs -o /.guest-image/ramdisk "$version"
     cp "$root/boot/vmlinu"?-"$version" "$out/kernel"
 done
@@ -156,15 +165,18 @@ class Image:
     def build_command(self, directory: str) -> list[str]:
         """Return the mmdebstrap command that builds the system and leaves its files below `directory`.
 
-        The system of a ramdisk image is discarded, since only the ramdisk is used; that of a disk image becomes root.tar.
+        The system of a ramdisk image is discarded, since only the ramdisk is used. Its packages are only unpacked: what their scripts
+        would configure is of no use, and takes minutes in an emulator. That of a disk image becomes root.tar.
         """
         disk = self.format == "disk"
+        hook = "customize" if disk else "extract"
         return [
             "mmdebstrap",
             # A disk has apt, because it is meant to be upgraded.
-            f"--variant={'minbase' if disk else 'essential'}",
+            f"--variant={'minbase' if disk else 'extract'}",
             f"--format={'tar' if disk else 'null'}",
             f"--architectures={self.architecture}",
+            *([] if disk else ["--include=?essential"]),
             *([f"--include={','.join(self.all_packages)}"] if self.all_packages else []),
             '--aptopt=APT::Install-Recommends "false"',
             '--aptopt=Acquire::Retries "3"',
@@ -172,10 +184,10 @@ class Image:
             "--dpkgopt=path-include=/usr/share/doc/*/copyright",
             # Names of USB and PCI vendors; compiling them takes a minute in an emulator.
             "--dpkgopt=path-exclude=/usr/lib/udev/hwdb.d/*",
-            f"--customize-hook=tar-in {directory}/overlay.tar /",
-            f"--customize-hook={FINISH_SCRIPT}",
-            f"--customize-hook=copy-out /.guest-image {directory}",
-            '--customize-hook=rm -r "$1/.guest-image"',
+            f"--{hook}-hook=tar-in {directory}/overlay.tar /",
+            f"--{hook}-hook={FINISH_SCRIPT}",
+            f"--{hook}-hook=copy-out /.guest-image {directory}",
+            f'--{hook}-hook=rm -r "$1/.guest-image"',
             self.suite,
             f"{directory}/root.tar" if disk else "-",
             *self.mirror,

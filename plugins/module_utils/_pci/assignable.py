@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import typing as t
 from dataclasses import replace
 from functools import partial
@@ -14,7 +15,7 @@ from functools import partial
 from .._errors import DriverDomainsError, InvalidInput, NotOnThisHost
 from .._plan import Plan
 from .._runner import Runner
-from .._xen.xl import Xl, has_iommu
+from .._xen.xl import Xl, has_interrupt_remapping, has_iommu
 from .confirm_timer import ConfirmTimer
 from .device import PCIBACK, PCIBACK_MODULE, PciDevice
 from .guards import Guards
@@ -23,6 +24,10 @@ from .match import PciRequest, choose
 from .steps import DeviceSteps
 
 _NO_XEN_YET = "This host does not run under Xen yet. Whether it has an IOMMU, which passing devices through needs, is known once it does"
+_INTERRUPTS_NOT_KNOWN = (
+    "Whether Xen remaps interrupts is not known: 'xl dmesg' has no line of its boot that says so any more. Without it, a domain that has "
+    "a device can send any interrupt to Xen and to other domains. Look for 'Interrupt remapping' there right after the next boot"
+)
 _PROTECTS_NOTHING = (
     "confirm_timeout protects nothing here: this run did not come over SSH, so the confirmation does not show that the host can be reached"
 )
@@ -219,17 +224,36 @@ class AssignablePool:
 
     def _prepare_host(self, plan: Plan) -> None:
         """Check that devices can be taken at all, before the first one is."""
+        info = self._xl.info() if self._under_xen else {}
         if not self._under_xen:
             plan.warnings.append(_NO_XEN_YET)
-        elif not has_iommu(self._xl.info()):
+        elif not has_iommu(info):
             raise NotOnThisHost(
                 "This machine has no IOMMU that Xen can use, so it cannot pass devices through",
                 rule="'xl info' shows pv_directio or hvm_directio in virt_caps where it can",
                 remedy="Enable the IOMMU (Intel: VT-d, AMD: AMD-Vi or IOMMU) in the firmware, check that Xen's command line has no "
                 "iommu=off, and reboot; 'xl dmesg' then says 'I/O virtualisation enabled'",
             )
+        elif info.get("machine", "x86_64").startswith("x86"):
+            self._check_interrupts(plan)
         if not self._host.pciback_loaded:
             plan.add(f"modprobe {PCIBACK_MODULE}", self._steps.load_pciback)
+
+    def _check_interrupts(self, plan: Plan) -> None:
+        remapping = None
+        with contextlib.suppress(DriverDomainsError):
+            remapping = has_interrupt_remapping(self._xl.dmesg())
+        if remapping is None:
+            plan.warnings.append(_INTERRUPTS_NOT_KNOWN)
+        elif not remapping:
+            plan.refuse(
+                "interrupt_remapping",
+                "this host",
+                "Xen does not remap interrupts",
+                rule="without it, a domain that has a device can send any interrupt to Xen and to other domains",
+                remedy="Enable it in the firmware (Intel: VT-d with interrupt remapping, x2APIC), check that Xen's command line has no "
+                "iommu=no-intremap, and reboot; 'xl dmesg' then says 'Interrupt remapping enabled'",
+            )
 
     def _plan_timer(self, plan: Plan, wanted: list[tuple[str, PciDevice]], to_take: list[PciDevice], confirm_timeout: int) -> None:
         """Arm the confirmation timer before the first device is taken, or cancel one that is no longer needed."""

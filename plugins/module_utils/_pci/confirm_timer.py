@@ -22,6 +22,7 @@ from .._errors import DriverDomainsError
 from .._files import read_text, remove, write_text
 from .._host_network import SSH_SERVERS
 from .._polling import wait_until
+from .._processes import with_ancestors
 from .._runner import Runner
 from .records import RECORDS
 from .return_script import RETURN_SCRIPT
@@ -110,14 +111,10 @@ class ConfirmTimer:
 
         It is the nearest SSH server above this process: there is one for each connection, even if several sessions share it.
         """
-        pid = str(os.getpid())
-        while pid not in ("0", "1", ""):
-            # stat of proc(5): pid (name) state parent ...; the 22nd field is its start time, because PIDs are reused.
-            name, _bracket, rest = (read_text(f"{self._procfs}/{pid}/stat") or "").rpartition(")")
-            fields = rest.split()
-            if name.partition("(")[2].startswith(SSH_SERVERS):
-                return f"{pid}/{fields[19]}"
-            pid = fields[1] if fields else ""
+        for process in with_ancestors(self._procfs):
+            if process.name.startswith(SSH_SERVERS):
+                # With its start time, because PIDs are reused.
+                return f"{process.pid}/{process.fields[19]}"
         return ""
 
     def _stop_timer(self) -> None:

@@ -49,6 +49,8 @@ class PciDevice:
     responds: bool
     #: Whether it is PCI Express; other devices share their requester ID with everything behind the same bridge.
     express: bool = True
+    #: The serial number of PCI Express, in the form of lspci, which most cards have.
+    serial: str = ""
     #: The name of the only driver that may bind it, if somebody set one.
     driver_override: str = ""
     #: Whether a guest may write all of its configuration space (pciback's flag).
@@ -99,7 +101,20 @@ class PciDevice:
         own = "" if self.pciback else self.driver
         driver = own or (self.record.driver if self.record else "")
         boot = self.record.boot if self.record else ""
-        return Record(name, str(self.bdf), self.vendor_device, self.slot, self.mac, self.ifname, driver, boot)
+        return Record(name, str(self.bdf), self.vendor_device, self.slot, self.mac, self.ifname, driver, boot, self.serial)
+
+    def is_of(self, record: Record) -> bool:
+        """Return whether a record is of this device. A serial number that is not known says nothing."""
+        return self.identity == record.identity and (not (self.serial and record.serial) or self.serial == record.serial)
+
+    def unlike(self, record: Record) -> str:
+        """Return in what this device differs from a recorded one, or "" if it is that device; its interfaces count as well."""
+        if self.identity != record.identity:
+            return f"{self.vendor_device} in slot {self.slot} instead of {record.vendor_device} in slot {record.slot}"
+        if not self.is_of(record):
+            return f"serial number {self.serial} instead of {record.serial}"
+        macs = [interface.mac for interface in self.interfaces]
+        return f"MAC address {macs[0]} instead of {record.mac}" if macs and record.mac and record.mac not in macs else ""
 
     def as_dict(self, name: str = "") -> dict[str, t.Any]:
         """Return the device as the modules return it."""

@@ -12,7 +12,7 @@ import os
 import re
 
 from .._errors import DriverDomainsError, InvalidInput
-from .._files import list_directory, read_text
+from .._files import drop_ins, list_directory, read_text
 from .._runner import Runner
 from . import hide_list
 
@@ -23,7 +23,6 @@ for file; do [ ! -e "$file" ] || . "$file"; done
 printf '%s %s END' "${GRUB_CMDLINE_LINUX_XEN_REPLACE:-$GRUB_CMDLINE_LINUX}" \
   "${GRUB_CMDLINE_LINUX_XEN_REPLACE_DEFAULT:-$GRUB_CMDLINE_LINUX_DEFAULT}" >&3
 """
-#: A file shadows those of the same name further down (modprobe.d(5)).
 _MODPROBE_DIRECTORIES = ("etc/modprobe.d", "run/modprobe.d", "usr/local/lib/modprobe.d", "usr/lib/modprobe.d", "lib/modprobe.d")
 _TIMEOUT = 20.0
 
@@ -68,15 +67,11 @@ def _lists_of_grub(root: str, own_file: str, runner: Runner, warnings: list[str]
 
 
 def _lists_of_modprobe(root: str) -> list[str]:
-    files: dict[str, str] = {}
-    for directory in _MODPROBE_DIRECTORIES:
-        for name in list_directory(f"{root}/{directory}"):
-            if name.endswith(".conf"):
-                files.setdefault(name, f"{root}/{directory}/{name}")
     lists = []
-    for name in sorted(files):
-        text = (read_text(files[name]) or "").replace("\\\n", " ") if os.path.isfile(files[name]) else ""
-        for line in text.splitlines():
+    for name in drop_ins(root, _MODPROBE_DIRECTORIES, ".conf"):
+        path = f"{root}/{name}"
+        text = (read_text(path) or "").replace("\\\n", " ") if os.path.isfile(path) else ""
+        for line in text.split("\n"):
             if re.match(r"\s*options\s+xen[-_]pciback\s", line):
                 words = [word.strip("\"'") for word in line.replace('="', "=").split()]
                 lists += [word[len("hide=") :] for word in words if word.startswith("hide=")]

@@ -27,9 +27,11 @@ PCI_GUARDS = (
     "siblings",
     "shared_page",
     "shared_interrupt",
+    "interrupt_remapping",
     "virtual_functions",
     "in_use",
     "unreadable",
+    "failed_trial",
 )
 
 #: PCI classes of what can be at the end of a chain that is not known. It is not known either what a device without a driver is for.

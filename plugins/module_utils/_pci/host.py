@@ -28,6 +28,8 @@ from .records import Records
 _BDF_IN_PATH = re.compile(r"(?<=/)[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7](?=/|$)")
 #: Flag of a memory range in sysfs's resource files (Linux, ioport.h), and how many of their lines are BARs.
 _MEMORY, _BARS = 0x200, 6
+#: The extended configuration space, what its capabilities have room for, and the capability with the serial number (pci_regs.h).
+_EXTENDED, _CAPABILITIES, _SERIAL = 0x100, 48, 0x0003
 _SLOT = re.compile(r".*/pci([0-9a-f]{4}:[0-9a-f]{2})((?:/[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7])+)$")
 
 
@@ -95,7 +97,7 @@ class PciHost:
             except InvalidInput:
                 continue
             device = replace(self._device(bdf, interfaces.get(name, ()), name in slots), permissive=name in permissive)
-            devices.append(replace(device, record=next((record for record in records if record.identity == device.identity), None)))
+            devices.append(replace(device, record=next((record for record in records if device.is_of(record)), None)))
         return self._as_xl_knows_them(devices)
 
     def driver(self, bdf: Bdf) -> str:
@@ -108,7 +110,7 @@ class PciHost:
 
     def interrupt_line(self, bdf: Bdf) -> int | None:
         """Return the number of the device's interrupt line, or None if it has none."""
-        line = int((read_text(f"{self._directory(bdf)}/irq") or "0").strip())
+        (line,) = _numbers(f"{self._directory(bdf)}/irq", read_text(f"{self._directory(bdf)}/irq") or "0", 1, 10)
         # The firmware writes 255 for "none".
         return line if line not in (0, 255) else None
 
@@ -119,8 +121,9 @@ class PciHost:
     def memory(self, bdf: Bdf) -> list[tuple[int, int]]:
         """Return the first and the last address of each range of memory that the device has (its memory BARs)."""
         ranges = []
-        for line in (read_text(f"{self._directory(bdf)}/resource") or "").splitlines()[:_BARS]:
-            start, end, flags = (int(number, 16) for number in line.split())
+        path = f"{self._directory(bdf)}/resource"
+        for line in (read_text(path) or "").splitlines()[:_BARS]:
+            start, end, flags = _numbers(path, line, 3, 16)
             if flags & _MEMORY and start:
                 ranges.append((start, end))
         return ranges
@@ -179,7 +182,7 @@ class PciHost:
             driver=self.driver(bdf),
             interfaces=interfaces,
             in_pciback_slots=in_pciback_slots,
-            iommu_group=int(iommu_group) if iommu_group.isdigit() else None,
+            iommu_group=int(iommu_group) if iommu_group.isdecimal() else None,
             reset_methods=tuple((read_text(f"{directory}/reset_method") or "").split()),
             boot_vga=(read_text(f"{directory}/boot_vga") or "").strip() == "1",
             # Byte 0x0e is the header type, whose top bit only says that there are more functions; 1 and 2 are bridges.
@@ -188,6 +191,7 @@ class PciHost:
             responds=not config or config.strip(b"\xff") != b"",
             # Only PCI Express devices have link files (pci-sysfs.c).
             express=os.path.exists(f"{directory}/max_link_speed"),
+            serial=_read_serial(f"{directory}/config"),
             driver_override=(read_text(f"{directory}/driver_override") or "").strip().replace("(null)", ""),
             physical_function=self._link(f"{directory}/physfn"),
             virtual_functions=tuple(
@@ -303,9 +307,42 @@ def read_permanent_mac(interface: str) -> str:
     return address.hex(":") if length == 6 and any(address) else ""
 
 
+def _numbers(path: str, text: str, count: int, base: int) -> list[int]:
+    """Return the numbers in a line of a file.
+
+    :raises DriverDomainsError: it holds something else.
+    """
+    try:
+        numbers = [int(word, base) for word in text.split()]
+    except ValueError:
+        numbers = []
+    if len(numbers) != count:
+        raise DriverDomainsError(f"{path} does not hold {count} numbers: {text!r}", remedy="The kernel's log may say more: dmesg")
+    return numbers
+
+
 def _read_config(path: str) -> bytes:
     try:
         with open(path, "rb", buffering=0) as handle:
             return handle.read(64)
     except OSError:
         return b""
+
+
+def _read_serial(path: str) -> str:
+    """Return the serial number of PCI Express: an extended capability of 8 bytes, the last one first (Linux, pci_regs.h), or ""."""
+    offset = _EXTENDED
+    try:
+        with open(path, "rb", buffering=0) as handle:
+            # The list of capabilities ends with 0. One that never ends is broken.
+            for _attempt in range(_CAPABILITIES):
+                handle.seek(offset)
+                header = int.from_bytes(handle.read(4), "little")
+                if header & 0xFFFF == _SERIAL:
+                    return handle.read(8)[::-1].hex("-")
+                offset = header >> 20
+                if offset < _EXTENDED or header == 0xFFFFFFFF:
+                    return ""
+    except OSError:
+        pass
+    return ""

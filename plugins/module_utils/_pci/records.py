@@ -32,6 +32,8 @@ class Record:
     #: The boot of the host (its boot ID) in which the device was taken completely: bound, named and in Xen's quarantine.
     #: Neither quarantine nor names outlive the boot, and nothing else shows what is in quarantine.
     boot: str = ""
+    #: Its serial number, or "" if it has none.
+    serial: str = ""
 
     @property
     def identity(self) -> tuple[str, str]:

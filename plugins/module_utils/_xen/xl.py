@@ -164,3 +164,12 @@ def detach_arguments(kind: str, domain: str, devid: int, force: bool = False) ->
 def has_iommu(info: t.Mapping[str, str]) -> bool:
     """Whether devices can be passed through at all, from `xl info` (virt_caps, xl(1), info)."""
     return bool({"pv_directio", "hvm_directio"} & set(info.get("virt_caps", "").split()))
+
+
+def has_interrupt_remapping(dmesg: str) -> bool | None:
+    """Return whether Xen remaps interrupts, from `xl dmesg`; None when the log has lost the line, since newer ones replace old ones.
+
+    Xen says it once, at boot (iommu_setup of xen/drivers/passthrough/iommu.c), before any guest could write into the log.
+    """
+    found = re.search(r"^\(XEN\) (?:\[[^\]\n]*\] ?)?Interrupt remapping (en|dis)abled\.?\s*$", dmesg, re.MULTILINE)
+    return found.group(1) == "en" if found else None

@@ -78,7 +78,9 @@ def owned_by_toolstack(path: str, value: bool = False) -> str:
     name = parts[3]
     if name in _DEVICES:
         return "a device, or a directory of devices"
-    if name in _TOOLSTACK or (name in _REQUESTS and not value) or (name in _SHARED and len(parts) == 4):
+    # Dom0 asks no one: a wrong memory/target of its own leaves it without memory.
+    asks = value and parts[2] != "0"
+    if name in _TOOLSTACK or (name in _REQUESTS and not asks) or (name in _SHARED and len(parts) == 4):
         return "a node of the toolstack"
     return ""
 

@@ -142,7 +142,7 @@ def plan_nodes(
 ) -> Plan:
     """Return the plan that brings the nodes into the requested state, in one transaction.
 
-    :param guard: adds to the plan what stands against the changes.
+    :param guard: adds to the plan what blocks the changes.
     :raises InvalidInput: nodes cannot be stored, or contradict each other.
     """
     _refuse_overlaps(wanted)

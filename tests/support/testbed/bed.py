@@ -115,6 +115,16 @@ class Bed:
             qmp.plug(machine.qmp_socket(), device)
             machine.wait()
 
+    def cycle(self) -> None:
+        """Cut the machine's power and switch it on, with this bed's hardware; snapshots of other hardware do not fit it any more."""
+        machine, record = self._running(), self.machine.record()
+        assert record is not None
+        with step(f"switching off and on, with {self.kind.hardware} hardware", machine.serial_log):
+            machine.stop()
+            machine.start(Images(self.cache).tools(), Kind(record.suite, record.flavour, self.kind.hardware), record.port)
+            machine.wait()
+        self._write_access(machine)
+
     def down(self) -> None:
         """End the machine and remove its state."""
         with self._locked():

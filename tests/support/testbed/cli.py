@@ -51,6 +51,7 @@ def parser() -> argparse.ArgumentParser:
     forget.add_argument("name")
     plug = commands.add_parser("plug", parents=[common], help="plug a device into the machine while its power is off, and boot")
     plug.add_argument("device", help="as for QEMU's option -device, such as pcie-pci-bridge,id=moved,bus=port1")
+    commands.add_parser("cycle", parents=[common], help="cut the machine's power, and switch it on with the hardware of --hardware")
     commands.add_parser("down", parents=[common], help="end the machine and remove its state")
     return top
 
@@ -82,6 +83,7 @@ def _run(options: argparse.Namespace) -> int:
         "restore": lambda: bed.restore(options.name),
         "forget": lambda: bed.forget(options.name),
         "plug": lambda: bed.plug(options.device),
+        "cycle": bed.cycle,
         "down": bed.down,
     }
     actions[options.command]()

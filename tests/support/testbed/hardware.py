@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
@@ -61,9 +61,12 @@ class Hardware:
     """A kind of machine: what it has beside the management card and the disk."""
 
     nics: tuple[Nic, ...] = SPARE
+    management: Nic = MANAGEMENT
     #: Other devices, in the syntax of QEMU's -device.
     devices: tuple[str, ...] = ()
 
+
+_MODULAR = replace(MANAGEMENT, model="e1000e")
 
 # The kinds of machine that `--hardware` names.
 HARDWARE = {
@@ -76,6 +79,10 @@ HARDWARE = {
             "qemu-xhci,id=usb,addr=0x9",
         ),
     ),
+    # Every driver of a card is a module, so that even the management card can be hidden at boot.
+    "modular": Hardware(management=_MODULAR),
+    # After that, the first two spare cards have changed places: each has the address of the other.
+    "moved": Hardware(nics=(replace(SPARE[0], slot=SPARE[1].slot), replace(SPARE[1], slot=SPARE[0].slot), *SPARE[2:]), management=_MODULAR),
 }
 
 
@@ -99,7 +106,7 @@ def qemu_args(files: Files, ssh_port: int, snapshot: str | None = None, hardware
     args += ["-blockdev", json.dumps(_disk(files.disk))]
     args += ["-device", f"virtio-blk-pci,drive={DISK_NODE},addr={DISK_SLOT:#x}"]
     forward = f"hostfwd=tcp:127.0.0.1:{ssh_port}-{MANAGEMENT_ADDRESS}:22"
-    args += _nic("net0", MANAGEMENT, forward)
+    args += _nic("net0", HARDWARE[hardware].management, forward)
     for device in HARDWARE[hardware].devices:
         args += ["-device", device]
     for number, nic in enumerate(HARDWARE[hardware].nics, 1):

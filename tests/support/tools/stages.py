@@ -2,17 +2,19 @@
 # GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Run make targets in lanes and report where the time went: stages.py LANE...
+"""Run make targets in lanes and report where the time went: stages.py LANE... [--rest TARGETS]
 
 A lane is one argument: targets that run one after the other. The lanes run side by side, the first with the priority of this
-process and the others with a lower one. The output of a target is printed when it ends, and kept in .build/logs. The last lines
-are a table of the lanes, the tests that were skipped, each with its reason, and `N passed, N failed`.
+process and the others with a lower one. A lane that is done takes the next target of the rest, so that all end at about the same
+time. The output of a target is printed when it ends, and kept in .build/logs. The last lines are a table of the lanes, the tests that
+were skipped, each with its reason, and `N passed, N failed`.
 
 Environment: KEEP_GOING=1 goes on with the targets that are left after one has failed.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 import signal
@@ -20,7 +22,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -32,9 +34,13 @@ POLL = 0.2
 #: A lane is a list of targets.
 Lane = Sequence[str]
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
-_MOLECULE = re.compile(r"(?:INFO|WARNING|ERROR) +\[(?P<scenario>\S+) > (?P<action>\S+)\] (?P<event>Executing|Executed)\b")
+#: `site ➜ converge: Executing`; older versions of molecule write `[site > converge] Executing`.
+_MOLECULE = re.compile(r"(?:INFO|WARNING|ERROR) +\[?(?P<scenario>\S+) (?:>|➜) (?P<action>\w+)(?:\]|:) (?P<event>Executing$|Executed\b)")
 _PYTEST = re.compile(r"(?P<file>tests/\S+)::(?P<test>.+?) (?:PASSED|FAILED|ERROR)")
 _SAID = re.compile(r"==> (?P<text>.+)")
+#: A task of Ansible lasts until the next such line.
+_TASK = re.compile(r"(?:(?:TASK|RUNNING HANDLER) \[(?P<task>.+)\]|PLAY (?:\[.*\]|RECAP)) \*+$")
+SLOWEST = 8
 #: How pytest -rs and ansible-test report skipped tests.
 _SKIPPED = (re.compile(r"SKIPPED \[\d+\] (?P<what>.+)"), re.compile(r"WARNING: Skipping (?P<what>.+)"))
 
@@ -47,6 +53,9 @@ class Steps:
     #: (group, name, seconds), such as ("site", "converge", 61.2), in the order of their end.
     done: list[tuple[str, str, float]] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
+    #: Seconds by the name of the task, for all of its runs.
+    tasks: dict[str, float] = field(default_factory=dict)
+    _task: tuple[str, float] | None = None
     _said: tuple[str, float] | None = None
     _since: float = 0.0
 
@@ -59,7 +68,11 @@ class Steps:
         for pattern in _SKIPPED:
             if (found := pattern.match(line)) and found["what"] not in self.skipped:
                 self.skipped.append(found["what"])
+        if found := _TASK.match(line):
+            self._end_task(found["task"])
+            return None
         if found := _MOLECULE.match(line):
+            self._end_task()
             if found["event"] == "Executing":
                 self._since = self.clock()
                 return None
@@ -73,11 +86,19 @@ class Steps:
         return None
 
     def finish(self) -> str | None:
-        """End what `==>` began last."""
+        """End what `==>` began last, and the last task."""
+        self._end_task()
         if self._said is None:
             return None
         (text, since), self._said = self._said, None
         return self._end(text, "", since)
+
+    def _end_task(self, following: str | None = None) -> None:
+        now = self.clock()
+        if self._task:
+            name, since = self._task
+            self.tasks[name] = self.tasks.get(name, 0.0) + now - since
+        self._task = (following, now) if following else None
 
     def _end(self, group: str, name: str, since: float) -> str:
         self._since = self.clock()
@@ -94,7 +115,9 @@ class Steps:
             if (total := sum(seconds for _name, seconds in steps)) >= 1:
                 parts = ", ".join(f"{name} {seconds:.0f}" for name, seconds in steps if name)
                 lines.append(f"{group:<24.60} {total:7.0f} s  {parts}".rstrip())
-        return lines
+        slow = sorted(self.tasks.items(), key=lambda item: item[1], reverse=True)
+        slowest = [f"{name} {seconds:.0f}" for name, seconds in slow[:SLOWEST] if seconds >= 1]
+        return [*lines, *(["slowest tasks: " + "; ".join(slowest)] if slowest else [])]
 
 
 @dataclass
@@ -122,8 +145,12 @@ class Stage:
 class Run:
     """The lanes of one call."""
 
-    def __init__(self, lanes: Iterable[Lane], keep_going: bool, make: Sequence[str] = ("make", "--no-print-directory")) -> None:
+    def __init__(
+        self, lanes: Iterable[Lane], keep_going: bool, rest: Lane = (), make: Sequence[str] = ("make", "--no-print-directory")
+    ) -> None:
         self.lanes = [[Stage(name) for name in lane] for lane in lanes]
+        #: What no lane has taken yet.
+        self.rest = [Stage(name) for name in rest]
         self._keep_going, self._make = keep_going, make
         self._started = time.monotonic()
         self._lock = threading.Lock()
@@ -133,7 +160,7 @@ class Run:
     @property
     def stages(self) -> list[Stage]:
         """All stages."""
-        return [stage for lane in self.lanes for stage in lane]
+        return [stage for lane in (*self.lanes, self.rest) for stage in lane]
 
     def run(self) -> None:
         """Run all lanes to their end."""
@@ -150,10 +177,22 @@ class Run:
         for process in list(self._running):
             os.killpg(process.pid, signal.SIGINT)
 
+    def _stages_of(self, lane: list[Stage]) -> Iterator[Stage]:
+        yield from tuple(lane)
+        while True:
+            with self._lock:
+                if not self.rest or self._must_end():
+                    return
+                lane.append(self.rest.pop(0))
+            yield lane[-1]
+
+    def _must_end(self) -> bool:
+        failed = any(stage.status for stage in self.stages)
+        return self._interrupted or (failed and not self._keep_going)
+
     def _lane(self, number: int, lane: list[Stage]) -> None:
-        for stage in lane:
-            failed = any(other.status for other in self.stages)
-            if self._interrupted or (failed and not self._keep_going):
+        for stage in self._stages_of(lane):
+            if self._must_end():
                 return
             self._say(f"{stage.name} begins")
             self._stage(stage, NICENESS if number else 0)
@@ -198,6 +237,7 @@ class Run:
             for stage in lane:
                 lines.append(f"  {stage.name:<22} {stage.outcome:<8} {stage.seconds:7.0f} s")
                 lines += [f"    {line}" for line in stage.steps.table()]
+        lines += [f"{stage.name:<24} {stage.outcome}" for stage in self.rest]
         skipped = [f"  {stage.name}: {what}" for stage in self.stages for what in stage.steps.skipped]
         if skipped:
             lines += ["skipped:", *skipped]
@@ -216,7 +256,11 @@ class Run:
 
 def main(arguments: list[str]) -> int:
     """Run the lanes that are named; return the exit status."""
-    run = Run([argument.split() for argument in arguments], bool(os.environ.get("KEEP_GOING")))
+    parser = argparse.ArgumentParser(description="Run make targets in lanes and report where the time went.")
+    parser.add_argument("lanes", nargs="+", type=str.split, metavar="LANE", help="targets that run one after the other")
+    parser.add_argument("--rest", default=[], type=str.split, metavar="TARGETS", help="what the lanes take when they are done")
+    options = parser.parse_args(arguments)
+    run = Run(options.lanes, bool(os.environ.get("KEEP_GOING")), options.rest)
     ended: list[int] = []
 
     def end(number: int, _frame: FrameType | None) -> None:

@@ -75,7 +75,7 @@ class FakeMmdebstrap(Runner):
         self.commands.append(list(argv))
         self.environments.append(environment or {})
         if "mmdebstrap" in argv and self.rc == 0:
-            (out,) = (word.split()[-1] for word in argv if word.startswith("--customize-hook=copy-out "))
+            (out,) = (word.split()[-1] for word in argv if "-hook=copy-out " in word)
             system = Path(out) / ".guest-image"
             system.mkdir()
             (system / "kernel").write_bytes(self.kernel)

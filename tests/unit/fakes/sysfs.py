@@ -61,6 +61,7 @@ class FakeMachine:
         virtual_of: str = "",
         irq: int = 0,
         bars: t.Sequence[tuple[int, int]] = (),
+        serial: str = "",
     ) -> Path:
         """Add a function to the root bus, or below another function; behind a port it is PCI Express unless set otherwise."""
         parent = self.device(below) if below else self.sys / f"devices/pci{bdf[:4]}:00"
@@ -100,11 +101,23 @@ class FakeMachine:
             physical = self.device(virtual_of)
             (physical / f"virtfn{len(list(physical.glob('virtfn*')))}").symlink_to(f"../{bdf}")
         (directory / "config").write_bytes(b"\xff" * 64 if dead else bytes(config))
+        if serial:
+            self.set_serial(bdf, serial, directory)
         (self.sys / "bus/pci/devices" / bdf).symlink_to(os.path.relpath(directory, self.sys / "bus/pci/devices"))
         if driver:
             self._drivers[bdf] = driver
             self.bind(bdf, driver)
         return directory
+
+    def set_serial(self, bdf: str, serial: str, directory: Path | None = None) -> None:
+        """Give a function a serial number, as the second extended capability of its configuration space."""
+        config = (directory or self.device(bdf)) / "config"
+        extended = (
+            struct.pack("<II", 0x14020001, 0).ljust(0x40, b"\0")
+            + struct.pack("<I", 0x00010003)
+            + bytes.fromhex(serial.replace("-", ""))[::-1]
+        )
+        config.write_bytes(config.read_bytes()[:64].ljust(0x100, b"\0") + extended)
 
     def device(self, bdf: str) -> Path:
         """Return the directory of a function below /sys/devices."""

@@ -90,6 +90,7 @@ class FakeXen:
         self.calls: list[tuple[str, ...]] = []
         self.questions: list[tuple[str, ...]] = []
         self.virt_caps = "pv pv_directio"
+        self.dmesg_text = "(XEN) I/O virtualisation enabled\n(XEN)  - Dom0 mode: Relaxed\n(XEN) Interrupt remapping enabled\n"
         #: BDFs that Xen has in quarantine.
         self.quarantine: set[str] = set()
         self.quarantine_fails = False
@@ -178,6 +179,10 @@ class FakeXen:
     def info(self) -> dict[str, str]:
         self.questions.append(("xl", "info"))
         return {"virt_caps": self.virt_caps}
+
+    def dmesg(self) -> str:
+        self.questions.append(("xl", "dmesg"))
+        return self.dmesg_text
 
     def pci_assignable_add(self, bdf: str, name: str | None = None) -> None:
         self.calls.append(("pci-assignable-add", bdf, name or ""))

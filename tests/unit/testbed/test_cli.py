@@ -34,7 +34,7 @@ def test_options_of_a_remote_command_are_not_ours() -> None:
     assert options.remote == ["xl", "list", "-l", "--state-dir", "x"]
 
 
-@pytest.mark.parametrize("command", [["ssh", "true"], ["snapshot", "a"], ["restore", "a"], ["forget", "a"]])
+@pytest.mark.parametrize("command", [["ssh", "true"], ["snapshot", "a"], ["restore", "a"], ["forget", "a"], ["cycle"]])
 def test_without_a_machine(tmp_path: Path, capsys: pytest.CaptureFixture[str], command: list[str]) -> None:
     name, *rest = command
     assert cli.main([name, "--state-dir", str(tmp_path), *rest]) == 1

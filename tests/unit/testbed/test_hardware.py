@@ -37,6 +37,13 @@ def test_a_card_behind_a_root_port() -> None:
     assert any(f"mac={card.mac}" in device and device.endswith("bus=port2") for device in values(args, "-device"))
 
 
+def test_cards_that_changed_places() -> None:
+    before, moved = ({nic.mac: nic.bdf for nic in hardware.HARDWARE[kind].nics} for kind in ("modular", "moved"))
+    first, second, third = before
+    assert (moved[first], moved[second], moved[third]) == (before[second], before[first], before[third])
+    assert hardware.HARDWARE["modular"].management == hardware.HARDWARE["moved"].management
+
+
 def test_kinds_have_saved_states_of_their_own() -> None:
     assert hardware.fingerprint("plain") != hardware.fingerprint("varied")
     assert not any("root-port" in arg for arg in hardware.fingerprint("plain"))

@@ -34,33 +34,62 @@ def _stages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> t.Any:
 
 @pytest.fixture
 def fake_make(tmp_path: Path) -> list[str]:
-    """A `make` whose targets are pass, fail, and slow."""
+    """A `make` whose targets are pass, fail, wait, and slow."""
     program = tmp_path / "make"
     program.write_text(
         "#!/bin/sh\necho doing $1\ncase $1 in fail*) exit 3 ;; slow*) trap 'echo cleaned up; exit 130' INT; sleep 5 & wait $! ;; "
+        "wait) sleep 3 ;; "
         "*) echo 'SKIPPED [1] tests/unit/x.py:3: no such program' ;; esac\n"
     )
     program.chmod(0o755)
     return [str(program)]
 
 
-def clock(*times: float) -> t.Callable[[], float]:
-    return iter(times).__next__
+def read(steps: t.Any, *lines: tuple[float, str]) -> list[str | None]:
+    """Have lines read, each at its time."""
+    reports = []
+    for now, line in lines:
+        steps.clock = lambda now=now: now
+        reports.append(steps.line(line))
+    return reports
 
 
 def test_steps_of_molecule_pytest_and_scripts(stages: t.Any) -> None:
-    steps = stages.Steps(clock(0, 1, 63, 65, 70, 74))
-    assert steps.line("\x1b[36mINFO    \x1b[0m [site > converge] Executing\n") is None
-    assert steps.line("TASK [Something] ****\n") is None
-    assert steps.line("ERROR    [site > converge] \x1b[31mExecuted: Failed\x1b[0m\n") == "site > converge: 62 s"
-    assert steps.line("tests/boards/test_virt.py::test_domains[1-a b] PASSED   [ 7%]\n") == "test_virt > test_domains[1-a b]: 2 s"
-    assert steps.line("==> building the tarball\n") is None
+    steps = stages.Steps(lambda: 0)
+    assert read(
+        steps,
+        (1, "\x1b[36mINFO    \x1b[0m [site > converge] Executing\n"),
+        (2, "TASK [Something] ****\n"),
+        (63, "ERROR    [site > converge] \x1b[31mExecuted: Failed\x1b[0m\n"),
+        (64, "\x1b[36mINFO    \x1b[0m \x1b[32msite\x1b[0m ➜ \x1b[33mverify\x1b[0m: \x1b[36mExecuting\x1b[0m\n"),
+        (64, "INFO     site ➜ verify: Executing Testinfra tests found in tests/...\n"),
+        (65, "INFO     site ➜ verify: \x1b[32mExecuted: Successful\x1b[0m\n"),
+        (66, "tests/boards/test_virt.py::test_domains[1-a b] PASSED   [ 7%]\n"),
+        (70, "==> building the tarball\n"),
+    ) == [None, None, "site > converge: 62 s", None, None, "site > verify: 1 s", "test_virt > test_domains[1-a b]: 1 s", None]
+    steps.clock = lambda: 74
     assert steps.finish() == "building the tarball: 4 s"
     assert [line.split() for line in steps.table()] == [
-        ["site", "62", "s", "converge", "62"],
-        ["test_virt", "2", "s", "test_domains[1-a", "b]", "2"],
+        ["site", "63", "s", "converge", "62,", "verify", "1"],
+        ["test_virt", "1", "s", "test_domains[1-a", "b]", "1"],
         ["building", "the", "tarball", "4", "s"],
+        ["slowest", "tasks:", "Something", "61"],
     ]
+
+
+def test_slow_tasks_of_ansible(stages: t.Any) -> None:
+    steps = stages.Steps(lambda: 0)
+    read(
+        steps,
+        (1, "TASK [xen.driver_domains.dom0 : Set the boot options] ****\n"),
+        (9, "ok: [dom0]\n"),
+        (11, "TASK [Reboot] ********\n"),
+        (14, "RUNNING HANDLER [xen.driver_domains.dom0 : Set the boot options] ****\n"),
+        (20, "PLAY RECAP ****\n"),
+        (24, "TASK [Fast] **\n"),
+        (24.5, "PLAY [all] ***\n"),
+    )
+    assert steps.table() == ["slowest tasks: xen.driver_domains.dom0 : Set the boot options 16; Reboot 3"]
 
 
 def test_a_skipped_test_is_named_with_its_reason_once(stages: t.Any) -> None:
@@ -96,6 +125,18 @@ def test_what_comes_after_a_failure_is_not_run(stages: t.Any, fake_make: list[st
     run = stages.Run([["fail", "after"]], keep_going=True, make=fake_make)
     run.run()
     assert run.report().splitlines()[-1] == "1 passed, 1 failed"
+
+
+def test_a_lane_that_is_done_takes_the_rest(stages: t.Any, fake_make: list[str]) -> None:
+    run = stages.Run([["wait"], ["short"]], keep_going=False, rest=["next", "last"], make=fake_make)
+    run.run()
+    assert [[stage.name for stage in lane] for lane in run.lanes] == [["wait"], ["short", "next", "last"]]
+    assert run.passed
+    assert run.report().splitlines()[-1] == "4 passed, 0 failed"
+    run = stages.Run([["fail"]], keep_going=False, rest=["next"], make=fake_make)
+    run.run()
+    assert not run.passed
+    assert run.report().splitlines()[-1] == "0 passed, 1 failed, 1 skipped"
 
 
 def test_an_interrupt_has_stages_clean_up(stages: t.Any, fake_make: list[str], capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,17 +7,15 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import typing as t
 from pathlib import Path
 
 import pytest
 
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import CommandFailed, DriverDomainsError, NotOnThisHost, TimedOut
-from ansible_collections.xen.driver_domains.plugins.module_utils._host_disks import HostDisks, remote
+from ansible_collections.xen.driver_domains.plugins.module_utils._host_disks import remote
 from ansible_collections.xen.driver_domains.plugins.module_utils._pci.guards import Guards
-from ansible_collections.xen.driver_domains.plugins.module_utils._runner import Result, Runner
+from ansible_collections.xen.driver_domains.plugins.module_utils._runner import Result
 from ansible_collections.xen.driver_domains.tests.unit.fakes.sysfs import FakeMachine, plain_server
 from ansible_collections.xen.driver_domains.tests.unit.fakes.xen import FakeXen
 
@@ -149,6 +147,16 @@ def test_a_veth_into_another_namespace_is_not_followed_to_an_interface_that_has_
     assert set(refused(xen, "default_route")) == CARDS
 
 
+def test_a_port_of_a_switch_chip(tmp_path: Path) -> None:
+    """It is hardware of another kind, and its packets go through a card (DSA): both are needed."""
+    machine = server(tmp_path)
+    machine._netdev(machine.sys / "devices/platform/switch/net/lan1", "lan1", "02:00:00:00:00:09")
+    (machine.sys / "devices/platform/switch/net/lan1/iflink").write_text((machine.sys / "class/net/eth1/ifindex").read_text())
+    machine.default_routes["-4"].clear()
+    machine.default_route("lan1")
+    assert f"carries the default route: lan1 -> eth1 -> {CARD}" in card_reason(FakeXen(machine))
+
+
 def test_a_tunnel_of_one_card(tmp_path: Path) -> None:
     machine = server(tmp_path)
     machine.virtual("gre1", iflink="eth1")
@@ -258,6 +266,59 @@ def test_the_devices_of_bcachefs(tmp_path: Path) -> None:
     assert (found["0000:00:1f.5"], found["0000:00:1f.2"]) == (["mounted_disk"], ["root_disk", "mounted_disk"])
 
 
+def second_disk(root: Path) -> FakeMachine:
+    machine = server(root)
+    machine.pci("0000:00:1f.5", "8086:2926", "010601", driver="ahci")
+    machine.disk("sdb", "8:16", where="pci0000:00/0000:00:1f.5/ata2/block", partitions=["sdb1"])
+    return machine
+
+
+def second_disk_reasons(machine: FakeMachine) -> list[str]:
+    xen = FakeXen(machine)
+    devices = xen.host().devices()
+    device = next(device for device in devices if str(device.bdf) == "0000:00:1f.5")
+    return [refusal.reason for refusal in xen.guards(devices).check(device)]
+
+
+@pytest.mark.parametrize("name", ["a\x0bb", "a\x0cb", "a\x1cb", "a\x85b", "a\u2028b", "a\\012b", "\udcff", "-", "a\\040-\\040b"])
+def test_a_user_who_mounts_something_with_an_odd_name(tmp_path: Path, name: str) -> None:
+    """The kernel escapes blanks, tabs, newlines and backslashes, and nothing else (fs/proc_namespace.c, mangle)."""
+    machine = second_disk(tmp_path)
+    lines = f"90 1 0:70 / /home/u/{name} rw - fuse.lxcfs {name} rw\n91 1 8:17 / /srv rw - ext4 /dev/sdb1 rw\n"
+    with (machine.proc / "self/mountinfo").open("ab") as handle:
+        handle.write(lines.encode("utf-8", "surrogateescape"))
+    assert second_disk_reasons(machine) == ["holds the mounted file system /srv: sdb1 -> 0000:00:1f.5"]
+
+
+@pytest.mark.parametrize("options", ["rw,attr2,logdev=/dev/sdb1,noquota", "rw,rtdev=/dev/sdb1", "rw,device=/dev/sdb1"])
+def test_a_file_system_with_a_log_on_another_disk(tmp_path: Path, options: str) -> None:
+    machine = second_disk(tmp_path)
+    machine.mount("/var", "8:2", "/dev/sda2", "xfs", options)
+    assert second_disk_reasons(machine) == ["holds /var: sdb1 -> 0000:00:1f.5"]
+
+
+@pytest.mark.parametrize(
+    ("program", "path", "reasons"),
+    [
+        ("qemu-system-i38", "/dev/sdb1", ["serves a running guest (qemu-system-i38): sdb1 -> 0000:00:1f.5"]),
+        ("tapdisk", "/dev/dm-3", ["serves a running guest (tapdisk): dm-3 -> sdb -> 0000:00:1f.5"]),
+        ("qemu-system-i38", "/dev/null", []),
+        ("qemu-system-i38", "/srv/disk.img", []),
+        ("smartd", "/dev/sdb", []),
+    ],
+)
+def test_a_disk_that_a_program_serves_to_a_guest(tmp_path: Path, program: str, path: str, reasons: list[str]) -> None:
+    machine = second_disk(tmp_path)
+    machine.disk("dm-3", "254:3", slaves=["sdb"])
+    for number, (name, target) in enumerate({program: path, "sh": "/dev/pts/0"}.items()):
+        process = machine.proc / str(5000 + number)
+        (process / "fd").mkdir(parents=True)
+        (process / "comm").write_text(f"{name}\n")
+        (process / "fd/7").symlink_to(target)
+        (process / "fd/8").symlink_to(target)
+    assert second_disk_reasons(machine) == reasons
+
+
 @pytest.mark.parametrize(
     ("name", "where", "classes"),
     [
@@ -344,6 +405,8 @@ def test_swap_in_zram(tmp_path: Path, backing: str, classes: set[str]) -> None:
     ("options", "classes"),
     [
         ("rw,lowerdir=/media/root-ro,upperdir=/media/root-rw/up,workdir=/media/root-rw/work", set()),
+        ("rw,lowerdir=/media/root\\055ro,upperdir=/media/root-rw/up", set()),
+        ("rw,lowerdir=root-ro,upperdir=/media/root-rw/up", CARDS | DISKS),
         ("rw,lowerdir=/gone/a:/media/root-ro,upperdir=/media/root-rw/up", CARDS | DISKS),
         ("rw", CARDS | DISKS),
     ],
@@ -392,70 +455,3 @@ def test_mounts_that_cannot_be_read_are_not_taken_for_none(tmp_path: Path) -> No
 )
 def test_servers_of_remote_file_systems(source: str, options: str, servers: list[str]) -> None:
     assert [thing.name for thing in remote(source, options)] == servers
-
-
-# The kernel itself
-
-
-REAL = """
-from ansible_collections.xen.driver_domains.plugins.module_utils._host_uses import HostUses
-from ansible_collections.xen.driver_domains.plugins.module_utils._runner import Runner
-uses = HostUses(Runner(), lambda path: ["card"] if "netdevsim" in path or path.endswith("/card0") else [], environment={}).uses
-print("".join(f"{use.guard} {bool(use.unknown)} {use.reason}\\n" for use in uses if use.guard == "default_route"))
-"""
-
-
-@pytest.mark.parametrize(
-    ("commands", "lost"),
-    [
-        (["ip link add veth0 type veth peer name veth1"], True),
-        (["ip link add card0 type dummy", "ip link add veth0 type vlan id 5 link card0"], False),
-        (["ip link add card0 type dummy", "ip link add veth0 type bridge", "ip link set card0 master veth0"], False),
-        (["ip link add card0 type dummy", "ip link add veth0 link card0 type macvlan"], False),
-        (["ip link add card0 type dummy", "ip link add veth0 type bond", "ip link set card0 master veth0"], False),
-        (["ip tuntap add veth0 mode tun"], True),
-        (["ip link add veth0 type wireguard"], True),
-        (["ip link add veth0 type vxlan id 5 remote 192.0.2.9 dstport 4789"], True),
-        (["ip link add veth0 type gretap remote 192.0.2.9"], True),
-        (["ip link add veth0 type dummy"], True),
-        (["ip link add veth0 type bridge"], True),
-    ],
-    ids=["veth", "VLAN", "bridge", "macvlan", "bond", "tun", "wg", "VXLAN", "GRE", "dummy", "empty bridge"],
-)
-def test_interfaces_of_this_kernel(commands: list[str], lost: bool) -> None:
-    """In a network namespace of its own, with a sysfs of its own; a dummy called card0 stands for the hardware."""
-    script = "set -e; mount --make-rprivate /; mount -t sysfs sysfs /sys\n" + "\n".join(commands)
-    script += "\nip link set veth0 up; ip address add 192.0.2.5/24 dev veth0; ip route add default dev veth0\n"
-    script += 'exec "$0" -c "$REAL"'
-    environment = {**os.environ, "REAL": REAL, "PYTHONPATH": os.pathsep.join(sys.path)}
-    argv = ["unshare", "--net", "--mount", "sh", "-c", script, sys.executable]
-    try:
-        done = subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=60, check=False)
-    except FileNotFoundError:
-        pytest.skip("there is no unshare here")
-    if done.returncode and "Traceback" not in done.stderr:
-        pytest.skip(f"this kernel, or this user, cannot make it: {done.stderr.strip().splitlines()[-1:]}")
-    assert done.returncode == 0, done.stderr
-    lines = done.stdout.split("\n\n")[0].strip().splitlines()
-    assert any("default_route True" in line and NOT_KNOWN in line for line in lines) is lost, done.stdout
-    assert lost or "default_route False carries the default route: veth0 -> card0 -> card" in done.stdout
-
-
-def test_a_loop_device_of_this_kernel(tmp_path: Path) -> None:
-    """It stands on the file system of its file; a file in RAM needs nothing."""
-    image = tmp_path / "image with a blank"
-    image.write_bytes(bytes(1 << 20))
-    try:
-        done = subprocess.run(["losetup", "--find", "--show", image], capture_output=True, text=True, timeout=60, check=False)
-    except FileNotFoundError:
-        pytest.skip("there is no losetup here")
-    if done.returncode:
-        pytest.skip(f"this kernel, or this user, cannot make it: {done.stderr.strip()}")
-    device = done.stdout.strip()
-    try:
-        disks = HostDisks(Runner(), lambda path: [], "/sys", "/proc")
-        found = disks.footing(os.path.basename(device))
-        assert list(found.below) == disks.of_file(str(image))
-        assert found.below or found.end
-    finally:
-        subprocess.run(["losetup", "--detach", device], timeout=60, check=True)

@@ -14,6 +14,7 @@ from ansible_collections.xen.driver_domains.tests.unit.fakes.sysfs import FakeMa
 from ansible_collections.xen.driver_domains.tests.unit.fakes.xen import FakeXen
 
 CARD, FAR_CARD, DISK = "0000:00:04.0", "0000:03:00.0", "0000:00:1f.5"
+NM = "etc/NetworkManager/system-connections"
 
 
 @pytest.fixture
@@ -65,15 +66,21 @@ def test_fstab(machine: FakeMachine, source: str, rest: str, guard: str) -> None
         "/dev/sda1 / ext4 rw 0 1",
         # Mounted now, under a name that is not here.
         "UUID=4444 / ext4 rw 0 1",
+        "UUID=4444 /a\\040b ext4 rw 0 1",
+        "nas:/home /home nfs4 rw 0 0",
         "/etc /srv/etc none bind 0 0",
     ],
 )
 def test_lines_of_fstab_that_need_nothing_more(machine: FakeMachine, line: str) -> None:
+    machine.ways[("", "203.0.113.9")] = "eth0"
+    machine.mount("/a\\040b", "8:2")
+    machine.mount("/home", "0:40", "nas:/home", "nfs4", "rw,addr=203.0.113.9")
     before = guards(machine)
     write(machine, "etc/fstab", f"{line}\n")
-    assert {bdf: set(names) - ({"mounted_disk"} if "bind" in line else set()) for bdf, names in guards(machine).items()} == {
-        bdf: set(names) for bdf, names in before.items()
-    }
+    # What is bound is on a disk that the host needs already.
+    ignored = {"mounted_disk"} if "bind" in line else set()
+    found = guards(machine)
+    assert {bdf: set(names) - ignored for bdf, names in found.items()} == {bdf: set(names) - ignored for bdf, names in before.items()}
 
 
 def test_a_device_of_fstab_that_is_not_there_may_be_anywhere(machine: FakeMachine) -> None:
@@ -88,9 +95,19 @@ def test_a_server_of_fstab(machine: FakeMachine) -> None:
     assert (found[CARD], DISK in found) == (["mounted_disk"], False)
 
 
+def test_a_log_on_another_disk(machine: FakeMachine) -> None:
+    (machine.root / "dev/sda2").touch()
+    write(machine, "etc/fstab", "/dev/sda2 /srv xfs rw,logdev=/dev/sdb1 0 0\n")
+    assert guards(machine)[DISK] == ["mounted_disk"]
+
+
 @pytest.mark.parametrize(
     ("line", "counts"),
     [
+        ("data /dev/sda2 /dev/sdb1 luks,keyfile-size=4096", True),
+        ("data /dev/sda2 /dev/urandom swap", False),
+        ("data /dev/sda2 none luks,header=/dev/sdb1", True),
+        ("data /dev/sda2 none luks,header=/header:LABEL=data", True),
         ("data UUID=2222 none luks", True),
         ("data /dev/sdb1", True),
         ("data UUID=2222 none luks,noauto", False),
@@ -99,6 +116,7 @@ def test_a_server_of_fstab(machine: FakeMachine) -> None:
     ],
 )
 def test_crypttab(machine: FakeMachine, line: str, counts: bool) -> None:
+    (machine.root / "dev/sda2").touch()
     write(machine, "etc/crypttab", f"{line}\n")
     assert (DISK in guards(machine)) is counts
 
@@ -118,6 +136,11 @@ def test_crypttab(machine: FakeMachine, line: str, counts: bool) -> None:
         ({"etc/dropbear/initramfs/authorized_keys": "ssh-ed25519 AAAA\n", "etc/initramfs-tools/initramfs.conf": "DEVICE=eth1\n"}, {CARD}),
         ({"etc/initramfs-tools/initramfs.conf": "DEVICE=eth1\n"}, set()),
         ({"proc/cmdline": "quiet ip=:::::eth9:dhcp"}, {CARD, FAR_CARD}),
+        ({"proc/cmdline": "quiet ip=[2001:db8::5]::[2001:db8::1]:64::eth1:none"}, {CARD}),
+        ({"etc/tinyssh/root_authorized_keys": "ssh-ed25519 AAAA\n"}, {CARD, FAR_CARD}),
+        ({"usr/share/initramfs-tools/hooks/clevis": "", "etc/crypttab": "root /dev/sda2 none luks\n"}, {CARD, FAR_CARD}),
+        ({"usr/share/initramfs-tools/hooks/mandos": "", "etc/crypttab": "root /dev/sda2 none luks\n"}, {CARD, FAR_CARD}),
+        ({"usr/share/initramfs-tools/hooks/clevis": ""}, set()),
     ],
 )
 def test_the_network_of_the_initramfs(machine: FakeMachine, files: dict[str, str], refused: set[str]) -> None:
@@ -138,7 +161,57 @@ def test_the_network_of_the_initramfs(machine: FakeMachine, files: dict[str, str
         ({"etc/network/interfaces": "auto br0\niface br0 inet dhcp\n bridge_ports eth1 eth2\n"}, {CARD, FAR_CARD}),
         ({"etc/network/interfaces": "auto br0 eth1.5\niface br0 inet dhcp\n bridge-ports eth1.5\niface eth1.5 inet manual\n"}, {CARD}),
         ({"etc/network/interfaces": "auto bond0\niface bond0 inet dhcp\n bond-slaves eth1\n"}, {CARD}),
+        ({"etc/network/interfaces": "auto br0\niface br0 inet dhcp\n bridge_ports all\n"}, {CARD, FAR_CARD}),
+        ({"etc/network/interfaces": "auto br0\niface br0 inet dhcp\n bridge_ports regex eth[12] noregex\n"}, {CARD, FAR_CARD}),
+        ({"etc/network/interfaces": "auto br0\niface br0 inet dhcp\n bridge_ports regex eth[1\n"}, {CARD, FAR_CARD}),
+        ({"etc/network/interfaces": "auto br0\niface br0 inet dhcp\n bridge_ports none\n"}, set()),
+        ({"etc/network/interfaces": "auto br0\niface br0 inet dhcp\n bridge_ports eth1.7\n"}, {CARD}),
+        ({"etc/network/interfaces": "auto vlan7\niface vlan7 inet dhcp\n vlan-raw-device eth1\n"}, {CARD}),
+        ({"etc/network/interfaces": "auto eth1:0\niface eth1:0 inet static\n address 192.0.2.5/24\n"}, {CARD}),
+        ({"etc/network/interfaces": "auto /eth1\niface eth1 inet dhcp\n"}, {CARD}),
+        ({"etc/network/interfaces": "auto /eth1=up\niface up inet dhcp\n"}, {CARD}),
+        ({"etc/network/interfaces": "auto eth1=up\niface up inet dhcp\n"}, {CARD}),
+        ({"etc/network/interfaces": "auto /eth*=up\niface up inet dhcp\n"}, set()),
+        ({"etc/network/interfaces": "auto ppp0\niface ppp0 inet ppp\n provider isp\n"}, {CARD, FAR_CARD}),
+        ({"etc/network/interfaces": "auto gre1\niface gre1 inet tunnel\n gateway 10.0.0.1\n"}, {CARD, FAR_CARD}),
+        ({"etc/network/interfaces": "auto eth7\niface eth7 inet dhcp\n"}, set()),
+        ({"etc/network/interfaces": "source more\n", "etc/network/more": "auto eth1\niface eth1 inet dhcp\nsource more\n"}, {CARD}),
+        ({"etc/network/interfaces": "source-directory /etc/if\n", "etc/if/a": "auto eth1\niface eth1 inet dhcp\n"}, {CARD}),
         ({"etc/systemd/network/a.network": "[Match]\nName=eth1\n[Network]\nDHCP=yes\n"}, {CARD}),
+        ({"usr/lib/systemd/network/a.network": "[Match]\nName=eth1\n[Network]\nDHCP=yes\n"}, {CARD}),
+        (
+            {
+                "usr/lib/systemd/network/a.network": "[Match]\nName=eth1\n[Network]\nDHCP=yes\n",
+                "etc/systemd/network/a.network": "[Match]\nName=eth1\n",
+            },
+            set(),
+        ),
+        (
+            {
+                "etc/systemd/network/a.network": "[Match]\nName=eth1\n",
+                "run/systemd/network/a.network.d/b.conf": "[Network]\nDHCP=yes\n",
+            },
+            {CARD},
+        ),
+        ({"etc/systemd/network/a.network": "[Match]\nPath=pci-0000:00:04.0\n[Network]\nDHCP=yes\n"}, {CARD}),
+        ({"etc/systemd/network/a.network": "[Match]\nDriver=e1000e\nName=eth1\n[Network]\nDHCP=yes\n"}, {CARD}),
+        ({"etc/systemd/network/a.network": "[Match]\nName=eth1\n[Route]\nDestination=::/0\n"}, {CARD}),
+        ({f"{NM}/a": "[connection]\ninterface-name=eth1\n[ipv4]\nmethod=auto\n"}, {CARD}),
+        ({f"{NM}/a": "[connection]\ninterface-name=eth1\n[ipv4]\nmethod=manual\naddress1=10.0.0.2/24,10.0.0.1\n"}, {CARD}),
+        ({f"{NM}/a": "[connection]\ninterface-name=eth1\n[ipv6]\nmethod=manual\naddress1=2001:DB8::5/64\n"}, {CARD}),
+        ({f"{NM}/a": "[connection]\ninterface-name=eth1\n[ipv4]\nmethod=manual\naddress1=10.0.0.2/24\n"}, set()),
+        ({f"{NM}/a": "[connection]\ninterface-name=eth1\nautoconnect=false\n[ipv4]\nmethod=auto\n"}, set()),
+        ({f"{NM}/a": "[connection]\ninterface-name=eth1\n[ipv4]\nmethod=auto\nnever-default=true\n"}, set()),
+        ({f"{NM}/a": "[ethernet]\nmac-address=52:54:00:AA:00:02\n[ipv4]\nmethod=auto\n"}, {CARD}),
+        ({f"{NM}/a": "[connection]\ntype=vpn\ninterface-name=tun0\n[ipv4]\nmethod=auto\n"}, {CARD, FAR_CARD}),
+        (
+            {
+                f"{NM}/a": "[connection]\ntype=bridge\ninterface-name=br0\n[ipv4]\nmethod=auto\n",
+                f"{NM}/b": "[connection]\ninterface-name=eth1\nmaster=br0\nslave-type=bridge\n",
+            },
+            {CARD},
+        ),
+        ({f"{NM}/a": "[connection]\ninterface-name=v7\n[vlan]\nparent=eth1\n[ipv4]\nmethod=auto\n"}, {CARD}),
         ({"run/systemd/network/a.network": "[Match]\nName=eth1\n[Network]\nAddress=192.0.2.5/24\n"}, {CARD}),
         ({"etc/systemd/network/a.network": "[Match]\nMACAddress=52:54:00:AA:00:02\n[Network]\nGateway=192.0.2.1\n"}, {CARD}),
         ({"etc/systemd/network/a.network": "[Match]\nName=eth*\n[Network]\nDHCP=yes\n"}, set()),
@@ -160,6 +233,7 @@ def test_the_network_of_the_initramfs(machine: FakeMachine, files: dict[str, str
     ],
 )
 def test_the_network_of_the_next_boot(machine: FakeMachine, files: dict[str, str], refused: set[str]) -> None:
+    machine.connection("2001:db8::5", "2001:db8::7")
     for name, text in files.items():
         write(machine, name, text)
     found = {bdf for bdf, names in guards(machine).items() if "default_route" in names}

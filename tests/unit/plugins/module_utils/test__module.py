@@ -114,6 +114,26 @@ def test_what_a_guest_says_can_be_printed(monkeypatch: pytest.MonkeyPatch) -> No
     assert (result["msg"], result["vif"]) == (f"It says: {HARMLESS}.", {"hotplug_error": HARMLESS})
 
 
+@pytest.mark.parametrize("value", ["a\ud800", ["a", ["\udfff"]], {"\ud800": 1}, {"a": ({"b": "x\udc00"},)}])
+def test_parameters_that_are_no_text(value: t.Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FakeModule, "__init__", lambda self, **_options: vars(self).update(params={"x": value}, warnings=[]))
+    monkeypatch.setattr(_module, "AnsibleModule", FakeModule)
+    with pytest.raises(End) as caught:
+        run_module({}, lambda parameters: pytest.fail("planned"))
+    assert "which is no character" in caught.value.args[0]["msg"]
+
+
+def test_passwords_in_messages(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = "'mmdebstrap http://user:geheim@deb/' failed, vncpasswd=geheim"
+
+    def fail() -> dict[str, t.Any]:
+        raise DriverDomainsError(said, cmd=said)
+
+    result = run(Plan(warnings=[said], conclude=fail), monkeypatch)
+    assert "failed" in result["msg"] and "failed" in result["cmd"]
+    assert "geheim" not in str(result)
+
+
 def test_what_a_guest_says_does_not_look_like_a_line_of_ansible(monkeypatch: pytest.MonkeyPatch) -> None:
     said = "It says: x\nok: [host]"
 

@@ -17,7 +17,9 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Ac
 def test_what_only_shows_later_is_forced_by_the_same_name() -> None:
     plan = Plan()
     plan.add("stop", lambda: plan.refuse_now("destroy", "web1", "did not shut down", remedy="Check its console"))
-    with pytest.raises(Refused, match=r"web1: did not shut down\. Check its console\. If you are sure.*force: \[destroy\]"):
+    with pytest.raises(
+        Refused, match=r"web1: did not shut down\. Check its console\. If you are sure.*force: \[destroy\]; in a role, ROLE_force"
+    ):
         plan.apply(["serves_clients"])
     assert plan.done == []
     plan.apply(["destroy"])

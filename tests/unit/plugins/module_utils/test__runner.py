@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from ansible_collections.xen.driver_domains.plugins.module_utils._errors import CommandFailed, NotOnThisHost, TimedOut
+from ansible_collections.xen.driver_domains.plugins.module_utils._errors import CommandFailed, InvalidInput, NotOnThisHost, TimedOut
 from ansible_collections.xen.driver_domains.plugins.module_utils._runner import Runner
 
 
@@ -34,6 +34,12 @@ def test_failure_may_be_wanted() -> None:
 def test_missing_program() -> None:
     with pytest.raises(NotOnThisHost, match="'no-such-program' is not installed"):
         Runner().run(["no-such-program"])
+
+
+@pytest.mark.parametrize("argument", ["a\0b", "\ud800"])
+def test_an_argument_that_cannot_be_one(argument: str) -> None:
+    with pytest.raises(InvalidInput, match="no argument can have"):
+        Runner().run(["true", argument])
 
 
 def test_a_command_that_hangs_is_stopped_with_its_children() -> None:

@@ -29,10 +29,36 @@ def test_a_password_in_a_definition(key: str, secret: str) -> None:
         ("vncpasswd='a'\n", f'vncpasswd="{HIDDEN}"\n'),
         ("  spicepasswd = 'a' # old\n", f'  spicepasswd = "{HIDDEN}"\n'),
         ('kernel = "/passwd/vmlinuz"\n', 'kernel = "/passwd/vmlinuz"\n'),
+        ('disk = ["vdev=xvda,target=iscsi://u:geheim@nas/1"]\n', f'disk = ["vdev=xvda,target=iscsi://u:{HIDDEN}@nas/1"]\n'),
+        ('disk = ["target=rbd:pool/a:id=x:key=AQ==:conf=/c"]\n', f'disk = ["target=rbd:pool/a:id=x:key={HIDDEN}:conf=/c"]\n'),
+        ('cmdline = "a.token=geheim"\n', f'cmdline = "a.token={HIDDEN}"\n'),
+        ("wpa_psk=geheim\n", f'wpa_psk="{HIDDEN}"\n'),
     ],
 )
 def test_where_a_password_can_stand(text: str, shown: str) -> None:
     assert hide_secrets_in_text(text) == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ('vncpasswd = "a b"', f"vncpasswd = {HIDDEN}"),
+        ("vncpasswd='a,b' x", f"vncpasswd={HIDDEN} x"),
+        ('vncpasswd="unclosed', f"vncpasswd={HIDDEN}"),
+        (r'vncpasswd="a\"b" x', f"vncpasswd={HIDDEN} x"),
+        ("http://user:geheim@deb.example.org/debian", f"http://user:{HIDDEN}@deb.example.org/debian"),
+        ("http://deb.example.org:80/a@b", "http://deb.example.org:80/a@b"),
+        ("api_key=geheim,x=1", f"api_key={HIDDEN},x=1"),
+        ("key=value", "key=value"),
+    ],
+)
+def test_text_of_parameters(text: str, shown: str) -> None:
+    assert hide_secrets([text]) == [shown]
+
+
+def test_long_text_takes_no_time() -> None:
+    text = "a.b-c_" * 20000
+    assert hide_secrets(text) == text
 
 
 def test_parameters() -> None:

@@ -17,20 +17,47 @@ from ansible_collections.xen.driver_domains.tests.unit.fakes.sysfs import plain_
 from ansible_collections.xen.driver_domains.tests.unit.fakes.xen import FakeXen
 
 
-def test_the_devices_that_are_not_hidden_and_those_that_are_by_mistake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hardware was added: the card of the list came to another address, and another device to its old one."""
+@pytest.fixture
+def xen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> t.Any:
+    """A host that was booted with a list of hidden devices, and whose boot files need no change."""
     xen: t.Any = FakeXen(plain_server(tmp_path))
-    xen.machine.hold("0000:00:1d.0")
     (tmp_path / "cmdline").write_text("quiet xen-pciback.hide=(0000:00:1d.0)\n")
     monkeypatch.setattr(dom0_boot, "require_root", lambda: None)
     monkeypatch.setattr(dom0_boot, "xen_version", lambda: None)
     monkeypatch.setattr(dom0_boot, "PciHost", xen.host)
     monkeypatch.setattr(dom0_boot, "Guards", lambda devices, runner: xen.guards(devices))
     monkeypatch.setattr(dom0_boot, "hidden_by_others", lambda: ((), []))
-    monkeypatch.setattr(dom0_boot, "plan_boot", lambda options, runner: Plan())
+    monkeypatch.setattr(dom0_boot, "plan_boot", lambda options, runner, proved: Plan(results={"proved": proved}))
     monkeypatch.setattr(dom0_boot, "read_text", lambda path: (tmp_path / "cmdline").read_text())
-    none: t.Any = {"hypervisor_options": [], "kernel_options": [], "load_after_pciback": [], "state": "present"}
-    results = dom0_boot.prepare({**none, "hide": ["0000:03:00.0"]}).results
+    return xen
+
+
+NONE: t.Any = {"hypervisor_options": [], "kernel_options": [], "load_after_pciback": [], "assignable": [], "state": "present"}
+
+
+def test_the_devices_that_are_not_hidden_and_those_that_are_by_mistake(xen: t.Any) -> None:
+    """Hardware was added: the card of the list came to another address, and another device to its old one."""
+    xen.machine.hold("0000:00:1d.0")
+    results = dom0_boot.prepare({**NONE, "hide": ["0000:03:00.0"]}).results
     assert results["not_hidden"] == ["0000:03:00.0 8086:10d3 driver e1000e eth2 52:54:00:aa:00:03"]
     assert results["outdated_hides"] == [{"name": "stray0", "match": {"bdf": "0000:00:1d.0"}}]
     assert not results["hidden_at_boot"]
+
+
+@pytest.mark.parametrize(
+    ("held", "assignable", "reasons", "proved"),
+    [
+        (True, [], [], True),
+        (False, [], [], False),
+        (False, ["0000:03:00.0"], [], True),
+        (True, [], ["Xen runs without dom0_mem=1G"], False),
+    ],
+    ids=["pciback has it", "pciback has it not", "an earlier task takes it", "an option is not in effect"],
+)
+def test_what_needs_no_trial(
+    xen: t.Any, monkeypatch: pytest.MonkeyPatch, held: bool, assignable: list[str], reasons: list[str], proved: bool
+) -> None:
+    monkeypatch.setattr(dom0_boot, "reboot_reasons", lambda options, hypervisor, kernel: reasons)
+    if held:
+        xen.machine.hold("0000:03:00.0")
+    assert dom0_boot.prepare({**NONE, "hide": ["0000:03:00.0"], "assignable": assignable}).results["proved"] is proved

@@ -171,6 +171,8 @@ GUEST = {
     "/libxl/pci/0000-00-04-0/domid": "6",
     "/vm/1/uuid": "1",
     "/tool/xenstored/quota": "1",
+    "/local/domain/0/memory/target": "786432",
+    "/local/domain/0/control/sysrq": "",
 }
 ABSENT = {"state": "absent"}
 OTHERS = {"owner": "7", "others": "n"}
@@ -212,6 +214,8 @@ OTHERS = {"owner": "7", "others": "n"}
         ({"path": "memory", "domain": "web1", **ABSENT}, "a node of the toolstack"),
         ({"path": "data", "domain": "web1", **ABSENT}, "a node of the toolstack"),
         ({"path": "memory/target", "domain": "web1", "value": "1"}, "OK"),
+        ({"path": "memory/target", "domain": "Domain-0", "value": "4096"}, "/local/domain/0/memory/target: is a node of the toolstack"),
+        ({"path": "/local/domain/0/control/sysrq", "value": "o"}, "a node of the toolstack, and would get another value"),
         ({"path": "control/shutdown", "domain": "web1", "value": "poweroff"}, "OK"),
         ({"path": "data/answer", "domain": "web1", **ABSENT}, "OK"),
         ({"path": "data", "domain": "web1", "tree": {"x": "1"}}, "OK"),

@@ -53,13 +53,24 @@ done
     "modprobe": "",
     "mount": "",
 }
-#: Runs as long as there is a file `stay`, and opens XenStore once there is a file `open`.
+#: Runs as long as there is a file `stay`, opens XenStore once there is a file `open`, and then prints the file `says` once.
+#: Its hotplug script runs as long as there is a file `script`.
 XL = r"""
 trap 'exit 9' USR1
 echo "$$" >"$XENDD_ROOT/pid"
+script() { while [ -e "$XENDD_ROOT/script" ]; do sleep 0.05; done; printf 'script ended\n' >>"$CALLS"; }
 mkdir -p "$XENDD_ROOT/proc/$$/fd"
 while [ ! -e "$XENDD_ROOT/open" ]; do sleep 0.05; done
 ln -s /dev/xen/xenbus "$XENDD_ROOT/proc/$$/fd/5"
+if [ -e "$XENDD_ROOT/script" ]; then
+    script &
+    mkdir -p "$XENDD_ROOT/proc/$$/task/$$"
+    printf '%s ' "$!" >"$XENDD_ROOT/proc/$$/task/$$/children"
+fi
+if [ -e "$XENDD_ROOT/says" ]; then
+    cat "$XENDD_ROOT/says" >&2
+    rm "$XENDD_ROOT/says"
+fi
 while [ -e "$XENDD_ROOT/stay" ]; do sleep 0.05; done
 exit 3
 """
@@ -441,6 +452,53 @@ def test_devd_is_restarted(domain: FakeDomain) -> None:
         domain.write("stay", "")
         until(lambda: domain.reports(STATUS) == ["starting", "ready", "error", "ready"])
     assert domain.calls.count("xl devd -F") == 2
+
+
+TOO_LATE = [
+    "libxl: error: libxl_aoutils.c:539:async_exec_timeout: killing execution of /etc/xen/scripts/vif-bridge online because of timeout",
+    "libxl: error: libxl_aoutils.c:539:async_exec_timeout: killing execution of /etc/xen/scripts/block add because of timeout",
+    "libxl: error: libxl_device.c:1194:x: Domain 3:unable to add device with path /local/domain/1/backend/vif/3/0 - rc -9",
+]
+
+
+@pytest.mark.parametrize("message", TOO_LATE)
+def test_devices_that_devd_gave_up_are_served_by_a_new_devd(domain: FakeDomain, message: str) -> None:
+    domain.add_backends()
+    for name in ("open", "stay", "script"):
+        domain.write(name, "")
+    # The second one comes when devd is being ended already, and ends none of those that follow.
+    domain.write("says", f"{message}\n{message}\n")
+    with domain.running("xendd.backend=1"):
+        until(lambda: not (domain.root / "says").exists())
+        time.sleep(0.5)
+        assert domain.calls.count("xl devd -F") == 1, "the scripts that still run come first"
+        (domain.root / "script").unlink()
+        until(lambda: domain.calls.count("xl devd -F") == 2)
+        until(lambda: domain.reports(STATUS) == ["starting", "ready", "ready"])
+        time.sleep(0.5)
+    assert domain.calls.count("xl devd -F") == 2
+    assert domain.calls.index("script ended") < len(domain.calls) - 1
+    assert "error" not in domain.reports(STATUS)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "libxl: error: libxl_aoutils.c:539:async_exec_timeout: killing execution of /etc/xen/scripts/vif-bridge offline because of timeout",
+        "libxl: error: libxl_device.c:1194:x: Domain 2:unable to add device with path /local/domain/1/backend/vif/2/0 - rc -6",
+        "libxl: error: libxl_device.c:1348:device_hotplug_child_death_cb: script: Could not find bridge device xenbr9",
+    ],
+)
+def test_what_a_new_devd_would_not_change_restarts_none(domain: FakeDomain, message: str) -> None:
+    domain.add_backends()
+    for name in ("open", "stay"):
+        domain.write(name, "")
+    domain.write("says", f"{message}\n")
+    with domain.running("xendd.backend=1") as process:
+        assert process.stderr is not None
+        assert "".join(process.stderr.readline() for _line in range(2)).endswith(f"{message}\n"), "the log has it"
+        time.sleep(0.5)
+    assert domain.calls.count("xl devd -F") == 1
 
 
 def test_devd_that_ends_before_it_is_ready(domain: FakeDomain) -> None:

@@ -98,6 +98,8 @@ BAD: dict[str, tuple[dict[str, t.Any], str]] = {
     "multicast MAC": ({"vifs": [{"mac": "01:16:3e:00:00:11"}]}, "unicast"),
     "comma in a bridge": ({"vifs": [{"bridge": "a,backend=b"}]}, "cannot be expressed"),
     "source of a disk elsewhere": ({"disks": [{"vdev": "xvda", "target": "/d", "source": "/s", "backend": "dd"}]}, "source and a backend"),
+    "target that is no whole path": ({"disks": [{"vdev": "xvda", "target": "disk.img"}]}, "has an absolute path"),
+    "target with a blank before it": ({"disks": [{"vdev": "xvda", "target": " /d"}]}, "has an absolute path"),
     "option that is no value": ({"options": {"a": {"b": 1}}}, "cannot be written"),
 }
 
@@ -121,6 +123,21 @@ def test_bad_values_are_refused(parameters: dict[str, t.Any], problem: str) -> N
 )
 def test_a_driver_domain_serves_no_emulated_card(kind: str, vif: dict[str, t.Any], written: bool) -> None:
     assert ("type=vif" in define(type=kind, vifs=[vif]).text) == written
+
+
+@pytest.mark.parametrize(
+    ("disk", "untrusted"),
+    [
+        ({}, False),
+        ({"backend": "Domain-0"}, False),
+        ({"trusted": False}, True),
+        ({"backend": "store-dd"}, True),
+        ({"backend": "store-dd", "trusted": True}, False),
+    ],
+)
+def test_a_guest_trusts_the_disks_of_dom0_alone(disk: dict[str, t.Any], untrusted: bool) -> None:
+    text = define(disks=[{"vdev": "xvda", "target": "/d", **disk}]).text
+    assert (",untrusted,target=/d" in text, "target=/d" in text, "trusted=" in text) == (untrusted, True, False)
 
 
 def test_maxmem_that_is_memory() -> None:

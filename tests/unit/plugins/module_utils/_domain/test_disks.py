@@ -52,8 +52,9 @@ class TestTwoDomains:
     """One disk for two domains."""
 
     @pytest.mark.parametrize(("first", "second"), [("rw", "rw"), ("rw", "ro"), ("ro", "rw")])
-    def test_one_of_them_writes(self, first: str, second: str, host: FakeHost) -> None:
-        guests = [guest("web1", "/disks/a.img", access=first), guest("web2", "/disks/../disks/a.img", access=second)]
+    @pytest.mark.parametrize("path", ["/disks/../disks/a.img", "//disks/a.img", "/disks//./a.img"])
+    def test_one_of_them_writes(self, first: str, second: str, path: str, host: FakeHost) -> None:
+        guests = [guest("web1", "/disks/a.img", access=first), guest("web2", path, access=second)]
         with pytest.raises(InvalidInput, match=r"The disk /disks/a.img is given twice: to web1 and to web2"):
             host.run_plan(guests)
 

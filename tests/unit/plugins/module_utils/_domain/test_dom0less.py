@@ -94,6 +94,8 @@ def test_findings(name: str) -> None:
         ("(XEN) DOM1: (XEN) Failed to assign device to d1", ""),
         ("(d1) Failed to assign device to d1", ""),
         ("(d1) (XEN) Failed to assign device to d1", ""),
+        ("(d1) x\x0c(XEN) Failed to assign device to d1", ""),
+        ("(d1) x\u2028(XEN) Failed to assign device to d1", ""),
     ],
 )
 def test_what_a_guest_prints_is_no_finding(line: str, found: str) -> None:

@@ -69,8 +69,9 @@ def test_clients_are_stopped_first_as_xenstore_says(kind: str, state: str, host:
         {"options": {"vtpm": ["backend=store-dd,uuid=0"]}},
         {"options": {"usbctrl": ["type=pv,backend = store-dd"]}},
         {"options": {"vkb": ["backend=store-dd"]}},
+        {"options": {"vsnd": [["card, backend=store-dd, pcm-device-0", "stream"]]}},
     ],
-    ids=["disk", "vif", "9pfs", "vtpm", "usb", "keyboard"],
+    ids=["disk", "vif", "9pfs", "vtpm", "usb", "keyboard", "sound"],
 )
 @pytest.mark.parametrize("state", ["stopped", "absent"])
 def test_clients_are_stopped_first_as_the_list_says(devices: dict[str, t.Any], state: str, host: FakeHost) -> None:

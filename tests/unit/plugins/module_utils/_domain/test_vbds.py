@@ -26,7 +26,7 @@ from ansible_collections.xen.driver_domains.plugins.modules.xl_vbd import VBD_OP
 from ansible_collections.xen.driver_domains.tests.unit.fakes.domains import VDEVS, FakeHost
 
 DISK = {"domain": "web", "vdev": "xvdb", "backend": "store-dd", "target": "/dev/vg/web"}
-TEXT = "format=raw,vdev=xvdb,access=rw,backend=store-dd,target=/dev/vg/web"
+TEXT = "format=raw,vdev=xvdb,access=rw,backend=store-dd,untrusted,target=/dev/vg/web"
 #: What AnsibleModule fills in.
 BLANK = {name: option.get("default") for name, option in VBD_OPTIONS.items()}
 

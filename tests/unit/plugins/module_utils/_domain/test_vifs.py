@@ -71,7 +71,7 @@ class Host(FakeHost):
         return known.get(key, {}).get(value, value)
 
     def attach(self, domain: str, mac: str, backend: str, bridge: str = "xenbr0", **settings: str) -> str:
-        """Do what libxl does, which also writes for the guest and keeps a file; return the frontend's directory."""
+        """Do what libxl does, which also writes to the home of the guest and keeps a file; return the frontend's directory."""
         settings = {"script": "/etc/xen/scripts/vif-bridge", "type": "vif", **{key: value for key, value in settings.items() if value}}
         domid = self.store.domid_of(domain)
         own = f"/libxl/{domid}/device/vif"

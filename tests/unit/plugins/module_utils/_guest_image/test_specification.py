@@ -93,6 +93,8 @@ def test_the_build_itself_changes_the_key(monkeypatch: pytest.MonkeyPatch) -> No
         ({"mirror": ["--setup-hook=touch /x"]}, r"the mirror '--setup-hook=touch /x' is not valid"),
         ({"mirror": ["deb http://a trixie main", "--mode=root"]}, r"is not valid"),
         ({"mirror": ["-"]}, r"is not valid"),
+        ({"mirror": ["http://a --mode=root"]}, r"is not valid"),
+        ({"mirror": ["x:--mode=root"]}, r"is not valid"),
         ({"mirror": [" --x"]}, r"is not valid"),
         ({"mirror": ["deb http://a trixie main\ndeb http://b trixie main"]}, r"is not valid"),
         ({"mirror": [""]}, r"is not valid"),
@@ -148,16 +150,17 @@ def test_two_images_with_one_name() -> None:
 
 def test_command_for_a_ramdisk() -> None:
     command = image(mirror=["deb http://mirror.example.org/debian trixie main"]).build_command("/tmp/x")
-    assert command[:5] == [
+    assert command[:6] == [
         "mmdebstrap",
-        "--variant=essential",
+        "--variant=extract",
         "--format=null",
         "--architectures=amd64",
+        "--include=?essential",
         "--include=busybox,initramfs-tools,kmod,linux-image-amd64",
     ]
     assert command[-3:] == ["trixie", "-", "deb http://mirror.example.org/debian trixie main"]
-    assert "--customize-hook=tar-in /tmp/x/overlay.tar /" in command
-    assert "--customize-hook=copy-out /.guest-image /tmp/x" in command
+    assert "--extract-hook=tar-in /tmp/x/overlay.tar /" in command
+    assert "--extract-hook=copy-out /.guest-image /tmp/x" in command
 
 
 def test_command_for_a_disk_without_kernel() -> None:

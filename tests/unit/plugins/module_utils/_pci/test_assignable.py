@@ -34,6 +34,47 @@ def xen(tmp_path: Path) -> FakeXen:
     return FakeXen(plain_server(tmp_path))
 
 
+@pytest.mark.parametrize(
+    ("dmesg", "outcome"),
+    [
+        ("(XEN) I/O virtualisation enabled\n(XEN)  - Dom0 mode: Relaxed\n(XEN) Interrupt remapping enabled\n", "done"),
+        ("(XEN) [00000012c4f0e4ae] Interrupt remapping enabled\n", "done"),
+        ("(XEN) [    1.042310] Interrupt remapping disabled\n", "refused"),
+        ("(XEN) Interrupt remapping disabled\n(XEN) d1v0 x\n(XEN) Interrupt remapping enabled\n", "refused"),
+        ("", "warned"),
+        ("(XEN) Intel VT-d Interrupt Remapping not enabled.\n(d1) (XEN) Interrupt remapping enabled\n", "warned"),
+        ("(d1) \n(d1) Interrupt remapping disabled\n", "warned"),
+    ],
+)
+def test_interrupt_remapping(xen: FakeXen, dmesg: str, outcome: str) -> None:
+    """The line is of Xen itself, from its boot; a log that has lost it proves nothing."""
+    xen.dmesg_text = dmesg
+    plan = xen.plan("present", [UPLINK0])
+    assert any("remaps interrupts is not known" in warning for warning in plan.warnings) is (outcome == "warned")
+    if outcome == "refused":
+        with pytest.raises(Refused, match=r"Xen does not remap interrupts \[interrupt_remapping\]"):
+            plan.apply()
+        xen.apply("present", [UPLINK0], force=["interrupt_remapping"])
+    else:
+        plan.apply()
+    assert xen.machine.driver(CARD) == "pciback"
+
+
+def test_a_log_of_xen_that_cannot_be_read_and_other_machines(xen: FakeXen, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails() -> str:
+        raise CommandFailed("'xl dmesg' failed")
+
+    monkeypatch.setattr(xen, "dmesg", fails)
+    assert any("remaps interrupts" in warning for warning in xen.plan("present", [UPLINK0]).warnings)
+    monkeypatch.setattr(xen, "info", lambda: {"virt_caps": "pv_directio", "machine": "aarch64"})
+    assert not any("remaps interrupts" in warning for warning in xen.plan("present", [UPLINK0]).warnings)
+
+
+def test_what_is_taken_already_needs_no_log(xen: FakeXen) -> None:
+    taken(xen, UPLINK0)
+    assert ("xl", "dmesg") not in questions_of(xen, lambda: xen.apply("present", [UPLINK0]))
+
+
 def taken(xen: FakeXen, *devices: dict[str, t.Any]) -> FakeXen:
     """Take devices in an earlier run, and forget what it did."""
     xen.apply("present", devices)
@@ -96,6 +137,7 @@ class TestPresent:
             "ifname": "eth1",
             "driver": "e1000e",
             "boot": "boot-1",
+            "serial": "",
         }
 
     def test_the_second_run_changes_nothing_and_asks_xl_nothing(self, xen: FakeXen) -> None:

@@ -309,18 +309,18 @@ def test_an_open_encrypted_volume_needs_a_keyboard_at_the_next_boot(tmp_path: Pa
 
 
 @pytest.mark.parametrize("bridge", ["xenbr0", "ovs-system"])
-@pytest.mark.parametrize("guests", [True, False])
-def test_a_port_of_a_bridge_that_serves_running_guests(tmp_path: Path, bridge: str, guests: bool) -> None:
+@pytest.mark.parametrize("vif", ["vif1.0", "web1-lan", ""], ids=["default name", "vifname", "no guest"])
+def test_a_port_of_a_bridge_that_serves_running_guests(tmp_path: Path, bridge: str, vif: str) -> None:
     machine = plain_server(tmp_path)
-    if guests:
-        machine._netdev(machine.sys / "devices/vif-1-0/net/vif1.0", "vif1.0", "fe:ff:ff:ff:ff:ff")
+    if vif:
+        machine._netdev(machine.sys / "devices/vif-1-0/net" / vif, vif, "fe:ff:ff:ff:ff:ff")
     machine.virtual("eth1.5", lower=["eth1"])
-    machine.virtual(bridge, ports=["eth1.5", *(["vif1.0"] if guests else [])])
-    if guests:
-        (machine.sys / "devices/vif-1-0/net/vif1.0/master").symlink_to(machine.sys / "devices/virtual/net" / bridge)
+    machine.virtual(bridge, ports=["eth1.5", *([vif] if vif else [])])
+    if vif:
+        (machine.sys / "devices/vif-1-0/net" / vif / "master").symlink_to(machine.sys / "devices/virtual/net" / bridge)
     found = reasons(FakeXen(machine)).get("0000:00:04.0", {})
-    reason = f"serves running guests: vif1.0 on {bridge} -> eth1.5 -> eth1 -> 0000:00:04.0"
-    assert found == ({"guest_network": reason} if guests else {})
+    reason = f"serves running guests: {vif} on {bridge} -> eth1.5 -> eth1 -> 0000:00:04.0"
+    assert found == ({"guest_network": reason} if vif else {})
 
 
 def test_a_disk_that_dom0_serves_to_a_running_guest(tmp_path: Path) -> None:

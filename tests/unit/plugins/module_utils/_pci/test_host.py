@@ -197,3 +197,34 @@ def test_what_the_kernel_refuses_is_an_error_that_names_the_file(tmp_path: Path)
     host = PciHost(str(tmp_path), Records(str(tmp_path)))
     with pytest.raises(DriverDomainsError, match=r"Cannot write '0000:00:04\.0' to .*/drivers_probe"):
         host.probe(Bdf.parse("0000:00:04.0"))
+
+
+@pytest.mark.parametrize(
+    ("extended", "serial"),
+    [
+        ("0100021c" + "00" * 0xBC + "03000100" + "0200aaffff005452", "52-54-00-ff-ff-aa-00-02"),
+        ("03000100" + "0200aaffff005452", "52-54-00-ff-ff-aa-00-02"),
+        ("", ""),
+        ("00000000", ""),
+        ("ffffffff", ""),
+        ("01000210" + "00" * 8, ""),
+        ("01000104" + "00" * 8, ""),
+    ],
+    ids=["second", "first", "no extended space", "no capabilities", "does not respond", "a loop", "an offset before the first"],
+)
+def test_serial_numbers(tmp_path: Path, extended: str, serial: str) -> None:
+    machine = plain_server(tmp_path)
+    config = machine.device("0000:00:04.0") / "config"
+    config.write_bytes(config.read_bytes().ljust(0x100 if extended else 64, b"\0") + bytes.fromhex(extended))
+    (device,) = [device for device in FakeXen(machine).host().devices() if str(device.bdf) == "0000:00:04.0"]
+    assert device.serial == serial
+
+
+def test_a_record_of_another_card_in_the_same_slot(tmp_path: Path) -> None:
+    machine = plain_server(tmp_path)
+    machine.set_serial("0000:00:04.0", "52-54-00-ff-ff-aa-00-02")
+    xen = FakeXen(machine)
+    xen.apply("recorded", [{"name": "uplink0", "match": {"bdf": "00:04.0"}}])
+    assert machine.records.load()[0].serial == "52-54-00-ff-ff-aa-00-02"
+    machine.set_serial("0000:00:04.0", "52-54-00-ff-ff-aa-00-09")
+    assert [device.record for device in xen.host().devices()] == [None] * len(xen.host().devices())
