@@ -9,10 +9,10 @@
 from __future__ import annotations
 
 import glob
-import json
 import typing as t
 
 from .._files import read_text
+from .kept import settings
 
 if t.TYPE_CHECKING:
     from .devices import PvDevice
@@ -37,10 +37,9 @@ def kept_device(kept: str | None, device: PvDevice) -> dict[str, t.Any] | None:
 
     :param kept: the configuration.
     """
-    try:
-        found = json.loads(kept.rstrip("\0")) if kept else {}
-        if device.kind == "vif":
-            return next((vif for vif in found.get("nics", ()) if str(vif.get("mac")).lower() == device.mac), None)
-        return next((disk for disk in found.get("disks", ()) if disk.get("vdev") == device.made.get("dev")), None)
-    except (ValueError, AttributeError):
-        return None
+    is_vif = device.kind == "vif"
+    listed = settings(kept or "").get("nics" if is_vif else "disks")
+    found = [item for item in listed if isinstance(item, dict)] if isinstance(listed, list) else []
+    if is_vif:
+        return next((vif for vif in found if str(vif.get("mac")).lower() == device.mac), None)
+    return next((disk for disk in found if disk.get("vdev") == device.made.get("dev")), None)

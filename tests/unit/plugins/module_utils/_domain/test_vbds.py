@@ -16,8 +16,9 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._domain import 
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.attacher import Attacher
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.attachments import DevicePlanner
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.devices import VBD, VIF, PvDevice
-from ansible_collections.xen.driver_domains.plugins.module_utils._domain.repairs import repair
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.repairs import device_text, repair
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.status import log_line
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.userdata import kept_device
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.vbds import VBD_RULES, wanted_vbds
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import CommandFailed, InvalidInput, Refused, TimedOut
 from ansible_collections.xen.driver_domains.plugins.module_utils._host_uses import Use
@@ -107,6 +108,15 @@ def test_attach_repeat_and_detach(host: Host) -> None:
     host.disks({**DISK, "state": "absent", "target": None})
     assert host.verbs == ["detach"]
     assert host.disks({**DISK, "state": "absent"}).actions == []
+
+
+@pytest.mark.parametrize(
+    ("disk", "untrusted"),
+    [({}, True), ({"trusted": True}, False), ({"backend": "Domain-0"}, False), ({"backend": None, "trusted": False}, True)],
+)
+def test_a_guest_trusts_the_disks_of_dom0_alone(disk: dict[str, t.Any], untrusted: bool) -> None:
+    found = wanted_vbds([{"state": "present", **BLANK, **DISK, **disk}])[0]
+    assert ("untrusted" in device_text(VBD, found.settings).split(",")) == untrusted
 
 
 SETTINGS: list[tuple[dict[str, t.Any], dict[str, t.Any], str]] = [
@@ -274,6 +284,12 @@ def test_how_a_device_is_made_once_more(kind: str, made: dict[str, str], kept: d
     device = PvDevice(kind, 2, 3, "", 5, f"/local/domain/5/backend/{kind}/2/3", made=made)
     found = repair(device, None if kept is None else json.dumps(kept) + "\0", {5: "dd"}, "")
     assert (found.text, found.backend) == (text, "dd")
+
+
+@pytest.mark.parametrize("kept", ["", "{", "[]", '{"nics": 1, "disks": {"vdev": 1}}', '{"nics": [null, 1], "disks": ["xvda"]}'])
+@pytest.mark.parametrize("device", [PvDevice(VIF, 2, 3, "", 5, "", made=VIF_MADE), PvDevice(VBD, 2, 3, "", 5, "", made=VBD_MADE)], ids=str)
+def test_a_damaged_record_says_nothing(device: PvDevice, kept: str) -> None:
+    assert kept_device(kept, device) is None
 
 
 @pytest.mark.parametrize(
