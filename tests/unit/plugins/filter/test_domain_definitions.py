@@ -53,6 +53,7 @@ def test_driver_domain() -> None:
         "xendd.hostname=net-dd",
         "xendd.backend=1",
         "xendd.watchdog=60",
+        "xen_privcmd.unrestricted=1",
         "xendd.bridge=xenbr0,52:54:00:aa:00:02",
         "xendd.address=xenbr0,10.0.3.9/24",
     ]
