@@ -52,6 +52,7 @@ done
 """,
     "modprobe": "",
     "mount": "",
+    "pidof": "",
 }
 #: Runs as long as there is a file `stay`, opens XenStore once there is a file `open`, and then prints the file `says` once.
 #: Its hotplug script runs as long as there is a file `script`.
@@ -588,7 +589,18 @@ def test_what_was_wrong_from_the_beginning_stays_the_reason(domain: FakeDomain) 
 
 def test_the_watchdog_of_xen(domain: FakeDomain) -> None:
     with serving(domain, "xendd.watchdog=60"):
-        assert "xenwatchdogd 60 16" in domain.calls
+        assert domain.calls.index("xenwatchdogd 60 16") < domain.calls.index("pidof xenwatchdogd")
+
+
+def test_a_watchdog_that_has_ended_is_in_the_log(domain: FakeDomain) -> None:
+    domain.add_backends()
+    for name in ("open", "stay"):
+        domain.write(name, "")
+    domain.fail = "pidof xenwatchdogd"
+    with domain.running("xendd.backend=1 xendd.watchdog=60") as process:
+        assert process.stderr is not None
+        until(lambda: domain.reports(STATUS) == ["starting", "ready"])
+        assert any("xenwatchdogd has ended" in process.stderr.readline() for _line in range(3))
 
 
 @pytest.mark.parametrize(
