@@ -7,7 +7,7 @@
 """Install the recovery service: its program, its unit and its configuration.
 
 The program is an archive of the very module_utils that this process was imported from: what a module does and what the service does is the
-same code. It runs with `python3 recovery.pyz` (PEP 441).
+same code. It runs as it is, and with `python3 recovery.pyz` (PEP 441).
 """
 
 from __future__ import annotations
@@ -104,6 +104,8 @@ def pack(entry: str = "_recovery.main") -> bytes:
     unit = hashlib.sha256(_UNIT_TEXT.encode()).hexdigest()
     files["__main__.py"] = f"# For the unit {unit}.\n{_MAIN}"
     content = io.BytesIO()
+    # For people; the unit names its own Python.
+    content.write(b"#!/usr/bin/python3 -ISB\n")
     with zipfile.ZipFile(content, "w") as archive:
         for path, text in sorted(files.items()):
             # Not compressed: how well differs between hosts, and the service starts faster.

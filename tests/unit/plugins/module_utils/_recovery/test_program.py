@@ -128,6 +128,9 @@ def test_the_program_is_whole_and_the_same_each_time(tmp_path: Path) -> None:
     path = tmp_path / "recovery.pyz"
     path.write_bytes(pack())
     assert pack() == path.read_bytes()
+    path.chmod(0o755)
+    # As an operator runs it.
+    assert "status" in subprocess.run([str(path), "--help"], check=True, capture_output=True, text=True, timeout=60).stdout
     names = zipfile.ZipFile(path).namelist()
     assert not [name for name in names if "/_module" in name or "definition" in name or "/_pci" in name]
     # Apart from the collection, and from what is installed beside Python.
