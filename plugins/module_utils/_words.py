@@ -97,7 +97,7 @@ def check_mirror(text: str, where: str = "") -> str:
     if not text.isprintable() or not re.fullmatch(r"(deb|deb-src) +\S.*|[a-z][a-z0-9+.-]*:/*[^\s/-]\S*|(http|file|copy)s?:/\S*", text):
         raise InvalidInput(
             f"{_prefix(where)}the mirror {text!r} is not valid",
-            rule="a mirror is a line of sources.list that begins with deb or deb-src, or an address such as http://deb.debian.org/debian",
+            rule="a mirror is a line of sources.list that begins with deb or deb-src, or an address such as http://mirror.example.org/debian",
         )
     return text
 

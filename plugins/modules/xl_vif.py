@@ -101,10 +101,9 @@ options:
       - V(default_route) - the vif carries a default route.
       - V(root_disk) - the system needs the vif for its disks.
       - V(mounted_disk) - the host needs the vif for a mounted file system.
-      - V(guest_network) - a bridge of dom0 that serves running guests stands on the vif.
-      - V(guest_disk) - a disk of a running guest stands on the vif.
-      - V(console) - the console of the host stands on the vif.
-      - V(keyboard) - the keyboard of the console stands on the vif.
+      - V(guest_network) - the vif is a port of a bridge in dom0 that serves running guests.
+      - V(guest_disk) - dom0 needs the vif for a disk that it serves to a running guest.
+      - V(console) and V(keyboard) - the vif leads to a console or a keyboard of the host.
     type: list
     elements: str
     choices: [management_route, default_route, root_disk, mounted_disk, guest_network, guest_disk, console, keyboard]

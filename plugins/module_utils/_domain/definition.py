@@ -183,7 +183,7 @@ def _backends(parameters: t.Mapping[str, t.Any]) -> frozenset[str]:
                 word.strip()
                 for text in _texts(value)
                 for part in text.split(",")
-                for key, _sign, word in [part.partition("=")]
+                for key, _equals, word in [part.partition("=")]
                 if key.strip() == "backend"
             }
     return frozenset(str(name) for name in names if name not in DOM0)

@@ -19,6 +19,7 @@ import typing as t
 
 from .._errors import DriverDomainsError
 from .._files import list_directory, read_text
+from .device import PciDevice
 from .host import PciHost
 from .records import Record
 
@@ -44,13 +45,16 @@ def check_devices(host: PciHost, autostart: str = AUTOSTART) -> t.Iterator[str]:
     except (DriverDomainsError, OSError):
         yield from _hold_back(autostart, _ADDRESS, "a PCI device, and the devices could not be compared with their records")
         raise
-    moved: list[Record] = []
+    moved: list[tuple[Record, PciDevice | None, str]] = []
     for record in records:
         device = devices.get(record.bdf)
         difference = device.unlike(record) if device else "there is no device any more"
-        if not difference:
-            continue
-        moved.append(record)
+        if difference:
+            moved.append((record, device, difference))
+    # First, because the kernel may refuse to return a device.
+    for record, _device, _difference in moved:
+        yield from _hold_back(autostart, _address(record.bdf), f"{record.bdf}, which is not {record.name} any more")
+    for record, device, difference in moved:
         returned = ""
         if device and device.pciback:
             # Xen has nothing in quarantine yet.
@@ -59,8 +63,6 @@ def check_devices(host: PciHost, autostart: str = AUTOSTART) -> t.Iterator[str]:
             host.probe(device.bdf)
             returned = "; it was returned to dom0"
         yield f"{record.bdf} is not {record.name} any more: {difference}{returned}"
-    for record in moved:
-        yield from _hold_back(autostart, _address(record.bdf), f"{record.bdf}, which is not {record.name} any more")
 
 
 def _hold_back(autostart: str, address: re.Pattern[str], what: str) -> t.Iterator[str]:

@@ -228,14 +228,19 @@ class PciHost:
 
     def _interfaces(self) -> dict[str, tuple[Interface, ...]]:
         """Return the network interfaces by BDF, including those of devices further down (virtio, USB)."""
-        found: dict[str, tuple[Interface, ...]] = {}
-        for name in list_directory(f"{self.sysfs}/class/net"):
-            path = f"{self.sysfs}/class/net/{name}"
-            functions = functions_in_path(os.path.realpath(path))
-            if functions:
-                mac = self._permanent_mac(name) or (read_text(f"{path}/address") or "").strip()
-                found[functions[-1]] = (*found.get(functions[-1], ()), Interface(name, mac.lower()))
-        return found
+        names = list_directory(f"{self.sysfs}/class/net")
+        while True:
+            found: dict[str, tuple[Interface, ...]] = {}
+            for name in names:
+                path = f"{self.sysfs}/class/net/{name}"
+                functions = functions_in_path(os.path.realpath(path))
+                if functions:
+                    mac = self._permanent_mac(name) or (read_text(f"{path}/address") or "").strip()
+                    found[functions[-1]] = (*found.get(functions[-1], ()), Interface(name, mac.lower()))
+            # udev renames an interface after it has appeared, which would be missing if that was just now.
+            before, names = names, list_directory(f"{self.sysfs}/class/net")
+            if names == before:
+                return found
 
     def _directory(self, bdf: Bdf) -> str:
         return f"{self.sysfs}/bus/pci/devices/{bdf}"

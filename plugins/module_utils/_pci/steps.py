@@ -16,10 +16,8 @@ from .._xen.xl import Xl
 from .device import PCIBACK, PCIBACK_MODULE, PciDevice
 from .host import PciHost
 
-#: Seconds within which a driver has to bind a returned device and to create its network interface.
+#: Seconds within which a driver has to bind a returned device and to create its network interface, and udev to rename that.
 BIND_TIMEOUT = 15.0
-#: Seconds within which udev renames the interface.
-RENAME_TIMEOUT = 3.0
 
 
 class DeviceSteps:
@@ -157,9 +155,9 @@ class DeviceSteps:
     def _await_interface(self, device: PciDevice, driver: str) -> None:
         if not wait_until(lambda: self._host.interface_names(device.bdf), self._patience * BIND_TIMEOUT):
             raise self._timed_out(f"{device.bdf} is bound to {driver} again but its network interface does not appear")
-        if device.ifname:
+        if device.ifname and device.ifname not in self._host.interface_names(device.bdf):
             # udev renames it a moment later, possibly to another name than before.
-            wait_until(lambda: device.ifname in self._host.interface_names(device.bdf), self._patience * RENAME_TIMEOUT)
+            self._runner.run(["udevadm", "settle", f"--timeout={BIND_TIMEOUT:g}"], timeout=BIND_TIMEOUT + 5, check=False)
 
     def _timed_out(self, problem: str) -> TimedOut:
         return TimedOut(f"{problem} (waited {self._patience * BIND_TIMEOUT:g} s)", remedy="The kernel's reason is in 'dmesg'")

@@ -141,7 +141,7 @@ class FakeGrubHost:
         if self.environment.get("next_entry"):
             default = self.environment["next_entry"]
             self._edit("set", ["next_entry="])
-        entries = [(line, body) for line, body in re.findall(r"^menuentry (.*)\n((?:\t.*\n)*)\}$", self.configuration, re.MULTILINE)]
+        entries = re.findall(r"^menuentry (.*)\n((?:\t.*\n)*)\}$", self.configuration, re.MULTILINE)
         names = [{line.split("'")[1], line.split("'")[-2], *re.findall(r"--id (\S+)", line)} for line, _body in entries]
         number = next((i for i, known in enumerate(names) if default in known), int(default) if default.isdigit() else 0)
         line, body = entries[number]

@@ -37,6 +37,7 @@ class FakeMachine:
         (self.sys / "bus/pci/drivers_probe").write_text("")
         self._write(self.proc / "self/mountinfo", "")
         self.boot_id = "boot-1"
+        self.slow_udev = False
         #: What the kernel answers for routes: default ones by family, the way from an address to a peer, kinds of interfaces.
         self.default_routes: dict[str, list[dict[str, t.Any]]] = {"-4": [], "-6": []}
         self.ways: dict[tuple[str, str], str] = {}
@@ -160,7 +161,12 @@ class FakeMachine:
             (directory / bdf).symlink_to(os.path.relpath(self.device(bdf), directory))
             if driver == self._drivers.get(bdf):
                 for name, mac in self._netdevs.get(bdf, []):
-                    self._netdev(self.device(bdf) / "net" / name, name, mac)
+                    self._netdev(self.device(bdf) / "net" / name, f"new{name}" if self.slow_udev else name, mac)
+
+    def settle(self) -> None:
+        """Have a slow udev give new interfaces their names."""
+        for link in (self.sys / "class/net").glob("new*"):
+            link.rename(link.with_name(link.name[len("new") :]))
 
     def hold(self, bdf: str) -> None:
         """Let pciback take a function, as at boot."""

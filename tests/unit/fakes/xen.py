@@ -132,6 +132,9 @@ class FakeXen:
             self.calls.append(words)
             self._timer = words[words.index("/bin/sh") :] if words[0] == "systemd-run" else ()
             return Result(words, 0, "", "")
+        if words[:2] == ("udevadm", "settle"):
+            self.machine.settle()
+            return Result(words, 0, "", "")
         assert words[0] == "modprobe", words
         if not self.modprobe:
             raise NotOnThisHost("The program 'modprobe' is not installed on this host")

@@ -519,6 +519,12 @@ class TestAbsent:
         with pytest.raises(TimedOut, match=f"{CARD} has no driver after its return; it had e1000e before"):
             xen.apply("absent", [UPLINK0])
 
+    def test_the_interface_has_its_name_when_udev_is_slow(self, xen: FakeXen) -> None:
+        taken(xen, UPLINK0)
+        xen.machine.slow_udev = True
+        device = xen.apply("absent", [UPLINK0]).results["devices"][0]
+        assert device["interfaces"] == [{"name": "eth1", "mac": "52:54:00:aa:00:02"}]
+
     def test_another_driver_takes_the_device(self, xen: FakeXen, monkeypatch: pytest.MonkeyPatch) -> None:
         taken(xen, UPLINK0)
         xen.remembered_driver(CARD, "vfio-pci")

@@ -12,7 +12,9 @@ import pytest
 
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import DriverDomainsError
 from ansible_collections.xen.driver_domains.plugins.module_utils._pci import boot_check
+from ansible_collections.xen.driver_domains.plugins.module_utils._pci.bdf import Bdf
 from ansible_collections.xen.driver_domains.plugins.module_utils._pci.boot_check import check_devices
+from ansible_collections.xen.driver_domains.plugins.module_utils._pci.host import PciHost
 from ansible_collections.xen.driver_domains.plugins.module_utils._pci.records import Record
 from ansible_collections.xen.driver_domains.tests.unit.fakes.sysfs import plain_server
 from ansible_collections.xen.driver_domains.tests.unit.fakes.xen import FakeXen
@@ -76,10 +78,21 @@ def test_another_device_gets_its_driver_and_the_domain_is_not_started(host: Host
     host.xen.machine.set_serial(CARD, "52-54-00-ff-ff-aa-00-02")
     host.record(**changes)
     assert host.check() == [
-        f"{CARD} is not uplink0 any more: {difference}; it was returned to dom0",
         f"10-net-dd.cfg is not started at this boot, because it would get {CARD}, which is not uplink0 any more",
+        f"{CARD} is not uplink0 any more: {difference}; it was returned to dom0",
     ]
     assert (host.xen.machine.driver(CARD), host.xen.machine.slots, host.starts) == ("e1000e", [], ["10-web.cfg"])
+
+
+def test_domains_are_held_back_even_if_the_device_cannot_be_returned(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_host: PciHost, bdf: Bdf) -> None:
+        raise DriverDomainsError(f"The kernel refused {bdf}")
+
+    monkeypatch.setattr(PciHost, "release", refuse)
+    host.record(vendor_device="8086:10c9")
+    with pytest.raises(DriverDomainsError, match="The kernel refused"):
+        host.check()
+    assert host.starts == ["10-web.cfg"]
 
 
 def test_a_card_with_another_mac_address(host: Host) -> None:
@@ -87,7 +100,7 @@ def test_a_card_with_another_mac_address(host: Host) -> None:
     host.xen.machine.probe(CARD)
     host.record(mac="52:54:00:aa:00:09")
     lines = host.check()
-    assert lines[0] == f"{CARD} is not uplink0 any more: MAC address 52:54:00:aa:00:02 instead of 52:54:00:aa:00:09"
+    assert lines[-1] == f"{CARD} is not uplink0 any more: MAC address 52:54:00:aa:00:02 instead of 52:54:00:aa:00:09"
     assert host.starts == ["10-web.cfg"]
 
 
@@ -102,7 +115,7 @@ def test_serial_numbers_that_are_not_known_say_nothing(host: Host) -> None:
 def test_a_device_that_is_gone(host: Host) -> None:
     host.record(bdf="0000:09:00.0", slot="0000:00/1c.1/00.0")
     host.domain("far", 'pci = ["09:00.0"]\n')
-    assert host.check()[0] == "0000:09:00.0 is not uplink0 any more: there is no device any more"
+    assert host.check()[-1] == "0000:09:00.0 is not uplink0 any more: there is no device any more"
     assert host.starts == ["10-net-dd.cfg", "10-web.cfg"]
 
 
@@ -162,7 +175,7 @@ def test_the_program(host: Host, monkeypatch: pytest.MonkeyPatch, capsys: pytest
     monkeypatch.setattr(check_devices, "__defaults__", (str(host.auto),))
     host.record(vendor_device="8086:10c9")
     assert boot_check.main() == 0
-    assert capsys.readouterr().out.splitlines()[0].startswith(f"{CARD} is not uplink0 any more")
+    assert capsys.readouterr().out.splitlines()[-1].startswith(f"{CARD} is not uplink0 any more")
     (host.xen.machine.root / "records" / f"{CARD}.json").write_text("{")
     assert boot_check.main() == 1
     assert "could not be compared" in capsys.readouterr().err

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import DriverDomainsError
+from ansible_collections.xen.driver_domains.plugins.module_utils._files import list_directory
 from ansible_collections.xen.driver_domains.plugins.module_utils._pci.bdf import Bdf
 from ansible_collections.xen.driver_domains.plugins.module_utils._pci.device import Interface, PciDevice
 from ansible_collections.xen.driver_domains.plugins.module_utils._pci.host import PciHost, read_permanent_mac, with_kernel_modules
@@ -24,6 +25,20 @@ RECORD = Record("uplink0", "0000:00:04.0", "8086:10d3", "0000:00/04.0", "52:54:0
 
 def by_bdf(host: PciHost) -> dict[str, PciDevice]:
     return {str(device.bdf): device for device in host.devices()}
+
+
+def test_an_interface_that_udev_renames_while_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    host = FakeXen(plain_server(tmp_path)).host()
+    interfaces = Path(host.sysfs) / "class/net"
+
+    def listed_and_renamed(path: str) -> list[str]:
+        names = list_directory(path)
+        if (interfaces / "eth1").is_symlink() and Path(path) == interfaces:
+            (interfaces / "eth1").rename(interfaces / "enp0s4")
+        return names
+
+    monkeypatch.setattr("ansible_collections.xen.driver_domains.plugins.module_utils._pci.host.list_directory", listed_and_renamed)
+    assert host.interface_names(Bdf.parse("0000:00:04.0")) == ["enp0s4"]
 
 
 def test_a_device_is_read_in_full(tmp_path: Path) -> None:
