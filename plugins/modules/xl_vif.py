@@ -103,7 +103,8 @@ options:
       - V(mounted_disk) - the host needs the vif for a mounted file system.
       - V(guest_network) - the vif is a port of a bridge in dom0 that serves running guests.
       - V(guest_disk) - dom0 needs the vif for a disk that it serves to a running guest.
-      - V(console) and V(keyboard) - the vif leads to a console or a keyboard of the host.
+      - V(console) - the vif leads to a console of the host.
+      - V(keyboard) - the vif leads to a keyboard of the host.
     type: list
     elements: str
     choices: [management_route, default_route, root_disk, mounted_disk, guest_network, guest_disk, console, keyboard]
