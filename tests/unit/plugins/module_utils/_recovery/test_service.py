@@ -67,6 +67,7 @@ def test_a_driver_domain_that_was_destroyed(site: FakeSite) -> None:
         "net-dd (domain 1) is gone; it served web1",
         "Starting net-dd",
         "net-dd runs again",
+        "net-dd (domain 3) serves, 5.0 s after it was started",
         "web1: vif 0 works again at net-dd (domain 3), after 0.0 s",
     ]
     assert site.status["recoveries"][-1].endswith("web1: vif 0 works again at net-dd (domain 3), after 0.0 s")
