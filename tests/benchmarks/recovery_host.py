@@ -87,7 +87,7 @@ class Host:
     def count(self) -> Counter[str]:
         """Count what is in XenStore, apart from numbers of domains."""
         listing = subprocess.run(["xenstore-ls", "-f"], check=True, capture_output=True, text=True, timeout=60).stdout
-        return Counter(re.sub(r"/[0-9]+(?=/|$)", "/N", line.split(" = ")[0]) for line in listing.splitlines())
+        return Counter(re.sub(r"/([0-9]+|[0-9a-f]{8}-[0-9a-f-]+)(?=/|$)", "/N", line.split(" = ")[0]) for line in listing.splitlines())
 
 
 def service() -> dict[str, int]:
@@ -154,8 +154,8 @@ def cycles(host: Host, number: int) -> None:
         say(what="cycle", **restart(host, True))
         time.sleep(1)
         after = service()
-    # What a driver domain writes after it serves.
-    time.sleep(5)
+    # What a driver domain writes after it serves, and what the service removes later.
+    time.sleep(60)
     now = host.count()
     say(what="cycles", before=before, after=after, more=now - store, fewer=store - now)
 
