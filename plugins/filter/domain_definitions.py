@@ -12,14 +12,27 @@ from types import MappingProxyType
 from ansible.errors import AnsibleFilterError
 
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import InvalidInput
+from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.files import configuration_of, configuration_text, digest
+from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.program import pack
 from ansible_collections.xen.driver_domains.plugins.module_utils._words import check_address, check_line, check_word
 
 #: Key that a domain of our profiles sets below its XenStore home when it serves, and where it says why it cannot.
 READY = {"key": "data/driver-domain/status", "value": "ready", "error_key": "data/driver-domain/error"}
 
+#: Seconds after which Xen restarts a driver domain of our profiles that stands still. A busy host must not look like one.
+WATCHDOG = 60
+
 #: What a domain has when the inventory says nothing: argument_specs document these defaults, but do not set them inside lists.
 DEFAULTS: dict[str, dict[str, t.Any]] = {
-    "driver_domain": {"memory": 256, "image": "minimal", "autostart": True, "driver_domain": True},
+    "driver_domain": {
+        "memory": 256,
+        "image": "minimal",
+        "autostart": True,
+        "driver_domain": True,
+        # By default xl lets a domain that crashed be gone.
+        "on_crash": "restart",
+        "on_watchdog": "restart",
+    },
     "domu": {"memory": 256, "image": "debian", "autostart": True},
 }
 
@@ -40,7 +53,8 @@ def domain_images(
             images[name] = {
                 "name": name,
                 "profile": domain["image"],
-                "backends": ["vif"] if domain.get("driver_domain") else [],
+                # One that has disks of its own may serve them.
+                "backends": ["vif", *(["vbd"] if domain.get("disks") else [])] if domain.get("driver_domain") else [],
                 "modules": sorted({module for device in _pci(domain) for module in modules_of.get(device["device"], [])}),
                 **{key: domain[key] for key in ("packages", "authorized_keys") if domain.get(key)},
                 **({"size": domain["disk_size"]} if domain.get("disk_size") else {}),
@@ -78,6 +92,21 @@ def domain_definitions(
         elif not define_only:
             definitions.append({"name": domain["name"], "state": "absent"})
     return definitions
+
+
+def recovered_domains(domains: t.Sequence[dict[str, t.Any]], state: str = "running") -> list[dict[str, t.Any]]:
+    """Return the parameter `domains` of the module domain_recovery for driver domains of the inventory's model: those that should run."""
+    return [
+        {"name": domain["name"], **({"ready": ready} if ready else {})}
+        for domain in _with_defaults(domains, "driver_domain")
+        for ready in [domain.get("ready") or (READY if _uses_image(domain) else None)]
+        if domain.get("state", state) == "running"
+    ]
+
+
+def recovery_digest(domains: t.Sequence[dict[str, t.Any]]) -> str:
+    """Return what the module xl_domain reports about a host that has the recovery service of this collection, for these domains."""
+    return digest(pack(), configuration_text(configuration_of(domains)))
 
 
 def domain_backends(domains: t.Sequence[dict[str, t.Any]]) -> list[list[str]]:
@@ -133,6 +162,10 @@ def _definition(
     words.append(f"xendd.hostname={domain['name']}")
     if domain.get("driver_domain"):
         words.append("xendd.backend=1")
+        if _uses_image(domain):
+            # xenwatchdogd makes a hypercall. By default, Linux lets no process of a guest do that since the fix of XSA-482; Xen goes on
+            # refusing what concerns other domains, and root in this one is its kernel anyway.
+            words += [f"xendd.watchdog={WATCHDOG}", "xen_privcmd.unrestricted=1"]
     for bridge in domain.get("bridges") or []:
         ports = [_mac_of(domain["name"], bridge["name"], port, devices) for port in bridge.get("ports") or []]
         words.append("xendd.bridge=" + ",".join([check_word("bridge", bridge["name"], "bridges"), *ports]))
@@ -172,4 +205,10 @@ class FilterModule:
 
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
         """Return the filters by name."""
-        return {"domain_backends": domain_backends, "domain_definitions": domain_definitions, "domain_images": domain_images}
+        return {
+            "domain_backends": domain_backends,
+            "domain_definitions": domain_definitions,
+            "domain_images": domain_images,
+            "recovered_domains": recovered_domains,
+            "recovery_digest": recovery_digest,
+        }

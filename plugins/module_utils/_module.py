@@ -18,12 +18,18 @@ from ._printable import printable_message, printable_value
 from ._secrets import hide_secrets
 
 
-def run_module(argument_spec: dict[str, t.Any], prepare: t.Callable[[dict[str, t.Any]], Plan], **module_options: t.Any) -> t.NoReturn:
+def run_module(
+    argument_spec: dict[str, t.Any],
+    prepare: t.Callable[[dict[str, t.Any]], Plan],
+    first: t.Callable[[], None] | None = None,
+    **module_options: t.Any,
+) -> t.NoReturn:
     """Run one module: parse its parameters, plan, apply unless in check mode, and exit.
 
     Here alone text leaves the collection: whatever a guest or a tool put into it, results, messages and warnings can be printed.
 
     :param prepare: gets the parameters, reads the host and returns the plan.
+    :param first: is called before that, but not in check mode: waits until nobody else changes what the module changes.
     """
 
     # `no_log` cannot do this: it hides a value wherever it occurs in the results, so that a file with the content "root" would damage
@@ -40,6 +46,8 @@ def run_module(argument_spec: dict[str, t.Any], prepare: t.Callable[[dict[str, t
     plan, failure, results = Plan(), None, {}
     try:
         _check_texts(module.params)
+        if first and not module.check_mode:
+            first()
         plan = prepare(module.params)
         results = plan.apply(module.params.get("force") or (), module.check_mode)
     except DriverDomainsError as exc:

@@ -16,8 +16,13 @@ description:
     its backends. Who serves whom is read from XenStore and from the parameters, for devices of every kind.
   - A running domain whose definition changed is not touched but reported in RV(pending_restart), unless O(restart_changed=true). It is
     compared with the configuration that Xen's toolstack keeps of it, with which it also comes back when it reboots itself.
-  - The devices of running domains (vifs, disks and all others) are not re-attached to a backend that was restarted. RV(pending_restart)
-    lists these domains as well.
+  - Vifs and disks of running domains that can no longer work, because their backend was restarted, their hotplug script failed or their
+    backend does not answer for 10 s, are detached and attached again, as by M(xen.driver_domains.xl_vif) and M(xen.driver_domains.xl_vbd);
+    the domain runs on. So are those that somebody detached since the domain was started from this very definition. A guest gets
+    input/output errors for what it had not yet written to such a disk. Devices of other kinds are not attached again, nor are those whose
+    backend does not run. RV(pending_restart) lists these domains.
+  - While the module changes something, the recovery service (M(xen.driver_domains.domain_recovery)) and other runs wait. A domain that the
+    module stops as requested is not brought back by the service, until the module starts it again.
   - A hotplug script that fails in a driver domain leaves no trace in XenStore. The vif then does not connect within
     O(domains[].wait_timeout), and C(/var/log/xen) in the driver domain says why.
 author:
@@ -149,6 +154,12 @@ options:
           mtu:
             description: MTU of the interface.
             type: int
+          gatewaydev:
+            description: Interface in the backend domain towards the gateway, for the script C(vif-route).
+            type: str
+          vlan:
+            description: VLANs of the port, for a script that knows them; since Xen 4.19. See the manual page C(xl-network-configuration).
+            type: str
           trusted:
             description:
               - Whether the frontend trusts its backend. By default it trusts dom0, and no other domain.
@@ -199,6 +210,17 @@ options:
           script:
             description: Hotplug script of the disk.
             type: str
+          devtype:
+            description: What the disk looks like in an HVM guest.
+            type: str
+            choices: [disk, cdrom]
+            default: disk
+          direct_io_safe:
+            description: See the manual page C(xl-disk-configuration).
+            type: bool
+          discard:
+            description: Whether the guest may discard blocks.
+            type: bool
           trusted:
             description:
               - Whether the frontend trusts its backend. By default it trusts dom0, and no other domain.
@@ -217,6 +239,12 @@ options:
         choices: *actions
       on_crash:
         description: What happens when the domain crashes.
+        type: str
+        choices: *actions
+      on_watchdog:
+        description:
+          - What happens when the domain no longer resets the watchdog of Xen that it started. The images of the role
+            P(xen.driver_domains.guest_image#role) start one in driver domains.
         type: str
         choices: *actions
       options:
@@ -359,8 +387,15 @@ domains:
           hotplug_error: ""
           backend_path: /local/domain/6/backend/vif/7/0
           connected: true
+recovery:
+  description:
+    - Stands for the recovery service that is installed, its program and its configuration. Empty if none is. The roles do not call
+      M(xen.driver_domains.domain_recovery) when it is the one that they would install.
+  returned: success
+  type: str
+  sample: 5b0c...
 pending_restart:
-  description: Domains that run with an outdated definition, or with a device whose backend is gone.
+  description: Domains that run with an outdated definition, or with a device whose backend is gone and that cannot be attached again.
   returned: success
   type: list
   elements: str
@@ -380,7 +415,9 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._module import 
 from ansible_collections.xen.driver_domains.plugins.module_utils._pci.host import PciHost
 from ansible_collections.xen.driver_domains.plugins.module_utils._pci.match import choose, parse_requests
 from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Plan
+from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.files import installed_digest
 from ansible_collections.xen.driver_domains.plugins.module_utils._runner import Runner
+from ansible_collections.xen.driver_domains.plugins.module_utils._turn import take_turn
 from ansible_collections.xen.driver_domains.plugins.module_utils._xen.host import require_dom0, require_root, xen_version
 from ansible_collections.xen.driver_domains.plugins.module_utils._xen.xl import Xl
 from ansible_collections.xen.driver_domains.plugins.module_utils._xenstore.client import XenStore
@@ -432,12 +469,14 @@ ARGUMENTS = {
                     "backend": {"type": "str"},
                     "backendtype": {"type": "str", "choices": ["phy", "qdisk"]},
                     "script": {"type": "str"},
-                    "trusted": {"type": "bool"},
+                    "devtype": {"type": "str", "choices": ["disk", "cdrom"], "default": "disk"},
+                    **{name: {"type": "bool"} for name in ("direct_io_safe", "discard", "trusted")},
                 },
             },
             "on_poweroff": {"type": "str", "choices": ACTIONS},
             "on_reboot": {"type": "str", "choices": ACTIONS},
             "on_crash": {"type": "str", "choices": ACTIONS},
+            "on_watchdog": {"type": "str", "choices": ACTIONS},
             "options": {"type": "dict"},
             "ready": {
                 "type": "dict",
@@ -488,9 +527,11 @@ def prepare(parameters: dict[str, t.Any]) -> Plan:
     devices = dict(choose(requests, PciHost(store=store).devices())) if requests else {}
     units = keep_units(parameters["domains"], rebuild=parameters["restart_changed"] and "rebuild_disk" in parameters["force"])
     wanted = definitions(units.domains, devices)
-    host = read_host(wanted, xl, store, paths)
     limits = Limits(create=parameters["create_timeout"], shutdown=parameters["shutdown_timeout"])
-    plan = plan_domains(wanted, host, DomainSteps(xl, store, runner, paths, limits), parameters["restart_changed"])
+    steps = DomainSteps(xl, store, runner, paths, limits)
+    host = read_host(wanted, xl, store, paths, steps.attacher.stuck if store else None)
+    plan = plan_domains(wanted, host, steps, parameters["restart_changed"])
+    plan.results["recovery"] = installed_digest()
     plan.warnings += units.warnings
     plan.refusals += units.refusals
     if parameters["save_at_shutdown"] is not None:
@@ -500,7 +541,7 @@ def prepare(parameters: dict[str, t.Any]) -> Plan:
 
 def main() -> None:
     """Run the module."""
-    run_module(ARGUMENTS, prepare)
+    run_module(ARGUMENTS, prepare, first=take_turn)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,8 @@ module: xl_domain_info
 short_description: List the running domains of a Xen host with their vifs
 version_added: 0.1.0
 description:
-  - Returns the running domains with their memory and state, and what XenStore says about their network interfaces.
+  - Returns the running domains with their memory and state, and what XenStore says about their network interfaces, and what the recovery
+    service (M(xen.driver_domains.domain_recovery)) says about itself.
 author:
   - The xen.driver_domains authors (@xen-driver-domains)
 extends_documentation_fragment:
@@ -60,6 +61,22 @@ domains:
           hotplug_error: ""
           backend_path: /local/domain/6/backend/vif/7/0
           connected: true
+recovery:
+  description:
+    - What the recovery service sees and has done lately. Null if it does not run.
+    - C(waiting) has the devices that are detached and wait for their backend, C(given_up) what it no longer tries,
+      C(aside) the domains that an operator keeps it away from.
+  returned: success
+  type: dict
+  sample:
+    backends: [{name: net-dd, domid: 6, ready: true}]
+    clients: [{name: web1, kind: vif, devid: 0, backend: net-dd, connected: true}]
+    waiting: []
+    gone: []
+    aside: []
+    given_up: []
+    standing_aside_for_a_playbook: false
+    recoveries: ["2026-11-26T01:30:00Z web1: vif 0 works again at net-dd (domain 6), after 2.4 s"]
 """
 
 import typing as t
@@ -67,6 +84,7 @@ import typing as t
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.status import vif_status
 from ansible_collections.xen.driver_domains.plugins.module_utils._module import run_module
 from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Plan
+from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.files import read_status
 from ansible_collections.xen.driver_domains.plugins.module_utils._xen.host import require_dom0
 from ansible_collections.xen.driver_domains.plugins.module_utils._xen.xl import Xl
 from ansible_collections.xen.driver_domains.plugins.module_utils._xenstore.client import XenStore
@@ -91,7 +109,8 @@ def prepare(parameters: dict[str, t.Any]) -> Plan:
                 }
                 for domain in Xl().list()
                 if wanted is None or domain.name in wanted
-            ]
+            ],
+            "recovery": read_status(),
         }
     )
 

@@ -12,7 +12,11 @@ short_description: Attach virtual network interfaces to running domains, and det
 description:
   - Attaches virtual network interfaces (vifs) to running domains, detaches them, and waits until they are connected.
   - A vif is identified by its MAC address. It is replaced, which means detached and attached again, if its backend was restarted, if it is
-    closed, or if one of its settings differs. C(xl) can change no setting of a vif that is attached.
+    closed, if its hotplug script failed or does not end, if its backend does not answer for 10 s, or if one of its settings differs.
+    C(xl) can change no setting of a vif that is attached.
+  - What does not work is removed even if the guest does not let go of it.
+  - While the module changes something, the recovery service (M(xen.driver_domains.domain_recovery)) and other runs wait. A vif that the
+    service would attach again, and that is not wanted any more, is forgotten.
   - A setting that is left out has its default again. Only for O(vifs[].bridge), O(vifs[].script), O(vifs[].type) and O(vifs[].model), whose
     defaults dom0 decides about, any value will do then.
   - What counts is what the toolstack wrote below C(/libxl) and in its own files. Keys that the guest can write are not believed.
@@ -25,7 +29,7 @@ extends_documentation_fragment:
   - xen.driver_domains.attributes
 options:
   vifs:
-    description: The vifs. Other vifs are not touched.
+    description: The vifs. Other vifs are not touched, unless O(prune=true).
     type: list
     elements: dict
     required: true
@@ -70,12 +74,22 @@ options:
       mtu:
         description: MTU of the interface.
         type: int
+      gatewaydev:
+        description: Interface in the backend domain towards the gateway, for the script C(vif-route).
+        type: str
+      vlan:
+        description: VLANs of the port, for a script that knows them; since Xen 4.19. See the manual page C(xl-network-configuration).
+        type: str
       trusted:
         description:
           - Whether the frontend trusts its backend. By default it trusts dom0, and no other domain.
           - A frontend that does not trust its backend (Linux since 5.19) shares only copies of its packets with it, which costs time.
           - Before Xen 4.17, C(xl) does not accept V(false), so set V(true) there.
         type: bool
+  prune:
+    description: Whether to detach all other vifs of the domains that O(vifs) names.
+    type: bool
+    default: false
   timeout:
     description: Seconds to wait until each vif is connected, and before it is attached again, until it is gone.
     type: int
@@ -89,7 +103,8 @@ options:
       - V(mounted_disk) - the host needs the vif for a mounted file system.
       - V(guest_network) - the vif is a port of a bridge in dom0 that serves running guests.
       - V(guest_disk) - dom0 needs the vif for a disk that it serves to a running guest.
-      - V(console) and V(keyboard) - the vif leads to a console or a keyboard of the host.
+      - V(console) - the vif leads to a console of the host.
+      - V(keyboard) - the vif leads to a keyboard of the host.
     type: list
     elements: str
     choices: [management_route, default_route, root_disk, mounted_disk, guest_network, guest_disk, console, keyboard]
@@ -122,12 +137,16 @@ actions:
 
 import typing as t
 
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.attacher import Attacher
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.attachments import DevicePlanner, devices_in_path
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.vif_options import VIF_OPTIONS
-from ansible_collections.xen.driver_domains.plugins.module_utils._domain.vifs import VifPlanner, vifs_in_path, wanted_vifs
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.vifs import VIF_RULES, wanted_vifs
 from ansible_collections.xen.driver_domains.plugins.module_utils._host_uses import HOST_GUARDS, HostUses
 from ansible_collections.xen.driver_domains.plugins.module_utils._module import run_module
 from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Plan
+from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.files import waiting_devices
 from ansible_collections.xen.driver_domains.plugins.module_utils._runner import Runner
+from ansible_collections.xen.driver_domains.plugins.module_utils._turn import take_turn
 from ansible_collections.xen.driver_domains.plugins.module_utils._xen.host import require_dom0
 from ansible_collections.xen.driver_domains.plugins.module_utils._xen.xl import Xl
 from ansible_collections.xen.driver_domains.plugins.module_utils._xenstore.client import XenStore
@@ -137,7 +156,11 @@ def prepare(parameters: dict[str, t.Any]) -> Plan:
     """Read XenStore and plan."""
     wanted = wanted_vifs(parameters["vifs"])
     require_dom0()
-    return VifPlanner(Xl(), XenStore(), parameters["timeout"], lambda: HostUses(Runner(), vifs_in_path).uses).plan(wanted)
+    store = XenStore()
+    attacher = Attacher(Xl(), store, parameters["timeout"])
+    uses = HostUses(Runner(), devices_in_path)
+    waiting = waiting_devices()
+    return DevicePlanner(VIF_RULES, store, attacher, lambda: uses.uses, waiting=waiting).plan(wanted, parameters["prune"])
 
 
 def main() -> None:
@@ -150,10 +173,12 @@ def main() -> None:
     run_module(
         {
             "vifs": {"type": "list", "elements": "dict", "required": True, "options": vif},
+            "prune": {"type": "bool", "default": False},
             "timeout": {"type": "int", "default": 60},
             "force": {"type": "list", "elements": "str", "choices": list(HOST_GUARDS), "default": []},
         },
         prepare,
+        first=take_turn,
     )
 
 

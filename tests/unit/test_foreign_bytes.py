@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.analysis import Analysis
 from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.lint_xl_config import lint_xl_config
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.definition import definitions
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.devices import VIF, PvDevice, read_devices
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.disks import Disks, open_disks, vdev_number
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.kept import (
     agrees,
@@ -28,6 +29,7 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._domain.kept im
     settings as kept_settings,
 )
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.order import services
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.repairs import fault, repair
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.status import vif_status
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.vif_made import differences, made_settings
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.vif_options import vif_settings
@@ -274,6 +276,14 @@ VALUES = TEXT | st.sampled_from(
 )
 
 
+def repair_text(device: PvDevice) -> str:
+    try:
+        again = repair(device, None, {3: "net-dd"}, "")
+        return f"{again} {again.text} {again.backend}"
+    except DriverDomainsError as exc:
+        return str(exc)
+
+
 @many
 @given(st.dictionaries(PATHS, VALUES))
 def test_values_of_xenstore(values: dict[str, str]) -> None:
@@ -281,8 +291,11 @@ def test_values_of_xenstore(values: dict[str, str]) -> None:
     fake.values = {**values, "/local/domain/0/name": "Domain-0", "/local/domain/3/name": "net-dd", f"{HOME}/name": "web1"}
     store: t.Any = fake
     found = [vif.as_dict() for vif in vif_status(store, 7)]
-    made = made_settings(store, "/nowhere", 7, 0)
-    result = {"vifs": found, "made": made, "different": differences({"bridge": "xenbr0", "rate": "1MB/s"}, made)}
+    devices = read_devices(store, [7])[7]
+    result: dict[str, t.Any] = {"vifs": found, "faults": [fault(device, (0, 3, 7)) for device in devices]}
+    result["repairs"] = [repair_text(device) for device in devices]
+    made = [made_settings(device, None) for device in devices if device.kind == VIF]
+    result["different"] = [differences({"bridge": "xenbr0", "rate": "1MB/s"}, settings) for settings in made]
     result["services"] = [tuple(service) for service in services(store, {0: "Domain-0", 3: "net-dd", 7: "web1"})]
     result["disks"] = [tuple(disk) for disk in open_disks(store, {7: "web1"})]
     printed = json.dumps(printable_value(result), ensure_ascii=False)

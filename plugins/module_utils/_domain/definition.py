@@ -11,11 +11,13 @@ from __future__ import annotations
 import os
 import re
 import typing as t
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .._errors import InvalidInput
 from .._xen.xlcfg import render, specification
 from .disks import Disk, vdev_number
+from .repairs import device_text
+from .vbd_made import disk_settings
 from .vif_options import DOM0, vif_settings
 
 if t.TYPE_CHECKING:
@@ -30,12 +32,11 @@ PV_CMDLINE_LIMIT = 1023
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}")
 _PCI_OPTIONS = ("permissive", "msitranslate", "power_mgmt", "rdm_policy")
-_DISK_ORDER = ("format", "vdev", "access", "backend", "backendtype", "script")
 #: The beginning of a target that is no path.
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:")
 #: Settings that have a parameter of their own: `options` must not set them a second time.
 _TYPED = frozenset({"name", "type", "memory", "maxmem", "vcpus", "kernel", "ramdisk", "cmdline", "root", "extra", "driver_domain"}) | {
-    *("pci", "vif", "disk", "on_poweroff", "on_reboot", "on_crash"),
+    *("pci", "vif", "disk", "on_poweroff", "on_reboot", "on_crash", "on_watchdog"),
 }
 
 
@@ -78,6 +79,8 @@ class Definition:
     #: (target, source) of each disk that is copied from an image unless it exists.
     copies: tuple[tuple[str, str], ...] = ()
     disks: tuple[Disk, ...] = ()
+    #: The specifications of its vifs and disks for xl, in the order of the definition, by kind of device.
+    specifications: t.Mapping[str, t.Sequence[str]] = field(default_factory=dict)
     pci: tuple[PciDevice, ...] = ()
     vifs: tuple[Attachment, ...] = ()
     #: Names of the domains other than dom0 that serve it: its vifs, disks, and all else that `options` attaches.
@@ -132,13 +135,14 @@ def _present(name: str, parameters: t.Mapping[str, t.Any], devices: t.Mapping[st
     pci = [_pci(item, devices) for item in parameters["pci"] or []]
     vifs = [_for_kind(vif, parameters["type"]) for vif in vif_settings(name, parameters.get("vifs") or [])]
     disks = parameters["disks"] or []
+    texts = {"vif": [device_text("vif", vif) for vif in vifs], "vbd": [_disk(disk) for disk in disks]}
     settings: dict[str, t.Any] = {
         **{key: parameters[key] for key in ("name", "type", "memory", "maxmem", "vcpus", "kernel", "ramdisk", "cmdline")},
         "driver_domain": True if parameters["driver_domain"] else None,
         "pci": [text for _device, text in pci] or None,
-        "vif": [specification("vif", vif) for vif in vifs] or None,
-        "disk": [_disk(disk) for disk in disks] or None,
-        **{key: parameters[key] for key in ("on_poweroff", "on_reboot", "on_crash")},
+        "vif": texts["vif"] or None,
+        "disk": texts["vbd"] or None,
+        **{key: parameters.get(key) for key in ("on_poweroff", "on_reboot", "on_crash", "on_watchdog")},
         **dict(sorted(options.items())),
     }
     _refuse_doubles("vdev", [(vdev_number(disk["vdev"]), f"disk {number}") for number, disk in enumerate(disks)])
@@ -158,6 +162,7 @@ def _present(name: str, parameters: t.Mapping[str, t.Any], devices: t.Mapping[st
         copies=tuple((disk["target"], disk["source"]) for disk in local_disks if disk.get("source")),
         disks=tuple(Disk(disk["target"], disk.get("access") != "ro", _backend(disk), _is_path(disk)) for disk in disks),
         pci=tuple(device for device, _text in pci),
+        specifications=texts,
         vifs=tuple(Attachment(vif["mac"], _backend(vif), vif.get("bridge") or "", vif.get("script") or "") for vif in vifs),
         backends=_backends(parameters),
         ready=Ready(ready["key"], ready["value"], ready["error_key"] or "") if ready else None,
@@ -269,12 +274,7 @@ def _disk(disk: t.Mapping[str, t.Any]) -> str:
             rule="a file or block device in dom0 has an absolute path; xl would look for this one where it happens to run",
             remedy="Begin target with /",
         )
-    trusted = disk.get("trusted")
-    if trusted is None and _backend(disk):
-        # As for vifs: who attacks a driver domain must not get its clients as well (XSA-403).
-        trusted = False
-    parts = {**{key: disk.get(key) for key in _DISK_ORDER}, "trusted": trusted, "target": disk["target"]}
-    return specification("disk", parts, last="target")
+    return device_text("vbd", disk_settings(disk))
 
 
 def _backend(device: t.Mapping[str, t.Any]) -> str:

@@ -18,9 +18,11 @@ from .._errors import InvalidInput, NotOnThisHost
 from .._files import list_directory, read_text
 from .._xen.xl import Domain, Xl
 from .definition import MARKER, Definition
+from .devices import KINDS, VIF, PvDevice, read_devices
 from .disks import Disks, OpenDisk, identity, open_disks
-from .kept import agrees, agrees_at_heart, is_known, is_ours, returns_after_shutdown, settings, was_started_from
+from .kept import agrees, agrees_at_heart, is_known, is_ours, missing_devices, returns_after_shutdown, settings, was_started_from
 from .order import DRIVER_LEVEL, LEVEL, ServedDevice, device_backends, services, start_levels
+from .repairs import Repair, repair
 from .userdata import USERDATA, kept_configuration
 
 if t.TYPE_CHECKING:
@@ -89,6 +91,8 @@ class Current:
     returns: str = ""
     #: Why a running domain is not as requested, or "".
     outdated: str = ""
+    #: Its vifs and disks that are to be attached, once more or because they got lost.
+    repairs: tuple[Repair, ...] = ()
     #: Files that this collection did not write, where the definition and its link belong.
     foreign_files: tuple[str, ...] = ()
     #: Links for xendomains that lead to the definition.
@@ -131,13 +135,20 @@ class DomainHost:
     info: t.Mapping[str, str] = field(default_factory=dict)
 
 
-def read_host(wanted: t.Sequence[Definition], xl: Xl, store: XenStore | None, paths: Paths) -> DomainHost:
+def read_host(
+    wanted: t.Sequence[Definition],
+    xl: Xl,
+    store: XenStore | None,
+    paths: Paths,
+    stuck: t.Callable[[PvDevice, t.Collection[int]], str] | None = None,
+) -> DomainHost:
     """Read everything that decides what has to be done for the requested domains.
 
     :param store: None on a host that does not run Xen: there are only files, and no domain runs.
+    :param stuck: says why a device of a running domain has to be attached once more, `Attacher.stuck`.
     """
     domains = {domain.name: domain for domain in xl.list()} if store else {}
-    reader = _HostReader(xl, store, paths, domains)
+    reader = _HostReader(xl, store, paths, domains, {domain.name for domain in wanted}, stuck)
     links = _wanted_links(wanted, paths)
     current = {domain.name: reader.current(domain, links.get(domain.name, "")) for domain in wanted}
     startable = [d for d in wanted if d.state == "running" and (not current[d.name].alive or current[d.name].outdated)]
@@ -189,8 +200,18 @@ def _wanted_links(wanted: t.Sequence[Definition], paths: Paths) -> dict[str, str
 
 
 class _HostReader:
-    def __init__(self, xl: Xl, store: XenStore | None, paths: Paths, domains: t.Mapping[str, Domain]) -> None:
+    def __init__(
+        self,
+        xl: Xl,
+        store: XenStore | None,
+        paths: Paths,
+        domains: t.Mapping[str, Domain],
+        requested: t.Collection[str],
+        stuck: t.Callable[[PvDevice, t.Collection[int]], str] | None,
+    ) -> None:
         self._xl = xl
+        self._requested = requested
+        self._stuck = stuck
         self._xenstore = store
         self._paths = paths
         self._domains = domains
@@ -221,10 +242,14 @@ class _HostReader:
         parsed, objection = self._parse(wanted, compared, contents[path])
         agreed = parsed is not None and compared is not None and self._agrees(wanted, parsed, compared)
         outdated = ""
+        repairs: list[Repair] = []
+        if domain and domain.alive and wanted.state in ("running", "present"):
+            repairs = self._broken_devices(domain, kept) if wanted.state == "running" else []
+            outdated = self._missing_backend(domain, () if wanted.state == "present" or self._stuck is None else KINDS)
         if parsed is not None and compared is not None and not agreed:
-            outdated = "it was started with another definition"
-        elif domain and domain.alive and wanted.state in ("running", "present"):
-            outdated = self._missing_backend(domain)
+            lost = self._lost_devices(wanted, domain.domid, parsed, compared) if domain and wanted.state == "running" else []
+            repairs += lost
+            outdated = outdated if lost else "it was started with another definition"
         startable = wanted.state == "running" and (not (domain and domain.alive) or bool(outdated))
         return Current(
             path=path,
@@ -237,6 +262,7 @@ class _HostReader:
             foreign=domain is not None and not (domain.paused and kept is None) and self._is_foreign(wanted.name, kept, contents[path]),
             returns=returns_after_shutdown(kept) if kept and domain and domain.alive else "",
             outdated=outdated,
+            repairs=tuple(repairs),
             foreign_files=tuple(
                 file for file, text in contents.items() if not (text or MARKER).startswith(MARKER) or _leads_elsewhere(file, path)
             ),
@@ -288,9 +314,45 @@ class _HostReader:
         parsed, _objection = self._parsed(text)
         return parsed is None or not agrees_at_heart(parsed, settings(kept))
 
-    def _missing_backend(self, domain: Domain) -> str:
+    def _broken_devices(self, domain: Domain, kept: str | None) -> list[Repair]:
+        """Return how to attach the vifs and disks of a running domain once more that will never work as they are."""
+        if self._stuck is None:
+            return []
+        reasons = {device.paths: self._stuck(device, self._alive) for device in self._attached.get(domain.domid, ())}
+        if not any(reasons.values()):
+            return []
+        # Its settings are needed only now.
+        whole = read_devices(self._store, [domain.domid])[domain.domid]
+        return [repair(device, kept, self._alive, why) for device in whole for why in [reasons.get(device.paths)] if why]
+
+    @cached_property
+    def _attached(self) -> dict[int, list[PvDevice]]:
+        """The devices of the requested domains, all read at once, without their settings."""
+        return read_devices(self._store, [domid for domid, name in self._alive.items() if name in self._requested], settings=())
+
+    def _lost_devices(self, wanted: Definition, domid: int, parsed: t.Mapping[str, t.Any], kept: str) -> list[Repair]:
+        """Return how to attach the devices of a domain that it had when it was started from this very definition, if nothing else differs.
+
+        Somebody detached them, or a repair was cut off between its two halves.
+        """
+        record = self._paths.record(wanted.name)
+        missing = missing_devices(parsed, settings(kept)) if was_started_from(record, wanted.text, kept) else []
+        texts = {kind: wanted.specifications.get(kind, ()) for kind in KINDS}
+        if not missing or any(place >= len(texts[kind]) for kind, place in missing):
+            return []
+        taken = {device.devid for device in self._attached.get(domid, ()) if device.kind == VIF}
+        found = []
+        for kind, place in missing:
+            text = texts[kind][place]
+            # libxl numbers the vifs of a definition from 0. Guests name interfaces by these numbers.
+            number = f",devid={place}" if kind == VIF and place not in taken else ""
+            found.append(Repair(kind, None, _backend_in(text), text + number, "it is missing"))
+        return found
+
+    def _missing_backend(self, domain: Domain, repaired: t.Collection[str]) -> str:
+        """Say which device has lost its backend, apart from those of kinds that are attached again."""
         for device in self._devices[domain.domid]:
-            if device.backend not in self._alive:
+            if device.backend not in self._alive and device.kind not in repaired:
                 return f"the backend of its {device.kind} {device.devid}, domain {device.backend}, is gone"
         return ""
 
@@ -316,6 +378,11 @@ class _HostReader:
         domid = self._store.domid_of(backend)
         text = None if domid is None else self._store.read_text(f"/local/domain/{domid}/data/driver-domain/bridges")
         return None if text is None else text.split()
+
+
+def _backend_in(text: str) -> str:
+    found = re.search(r"(?:^|,)backend=([^,]*)", text.partition(",target=")[0])
+    return found.group(1) if found and found.group(1) not in ("0", "Domain-0") else ""
 
 
 def _sources(wanted: Definition) -> list[str]:

@@ -42,6 +42,28 @@ def agrees(wanted: t.Mapping[str, t.Any], actual: t.Mapping[str, t.Any], further
     return _has({key: value for key, value in wanted.items() if key not in _DEVICES}, actual)
 
 
+def missing_devices(wanted: t.Mapping[str, t.Any], actual: t.Mapping[str, t.Any]) -> list[tuple[str, int]]:
+    """Return the vifs and disks that are not there, by kind and by their place among the wanted ones; none if anything else differs."""
+    missing: list[tuple[str, int]] = []
+    without = dict(wanted)
+    for name, kind in (("nics", "vif"), ("disks", "vbd")):
+        left = _list(actual.get(name))
+        present = []
+        for place, device in enumerate(_list(wanted.get(name))):
+            found = next((other for other in left if _has(device, other)), None)
+            if found is None:
+                missing.append((kind, place))
+            else:
+                left.remove(found)
+                present.append(device)
+        without[name] = present
+    return missing if agrees(without, actual, further=True) else []
+
+
+def _list(value: t.Any) -> list[t.Any]:
+    return list(value) if isinstance(value, list) else []
+
+
 def _has_devices(wanted: t.Any, actual: t.Any, further: bool) -> bool:
     if not (isinstance(wanted, list) and isinstance(actual, list)):
         return bool(wanted == actual)

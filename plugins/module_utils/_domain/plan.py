@@ -20,6 +20,7 @@ from .definition import Definition
 from .disk_units import plan_rebuilding
 from .host import DomainHost
 from .order import start_order, stop_order
+from .repairs import Repair
 from .steps import DomainSteps
 
 
@@ -30,6 +31,14 @@ def plan_domains(wanted: t.Sequence[Definition], host: DomainHost, steps: Domain
     :raises InvalidInput: domains wait for each other.
     """
     outdated = {d.name: host.current[d.name].outdated for d in wanted if host.current[d.name].outdated}
+    coming = {d.name for d in wanted if d.state == "running"}
+    repairs: dict[str, list[Repair]] = {d.name: [] for d in wanted}
+    for domain in wanted:
+        for repair in host.current[domain.name].repairs:
+            if _serves(host, repair.backend, coming):
+                repairs[domain.name].append(repair)
+            else:
+                outdated.setdefault(domain.name, f"{repair}: {repair.why}, and {repair.backend} does not run")
     stops = [d for d in wanted if d.state in ("stopped", "absent") and d.name in host.domains]
     starts = _backends_first(
         [d for d in wanted if d.state == "running" and (not host.current[d.name].alive or (restart_changed and d.name in outdated))]
@@ -57,14 +66,44 @@ def plan_domains(wanted: t.Sequence[Definition], host: DomainHost, steps: Domain
             _plan_stop(plan, host, steps, domain)
         plan_rebuilding(plan, steps.copy_disk, domain.copies)
         plan.add(f"start domain {domain.name}", partial(steps.start, domain, together), subject=domain.name, after="running")
+    _plan_repairs(plan, steps, {name: found for name, found in repairs.items() if name not in together}, together)
     _adopt_first(plan, wanted, host, steps)
     plan.warnings += [
         f"Domain {name} keeps running as it is ({outdated[name]}): restart it yourself, or allow it with restart_changed: true"
         for name in pending
     ]
     plan.results = {"pending_restart": pending, "domains": [{"name": d.name, "state": d.state} for d in wanted]}
-    plan.conclude = lambda: _conclude(wanted, host, steps, pending)
+    touched = {True: [d.name for d in starts], False: [d.name for d in stops]}
+    plan.conclude = lambda: _conclude(wanted, host, steps, pending, touched)
     return plan
+
+
+def _serves(host: DomainHost, backend: str, coming: t.Collection[str]) -> bool:
+    """Whether a backend domain runs, or will when the domains are as requested."""
+    return not backend or backend in coming or (backend in host.domains and host.domains[backend].alive)
+
+
+def _plan_repairs(
+    plan: Plan, steps: DomainSteps, repairs: t.Mapping[str, t.Sequence[Repair]], starting: t.Mapping[str, Definition]
+) -> None:
+    """Append what attaches devices of running domains once more. All are detached first: the kernels are then waited for only once."""
+    for name, found in repairs.items():
+        for repair in found:
+            if repair.device:
+                plan.add(
+                    f"detach {repair} of domain {name} ({repair.why})",
+                    partial(steps.detach, name, repair.device),
+                    subject=f"{repair} of {name}",
+                    before=f"broken: {repair.why}",
+                )
+    for name, found in repairs.items():
+        for repair in found:
+            plan.add(
+                f"attach {repair} of domain {name} to {repair.backend or 'Domain-0'}",
+                partial(steps.attach, name, repair, starting),
+                subject=f"{repair} of {name}",
+                after=repair.text,
+            )
 
 
 def _adopt_first(plan: Plan, wanted: t.Sequence[Definition], host: DomainHost, steps: DomainSteps) -> None:
@@ -117,7 +156,19 @@ def _plan_files(plan: Plan, host: DomainHost, steps: DomainSteps, domain: Defini
         plan.add(f"create disk {target}", partial(steps.copy_disk, source, target), subject=target, after=f"copy of {source}")
 
 
-def _conclude(wanted: t.Sequence[Definition], host: DomainHost, steps: DomainSteps, pending: t.Collection[str]) -> dict[str, t.Any]:
+def _conclude(
+    wanted: t.Sequence[Definition],
+    host: DomainHost,
+    steps: DomainSteps,
+    pending: t.Collection[str],
+    touched: t.Mapping[bool, t.Sequence[str]],
+) -> dict[str, t.Any]:
+    """Wait until the domains are as requested.
+
+    :param touched: the names of the domains that were started (True) and stopped (False).
+    """
+    if touched[True] or touched[False]:
+        steps.leave_to_service(touched[True], touched[False])
     for domain in wanted:
         steps.make_known(domain, host.current[domain.name].agreed or None)
         if domain.state in ("stopped", "absent"):

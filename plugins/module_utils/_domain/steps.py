@@ -14,7 +14,7 @@ import os
 import re
 import typing as t
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from uuid import uuid4
 
 from .._errors import DriverDomainsError, NotOnThisHost, TimedOut
@@ -22,10 +22,14 @@ from .._files import make_directories, remove, rename
 from .._plan import Plan
 from .._runner import Runner
 from .._xen.xl import Domain, Xl
+from .aside import set_aside
+from .attacher import Attacher
 from .definition import Definition
+from .devices import VBD, VIF, PvDevice, read_devices
 from .disk_units import note_source
 from .host import Paths
 from .kept import make_known, make_ours
+from .repairs import Repair
 from .status import HOTPLUG_LOG, not_connected, vif_status
 
 if t.TYPE_CHECKING:
@@ -43,6 +47,7 @@ class Limits:
     create: float = 180.0
     shutdown: float = 90.0
     copy: float = 1800.0
+    attach: float = 60.0
 
 
 class DomainSteps:
@@ -55,12 +60,31 @@ class DomainSteps:
         self._runner = runner
         self._paths = paths
         self._limits = limits
+        #: The disks that were attached again, by the names of their domains.
+        self._disks: dict[str, set[int]] = {}
 
     @property
     def _store(self) -> XenStore:
         if self._xenstore is None:
             raise NotOnThisHost("Without Xen there is no domain to start, stop or wait for")
         return self._xenstore
+
+    @cached_property
+    def attacher(self) -> Attacher:
+        """Attaches devices of domains that run."""
+        return Attacher(self._xl, self._store, self._limits.attach)
+
+    def detach(self, name: str, device: PvDevice) -> None:
+        """Detach a device that does not work."""
+        self.attacher.detach(name, device, useless=True)
+
+    def attach(self, name: str, repair: Repair, starting: t.Mapping[str, Definition]) -> None:
+        """Attach a device, when its backend serves if that is `starting` in the same run."""
+        if repair.backend in starting:
+            self.wait_ready(starting[repair.backend])
+        self.attacher.attach(name, repair.kind, repair.text)
+        if repair.device and repair.kind == VBD:
+            self._disks.setdefault(name, set()).add(repair.device.devid)
 
     def copy_disk(self, source: str, target: str) -> None:
         """Copy an image to a disk that does not exist, so that it is there either whole or not at all.
@@ -142,6 +166,10 @@ class DomainSteps:
                 remedy="Find out who starts it; to end it: xl destroy " + domain.name,
             )
 
+    def leave_to_service(self, started: t.Iterable[str], stopped: t.Iterable[str]) -> None:
+        """Let the recovery service bring domains back that were started, and no longer those that were stopped as requested."""
+        set_aside(self._store, add=stopped, remove=started)
+
     def start(self, domain: Definition, starting: t.Mapping[str, Definition]) -> None:
         """Create a domain once those of its backends that are `starting` in the same run are ready.
 
@@ -196,13 +224,16 @@ class DomainSteps:
             nonlocal missing
             if self._store.read_text(f"{home}/name") is None:
                 raise self._gone(domain, f"(domid {domid}) went away before it was ready")
-            vifs = vif_status(self._store, domid)
-            missing = not_connected(domain.name, vifs, len(domain.vifs)) or self._not_ready(domain, home)
+            devices = read_devices(self._store, [domid], settings=("dev",))[domid]
+            vifs = [device for device in devices if device.kind == VIF]
+            again = [device for device in devices if device.kind == VBD and device.devid in self._disks.get(domain.name, ())]
+            missing = not_connected(domain.name, vifs, len(domain.vifs)) or not_connected(domain.name, again, len(again))
+            missing = missing or self._not_ready(domain, home)
             return not missing
 
         # Changes below a watched node wake the wait, and so does the removal of the domain's home when it goes away.
         watched = [f"{home}/name", f"{home}/device", f"{home}/data"]
-        watched += [vif.backend_path for vif in vif_status(self._store, domid) if vif.backend_path]
+        watched += [device.backend_path for device in read_devices(self._store, [domid], settings=("dev",))[domid] if device.backend_path]
         try:
             self._store.wait_for(watched, served, domain.wait_timeout)
         except TimedOut as exc:

@@ -15,16 +15,14 @@ import re
 import typing as t
 
 from .._errors import InvalidInput
-from .kept import settings
-from .userdata import kept_configuration
 
 if t.TYPE_CHECKING:
-    from .._xenstore.client import XenStore
+    from .devices import PvDevice
 
 #: What libxl writes below `/libxl/DOMID/device/vif/DEVID` about the settings of a vif.
 _WRITTEN = ("script", "ip", "vifname", "rate", "mtu", "type")
 #: What it writes only where the guest could change it, and beside that into its own file about the domain.
-_KEPT = ("trusted", "model")
+_KEPT = ("trusted", "model", "gatewaydev", "vlan")
 _DEFAULT_MTU = "1500"
 _TYPES = {"vif": "vif", "ioemu": "vif_ioemu"}
 _RATE = re.compile(r"([0-9]+)([GMK]?)([Bb])/s(?:@([0-9]+)([mu]?)s?)?")
@@ -32,18 +30,40 @@ _RATE = re.compile(r"([0-9]+)([GMK]?)([Bb])/s(?:@([0-9]+)([mu]?)s?)?")
 _WHEN_LEFT_OUT: dict[str, str] = {"ip": "", "vifname": "", "rate": "", "mtu": _DEFAULT_MTU}
 
 
-def made_settings(store: XenStore, userdata: str, domid: int, devid: int) -> dict[str, str]:
+def made_settings(device: PvDevice, kept: t.Mapping[str, t.Any] | None) -> dict[str, str]:
     """Return the settings with which a vif was made; one that is not known is missing.
 
-    :param userdata: the directory of libxl's own files.
+    :param kept: what libxl keeps of it, see `userdata.kept_device`.
     """
-    home = f"/libxl/{domid}/device/vif/{devid}"
-    written = store.read_texts(f"{home}/{key}" for key in ("mac", *_WRITTEN))
-    made = {key: written[f"{home}/{key}"] or _WHEN_LEFT_OUT.get(key, "") for key in _WRITTEN}
-    kept = _kept_vif(userdata, domid, (written[f"{home}/mac"] or "").lower())
+    made = {key: device.made.get(key) or _WHEN_LEFT_OUT.get(key, "") for key in _WRITTEN}
     # Defaults are not written down.
     made.update({key: str(kept.get(key) or "") for key in _KEPT} if kept is not None else {})
     return made
+
+
+def attach_settings(device: PvDevice, kept: t.Mapping[str, t.Any] | None, backend: str) -> dict[str, t.Any]:
+    """Return the settings that make the same vif again, of xl-network-configuration(5), with the same number.
+
+    :param backend: name of the domain that is to serve it.
+    """
+    made = made_settings(device, kept)
+    kinds = {libxl: name for name, libxl in _TYPES.items()}
+    return {
+        "mac": device.mac or None,
+        "bridge": device.made.get("bridge") or None,
+        "backend": backend or None,
+        "type": kinds.get(made["type"]),
+        "model": made.get("model") if made["type"] == _TYPES["ioemu"] else None,
+        "script": made["script"] or None,
+        "ip": made["ip"] or None,
+        "vifname": made["vifname"] or None,
+        "rate": rate_text(made["rate"]) or None,
+        "mtu": made["mtu"] if made["mtu"] != _DEFAULT_MTU else None,
+        "gatewaydev": made.get("gatewaydev") or None,
+        "vlan": made.get("vlan") or None,
+        "trusted": made.get("trusted") != "False",
+        "devid": device.devid,
+    }
 
 
 def differences(wanted: t.Mapping[str, t.Any], made: t.Mapping[str, str]) -> list[str]:
@@ -77,6 +97,16 @@ def rate_of(text: str) -> str:
     return f"{bytes_per_second * microseconds // 1000000},{microseconds}"
 
 
+def rate_text(written: str) -> str:
+    """Return a rate that libxl has written as the user can give it; "" when there is none."""
+    match = re.fullmatch(r"([0-9]+),([1-9][0-9]*)", written)
+    if not match:
+        return ""
+    size, interval = int(match.group(1)), int(match.group(2))
+    # libxlu rounds down what it computes from this.
+    return f"{-(-size * 1000000 // interval)}B/s@{interval}us"
+
+
 def _agrees(key: str, wanted: t.Any, made: str) -> bool:
     if key == "trusted":
         return bool(wanted) == (made != "False")
@@ -95,12 +125,6 @@ def _shown(key: str, value: str) -> str:
     if key == "trusted":
         return "no" if value == "False" else "yes"
     return value or "none"
-
-
-def _kept_vif(userdata: str, domid: int, mac: str) -> dict[str, t.Any] | None:
-    vifs = settings(kept_configuration(userdata, domid) or "").get("nics")
-    found = [vif for vif in vifs if isinstance(vif, dict)] if isinstance(vifs, list) else []
-    return next((vif for vif in found if str(vif.get("mac")).lower() == mac), None)
 
 
 def _c_number(digits: str) -> int:

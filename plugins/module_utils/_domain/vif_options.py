@@ -24,6 +24,8 @@ VIF_OPTIONS: dict[str, t.Any] = {
     "type": {"type": "str", "choices": ["vif", "ioemu"]},
     **{name: {"type": "str"} for name in ("model", "script", "ip", "vifname", "rate")},
     "mtu": {"type": "int"},
+    "gatewaydev": {"type": "str"},
+    "vlan": {"type": "str"},
     "trusted": {"type": "bool"},
 }
 

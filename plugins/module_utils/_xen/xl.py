@@ -20,6 +20,11 @@ from .._runner import Runner
 #: The usual cause of a timeout: with a dead xenstored every call of xl hangs forever.
 XENSTORED_REMEDY = "xenstored may be dead: check 'systemctl status xenstored' and the host's journal"
 
+_BACKEND_REMEDY = {
+    kind: f"Check that the backend domain is ready: its kernel needs {module}, and 'xl devd' must run in it; see its console"
+    for kind, module in (("vif", "xen-netback"), ("vbd", "xen-blkback"))
+}
+
 #: xl has no option for a device's name before this version (tools/xl/xl_pci.c).
 NAMES_SINCE = (4, 15)
 
@@ -115,18 +120,16 @@ class Xl:
         """End a domain as if its power were cut (xl(1), destroy)."""
         self._run("destroy", domain)
 
-    def network_attach(self, domain: str, vif: str) -> None:
-        """Add a network interface, given in the syntax of xl-network-configuration(5)."""
-        self._run(
-            "network-attach",
-            domain,
-            *vif.split(","),
-            remedy="Check that the backend domain is ready: its kernel needs xen-netback, and 'xl devd' must run in it; see its console",
-        )
+    def attach_device(self, kind: str, domain: str, specification: str) -> None:
+        """Add a network interface or a disk (`vif` or `vbd`), given as a specification string of xl.cfg(5)."""
+        self._run(*attach_arguments(kind, domain, specification), remedy=_BACKEND_REMEDY[kind])
 
-    def network_detach(self, domain: str, devid: int) -> None:
-        """Remove a network interface by its device number."""
-        self._run("network-detach", domain, str(devid))
+    def detach_device(self, kind: str, domain: str, devid: int, force: bool = False) -> None:
+        """Remove a network interface or a disk by its device number.
+
+        :param force: do not wait for the guest to close a disk; of an interface, xl gives the guest 10 s in any case.
+        """
+        self._run(*detach_arguments(kind, domain, devid, force))
 
     def pci_assignable_add(self, bdf: str, name: str | None = None) -> None:
         """Bind a device to pciback, quarantine it and record its name.
@@ -138,6 +141,24 @@ class Xl:
     def pci_assignable_remove(self, bdf: str, rebind: bool = True) -> None:
         """Release a device from pciback; `rebind` binds it to the driver that xl recorded."""
         self._run("pci-assignable-remove", *(["-r"] if rebind else []), bdf)
+
+
+def attach_arguments(kind: str, domain: str, specification: str) -> tuple[str, ...]:
+    """Return the arguments of `xl` that add a device (xl(1), network-attach and block-attach)."""
+    if kind == "vif":
+        return ("network-attach", domain, *specification.split(","))
+    # The target comes last and may hold a comma.
+    return ("block-attach", domain, specification)
+
+
+def detach_arguments(kind: str, domain: str, devid: int, force: bool = False) -> tuple[str, ...]:
+    """Return the arguments of `xl` that remove a device (xl(1), network-detach and block-detach).
+
+    Since Xen 4.15, a disk is removed only when its guest lets go of it, unless by force.
+    """
+    if kind == "vif":
+        return ("network-detach", domain, str(devid))
+    return ("block-detach", *(["--force"] if force else []), domain, str(devid))
 
 
 def has_iommu(info: t.Mapping[str, str]) -> bool:

@@ -17,6 +17,9 @@ from .._errors import InvalidInput
 #: (tools/libs/util/libxlu_cfg.c, xlu__cfgl_dequote).
 _ESCAPES = {'"': '\\"', "\\": "\\\\", "\a": "\\a", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\v": "\\v"}
 _KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+#: Settings that are a word of their own: the words for true and for false, or "" for the one that is the default
+#: (parse_nic_config in tools/xl/xl_parse.c, libxlu_disk_l.l).
+_WORDS = {"trusted": ("", "untrusted"), "direct_io_safe": ("direct-io-safe", ""), "discard": ("discard", "no-discard")}
 
 
 def quote(text: str) -> str:
@@ -69,20 +72,19 @@ def render(settings: t.Mapping[str, t.Any]) -> str:
 def specification(kind: str, parts: t.Mapping[str, t.Any], last: str = "") -> str:
     """Return a comma separated `key=value` string, as vif, disk and pci lists hold them.
 
-    Booleans become 1 and 0: xl reads them with atoi, which reads `true` as 0. Only `trusted` is a word of its own (since Xen 4.17; before,
-    every frontend trusts its backend, which is the default). The value of the key `last` goes to the end
+    Booleans become 1 and 0: xl reads them with atoi, which reads `true` as 0. Some are words of their own, such as `trusted` (since Xen
+    4.17; before, every frontend trusts its backend, which is the default). The value of the key `last` goes to the end
     and may hold anything, as xl takes the whole rest of the string for it (libxlu_disk_l.l, target=).
 
     :raises InvalidInput: a value is empty, or holds a comma, a control character or white space at its ends, for which the syntax has
         no escape.
     """
-    words = []
+    words: list[str] = []
     for key, value in parts.items():
         if value is None or key == last:
             continue
-        if key == "trusted":
-            # parse_nic_config in tools/xl/xl_parse.c, libxlu_disk_l.l
-            words += [] if value else ["untrusted"]
+        if key in _WORDS:
+            words += filter(None, [_WORDS[key][0 if value else 1]])
             continue
         text = str(int(value)) if isinstance(value, bool) else str(value)
         if "," in text or text != text.strip() or not text or not text.isprintable():

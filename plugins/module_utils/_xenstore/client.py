@@ -284,6 +284,10 @@ class XenStore(Connection):
         """
         self._watching(WATCH, [path], token)
 
+    def unwatch(self, path: str, token: str) -> None:
+        """End a watch that `watch` has set."""
+        self._watching(UNWATCH, [path], token)
+
     def wait_for(
         self, paths: t.Sequence[str], predicate: t.Callable[[dict[str, str | None]], object], timeout: float
     ) -> dict[str, str | None]:

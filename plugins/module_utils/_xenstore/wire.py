@@ -147,6 +147,10 @@ class Connection:
             os.close(self._descriptor)
             self._descriptor = -1
 
+    def fileno(self) -> int:
+        """The descriptor that can be read when an event has come, for poll(2). Ask `next_event` first: one may be here already."""
+        return self._descriptor
+
     def next_event(self, timeout: float, token: str | None = None) -> WatchEvent | None:
         """Return the next event, of the watch with that token if given, or None after `timeout` seconds."""
         deadline = time.monotonic() + timeout

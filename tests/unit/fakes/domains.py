@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import re
 import typing as t
 from dataclasses import replace
 from pathlib import Path
@@ -21,10 +22,16 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._pci.device imp
 from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Plan
 from ansible_collections.xen.driver_domains.plugins.module_utils._xen.xl import Domain
 
+#: How libxl calls what xl calls otherwise.
+KEPT_NAMES = {"backend": "backend_domname", "target": "pdev_path", "backendtype": "backend"}
+
+#: Numbers of disks in a guest.
+VDEVS = {"xvda": 51712, "xvdb": 51728}
+
 #: What AnsibleModule fills in for a domain when the user gives nothing.
 BLANK: dict[str, t.Any] = {
     **dict.fromkeys(("memory", "maxmem", "kernel", "ramdisk", "cmdline", "pci", "vifs", "disks", "options", "ready")),
-    **dict.fromkeys(("on_poweroff", "on_reboot", "on_crash")),
+    **dict.fromkeys(("on_poweroff", "on_reboot", "on_crash", "on_watchdog")),
     "state": "running",
     "autostart": False,
     "type": "pv",
@@ -82,6 +89,15 @@ class FakeStore:
 
     def domid_of(self, name: str) -> int | None:
         return next((domid for domid, other in self.domains().items() if other == name), None)
+
+    def write(self, path: str, value: str) -> None:
+        self.values[path] = value
+
+    def rm(self, path: str) -> None:
+        self.values = {key: value for key, value in self.values.items() if not f"{key}/".startswith(f"{path}/")}
+
+    def transaction(self, body: t.Callable[[FakeStore], t.Any]) -> t.Any:
+        return body(self)
 
     def wait_for(self, paths: t.Sequence[str], predicate: t.Callable[[dict[str, str | None]], object], timeout: float) -> None:
         if not predicate(self.read_texts(paths)):
@@ -141,8 +157,9 @@ class FakeHost:
         store: t.Any = self.store if under_xen else None
         devices = {name: self.devices.get(bdf) or pci_device(bdf) for name, bdf in (pci or {}).items()}
         wanted = definitions(full, devices)
-        steps = DomainSteps(fake, store, fake, self.paths, Limits(shutdown=0.3))
-        return plan_domains(wanted, read_host(wanted, fake, store, self.paths), steps, restart_changed)
+        steps = DomainSteps(fake, store, fake, self.paths, Limits(shutdown=0.3, attach=1.0))
+        stuck = steps.attacher.stuck if under_xen else None
+        return plan_domains(wanted, read_host(wanted, fake, store, self.paths, stuck), steps, restart_changed)
 
     def add(self, name: str, flags: str = "b", text: str | None = None, uuid: str = "") -> int:
         """Let a domain run; `text` is the definition that it was started with."""
@@ -181,8 +198,15 @@ class FakeHost:
         if self.rejected and self.rejected in text:
             raise InvalidInput(f"xl does not accept the definition: {self.objection}")
         settings = dict(line.split(" = ", 1) for line in text.splitlines() if " = " in line)
-        top = {key: settings.pop(key).strip('"') for key in ("on_poweroff", "on_reboot", "on_crash") if key in settings}
-        devices = {name: settings.pop(key).split("|") for key, name in (("vif", "nics"), ("pci", "pcidevs")) if key in settings}
+        top = {key: settings.pop(key).strip('"') for key in ("on_poweroff", "on_reboot", "on_crash", "on_watchdog") if key in settings}
+        devices: dict[str, t.Any] = {}
+        if "pci" in settings:
+            devices["pcidevs"] = settings.pop("pci").split("|")
+        for key, name in (("vif", "nics"), ("disk", "disks")):
+            texts = re.findall(r'"([^"]*)"', settings.pop(key, ""))
+            if texts:
+                parts = [dict(part.partition("=")[::2] for part in text.split(",")) for text in texts]
+                devices[name] = [{KEPT_NAMES.get(word, word): value for word, value in own.items()} for own in parts]
         return {"c_info": {"uuid": "new"}, "b_info": settings, **top, **devices}
 
     def create(self, path: str, timeout: float, uuid: str = "") -> None:
@@ -194,14 +218,36 @@ class FakeHost:
         for devid, line in enumerate(line for line in text.split("[") if line.startswith('"mac=')):
             backend = line.split("backend=")[1].split('"')[0].split(",")[0] if "backend=" in line else "Domain-0"
             self.connect(name, devid, backend)
+            self.store.values[f"/libxl/{self.store.domid_of(name)}/device/vif/{devid}/mac"] = line[5:22]
 
     def connect(self, guest: str, devid: int, backend: str) -> None:
         """Put the keys of a vif into XenStore: the toolstack's own, the frontend's and the backend's."""
         guest_id, backend_id = self.store.domid_of(guest), self.store.domid_of(backend)
         front, back = f"/local/domain/{guest_id}/device/vif/{devid}", f"/local/domain/{backend_id}/backend/vif/{guest_id}/{devid}"
         self.store.values.update({f"{front}/backend": back, f"{front}/backend-id": str(backend_id), f"{front}/state": self.vif_state})
-        self.store.values[f"/libxl/{guest_id}/device/vif/{devid}/backend"] = back
+        home = f"/libxl/{guest_id}/device/vif/{devid}"
+        self.store.values.update({home: "", f"{home}/backend": back, front: "", back: ""})
         self.store.values.update({f"{back}/state": self.vif_state, **{f"{back}/{key}": value for key, value in self.hotplug.items()}})
+
+    def attach_device(self, kind: str, domain: str, specification: str) -> None:
+        self.calls.append(("attach", kind, domain, specification))
+        settings = dict(part.partition("=")[::2] for part in specification.split(","))
+        backend = settings.get("backend") or "Domain-0"
+        if kind == "vif":
+            self.connect(domain, int(settings.get("devid") or 0), backend)
+        else:
+            self.serve(kind, domain, backend, VDEVS[settings["vdev"]])
+            domid, devid = self.store.domid_of(domain), VDEVS[settings["vdev"]]
+            self.store.values[f"/libxl/{domid}/device/vbd/{devid}/dev"] = settings["vdev"]
+            self.store.values[f"/local/domain/{domid}/device/vbd/{devid}/state"] = "4"
+
+    def detach_device(self, kind: str, domain: str, devid: int, force: bool = False) -> None:
+        self.calls.append(("detach", kind, domain, str(devid)))
+        domid = self.store.domid_of(domain)
+        home = f"/libxl/{domid}/device/{kind}/{devid}"
+        backend = self.store.values.get(f"{home}/backend") or home
+        gone = tuple(f"{path}/" for path in (home, f"/local/domain/{domid}/device/{kind}/{devid}", backend))
+        self.store.values = {key: value for key, value in self.store.values.items() if not f"{key}/".startswith(gone)}
 
     def serve(self, kind: str, guest: str, backend: str, devid: int = 0, toolstack: bool = True) -> None:
         """Put the keys of any device into XenStore; xl also writes down which devices it made, xenbus_device does not."""

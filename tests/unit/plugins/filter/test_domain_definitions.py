@@ -7,11 +7,18 @@
 from __future__ import annotations
 
 import typing as t
+from pathlib import Path
 
 import pytest
 from ansible.errors import AnsibleFilterError
 
 from ansible_collections.xen.driver_domains.plugins.filter.domain_definitions import FilterModule
+from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.files import (
+    configuration_of,
+    configuration_text,
+    installed_digest,
+)
+from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.program import pack
 
 FILTERS = FilterModule().filters()
 DEVICES = [
@@ -45,12 +52,16 @@ def test_driver_domain() -> None:
         "iommu=soft",
         "xendd.hostname=net-dd",
         "xendd.backend=1",
+        "xendd.watchdog=60",
+        "xen_privcmd.unrestricted=1",
         "xendd.bridge=xenbr0,52:54:00:aa:00:02",
         "xendd.address=xenbr0,10.0.3.9/24",
     ]
     assert definition["pci"] == [{"device": "uplink0"}, {"device": "uplink1", "permissive": True}]
     assert (definition["kernel"], definition["ramdisk"], definition["memory"], definition["driver_domain"]) == ("/i/k", "/i/dd", 256, True)
     assert definition["ready"]["key"] == "data/driver-domain/status"
+    assert (definition["on_crash"], definition["on_watchdog"]) == ("restart", "restart")
+    assert definitions({**NET, "on_crash": "preserve"}, "driver_domain")["on_crash"] == "preserve"
     assert "bridges" not in definition
     assert "image" not in definition
 
@@ -185,8 +196,36 @@ def test_an_unknown_role_is_refused() -> None:
         FILTERS["domain_images"]([], "dom0")
 
 
+def test_a_driver_domain_with_disks_serves_disks_too() -> None:
+    disks = [{"target": "/dev/vg/data", "vdev": "xvda"}]
+    images = FILTERS["domain_images"]([{"name": "store", "disks": disks}], "driver_domain")
+    assert [image["backends"] for image in images] == [["vif", "vbd"]]
+    assert FILTERS["domain_images"]([{"name": "web1", "disks": disks}], "domu")[0]["backends"] == []
+
+
 def test_backends_of_declared_and_of_running_domains() -> None:
     declared = [{"name": "a", "vifs": [{"backend": "net-dd"}, {"bridge": "xenbr0"}]}, {"name": "b"}]
     running = [{"name": "a", "vifs": [{"backend": "net-dd", "connected": True}, {"backend": "Domain-0"}]}, {"name": "b", "vifs": []}]
     backends = [["a", "net-dd"], ["a", "Domain-0"]]
     assert FILTERS["domain_backends"](declared) == FILTERS["domain_backends"](running) == backends
+
+
+def test_the_recovery_service_knows_the_domains_that_should_run() -> None:
+    own = {"key": "data/up", "value": "1"}
+    domains = [NET, {"name": "b", "state": "stopped"}, {"name": "c", "kernel": "/k", "ready": own}, {"name": "d", "image": "none"}]
+    recovered = FILTERS["recovered_domains"](domains)
+    assert [domain["name"] for domain in recovered] == ["net-dd", "c", "d"]
+    assert [domain.get("ready", {}).get("key") for domain in recovered] == ["data/driver-domain/status", "data/up", None]
+    assert [domain["name"] for domain in FILTERS["recovered_domains"](domains, "stopped")] == []
+
+
+def test_the_digest_is_that_of_what_the_module_installs(tmp_path: Path) -> None:
+    recovered = FILTERS["recovered_domains"]([NET])
+    program, configuration = tmp_path / "recovery.pyz", tmp_path / "recovery.json"
+    assert installed_digest(str(program), str(configuration)) == ""
+    program.write_bytes(pack())
+    # The module fills in what is missing.
+    full = [{"definition": None, **domain, "ready": {**domain["ready"]}} for domain in recovered]
+    configuration.write_text(configuration_text(configuration_of(full, 5)))
+    assert installed_digest(str(program), str(configuration)) == FILTERS["recovery_digest"](recovered)
+    assert FILTERS["recovery_digest"]([]) != FILTERS["recovery_digest"](recovered)

@@ -181,3 +181,29 @@ def test_secrets_reach_neither_the_journal_nor_the_result(
     assert "Invoked with" in logged[0] and "/root/key" in logged[0] and "/root/key" in output
     assert "s3cret" not in logged[0] + output
     assert fails or '"directory": "/root"' in output
+
+
+@pytest.mark.parametrize("check_mode", [True, False])
+def test_a_module_waits_for_its_turn_before_it_reads_anything(check_mode: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unless it changes nothing."""
+    order: list[str] = []
+
+    def prepare(_parameters: dict[str, t.Any]) -> Plan:
+        order.append("read")
+        return Plan()
+
+    monkeypatch.setattr(_module, "AnsibleModule", FakeModule)
+    monkeypatch.setattr(FakeModule, "check_mode", check_mode)
+    with pytest.raises(End):
+        run_module({}, prepare, first=lambda: order.append("turn"))
+    assert order == (["read"] if check_mode else ["turn", "read"])
+
+
+def test_a_module_that_waits_in_vain(monkeypatch: pytest.MonkeyPatch) -> None:
+    def first() -> None:
+        raise DriverDomainsError("Another process")
+
+    monkeypatch.setattr(_module, "AnsibleModule", FakeModule)
+    with pytest.raises(End) as caught:
+        run_module({}, lambda parameters: Plan(), first=first)
+    assert caught.value.args[0] == {"failed": True, "msg": "Another process.", "changed": False, "actions": [], "warnings": []}

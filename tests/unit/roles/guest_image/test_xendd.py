@@ -40,12 +40,25 @@ while [ $# -gt 0 ]; do
     shift 2
 done
 """,
+    # Reports an event for each line that is put into the file, as long as that is there.
+    "xenstore-watch": r"""
+lines=0
+while [ -e "$XENDD_ROOT/events" ]; do
+    all=$(wc -l <"$XENDD_ROOT/events")
+    [ "$all" -le "$lines" ] || tail -n "$((all - lines))" "$XENDD_ROOT/events"
+    lines=$all
+    sleep 0.05
+done
+""",
     "modprobe": "",
     "mount": "",
+    "pidof": "",
 }
 #: Runs as long as there is a file `stay`, opens XenStore once there is a file `open`, and then prints the file `says` once.
 #: Its hotplug script runs as long as there is a file `script`.
 XL = r"""
+trap 'exit 9' USR1
+echo "$$" >"$XENDD_ROOT/pid"
 script() { while [ -e "$XENDD_ROOT/script" ]; do sleep 0.05; done; printf 'script ended\n' >>"$CALLS"; }
 mkdir -p "$XENDD_ROOT/proc/$$/fd"
 while [ ! -e "$XENDD_ROOT/open" ]; do sleep 0.05; done
@@ -56,8 +69,10 @@ if [ -e "$XENDD_ROOT/script" ]; then
     printf '%s ' "$!" >"$XENDD_ROOT/proc/$$/task/$$/children"
 fi
 if [ -e "$XENDD_ROOT/says" ]; then
-    cat "$XENDD_ROOT/says" >&2
+    # Removed first: xendd may end this program as soon as it reads the first line.
+    lines=$(cat "$XENDD_ROOT/says")
     rm "$XENDD_ROOT/says"
+    printf '%s\n' "$lines" >&2
 fi
 while [ -e "$XENDD_ROOT/stay" ]; do sleep 0.05; done
 exit 3
@@ -104,8 +119,13 @@ class FakeDomain:
         self.write(f"proc/sys/net/ipv6/conf/{name}/disable_ipv6", "0\n")
         unseen.rename(self.root / "sys/class/net" / name)
 
+    def devd_is(self, letter: str) -> None:
+        """Let the kernel report a state of devd."""
+        self.write(f"proc/{self.read('pid').strip()}/stat", f"77 (x (y) z) {letter} 1 2 3\n")
+
     def add_backends(self, version: str = "4.20") -> None:
         self.write("usr/lib/xendd/modules", "xen-netback bridge\n")
+        self._program(self.root / f"usr/lib/xen-{version}/bin/xenwatchdogd", "")
         self._program(self.root / f"usr/lib/xen-{version}/bin/xl", XL)
 
     @staticmethod
@@ -124,6 +144,7 @@ class FakeDomain:
             "CALLS": str(self.calls_file),
             "STORE": str(self.store_file),
             "FAIL": self.fail,
+            "XENDD_INTERVAL": "0.2",
         }
         process = subprocess.Popen(
             [*self.shell, str(FILES / "xendd"), *arguments],
@@ -152,7 +173,7 @@ class FakeDomain:
     def calls(self) -> list[str]:
         """All calls of stubs but the reports to XenStore, in order."""
         lines = self.calls_file.read_text(encoding="utf-8").splitlines() if self.calls_file.exists() else []
-        return [line for line in lines if not line.startswith("xenstore-write ")]
+        return [line for line in lines if not line.startswith(("xenstore-write ", "xenstore-watch "))]
 
     def reports(self, key: str) -> list[str]:
         """All values that a key in XenStore had, in order."""
@@ -502,3 +523,144 @@ def test_modules_that_cannot_be_loaded(domain: FakeDomain) -> None:
         until(lambda: len(domain.reports(STATUS)) == 2)
     assert domain.status == ("error", "'modprobe -a xen-netback bridge' failed: stub: no")
     assert "xl devd -F" in domain.calls
+
+
+# While it serves
+
+
+@contextlib.contextmanager
+def serving(domain: FakeDomain, command_line: str) -> t.Iterator[None]:
+    """Let a domain serve that has a card `enX0`, and that the kernel says runs."""
+    domain.add_backends()
+    domain.add_interface("enX0", MAC)
+    domain.write("sys/class/net/enX0/brport/state", "3\n")
+    for name in ("open", "stay"):
+        domain.write(name, "")
+    with domain.running(f"xendd.backend=1 {command_line}"):
+        until(lambda: domain.reports(STATUS) == ["starting", "ready"])
+        domain.devd_is("S")
+        yield
+
+
+def test_what_is_no_longer_true_is_withdrawn(domain: FakeDomain) -> None:
+    with serving(domain, f"xendd.bridge=xenbr0,{MAC.upper()}"):
+        time.sleep(0.6)
+        assert domain.reports(STATUS) == ["starting", "ready"]
+        bridge = domain.root / "sys/class/net/xenbr0"
+        bridge.rename(domain.root / "aside")
+        until(lambda: domain.status == ("error", "the bridge xenbr0 is gone"))
+        (domain.root / "aside").rename(bridge)
+        until(lambda: domain.reports(STATUS) == ["starting", "ready", "error", "ready"])
+        shutil.rmtree(domain.root / "sys/class/net/enX0/brport")
+        until(lambda: domain.status == ("error", "enX0 is no longer a port of xenbr0"))
+        shutil.rmtree(domain.root / "sys/class/net/enX0")
+        until(lambda: domain.status == ("error", f"the port {MAC} of xenbr0 is gone"))
+        time.sleep(0.6)
+        assert domain.reports(STATUS).count("error") == 3
+    assert domain.calls.count("xl devd -F") == 1
+
+
+def test_a_devd_that_is_stopped_is_killed_and_started_again(domain: FakeDomain) -> None:
+    with serving(domain, "xendd.bridge=xenbr0"):
+        domain.devd_is("T")
+        until(lambda: domain.calls.count("xl devd -F") == 2)
+        assert "xl devd ended with exit code 137; restarting it" in domain.reports(ERROR)
+        until(lambda: domain.reports(STATUS)[-1] == "ready")
+
+
+def test_a_devd_that_is_stopped_for_a_moment_is_left_alone(domain: FakeDomain) -> None:
+    with serving(domain, "xendd.bridge=xenbr0"):
+        domain.devd_is("T")
+        time.sleep(0.15)
+        domain.devd_is("S")
+        time.sleep(0.6)
+    assert domain.calls.count("xl devd -F") == 1
+
+
+def test_what_was_wrong_from_the_beginning_stays_the_reason(domain: FakeDomain) -> None:
+    domain.add_backends()
+    for name in ("open", "stay"):
+        domain.write(name, "")
+    domain.fail = "ip link add*"
+    with domain.running("xendd.backend=1 xendd.bridge=xenbr0"):
+        until(lambda: "error" in domain.reports(STATUS))
+        domain.devd_is("S")
+        time.sleep(0.6)
+    assert domain.reports(ERROR) == ["", "'ip link add name xenbr0 type bridge' failed: stub: no"]
+
+
+def test_the_watchdog_of_xen(domain: FakeDomain) -> None:
+    with serving(domain, "xendd.watchdog=60"):
+        assert domain.calls.index("xenwatchdogd 60 16") < domain.calls.index("pidof xenwatchdogd")
+
+
+def test_a_watchdog_that_has_ended_is_in_the_log(domain: FakeDomain) -> None:
+    domain.add_backends()
+    for name in ("open", "stay"):
+        domain.write(name, "")
+    domain.fail = "pidof xenwatchdogd"
+    with domain.running("xendd.backend=1 xendd.watchdog=60") as process:
+        assert process.stderr is not None
+        until(lambda: domain.reports(STATUS) == ["starting", "ready"])
+        assert any("xenwatchdogd has ended" in process.stderr.readline() for _line in range(3))
+
+
+@pytest.mark.parametrize(
+    ("parameter", "error"),
+    [
+        ("xendd.watchdog=soon", "xendd.watchdog=soon is not a number of seconds"),
+        ("xendd.watchdog=0", "xendd.watchdog=0 is not a number of seconds"),
+        ("xendd.watchdog=60", "xenwatchdogd 60 16' failed: stub: no"),
+    ],
+)
+def test_a_watchdog_that_cannot_be_started(domain: FakeDomain, parameter: str, error: str) -> None:
+    domain.add_backends()
+    for name in ("open", "stay"):
+        domain.write(name, "")
+    domain.fail = "xenwatchdogd*"
+    with domain.running(f"xendd.backend=1 {parameter}"):
+        until(lambda: "error" in domain.reports(STATUS))
+        assert domain.status[0] == "error" and domain.status[1].endswith(error)
+
+
+def test_an_interface_that_was_attached_again_gets_its_addresses_back(domain: FakeDomain) -> None:
+    domain.add_interface("eth0", MAC)
+    domain.add_interface("eth1", OTHER_MAC)
+    for number, name in enumerate(("eth0", "eth1"), 2):
+        domain.write(f"sys/class/net/{name}/ifindex", f"{number}\n")
+    events = domain.root / "events"
+    events.write_text("device/vif\n")
+    addresses = f"xendd.address=eth0,10.0.3.5/24,10.0.3.1 xendd.address=eth0,2001:db8::5/64 xendd.address={OTHER_MAC},10.0.5.5/24"
+    with domain.running(f"{addresses} xendd.bridge=inner"):
+        until(lambda: domain.reports(STATUS) == ["starting", "ready"])
+
+        def report(path: str) -> None:
+            with events.open("a") as file:
+                file.write(f"{path}\n")
+            time.sleep(0.3)
+
+        domain.calls_file.unlink()
+        report("device/vif/0/state")
+        report("device/vif/0/mac")
+        assert domain.calls == []
+        shutil.rmtree(domain.root / "sys/class/net/eth0")
+        report("device/vif/0/state")
+        assert domain.calls == []
+        domain.write("sys/class/net/eth0/ifindex", "7\n")
+        report("device/vif/0/state")
+        expected = [
+            "ip address replace 10.0.3.5/24 dev eth0",
+            "ip link set dev eth0 up",
+            "ip route replace default via 10.0.3.1 dev eth0",
+            "ip address replace 2001:db8::5/64 dev eth0",
+            "ip link set dev eth0 up",
+        ]
+        until(lambda: domain.calls == expected)
+        report("device/vif/0/state")
+        assert domain.calls == expected
+        events.unlink()
+
+
+def test_without_addresses_nothing_stays_running(domain: FakeDomain) -> None:
+    (domain.root / "events").write_text("")
+    assert domain.run("console=hvc0") == 0

@@ -14,8 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain import attacher
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.definition import MARKER
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.kept import agrees
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.vif_options import default_mac
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import (
     DriverDomainsError,
     InvalidInput,
@@ -289,9 +291,12 @@ class TestPendingRestart:
         assert host.run_plan([{"name": "web1", "memory": 64}]).results["pending_restart"] == ["web1"]
 
     def test_a_device_that_somebody_detached(self, host: FakeHost) -> None:
+        """It is attached again, as long as nothing else differs."""
         host.run_plan([{"name": "web1", "vifs": [{}]}])
         self.plug(host)
-        assert host.run_plan([{"name": "web1", "vifs": [{}]}]).results["pending_restart"] == ["web1"]
+        host.calls.clear()
+        plan = host.run_plan([{"name": "web1", "vifs": [{}]}])
+        assert ([call[:2] for call in host.calls], plan.results["pending_restart"]) == ([("attach", "vif")], [])
 
     def test_the_order_of_devices_does_not_matter(self) -> None:
         """A vif that was attached again, because its backend was restarted, comes last."""
@@ -330,14 +335,11 @@ class TestPendingRestart:
         assert len(host.parsed) == 2
 
 
-@pytest.mark.parametrize("kind", ["vbd", "vif", "9pfs", "vtpm", "vusb", "vscsi", "vkbd"])
+@pytest.mark.parametrize("kind", ["9pfs", "vtpm", "vusb", "vscsi", "vkbd"])
 @pytest.mark.parametrize("how", ["restarted", "crashed"])
 def test_a_device_whose_backend_was_restarted_needs_a_restart(kind: str, how: str, host: FakeHost) -> None:
     host.run_plan([{"name": "store-dd"}, {"name": "web1"}])
-    if kind == "vif":
-        host.connect("web1", 5, "store-dd")
-    else:
-        host.serve(kind, "web1", "store-dd", 5)
+    host.serve(kind, "web1", "store-dd", 5)
     assert host.run_plan([{"name": "web1"}]).results["pending_restart"] == []
     if how == "restarted":
         host.remove("store-dd")
@@ -352,13 +354,119 @@ def test_a_device_whose_backend_was_restarted_needs_a_restart(kind: str, how: st
     assert host.calls == [("shutdown", "web1"), ("create", "web1")]
 
 
-def test_a_vif_whose_backend_is_gone_needs_a_restart(host: FakeHost) -> None:
-    host.run_plan([DRIVER, GUEST], UPLINK)
-    host.remove("net-dd")
+STORED = {"name": "web1", "disks": [{"vdev": "xvda", "target": "/dev/d", "backend": "store-dd"}], "vifs": [{"backend": "store-dd"}]}
+
+
+@pytest.fixture
+def healed(host: FakeHost, monkeypatch: pytest.MonkeyPatch) -> FakeHost:
+    """A guest that has a vif and a disk of a driver domain."""
+    monkeypatch.setattr(attacher, "REMOVAL_DELAY", 0.0)
+    host.run_plan([{"name": "store-dd"}, STORED])
+    host.serve("vbd", "web1", "store-dd", 51712)
+    host.store.values.update({"/libxl/2/device/vbd/51712": "", "/libxl/2/device/vbd/51712/dev": "xvda"})
+    host.store.values.update({f"/libxl/2/device/vbd/51712/{key}": value for key, value in (("mode", "w"), ("params", "/dev/d"))})
+    host.store.values["/local/domain/2/device/vbd/51712/state"] = "4"
     host.calls.clear()
-    plan = host.run_plan([DRIVER, GUEST], UPLINK, restart_changed=True)
-    assert host.calls == [("shutdown", "web1"), ("create", "net-dd"), ("create", "web1")]
-    assert plan.results["domains"][1]["vifs"][0]["connected"]
+    return host
+
+
+def test_vifs_and_disks_whose_backend_was_restarted_are_attached_again(healed: FakeHost) -> None:
+    """Without a restart of the guest, and with the settings that libxl keeps, under the name of the backend."""
+    assert healed.run_plan([STORED]).actions == []
+    healed.remove("store-dd")
+    healed.add("store-dd")
+    foretold = healed.run_plan([STORED], check_mode=True)
+    assert [action.description for action in foretold.actions] == [
+        "detach vif 0 of domain web1 (its backend, domain 1, is gone)",
+        "detach disk xvda of domain web1 (its backend, domain 1, is gone)",
+        "attach vif 0 of domain web1 to store-dd",
+        "attach disk xvda of domain web1 to store-dd",
+    ]
+    assert healed.calls == []
+    plan = healed.run_plan([STORED])
+    mac = default_mac("web1", 0, "store-dd")
+    assert healed.calls == [
+        ("detach", "vif", "web1", "0"),
+        ("detach", "vbd", "web1", "51712"),
+        ("attach", "vif", "web1", f"mac={mac},backend=store-dd,devid=0"),
+        ("attach", "vbd", "web1", "vdev=xvda,access=rw,backend=store-dd,target=/dev/d"),
+    ]
+    assert (plan.results["pending_restart"], plan.warnings) == ([], [])
+    assert plan.results["domains"][0]["vifs"][0]["backend"] == "store-dd"
+
+
+def test_they_wait_for_a_backend_that_the_same_run_starts(healed: FakeHost) -> None:
+    healed.remove("store-dd")
+    healed.run_plan([{"name": "store-dd"}, STORED])
+    assert [call[0] for call in healed.calls] == ["create", "detach", "detach", "attach", "attach"]
+
+
+@pytest.mark.parametrize("how", ["gone", "crashed"])
+def test_a_backend_that_does_not_run(how: str, healed: FakeHost) -> None:
+    if how == "gone":
+        healed.remove("store-dd")
+    else:
+        healed.flag("store-dd", "c")
+    plan = healed.run_plan([STORED])
+    assert (plan.results["pending_restart"], plan.actions) == (["web1"], [])
+    assert "vif 0: its backend, domain 1, is gone, and store-dd does not run" in plan.warnings[0]
+
+
+def test_a_domain_that_only_has_to_be_defined_is_not_touched(healed: FakeHost) -> None:
+    healed.remove("store-dd")
+    healed.add("store-dd")
+    plan = healed.run_plan([{**STORED, "state": "present"}])
+    assert (plan.actions, plan.results["pending_restart"]) == ([], ["web1"])
+    assert "domain 1, is gone" in plan.warnings[0]
+
+
+def test_a_hotplug_script_that_failed_is_run_again(healed: FakeHost) -> None:
+    healed.store.values["/local/domain/1/backend/vif/2/0/hotplug-status"] = "error"
+    healed.store.values["/local/domain/1/backend/vif/2/0/hotplug-error"] = "no bridge"
+    plan = healed.run_plan([STORED])
+    assert plan.actions[0].description == "detach vif 0 of domain web1 (its hotplug script failed: no bridge)"
+    assert [call[:2] for call in healed.calls] == [("detach", "vif"), ("attach", "vif")]
+
+
+def test_a_disk_that_its_backend_does_not_serve(healed: FakeHost) -> None:
+    """It stays in state 2, while the guest waits in state 3."""
+    healed.store.values["/local/domain/1/backend/vbd/2/51712/state"] = "2"
+    healed.store.values["/local/domain/2/device/vbd/51712/state"] = "3"
+    healed.run_plan([STORED])
+    assert [call[:2] for call in healed.calls] == [("detach", "vbd"), ("attach", "vbd")]
+
+
+def test_a_disk_that_was_attached_again_is_waited_for(healed: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    healed.store.values["/local/domain/1/backend/vbd/2/51712/hotplug-status"] = "error"
+    attach = healed.attach_device
+
+    def closed(kind: str, domain: str, text: str) -> None:
+        attach(kind, domain, text)
+        healed.store.values["/local/domain/2/device/vbd/51712/state"] = "3"
+
+    monkeypatch.setattr(healed, "attach_device", closed)
+    with pytest.raises(TimedOut, match="Domain web1 .* was not ready within 1 s: disk xvda at store-dd: frontend state 3"):
+        healed.run_plan([STORED])
+
+
+def test_devices_that_got_lost_are_attached(healed: FakeHost) -> None:
+    """A repair was cut off between its halves: libxl keeps neither any more."""
+    (kept,) = (healed.root / "lib").glob("userdata-d.2.*")
+    configuration = json.loads(kept.read_text().rstrip("\0"))
+    kept.write_text(json.dumps({**configuration, "nics": [], "disks": []}) + "\0")
+    for kind, devid in (("vif", 0), ("vbd", 51712)):
+        healed.detach_device(kind, "web1", devid)
+    healed.calls.clear()
+    plan = healed.run_plan([STORED])
+    assert [call[:2] for call in healed.calls] == [("attach", "vif"), ("attach", "vbd")]
+    # The same number as before: the guest names the interface by it.
+    assert healed.calls[0][3].endswith(",devid=0")
+    assert plan.results["pending_restart"] == []
+
+
+def test_devices_that_are_new_in_the_definition_need_a_restart(host: FakeHost) -> None:
+    host.run_plan([{"name": "web1"}])
+    assert host.run_plan([{"name": "web1", "vifs": [{}]}]).results["pending_restart"] == ["web1"]
 
 
 def test_a_driver_domain_that_serves_is_not_stopped(host: FakeHost) -> None:
@@ -929,3 +1037,22 @@ def test_a_vif_that_does_not_connect_ends_in_a_timeout_that_tells_the_states(hos
     problem = r"web1 \(domid 2\) was not ready within 1 s: vif 0 at net-dd: frontend state 2, backend state 2.*xen-hotplug.log in their"
     with pytest.raises(TimedOut, match=problem):
         host.run_plan([GUEST])
+
+
+ORDERS = "/tool/xen-driver-domains/recovery"
+
+
+def test_what_is_stopped_as_requested_is_left_alone_by_the_recovery_service(host: FakeHost) -> None:
+    host.store.values[ORDERS] = ""
+    host.run_plan([{"name": "web1"}, {"name": "web2"}])
+    assert host.store.values.get(f"{ORDERS}/aside") is None
+    host.run_plan([{"name": "web1", "state": "stopped"}, {"name": "web2", "state": "absent"}])
+    assert host.store.values[f"{ORDERS}/aside"] == "web1 web2"
+    host.run_plan([{"name": "web1"}])
+    assert host.store.values[f"{ORDERS}/aside"] == "web2"
+
+
+def test_without_the_service_nobody_is_given_orders(host: FakeHost) -> None:
+    host.run_plan([{"name": "web1"}])
+    host.run_plan([{"name": "web1", "state": "stopped"}])
+    assert not [key for key in host.store.values if key.startswith("/tool")]

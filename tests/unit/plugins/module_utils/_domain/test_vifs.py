@@ -12,9 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.xen.driver_domains.plugins.module_utils._domain import vifs
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain import attacher
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.aside import UNWANTED, WaitingDevice
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.attacher import Attacher
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.attachments import DevicePlanner, devices_in_path
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.vif_options import default_mac
-from ansible_collections.xen.driver_domains.plugins.module_utils._domain.vifs import VifPlanner, vifs_in_path, wanted_vifs
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.vifs import VIF_RULES, wanted_vifs
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import (
     CommandFailed,
     DriverDomainsError,
@@ -46,10 +49,13 @@ class Host(FakeHost):
         self.stays = False
         #: The vifs in libxl's files, by domid.
         self.kept: dict[str, list[dict[str, t.Any]]] = {}
+        #: What the recovery service would attach again.
+        self.waiting: list[WaitingDevice] = []
 
-    def network_attach(self, domain: str, vif: str) -> None:
-        self.calls.append(("attach", domain, vif))
-        settings = dict(part.split("=", 1) if "=" in part else (part, "") for part in vif.split(","))
+    def attach_device(self, kind: str, domain: str, specification: str) -> None:
+        assert kind == "vif"
+        self.calls.append(("attach", domain, specification))
+        settings = dict(part.split("=", 1) if "=" in part else (part, "") for part in specification.split(","))
         if "untrusted" in settings:
             settings["trusted"] = "False"
         made = {key: self.libxl(key, value) for key, value in settings.items() if key not in {"mac", "backend", "bridge", "untrusted"}}
@@ -82,7 +88,8 @@ class Host(FakeHost):
         self.write_kept()
         return front
 
-    def network_detach(self, domain: str, devid: int) -> None:
+    def detach_device(self, kind: str, domain: str, devid: int, force: bool = False) -> None:
+        assert kind == "vif"
         self.calls.append(("detach", domain, str(devid)))
         domid = self.store.domid_of(domain)
         own = f"/libxl/{domid}/device/vif/{devid}"
@@ -98,11 +105,12 @@ class Host(FakeHost):
             text = json.dumps({"c_info": {}, "nics": nics}) + "\0"
             (self.root / "lib" / f"userdata-d.{domid}.uuid.libxl-json").write_text(text)
 
-    def vifs(self, *items: dict[str, t.Any], check_mode: bool = False, force: t.Sequence[str] = ()) -> Plan:
+    def vifs(self, *items: dict[str, t.Any], check_mode: bool = False, force: t.Sequence[str] = (), prune: bool = False) -> Plan:
         fake: t.Any = self
         store: t.Any = self.store
-        planner = VifPlanner(fake, store, 1, self.host_uses, self.paths.userdata)
-        plan = planner.plan(wanted_vifs([{"state": "present", **item} for item in items]))
+        engine = Attacher(fake, store, 1, str(self.root / "log"))
+        planner = DevicePlanner(VIF_RULES, store, engine, self.host_uses, self.paths.userdata, self.waiting)
+        plan = planner.plan(wanted_vifs([{"state": "present", **item} for item in items]), prune)
         plan.results.update(plan.apply(force, check_mode))
         return plan
 
@@ -113,7 +121,7 @@ class Host(FakeHost):
 
 @pytest.fixture
 def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
-    monkeypatch.setattr(vifs, "REMOVAL_DELAY", 0.0)
+    monkeypatch.setattr(attacher, "REMOVAL_DELAY", 0.0)
     host = Host(tmp_path)
     for name in ("net-dd", "web"):
         host.add(name)
@@ -156,6 +164,48 @@ def test_a_backend_that_was_restarted(host: Host) -> None:
     plan = host.vifs(WEB)
     assert [call[0] for call in host.calls] == ["detach", "attach"]
     assert "its backend is domain 1, not 3" in plan.actions[0].description
+    assert host.calls[1][2].endswith(",devid=0")
+
+
+def test_vifs_that_nobody_listed_are_pruned(host: Host) -> None:
+    host.attach("web", "00:16:3e:00:00:99", "Domain-0")
+    host.attach("net-dd", "00:16:3e:00:00:98", "Domain-0")
+    host.vifs(WEB)
+    host.calls.clear()
+    plan = host.vifs(WEB, prune=True)
+    assert [action.description for action in plan.actions] == ["detach vif 00:16:3e:00:00:99 of web from Domain-0 (it is not in the list)"]
+    assert host.calls == [("detach", "web", "0")]
+
+
+@pytest.mark.parametrize("ends", [True, False])
+def test_a_hotplug_script_that_does_not_end(host: Host, monkeypatch: pytest.MonkeyPatch, ends: bool) -> None:
+    """It gets a while, in which nothing is changed."""
+    host.vifs(WEB)
+    path = "/local/domain/1/backend/vif/2/0/hotplug-status"
+    del host.store.values[path]
+    host.store.values["/local/domain/1/backend/vif/2/0/state"] = "2"
+    host.calls.clear()
+    waited = []
+    wait_for = host.store.wait_for
+
+    def wait(paths: t.Sequence[str], predicate: t.Callable[[t.Any], object], timeout: float) -> None:
+        waited.append(timeout)
+        if ends:
+            host.store.values.update({path: "connected", "/local/domain/1/backend/vif/2/0/state": "4"})
+        wait_for(paths, predicate, timeout)
+
+    monkeypatch.setattr(host.store, "wait_for", wait)
+    plan = host.vifs(WEB, check_mode=True)
+    assert waited == [1]
+    assert [action.description for action in plan.actions] == (
+        []
+        if ends
+        else [
+            f"detach vif {MAC} of web from net-dd (its hotplug script does not end: frontend state 4, backend state 2, hotplug not done)",
+            f"attach vif {MAC} of web to net-dd",
+        ]
+    )
+    assert host.calls == []
 
 
 @pytest.mark.parametrize(
@@ -286,7 +336,7 @@ def test_an_attach_that_fails_says_what_to_check() -> None:
             raise CommandFailed(f"{' '.join(argv)} failed", remedy=options["remedy"])
 
     with pytest.raises(CommandFailed, match="network-attach web mac=x bridge=y failed.*'xl devd' must run in it"):
-        Xl(Failing()).network_attach("web", "mac=x,bridge=y")
+        Xl(Failing()).attach_device("vif", "web", "mac=x,bridge=y")
 
 
 SETTINGS: list[tuple[dict[str, t.Any], dict[str, t.Any], str]] = [
@@ -360,15 +410,15 @@ def test_a_new_vif_waits_until_the_old_one_is_gone(host: Host) -> None:
     host.vifs(WEB)
     host.calls.clear()
     host.stays = True
-    with pytest.raises(TimedOut, match=f"The vif {MAC} of web was detached, but was not gone within 1 s"):
+    with pytest.raises(TimedOut, match="The vif 0 of web was detached, but was not gone within 1 s"):
         host.vifs({**WEB, "bridge": "xenbr1"})
     assert [call[0] for call in host.calls] == ["detach"]
 
 
 def test_a_kernel_gets_time_to_notice(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     slept: list[float] = []
-    monkeypatch.setattr(vifs, "REMOVAL_DELAY", 60.0)
-    monkeypatch.setattr(vifs.time, "sleep", slept.append)
+    monkeypatch.setattr(attacher, "REMOVAL_DELAY", 60.0)
+    monkeypatch.setattr(attacher.time, "sleep", slept.append)
     host.vifs(WEB)
     assert sum(slept) == 0
     host.vifs({**WEB, "bridge": "xenbr1"})
@@ -456,5 +506,28 @@ def test_the_way_from_a_route_to_a_vif(tmp_path: Path, chain: dict[str, str], fo
     for file, text in {"self/mountinfo": "1 0 0:1 / / rw - tmpfs tmpfs rw\n", "net/tcp": "\n", "net/tcp6": "\n", "swaps": "\n"}.items():
         (tmp_path / "proc" / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "proc" / file).write_text(text)
-    uses = HostUses(Ip(), vifs_in_path, str(tmp_path), str(tmp_path / "proc"), {}).uses
+    uses = HostUses(Ip(), devices_in_path, str(tmp_path), str(tmp_path / "proc"), {}).uses
     assert any(use.devices[-1:] == ("vif-0",) and use.guard == "default_route" for use in uses) is found
+
+
+OTHER = "00:16:3e:00:00:12"
+
+
+@pytest.mark.parametrize(
+    ("items", "prune", "forgotten"),
+    [
+        ([{**WEB, "state": "absent"}], False, [MAC]),
+        ([WEB], False, []),
+        ([WEB], True, [OTHER]),
+        ([{**WEB, "mac": OTHER}], False, []),
+    ],
+)
+def test_what_waits_for_its_backend_is_forgotten(host: Host, items: list[dict[str, t.Any]], prune: bool, forgotten: list[str]) -> None:
+    """Otherwise the recovery service attached it in the end."""
+    host.waiting = [WaitingDevice("web", "vif", MAC), WaitingDevice("web", "vif", OTHER), WaitingDevice("web", "vbd", "xvda")]
+    foretold = host.vifs(*items, check_mode=True, prune=prune)
+    assert UNWANTED not in host.store.values
+    host.vifs(*items, prune=prune)
+    assert (host.store.values.get(UNWANTED) or "").split() == [f"web/vif/{mac}" for mac in forgotten]
+    lines = [action.description for action in foretold.actions if action.description.startswith("forget")]
+    assert lines == [f"forget the vif {mac} of web, which waits for its backend" for mac in forgotten]

@@ -1,0 +1,51 @@
+# Copyright (c) 2026, the xen.driver_domains authors
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# PRIVATE to this collection: other collections must not import it.
+
+"""Orders to the recovery service: what operators and playbooks stop or detach must stay so."""
+
+from __future__ import annotations
+
+import typing as t
+
+if t.TYPE_CHECKING:
+    from .._xenstore.client import XenStore
+
+#: Where the service takes orders, in XenStore. Only dom0 may write there, and a reboot of the host clears it. The service creates it.
+ORDERS = "/tool/xen-driver-domains/recovery"
+#: The key with the names of the domains.
+ASIDE = f"{ORDERS}/aside"
+#: The key with the devices that wait for their backend in vain: they are not to be attached again.
+UNWANTED = f"{ORDERS}/unwanted"
+
+
+def names_aside(store: XenStore) -> set[str]:
+    """Return the names of the domains that the service leaves alone."""
+    return set((store.read_text(ASIDE) or "").split())
+
+
+def set_aside(store: XenStore, add: t.Iterable[str] = (), remove: t.Iterable[str] = ()) -> None:
+    """Let the service leave domains alone, or take care of them again; nothing is written where it does not run."""
+    before = names_aside(store)
+    after = (before | set(add)) - set(remove)
+    if after != before and store.read_text(ORDERS) is not None:
+        store.write(ASIDE, " ".join(sorted(after)))
+
+
+class WaitingDevice(t.NamedTuple):
+    """A device that the service has detached, and attaches again when its backend serves."""
+
+    domain: str
+    kind: str
+    #: The MAC address of a vif, the name of a disk in the guest.
+    identity: str
+
+    def __str__(self) -> str:
+        return "/".join(self)
+
+
+def give_up_waiting(store: XenStore, devices: t.Iterable[WaitingDevice]) -> None:
+    """Let the service forget devices that it would attach again."""
+    store.write(UNWANTED, " ".join(sorted({*(store.read_text(UNWANTED) or "").split(), *map(str, devices)})))

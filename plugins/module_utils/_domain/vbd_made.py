@@ -1,0 +1,124 @@
+# Copyright (c) 2026, the xen.driver_domains authors
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# PRIVATE to this collection: other collections must not import it.
+
+"""How the toolstack made a disk that exists, and how that differs from the settings that are wanted.
+
+Sources: device_disk_add in tools/libs/light/libxl_disk.c of Xen, and libxl_device_disk in libxl_types.idl.
+"""
+
+from __future__ import annotations
+
+import typing as t
+
+from .disks import vdev_number
+from .vif_options import DOM0
+
+if t.TYPE_CHECKING:
+    from .devices import PvDevice
+
+#: Options of xl-disk-configuration(5), as an argument spec, in the order in which a definition lists them.
+VBD_OPTIONS: dict[str, t.Any] = {
+    "format": {"type": "str", "choices": ["raw", "qcow2", "qcow", "vhd", "qed"], "default": "raw"},
+    "vdev": {"type": "str", "required": True},
+    "access": {"type": "str", "choices": ["rw", "ro"], "default": "rw"},
+    "devtype": {"type": "str", "choices": ["disk", "cdrom"], "default": "disk"},
+    "backend": {"type": "str"},
+    "backendtype": {"type": "str", "choices": ["phy", "qdisk"]},
+    "script": {"type": "str"},
+    "direct_io_safe": {"type": "bool"},
+    "discard": {"type": "bool"},
+    "trusted": {"type": "bool"},
+    "target": {"type": "str"},
+}
+#: Settings whose default differs by host, guest or backend: left out, any value will do.
+_DEFAULT_VARIES = ("backendtype", "script", "discard")
+
+
+def made_settings(device: PvDevice, kept: t.Mapping[str, t.Any] | None) -> dict[str, t.Any]:
+    """Return the settings with which a disk was made, by the names of `VBD_OPTIONS`; one that is not known is missing.
+
+    :param kept: what libxl keeps of it, see `userdata.kept_device`.
+    """
+    written = device.made
+    backendtype = written.get("type", "")
+    # Only QEMU gets the format, in front of the target.
+    head, colon, tail = written.get("params", "").partition(":")
+    made: dict[str, t.Any] = {
+        "vdev": written.get("dev", ""),
+        "access": "rw" if written.get("mode") == "w" else "ro",
+        "devtype": "cdrom" if written.get("device-type") == "cdrom" else "disk",
+        "backendtype": backendtype,
+        "script": written.get("script", ""),
+        "direct_io_safe": written.get("direct-io-safe") == "1",
+        "discard": written.get("discard-enable") == "1",
+        "target": tail if backendtype == "qdisk" and colon else written.get("params", ""),
+    }
+    if backendtype == "qdisk" and colon:
+        made["format"] = head
+    elif backendtype == "phy":
+        made["format"] = "raw"
+    if kept is not None:
+        # Defaults are not written down.
+        made["trusted"] = kept.get("trusted") not in (False, "False")
+    return made
+
+
+def attach_settings(device: PvDevice, kept: t.Mapping[str, t.Any] | None, backend: str) -> dict[str, t.Any]:
+    """Return the settings that make the same disk again, of xl-disk-configuration(5).
+
+    :param backend: name of the domain that is to serve it.
+    """
+    made = made_settings(device, kept)
+    if kept is not None:
+        # What the user gave. All else xl finds out again.
+        discard = {"True": True, "False": False}.get(str(kept.get("discard_enable")))
+        own = {"format": kept.get("format"), "backendtype": kept.get("backend"), "script": kept.get("script"), "discard": discard}
+    else:
+        own = {key: made.get(key) or None for key in ("format", "backendtype", "script")}
+        own["discard"] = made["discard"]
+    known = {key: value for key, value in own.items() if value not in ("", "unknown")}
+    return disk_settings({**made, **dict.fromkeys(own), **known, "backend": backend or None, "trusted": made.get("trusted", True)})
+
+
+def disk_settings(disk: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """Return the settings of a disk in the order in which they are written, without those that are the default of xl.
+
+    A frontend trusts a backend in dom0, which can do everything anyway, but no other one.
+    """
+    full = {**disk, "devtype": "cdrom" if disk.get("devtype") == "cdrom" else None}
+    if full.get("trusted") is None and full.get("backend") not in DOM0:
+        # As for vifs: who attacks a driver domain must not get its clients as well (XSA-403).
+        full["trusted"] = False
+    return {key: full.get(key) for key in VBD_OPTIONS}
+
+
+def differences(wanted: t.Mapping[str, t.Any], made: t.Mapping[str, t.Any]) -> list[str]:
+    """Return in words what makes a disk another one than is wanted.
+
+    :param wanted: settings by the names of `VBD_OPTIONS`. Those whose default varies may have any value when they are left out.
+    """
+    full = {"direct_io_safe": False, **{key: value for key, value in wanted.items() if value is not None}}
+    found = []
+    for key, value in full.items():
+        if key in made and key != "vdev" and not _agrees(key, value, made[key]):
+            found.append(f"its {key} is {_shown(made[key])}, not {_shown(value)}")
+    return found
+
+
+def same_vdev(one: str, other: str) -> bool:
+    """Whether two names stand for the same device in the guest."""
+    return vdev_number(one) == vdev_number(other)
+
+
+def _agrees(key: str, wanted: t.Any, made: t.Any) -> bool:
+    if key == "script" and not str(wanted).startswith("/"):
+        # libxl looks for a name without a directory in that of the scripts.
+        return str(made).endswith(f"/{wanted}")
+    return bool(wanted == made)
+
+
+def _shown(value: t.Any) -> str:
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value) or "none"

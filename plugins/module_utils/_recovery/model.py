@@ -1,0 +1,186 @@
+# Copyright (c) 2026, the xen.driver_domains authors
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# PRIVATE to this collection: other collections must not import it.
+
+"""What the recovery service knows: its configuration, the host as it is, what it remembers, and what it can do."""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import dataclass, field
+
+if t.TYPE_CHECKING:
+    from .._domain.devices import PvDevice
+
+#: Stands for all domains in `Snapshot.aside`.
+ALL = "*"
+
+
+@dataclass(frozen=True)
+class Declared:
+    """A driver domain that should run."""
+
+    name: str
+    #: Its definition file.
+    definition: str
+    #: The key below its home in XenStore that reports whether it serves, and the value that says so; "" when there is none.
+    ready_key: str = ""
+    ready_value: str = ""
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """What the role wrote for the service."""
+
+    domains: tuple[Declared, ...] = ()
+    #: How often in an hour the same thing is tried.
+    attempts: int = 5
+
+
+@dataclass(frozen=True)
+class Running:
+    """A running domain."""
+
+    domid: int
+    name: str
+    #: It stays the same when the domain reboots itself.
+    uuid: str
+    #: Whether it reports that it serves, or reports nothing.
+    ready: bool = False
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The host at one moment, read from XenStore."""
+
+    running: t.Mapping[int, Running] = field(default_factory=dict)
+    #: The vifs and disks of all domains that other domains than dom0 serve.
+    devices: tuple[PvDevice, ...] = ()
+    #: Directories of backends whose device no longer exists.
+    orphans: tuple[str, ...] = ()
+    #: Names of domains that an operator keeps the service away from.
+    aside: frozenset[str] = frozenset()
+    #: Changes when an operator says to go on.
+    resumed: str = ""
+    #: Devices that are not to be attached again, as `WaitingDevice` writes them.
+    unwanted: frozenset[str] = frozenset()
+    #: The state letters of all domains, as `xl list` prints them, with those that are dying; None when nobody has asked.
+    flags: t.Mapping[int, str] | None = None
+
+    def named(self, name: str) -> Running | None:
+        """Return the running domain of a name; none while two have it, as when one is made in the place of the other."""
+        found = [domain for domain in self.running.values() if domain.name == name]
+        return found[0] if len(found) == 1 else None
+
+    def is_paused(self, domid: int) -> bool:
+        """Whether a domain is known to be paused."""
+        return self.flags is not None and "p" in self.flags.get(domid, "")
+
+
+@dataclass(frozen=True)
+class Released:
+    """A device that was detached, and is to be attached again."""
+
+    client: str
+    uuid: str
+    kind: str
+    devid: int
+    #: The MAC address of a vif, the name of a disk in the guest.
+    identity: str
+    #: Name of the domain that is to serve it.
+    backend: str
+    #: Its specification for xl.
+    text: str
+    #: When nothing was left of it, or when its domain was last seen paused.
+    at: float
+    #: Whether the kernel of its domain had the time to notice that it is gone. Else it would take a new one of that number for the old.
+    noticed: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.client}: {'vif' if self.kind == 'vif' else 'disk'} {self.devid}"
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What the service remembers between two looks at the host; times are those of the monotonic clock. A file keeps it."""
+
+    #: Names by domid, of running domains and of those that are gone and still named as backends.
+    names: t.Mapping[int, str] = field(default_factory=dict)
+    #: Declared domains that were seen running: only those are brought back. Others may be starting with the host.
+    seen: frozenset[str] = frozenset()
+    #: Since when declared domains are gone, by name.
+    gone: t.Mapping[str, float] = field(default_factory=dict)
+    #: Since when devices do not work although their backend runs, by key; and since when orphans are there, by path.
+    waiting: t.Mapping[str, float] = field(default_factory=dict)
+    released: t.Mapping[str, Released] = field(default_factory=dict)
+    #: Devices that were attached again and are not yet connected, by key: since when that was possible.
+    attached: t.Mapping[str, float] = field(default_factory=dict)
+    #: When something was tried, by what.
+    attempts: t.Mapping[str, t.Sequence[float]] = field(default_factory=dict)
+    #: What is not tried any more, until an operator says so.
+    hopeless: frozenset[str] = frozenset()
+    #: When backends were first seen ready, by domid.
+    ready: t.Mapping[int, float] = field(default_factory=dict)
+    #: When running domains were first seen, by domid.
+    appeared: t.Mapping[int, float] = field(default_factory=dict)
+    resumed: str = ""
+
+
+@dataclass(frozen=True)
+class Release:
+    """Detach what is left of a device."""
+
+    key: str
+    device: PvDevice
+    client: Running
+    why: str
+    #: Remove it from XenStore: xl could not detach it.
+    force: bool = False
+
+
+@dataclass(frozen=True)
+class Attach:
+    """Attach a released device again."""
+
+    key: str
+    released: Released
+    client: Running
+    backend: Running
+
+
+@dataclass(frozen=True)
+class Create:
+    """Bring a domain back."""
+
+    key: str
+    domain: Declared
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Remove a directory that a backend left behind."""
+
+    key: str
+
+
+Action = t.Union[Release, Attach, Create, Sweep]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What to do now, and when to decide again if nothing happens before."""
+
+    actions: tuple[Action, ...] = ()
+    #: On the monotonic clock; None: when something happens.
+    deadline: float | None = None
+    #: Whether the state letters of the domains are needed first.
+    look: bool = False
+    #: What is given up, with the reason.
+    hopeless: t.Mapping[str, str] = field(default_factory=dict)
+
+
+def device_key(uuid: str, kind: str, devid: int) -> str:
+    """Return what stands for a device of a domain, also after that has rebooted."""
+    return f"{uuid}/{kind}/{devid}"

@@ -1,0 +1,105 @@
+# Copyright (c) 2026, the xen.driver_domains authors
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# PRIVATE to this collection: other collections must not import it.
+
+"""What the recovery service sees of the host, and what it must be woken for. It believes what dom0 wrote, and what domains report of
+themselves: their readiness and the states of their ends of devices."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+
+from .._domain.aside import ASIDE, ORDERS, UNWANTED
+from .._domain.devices import CLOSED, read_devices
+from .model import Configuration, Memory, Running, Snapshot
+
+if t.TYPE_CHECKING:
+    from .._xenstore.client import XenStore
+
+#: Changes when an operator says to go on.
+RESUMED = f"{ORDERS}/resumed"
+#: How the images of the collection report that they serve.
+STATUS, READY = "data/driver-domain/status", "ready"
+#: The directories of backends for the kinds of devices that are recovered.
+_BACKENDS = ("vbd", "vif")
+#: When a domain has shut itself down, libxl leaves the directories of its PCI devices: it waits for a backend that works
+#: (libxl__device_pci_remove_xenstore in libxl_pci.c), and that one is closed.
+_PCI = "/local/domain/0/backend/pci"
+#: What matters of the events below /libxl and of those of a backend: that devices come and go, and what they report.
+_CONCERNS = re.compile(
+    r"@.*|/libxl(?:/[0-9]+(?:/device(?:/(?:vif|vbd)(?:/[0-9]+(?:/backend)?)?)?)?)?"
+    r"|/local/domain/[0-9]+(?:/backend(?:/[a-z0-9_]+(?:/[0-9]+(?:/[0-9]+(?:/(?:state|hotplug-status|hotplug-error))?)?)?)?)?"
+    r"|/local/domain/[0-9]+/data(?:/.*)?|/tool(?:/.*)?"
+)
+
+
+def concerns(path: str) -> bool:
+    """Whether an event can change what the service sees."""
+    return _CONCERNS.fullmatch(path) is not None
+
+
+def observe(store: XenStore, configuration: Configuration) -> Snapshot:
+    """Read the host.
+
+    :raises XenStoreError: xenstored does not answer.
+    """
+    domids = sorted(int(name) for name in store.directory("/local/domain") if name.isdecimal())
+    keys = {domain.name: domain.ready_key for domain in configuration.domains if domain.ready_key}
+    values = {domain.name: domain.ready_value for domain in configuration.domains if domain.ready_key}
+    own = {key for key in keys.values() if key != STATUS}
+    read = store.read_texts(f"/local/domain/{domid}/{key}" for domid in domids for key in ("name", "vm", STATUS, *sorted(own)))
+    running = {}
+    for domid in domids:
+        home = f"/local/domain/{domid}"
+        name = read[f"{home}/name"]
+        if name is None:
+            continue
+        # One that nobody has declared, and that reports nothing, may serve.
+        key, good = (keys[name], (values[name],)) if name in keys else (STATUS, (None, READY))
+        ready = read[f"{home}/{key}"] in good
+        uuid = (read[f"{home}/vm"] or "").rpartition("/")[2] or f"domain-{domid}"
+        running[domid] = Running(domid, name, "dom0" if domid == 0 else uuid, ready)
+    declared = {domain.name for domain in configuration.domains}
+    devices = [device for found in read_devices(store, running, settings=()).values() for device in found]
+    backends = {device.backend_id for device in devices if device.backend_id} | {d.domid for d in running.values() if d.name in declared}
+    orders = store.read_texts([ASIDE, RESUMED, UNWANTED])
+    return Snapshot(
+        running,
+        tuple(device for device in devices if device.backend_id != 0),
+        (*_orphans(store, running, {device.backend_path for device in devices}, backends), *_pci_orphans(store, running, declared)),
+        frozenset((orders[ASIDE] or "").split()),
+        orders[RESUMED] or "",
+        frozenset((orders[UNWANTED] or "").split()),
+    )
+
+
+def _orphans(store: XenStore, running: t.Mapping[int, Running], known: t.Collection[str], backends: t.Collection[int]) -> tuple[str, ...]:
+    """Return the directories of closed backends that no device has: they would fill the quota of their domain in the end."""
+    tops = [f"/local/domain/{domid}/backend/{kind}" for domid in sorted(backends) if domid in running for kind in _BACKENDS]
+    clients = [f"{top}/{name}" for top, names in store.directories(tops).items() for name in names if name.isdecimal()]
+    nodes = [f"{client}/{devid}" for client, devids in store.directories(clients).items() for devid in devids]
+    unknown = [node for node in nodes if node not in known]
+    states = store.read_texts(f"{node}/state" for node in unknown) if unknown else {}
+    return tuple(node for node in unknown if states[f"{node}/state"] in CLOSED or int(node.split("/")[-2]) not in running)
+
+
+def _pci_orphans(store: XenStore, running: t.Collection[int], declared: t.Collection[str]) -> tuple[str, ...]:
+    """Return what libxl has left of the PCI devices of declared domains that are gone."""
+    left = [f"{_PCI}/{name}" for name in store.directory(_PCI) if name.isdecimal() and int(name) not in running]
+    names = store.read_texts(f"{path}/0/domain" for path in left) if left else {}
+    return tuple(path for path in left if names[f"{path}/0/domain"] in declared)
+
+
+def watched(configuration: Configuration, snapshot: Snapshot, memory: Memory) -> set[str]:
+    """Return the paths whose changes can call for a decision; there are few however many clients there are."""
+    names = {domain.name for domain in configuration.domains} | {released.backend for released in memory.released.values()}
+    serving = {device.backend_id for device in snapshot.devices}
+    paths = {"@introduceDomain", "@releaseDomain", "/libxl", ORDERS}
+    for domid, domain in snapshot.running.items():
+        if domid != 0 and (domid in serving or domain.name in names):
+            keys = [own.ready_key for own in configuration.domains if own.name == domain.name and own.ready_key] or [STATUS]
+            paths |= {f"/local/domain/{domid}/backend", *(f"/local/domain/{domid}/{key}" for key in keys)}
+    return paths

@@ -1,0 +1,202 @@
+# Copyright (c) 2026, the xen.driver_domains authors
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# PRIVATE to this collection: other collections must not import it.
+
+"""Install the recovery service: its program, its unit and its configuration.
+
+The program is an archive of the very module_utils that this process was imported from: what a module does and what the service does is the
+same code. It runs as it is, and with `python3 recovery.pyz` (PEP 441).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.util
+import io
+import os
+import re
+import typing as t
+import zipfile
+
+from .._errors import CommandFailed, DriverDomainsError
+from .._files import read_bytes
+from .._plan import Plan
+from .._runner import Runner
+from .files import CONFIGURATION, PROGRAM, configuration_text
+from .model import Configuration
+
+UNIT = "xen-domain-recovery.service"
+UNITS = "/etc/systemd/system"
+#: The name of the package in the archive; on the host it is not installed as a collection.
+_PACKAGE = "xen_driver_domains"
+_IMPORT = re.compile(r"^from (\.+)(\S*) import (?:\(([^)]*)\)|([^(\n]*))", re.MULTILINE)
+_MAIN = f"import sys\n\nfrom {_PACKAGE}._recovery.main import main\n\nsys.exit(main())\n"
+
+#: Written for the host's Python. No option gives the service a file system view of its own: `xl` hands it on to what it starts, QEMU and
+#: the scripts of disks in dom0. What `xl` starts stays when the service ends (KillMode).
+_UNIT_TEXT = """\
+# Managed by Ansible (xen.driver_domains.domain_recovery): changes made here are lost.
+[Unit]
+Description=Recovery of Xen driver domains and their clients
+Documentation=man:xl(1)
+# It stops before domains are stopped with the host, and so brings none of them back.
+After=xenstored.service xen.service xen-init-dom0.service xendomains.service
+ConditionPathExists=/proc/xen
+
+[Service]
+Type=notify
+ExecStart={python} -ISB {program} run
+Restart=on-failure
+RestartSec=2
+KillMode=process
+UMask=0077
+NoNewPrivileges=yes
+LockPersonality=yes
+RestrictRealtime=yes
+SystemCallArchitectures=native
+CapabilityBoundingSet=~CAP_SYS_BOOT CAP_SYS_TIME CAP_SYSLOG CAP_AUDIT_CONTROL CAP_AUDIT_READ CAP_MAC_ADMIN CAP_MAC_OVERRIDE CAP_WAKE_ALARM
+
+[Install]
+WantedBy=multi-user.target
+"""
+
+
+class Places(t.NamedTuple):
+    """Where the service is installed; tests put it elsewhere."""
+
+    program: str = PROGRAM
+    units: str = UNITS
+    configuration: str = CONFIGURATION
+
+    @property
+    def unit(self) -> str:
+        """Its unit file."""
+        return f"{self.units}/{UNIT}"
+
+
+def unit_text(python: str, program: str = PROGRAM) -> str:
+    """Return the text of the unit file."""
+    return _UNIT_TEXT.format(python=python, program=program)
+
+
+def pack(entry: str = "_recovery.main") -> bytes:
+    """Return the program: the module `entry` of module_utils, and all others that it imports, as an archive that Python can run.
+
+    The same sources give the same bytes.
+
+    :raises DriverDomainsError: the source of a module cannot be read.
+    """
+    root = __name__.rsplit(".", 2)[0]
+    sources: dict[str, str] = {}
+    waiting = [entry]
+    while waiting:
+        name = waiting.pop()
+        if name not in sources:
+            sources[name] = _source(f"{root}.{name}")
+            waiting += _imported(name, sources[name], root)
+    packages = {""} | {name.rpartition(".")[0] for name in sources}
+    files = {f"{_PACKAGE}/{name.replace('.', '/')}.py": text for name, text in sources.items()}
+    files.update({"/".join(filter(None, [_PACKAGE, package.replace(".", "/"), "__init__.py"])): "" for package in packages})
+    # With another unit, the program is another one.
+    unit = hashlib.sha256(_UNIT_TEXT.encode()).hexdigest()
+    files["__main__.py"] = f"# For the unit {unit}.\n{_MAIN}"
+    content = io.BytesIO()
+    # For people; the unit names its own Python.
+    content.write(b"#!/usr/bin/python3 -ISB\n")
+    with zipfile.ZipFile(content, "w") as archive:
+        for path, text in sorted(files.items()):
+            # Not compressed: how well differs between hosts, and the service starts faster.
+            archive.writestr(zipfile.ZipInfo(path), text)
+    return content.getvalue()
+
+
+def _source(name: str) -> str:
+    found = importlib.util.find_spec(name)
+    loader: t.Any = found.loader if found else None
+    text = loader.get_source(name) if loader and hasattr(loader, "get_source") else None
+    # On the controller, the loader of Ansible returns bytes.
+    text = text.decode() if isinstance(text, bytes) else text
+    if not isinstance(text, str):
+        raise DriverDomainsError(
+            f"The source of {name} cannot be read", rule="the service is made of the modules that this one consists of"
+        )
+    return text
+
+
+def _imported(name: str, source: str, root: str) -> list[str]:
+    """Return the modules of module_utils that a module imports, outside of functions and type checking."""
+    found = []
+    for dots, module, several, names in _IMPORT.findall(source):
+        parts = name.split(".")[: -len(dots)]
+        base = ".".join([*parts, *filter(None, module.split("."))])
+        inside = [".".join(filter(None, [base, word.split(" as ")[0].strip()])) for word in (several or names).split(",") if word.strip()]
+        # What is imported from a package is a module, what is imported from a module is not.
+        found += [base] if module and _is_module(f"{root}.{base}") else [other for other in inside if _is_module(f"{root}.{other}")]
+    return found
+
+
+def _is_module(name: str) -> bool:
+    found = importlib.util.find_spec(name)
+    # A package has no source of its own.
+    return found is not None and found.submodule_search_locations is None
+
+
+class Installer:
+    """Plans the installation and the removal of the service.
+
+    :param python: the interpreter that is to run it.
+    """
+
+    def __init__(self, runner: Runner, python: str, places: Places | None = None) -> None:
+        self._runner = runner
+        self._python = python
+        self._places = places or Places()
+
+    def plan(self, configuration: Configuration | None) -> Plan:
+        """Return the plan that installs the service with a configuration, or removes it with None."""
+        return self._plan_removal() if configuration is None else self._plan_installation(configuration)
+
+    def _plan_installation(self, configuration: Configuration) -> Plan:
+        plan, places = Plan(), self._places
+        changed = plan.write_file(places.program, pack(), mode=0o755, before="an older program", after="the program")
+        changed = plan.write_file(places.configuration, configuration_text(configuration)) or changed
+        unit = plan.write_file(places.unit, unit_text(self._python, places.program))
+        if unit:
+            plan.add("systemctl daemon-reload", lambda: self._systemctl("daemon-reload"))
+        if self._ask("is-enabled") not in ("enabled",):
+            plan.add(f"enable {UNIT}", lambda: self._systemctl("enable", UNIT), subject=UNIT, before="disabled", after="enabled")
+        active = self._ask("is-active")
+        if changed or unit or active not in ("active", "activating"):
+            verb = "restart" if active in ("active", "activating") else "start"
+            plan.add(f"{verb} {UNIT}", lambda: self._systemctl("restart", UNIT), subject=UNIT, before=active, after="active")
+        return plan
+
+    def _plan_removal(self) -> Plan:
+        plan, places = Plan(), self._places
+        if read_bytes(places.unit) is not None:
+            plan.add(f"stop and disable {UNIT}", lambda: self._systemctl("disable", "--now", UNIT), subject=UNIT, before="enabled")
+        removed = [plan.remove_file(path) for path in (places.unit, places.configuration)]
+        if read_bytes(places.program) is not None:
+            plan.add(f"remove {places.program}", self._remove_program, subject=places.program, before="the program")
+        if removed[0]:
+            plan.add("systemctl daemon-reload", lambda: self._systemctl("daemon-reload"))
+        return plan
+
+    def _remove_program(self) -> None:
+        os.unlink(self._places.program)
+        for path in (self._places.program, self._places.configuration):
+            # Others may have put something there.
+            with contextlib.suppress(OSError):
+                os.rmdir(os.path.dirname(path))
+
+    def _ask(self, question: str) -> str:
+        return self._runner.run(["systemctl", question, UNIT], check=False).stdout.strip()
+
+    def _systemctl(self, *words: str) -> None:
+        try:
+            self._runner.run(["systemctl", *words])
+        except CommandFailed as exc:
+            raise DriverDomainsError(exc.problem, remedy=f"See 'journalctl -u {UNIT}'", **exc.details) from exc

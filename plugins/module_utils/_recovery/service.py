@@ -1,0 +1,450 @@
+# Copyright (c) 2026, the xen.driver_domains authors
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# PRIVATE to this collection: other collections must not import it.
+
+"""The recovery service: look at the host, decide, act through `xl`, and sleep until something happens.
+
+One process, one thread, however many domains there are. While nothing is wrong nothing runs: the process sleeps in poll(2) until XenStore
+reports a change, a command ends, or a time that `decide` has named has come.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import socket
+import time
+import typing as t
+from dataclasses import replace
+
+from .._domain.aside import ORDERS, UNWANTED
+from .._domain.attacher import remove_nodes
+from .._domain.devices import VIF, read_devices
+from .._domain.repairs import repair
+from .._domain.userdata import USERDATA, kept_configuration
+from .._errors import DriverDomainsError
+from .._polling import wait_until
+from .._printable import printable_line
+from .._turn import LOCK, Turn
+from .._xen.xl import Xl, attach_arguments, detach_arguments
+from .._xenstore.client import XenStore
+from .commands import Commands
+from .decide import decide, remember
+from .files import RUN, memory_file, memory_text, read_memory, replace_file, status_file
+from .model import Action, Attach, Configuration, Create, Decision, Release, Released, Snapshot, Sweep
+from .observe import concerns, observe, watched
+
+#: Seconds in which further events are expected after one: a domain that starts or ends causes many.
+SETTLE = 0.03
+#: Seconds between two looks at the host while events keep coming, and at least twice what a look takes: a domain can cause as many events
+#: as it likes.
+PACE = 0.1
+#: So many commands run beside each other; dom0 has few processors.
+AT_ONCE = 4
+#: Seconds that commands may take: libxl waits for a backend for 10 s, and as long again until it forces a device out.
+DEVICE_LIMIT, CREATE_LIMIT = 60.0, 300.0
+#: Seconds that a service that is to end waits for its commands; systemd gives it 90 s.
+LAST_WAIT = 60.0
+#: The key of the command that waits for the turn of a playbook to end.
+_WAITER = "turn"
+#: So many of the last recoveries are shown.
+_SHOWN = 20
+
+
+class RecoveryService:
+    """The service on one host.
+
+    :param directory: where its files are.
+    :param say: gets each event in words, as one line.
+    :param notify: gets what systemd wants to know, sd_notify(3).
+    :param clock: seconds, as time.monotonic().
+    """
+
+    def __init__(
+        self,
+        configuration: Configuration,
+        store: XenStore,
+        xl: Xl,
+        commands: Commands,
+        *,
+        directory: str = RUN,
+        userdata: str = USERDATA,
+        lock: str = LOCK,
+        program: str = "xl",
+        say: t.Callable[[str], None],
+        notify: t.Callable[[str], None] = lambda text: None,
+        clock: t.Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._configuration = configuration
+        self._store = store
+        self._xl = xl
+        self._program = program
+        self._directory = directory
+        self._userdata = userdata
+        self._turn = Turn(lock)
+        self._say = say
+        self._notify = notify
+        self._clock = clock
+        self._commands = commands
+        self._memory = read_memory(memory_file(directory))
+        self._watches: set[str] = set()
+        self._written: dict[str, str] = {}
+        self._recoveries: list[str] = []
+        #: When the last look at the host ended, and how long it took.
+        self._looked = self._cost = 0.0
+        self._news: float | None = None
+        self._deadline: float | None = None
+        #: What is to be done, when commands that run have ended; and what those are for, by their keys.
+        self._queue: list[Action] = []
+        self._done: dict[str, Action] = {}
+        self.stopping = False
+
+    # The loop
+
+    def run(self, wake: int) -> None:
+        """Serve until `stopping` is set.
+
+        :param wake: a descriptor that can be read when a signal has come.
+        :raises XenStoreError: xenstored is gone.
+        """
+        # It shows others that there is somebody to give orders to.
+        self._store.mkdir(ORDERS)
+        deadline = self.step()
+        self._notify("READY=1")
+        while not self.stopping:
+            due = self._sleep(wake, deadline)
+            if not self.stopping:
+                deadline = self.step(due)
+        self._notify("STOPPING=1")
+        # What has begun is finished, so that others find whole devices.
+        wait_until(self._is_idle, LAST_WAIT)
+        replace_file(memory_file(self._directory), memory_text(self._memory))
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(status_file(self._directory))
+        self._turn.pass_on()
+
+    def step(self, due: bool = True) -> float | None:
+        """Look, decide and act; return when to do so again if nothing happens, on the clock, or None.
+
+        :param due: whether something has happened that calls for a look; else only commands may have ended. A look costs time, and so
+            the next commands start without one.
+        """
+        now = self._clock()
+        self._take_note()
+        if due or not (self._queue or self._working):
+            self._deadline = self._look_and_decide(now)
+        self._start_queued()
+        if not self._working:
+            self._turn.pass_on()
+        return min((at for at in (self._deadline, self._commands.deadline) if at is not None), default=None)
+
+    def _take_note(self) -> None:
+        for ended in self._commands.ended(self._clock()):
+            self._finish(ended.key, ended.problem)
+
+    def _is_idle(self) -> bool:
+        self._take_note()
+        return not self._working
+
+    @property
+    def _working(self) -> bool:
+        """Whether commands run that change the host."""
+        return bool(self._commands.keys - {_WAITER})
+
+    def _look_and_decide(self, now: float) -> float | None:
+        """Look and decide, and put what is to be done into the queue; return when to look again."""
+        # Taken before it is known whether there is anything to do: what is seen afterwards nobody else changes.
+        mine = self._turn.take()
+        snapshot = self._look(now)
+        decision = self._decide(snapshot, now)
+        if decision.actions and not mine:
+            self._await_turn(now)
+            self._save(snapshot)
+            return None
+        for key, reason in decision.hopeless.items():
+            self._memory = replace(self._memory, hopeless=self._memory.hopeless | {key})
+            self._tell(f"Giving up: {reason}. 'recovery.pyz resume' tries again")
+        self._obey(snapshot)
+        self._queue += decision.actions
+        self._start_queued()
+        self._watch(watched(self._configuration, snapshot, self._memory))
+        self._save(snapshot)
+        # What needed no command, or failed at once, may call for something else.
+        return decision.deadline if all(action.key in self._busy for action in decision.actions) else now
+
+    @property
+    def _busy(self) -> frozenset[str]:
+        return self._commands.keys | {action.key for action in self._queue}
+
+    def _start_queued(self) -> None:
+        while self._queue and len(self._commands.keys) < AT_ONCE:
+            self._act(self._queue.pop(0), self._clock())
+
+    def _sleep(self, wake: int, deadline: float | None) -> bool:
+        """Sleep until a signal comes, or there is reason to look again, events or the deadline; return whether there is."""
+        poller = select.poll()
+        poller.register(self._store.fileno(), select.POLLIN)
+        poller.register(wake, select.POLLIN)
+        # Events that came before a signal woke us still wait for their look.
+        news, self._news = self._news, None
+        while not self.stopping:
+            now = self._clock()
+            if self._has_news() and news is None:
+                news = max(now + SETTLE, self._looked + max(PACE, 2 * self._cost))
+            times = [at for at in (deadline, news) if at is not None]
+            if times and now >= min(times):
+                return True
+            # Rounded up: to wake too early is to wake twice.
+            ready = poller.poll(int((min(times) - now) * 1000) + 1 if times else None)
+            if any(descriptor == wake for descriptor, _event in ready):
+                with contextlib.suppress(BlockingIOError):
+                    os.read(wake, 4096)
+                self._news = news
+                return False
+        return False
+
+    def _has_news(self) -> bool:
+        """Take all events that have come, and return whether one of them matters."""
+        found = False
+        event = self._store.next_event(0)
+        while event is not None:
+            found = found or concerns(event.path)
+            event = self._store.next_event(0)
+        return found
+
+    # Looking
+
+    def _look(self, now: float) -> Snapshot:
+        snapshot = observe(self._store, self._configuration)
+        self._watch(watched(self._configuration, snapshot, self._memory))
+        self._looked = self._clock()
+        self._cost = self._looked - now
+        return snapshot
+
+    def _decide(self, snapshot: Snapshot, now: float) -> Decision:
+        """Remember what was seen, and decide; ask `xl` about the domains only if something depends on it."""
+        busy = self._busy
+        self._memory, happened = remember(self._configuration, snapshot, self._memory, now, busy)
+        for line in happened:
+            self._tell(line)
+        decision = decide(self._configuration, snapshot, self._memory, now, busy)
+        if not decision.look:
+            return decision
+        try:
+            flags = {domain.domid: domain.flags for domain in self._xl.list()}
+        except DriverDomainsError as exc:
+            self._tell(f"xl does not list the domains: {printable_line(str(exc))}")
+            flags = {}
+        known = replace(snapshot, flags=flags)
+        self._memory, _same = remember(self._configuration, known, self._memory, now, busy)
+        return decide(self._configuration, known, self._memory, now, busy)
+
+    def _watch(self, paths: set[str]) -> None:
+        for path in sorted(paths - self._watches):
+            self._store.watch(path, path)
+        for path in sorted(self._watches - paths):
+            self._store.unwatch(path, path)
+        self._watches = paths
+
+    # Acting
+
+    def _await_turn(self, now: float) -> None:
+        if _WAITER not in self._commands.keys:
+            # It ends when the one that has the turn does, which wakes us.
+            self._commands.start(_WAITER, ["flock", self._turn.path, "true"], now, 86400.0)
+
+    def _act(self, action: Action, now: float) -> None:
+        if isinstance(action, Sweep):
+            self._tell(f"Removing what a device left behind: {action.key}")
+            self._store.rm(action.key)
+        elif isinstance(action, Release):
+            self._release(action, now)
+        elif isinstance(action, Attach):
+            start = max(self._memory.ready.get(action.backend.domid, now), action.released.at)
+            self._memory = replace(self._memory, attached={**self._memory.attached, action.key: start})
+            self._count(f"{action.key}@{action.backend.domid}", now)
+            self._start(action, attach_arguments(action.released.kind, str(action.client.domid), action.released.text), DEVICE_LIMIT)
+        elif not os.path.exists(action.domain.definition):
+            self._count(action.key, now)
+            self._tell(f"{action.domain.name} cannot be started: there is no {action.domain.definition}")
+        else:
+            self._tell(f"Starting {action.domain.name}")
+            self._count(action.key, now)
+            self._start(action, ("create", "--quiet", action.domain.definition), CREATE_LIMIT)
+
+    def _release(self, action: Release, now: float) -> None:
+        device = action.device
+        devices = read_devices(self._store, [device.domid], [device.kind])[device.domid]
+        whole = next((other for other in devices if other.devid == device.devid), None)
+        if whole is None:
+            return
+        try:
+            plan = repair(whole, kept_configuration(self._userdata, device.domid), self._memory.names, action.why)
+        except DriverDomainsError as exc:
+            self._give_up(action, f"how it was made is not known: {printable_line(str(exc))}")
+            return
+        if plan.backend == "?":
+            self._give_up(action, "nobody knows the name of its backend")
+            return
+        # Written down before anything is lost: libxl forgets it, too.
+        released = Released(
+            client=action.client.name,
+            uuid=action.client.uuid,
+            kind=device.kind,
+            devid=device.devid,
+            identity=whole.mac if device.kind == VIF else whole.made.get("dev", ""),
+            backend=plan.backend or "Domain-0",
+            text=plan.text,
+            at=now,
+        )
+        self._memory = replace(self._memory, released={**self._memory.released, action.key: released})
+        replace_file(memory_file(self._directory), memory_text(self._memory))
+        if action.force:
+            self._tell(f"{released}: removing it from XenStore, as xl cannot detach it")
+            remove_nodes(self._store, whole)
+        else:
+            # It does not work, so the guest cannot use it: xl need not wait for that.
+            self._start(action, detach_arguments(device.kind, str(device.domid), device.devid, force=True), DEVICE_LIMIT)
+
+    def _start(self, action: Action, arguments: t.Sequence[str], limit: float) -> None:
+        problem = self._commands.start(action.key, [self._program, *arguments], self._clock(), limit)
+        self._done[action.key] = action
+        if problem:
+            self._finish(action.key, problem)
+
+    def _finish(self, key: str, problem: str) -> None:
+        """Take note of the end of a command."""
+        action = self._done.pop(key, None)
+        now = self._clock()
+        if isinstance(action, Release):
+            released = self._memory.released.get(key)
+            if problem:
+                self._tell(f"{action.client.name}: {action.device} was not detached: {problem}")
+                self._count(f"{key}@{action.device.backend_id}", now)
+                self._count(f"detach/{key}", now)
+            elif released:
+                self._memory = replace(self._memory, released={**self._memory.released, key: replace(released, at=now)})
+        elif isinstance(action, Attach) and problem:
+            self._tell(f"{action.released} was not attached to {action.backend.name}: {problem}")
+        elif isinstance(action, Create) and problem:
+            self._tell(f"{action.domain.name} was not started: {problem}")
+
+    def _count(self, key: str, now: float) -> None:
+        attempts = {**self._memory.attempts, key: [*self._memory.attempts.get(key, ()), now]}
+        self._memory = replace(self._memory, attempts=attempts)
+
+    def _give_up(self, action: Release, reason: str) -> None:
+        key = f"{action.key}@{action.device.backend_id}"
+        self._memory = replace(self._memory, hopeless=self._memory.hopeless | {key})
+        self._tell(f"Giving up: {action.client.name}: {action.device} cannot be attached again: {reason}")
+
+    # Telling
+
+    def _tell(self, line: str) -> None:
+        text = printable_line(line)
+        self._recoveries = [*self._recoveries, f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} {text}"][-_SHOWN:]
+        self._say(text)
+
+    def _obey(self, snapshot: Snapshot) -> None:
+        """Clear an order that has been followed: the same device may be wanted later."""
+        if snapshot.unwanted and not self._commands.keys - {_WAITER}:
+            self._store.write(UNWANTED, "")
+
+    def _save(self, snapshot: Snapshot) -> None:
+        status = self._status(snapshot)
+        texts = {memory_file(self._directory): memory_text(self._memory), status_file(self._directory): json.dumps(status, indent=1) + "\n"}
+        for path, text in texts.items():
+            if self._written.get(path) != text:
+                replace_file(path, text)
+                self._written[path] = text
+        summary = f"STATUS={_summary(status)}"
+        if self._written.get("") != summary:
+            self._notify(summary)
+            self._written[""] = summary
+
+    def _status(self, snapshot: Snapshot) -> dict[str, t.Any]:
+        running = snapshot.running
+        serving = {device.backend_id for device in snapshot.devices}
+        declared = {domain.name for domain in self._configuration.domains}
+        backends = [domain for domid, domain in running.items() if domid and (domid in serving or domain.name in declared)]
+        return {
+            "backends": [{"name": domain.name, "domid": domain.domid, "ready": domain.ready} for domain in backends],
+            "clients": [
+                {
+                    "name": running[device.domid].name,
+                    "kind": device.kind,
+                    "devid": device.devid,
+                    "backend": self._memory.names.get(device.backend_id, ""),
+                    "connected": device.connected,
+                }
+                for device in snapshot.devices
+                if device.domid in running
+            ],
+            "waiting": [
+                {
+                    "name": released.client,
+                    "kind": released.kind,
+                    "devid": released.devid,
+                    "identity": released.identity,
+                    "backend": released.backend,
+                }
+                for released in self._memory.released.values()
+            ],
+            "gone": sorted(self._memory.gone),
+            "aside": sorted(snapshot.aside),
+            "given_up": sorted(self._memory.hopeless),
+            "standing_aside_for_a_playbook": _WAITER in self._commands.keys,
+            "recoveries": self._recoveries,
+        }
+
+
+def _summary(status: t.Mapping[str, t.Any]) -> str:
+    """Return the line that `systemctl status` shows."""
+    clients = status["clients"]
+    works = sum(client["connected"] for client in clients)
+    parts = [f"{works} of {len(clients)} devices of {len({client['name'] for client in clients})} clients work"]
+    parts.append(
+        "backends: "
+        + (", ".join(f"{backend['name']}{'' if backend['ready'] else ' (not ready)'}" for backend in status["backends"]) or "none")
+    )
+    for key, words in (("gone", "gone"), ("aside", "left alone"), ("given_up", "given up")):
+        if status[key]:
+            parts.append(f"{words}: {', '.join(status[key])}")
+    return "; ".join(parts)
+
+
+def notifier(address: str | None) -> t.Callable[[str], None]:
+    """Return what sends a text to systemd, sd_notify(3).
+
+    :param address: the value of NOTIFY_SOCKET; None where systemd does not wait for it.
+    """
+    if not address:
+        return lambda text: None
+    target = "\0" + address[1:] if address.startswith("@") else address
+
+    def notify(text: str) -> None:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as connection, contextlib.suppress(OSError):
+            connection.sendto(text.encode("utf-8", "replace"), target)
+
+    return notify
+
+
+def wake_on_signals(service: RecoveryService) -> int:
+    """Let signals wake the service, and return the descriptor that can then be read: a child has ended, or the service is to stop."""
+    reading, writing = os.pipe()
+    for descriptor in (reading, writing):
+        os.set_blocking(descriptor, False)
+    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+
+    def stop(_number: int, _frame: t.Any) -> None:
+        service.stopping = True
+
+    signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    return reading

@@ -1,0 +1,749 @@
+# Copyright (c) 2026, the xen.driver_domains authors
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The recovery service against a fake xenstored, with a clock that tests move."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import typing as t
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.aside import UNWANTED, give_up_waiting
+from ansible_collections.xen.driver_domains.plugins.module_utils._recovery import main as command_line
+from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.commands import Commands
+from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.files import waiting_devices
+from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.service import RecoveryService, notifier
+from ansible_collections.xen.driver_domains.plugins.module_utils._turn import Turn
+from ansible_collections.xen.driver_domains.plugins.module_utils._xenstore.client import XenStore
+from ansible_collections.xen.driver_domains.tests.unit.fakes.recovery import FakeSite
+
+MAC = "00:16:3e:00:00:11"
+VIF = f"mac={MAC},bridge=xenbr0,backend=net-dd,devid=0"
+DISK = "format=raw,vdev=xvda,access=rw,backend=net-dd,target=/dev/d"
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> t.Iterator[FakeSite]:
+    """net-dd (domain 1) serves a vif of web1 (domain 2)."""
+    with FakeSite(tmp_path) as site:
+        site.add("net-dd", ready="ready")
+        site.add("web1")
+        site.plug(2, "vif", VIF)
+        yield site
+
+
+def test_nothing_is_done_while_nothing_is_wrong(site: FakeSite) -> None:
+    service = site.service()
+    assert site.settle(service) is None
+    assert (site.calls, site.lists, site.said) == ([], 0, [])
+    assert site.notified == ["STATUS=1 of 1 devices of 1 clients work; backends: net-dd"]
+
+
+def test_a_driver_domain_that_was_destroyed(site: FakeSite) -> None:
+    service = site.service()
+    site.settle(service)
+    site.destroy(1)
+    deadline = site.settle(service)
+    # The vif goes at once, so that its guest notices while the backend starts. xl itself gets time to start the domain again.
+    assert site.verbs() == ["network-detach 2 0"]
+    assert (deadline, site.lists) == (site.now + 1, 0)
+    assert site.settle(service, 1) == site.now + 5
+    assert site.lists == 1
+    site.settle(service, 5.1)
+    assert site.verbs() == [f"create --quiet {site.root}/net-dd.cfg"]
+    assert site.settle(service, 5) is None
+    assert site.verbs() == []
+    site.report(site.domid("net-dd"), "ready")
+    assert site.settle(service) is None
+    assert site.verbs() == [f"network-attach 2 mac={MAC} bridge=xenbr0 backend=net-dd type=vif devid=0"]
+    assert site.attached(2) == ["/local/domain/3/backend/vif/2/0"]
+    assert site.said == [
+        "net-dd (domain 1) is gone; it served web1",
+        "Starting net-dd",
+        "net-dd runs again",
+        "net-dd (domain 3) serves, 5.0 s after it was started",
+        "web1: vif 0 works again at net-dd (domain 3), after 0.0 s",
+    ]
+    assert site.status["recoveries"][-1].endswith("web1: vif 0 works again at net-dd (domain 3), after 0.0 s")
+    assert (site.status["waiting"], site.status["given_up"]) == ([], [])
+
+
+def test_one_that_xl_restarts_is_left_to_it(site: FakeSite) -> None:
+    service = site.service()
+    site.settle(service)
+    site.destroy(1)
+    site.settle(service, 2)
+    site.add("net-dd", ready="starting")
+    assert site.settle(service, 10) is None
+    assert site.verbs("create") == []
+    site.report(3, "ready")
+    site.settle(service)
+    assert site.verbs()[-1].startswith("network-attach 2 ")
+
+
+def test_a_disk_stays_until_there_is_a_backend_for_it(site: FakeSite) -> None:
+    """Its guest waits for what it has not written, and loses it when the disk goes."""
+    site.plug(2, "vbd", DISK)
+    service = site.service()
+    site.settle(service)
+    site.destroy(1)
+    site.settle(service)
+    site.settle(service, 10)
+    assert site.verbs("block-detach", "network-detach") == ["network-detach 2 0"]
+    site.report(3, "ready")
+    site.settle(service)
+    site.settle(service, 1.1)
+    assert site.verbs() == [
+        f"network-attach 2 mac={MAC} bridge=xenbr0 backend=net-dd type=vif devid=0",
+        "block-detach --force 2 51712",
+        "block-attach 2 format=raw,vdev=xvda,access=rw,backend=net-dd,target=/dev/d",
+    ]
+    assert len(site.attached(2)) == 2
+
+
+def test_one_of_two_interfaces(site: FakeSite) -> None:
+    """Each keeps its number, and the other one is not touched."""
+    other = site.add("dmz-dd", ready="ready")
+    site.plug(2, "vif", "mac=00:16:3e:00:00:12,bridge=xenbr1,backend=dmz-dd,devid=1")
+    service = site.service()
+    site.settle(service)
+    for victim, number in ((1, 0), (other, 1)):
+        name = site.names[victim]
+        site.destroy(victim)
+        site.settle(service)
+        site.add(name, ready="ready")
+        site.settle(service, 1.1)
+        verbs = site.verbs("network-detach", "network-attach")
+        assert [verb.split()[:2] for verb in verbs] == [["network-detach", "2"], ["network-attach", "2"]]
+        assert verbs[0] == f"network-detach 2 {number}" and verbs[1].endswith(f"devid={number}")
+    assert len(site.attached(2)) == 2
+
+
+def test_a_guest_that_reboots_meanwhile_gets_its_vif_back(site: FakeSite) -> None:
+    """libxl makes it again from what it kept, in which the vif is missing."""
+    service = site.service()
+    site.settle(service)
+    site.destroy(1)
+    site.settle(service)
+    site.destroy(2)
+    site.settle(service, 1)
+    again = site.add("web1")
+    site.settle(service, 6)
+    site.report(site.domid("net-dd"), "ready")
+    site.settle(service, 2)
+    assert site.attached(again) == [f"/local/domain/{site.domid('net-dd')}/backend/vif/{again}/0"]
+
+
+def test_a_service_that_was_killed_between_the_halves(site: FakeSite) -> None:
+    service = site.service()
+    site.settle(service)
+    site.destroy(1)
+    site.settle(service)
+    again = site.service()
+    site.settle(again, 7)
+    site.report(site.domid("net-dd"), "ready")
+    site.settle(again)
+    assert len(site.attached(2)) == 1
+
+
+def test_a_service_that_was_killed_while_xl_detached(site: FakeSite) -> None:
+    service = site.service()
+    site.settle(service)
+    site.destroy(1)
+    site.prompt = False
+    service.step()
+    site.prompt = True
+    site._pending.clear()
+    again = site.service()
+    again._turn = service._turn
+    site.settle(again, 7)
+    site.report(site.domid("net-dd"), "ready")
+    site.settle(again, 2)
+    assert site.attached(2) == [f"/local/domain/{site.domid('net-dd')}/backend/vif/2/0"]
+
+
+def test_a_service_that_starts_after_the_damage(site: FakeSite) -> None:
+    """The name of a backend that is gone is only in libxl's own file."""
+    site.destroy(1)
+    new = site.add("net-dd", ready="ready")
+    service = site.service()
+    site.settle(service)
+    site.settle(service, 1.1)
+    assert site.attached(2) == [f"/local/domain/{new}/backend/vif/2/0"]
+
+
+def test_a_backend_whose_name_nobody_knows(site: FakeSite) -> None:
+    site.destroy(1)
+    (kept,) = (site.root / "lib").glob("userdata-d.2.*")
+    kept.write_text("{}")
+    service = site.service()
+    site.settle(service)
+    assert site.calls == []
+    assert site.said == ["Giving up: web1: vif 0 cannot be attached again: nobody knows the name of its backend"]
+    site.settle(service, 100)
+    assert len(site.said) == 1
+
+
+def test_a_declared_domain_that_never_ran_is_not_started(site: FakeSite) -> None:
+    """It may be starting with the host, or be stopped on purpose."""
+    site.destroy(1)
+    service = site.service()
+    site.settle(service, 100)
+    assert site.settle(service, 100) is None
+    assert site.verbs("create") == []
+
+
+# Limits
+
+
+def test_a_domain_that_cannot_be_started(site: FakeSite) -> None:
+    service = site.service()
+    site.settle(service)
+    site.destroy(1)
+    site.failing["create"] = "xl: no memory"
+    site.settle(service)
+    site.verbs()
+    times = []
+    deadline: float | None = site.now
+    while deadline is not None:
+        deadline = site.settle(service, deadline - site.now + 0.001)
+        times += [site.now] * len(site.verbs("create"))
+    assert [round(later - earlier) for earlier, later in zip(times, times[1:])] == [5, 10, 20, 40]
+    assert site.said.count("net-dd was not started: xl: no memory") == 5
+    assert [line for line in site.said if line.startswith("Giving up")] == [
+        "Giving up: net-dd cannot be started: 5 attempts within an hour have failed. 'recovery.pyz resume' tries again"
+    ]
+    assert site.status["given_up"] == ["create/net-dd"]
+    assert site.settle(service, 10_000) is None
+    assert site.verbs() == []
+    site.failing.clear()
+    with XenStore(site.store.path) as store:
+        command_line.order(store, "resume", [])
+    site.settle(service)
+    assert site.verbs("create") == [f"create --quiet {site.root}/net-dd.cfg"]
+
+
+def test_a_definition_that_is_not_there(site: FakeSite) -> None:
+    service = site.service()
+    site.settle(service)
+    (site.root / "net-dd.cfg").unlink()
+    site.destroy(1)
+    deadline = site.settle(service)
+    while deadline is not None:
+        deadline = site.settle(service, deadline - site.now + 0.001)
+    assert site.verbs("create") == []
+    assert site.said.count(f"net-dd cannot be started: there is no {site.root}/net-dd.cfg") == 5
+    assert site.said[-1].startswith("Giving up: net-dd cannot be started")
+
+
+def test_an_interface_that_cannot_be_attached(site: FakeSite) -> None:
+    service = site.service()
+    site.settle(service)
+    site.destroy(1)
+    site.settle(service)
+    site.failing["network-attach"] = "libxl: error"
+    site.add("net-dd", ready="ready")
+    deadline: float | None = site.now + 1.1
+    while deadline is not None:
+        deadline = site.settle(service, deadline - site.now + 0.001)
+    assert len(site.verbs("network-attach")) == 5
+    assert any(line.startswith("Giving up: web1: vif 0: 5 attempts") for line in site.said)
+    # Another start of the backend is another matter.
+    site.failing.clear()
+    site.destroy(site.domid("net-dd"))
+    site.add("net-dd", ready="ready")
+    site.settle(service)
+    assert len(site.attached(2)) == 1
+
+
+def test_an_interface_that_cannot_be_detached_is_removed(site: FakeSite) -> None:
+    service = site.service()
+    site.settle(service)
+    site.failing["network-detach"] = "it hangs"
+    site.destroy(1)
+    site.settle(service)
+    assert site.attached(2)
+    site.settle(service, 5.1)
+    assert site.attached(2) == []
+    assert "web1: vif 0 was not detached: it hangs" in site.said
+    site.settle(service, 2)
+    site.report(site.domid("net-dd"), "ready")
+    site.settle(service, 2)
+    assert len(site.attached(2)) == 1
+
+
+# Backends that run and do not serve
+
+
+@pytest.mark.parametrize(
+    ("hotplug", "states", "wait"),
+    [("error", ("1", "2"), 0.0), ("", ("3", "2"), 45.1), ("", ("1", "2"), 45.1), ("connected", ("3", "2"), 45.1)],
+    ids=["script failed", "hotplug-status never comes", "the guest waits as well", "backend does not answer"],
+)
+def test_a_backend_that_does_not_serve(site: FakeSite, hotplug: str, states: tuple[str, str], wait: float) -> None:
+    site.unplug(2, "vif", 0)
+    site.hotplug, site.states = hotplug, states
+    site.plug(2, "vif", VIF)
+    service = site.service()
+    site.settle(service)
+    if wait:
+        assert site.verbs() == []
+    site.hotplug, site.states = "connected", ("4", "4")
+    site.settle(service, wait)
+    site.settle(service, 1.1)
+    assert [verb.split()[0] for verb in site.verbs()] == ["network-detach", "network-attach"]
+    assert site.settle(service) is None
+
+
+def test_a_disk_in_state_2_forever(site: FakeSite) -> None:
+    site.states = ("3", "2")
+    site.plug(2, "vbd", DISK)
+    service = site.service()
+    deadline: float | None = site.settle(service)
+    while deadline is not None:
+        deadline = site.settle(service, deadline - site.now + 0.001)
+    assert len(site.verbs("block-attach")) == 5
+    assert any(line.startswith("Giving up: web1: disk 51712 does not work, as its backend does not answer") for line in site.said)
+    assert site.settle(service, 10_000) is None
+
+
+def test_a_backend_that_is_no_linux_may_have_no_hotplug_status(site: FakeSite) -> None:
+    site.unplug(2, "vif", 0)
+    site.hotplug = ""
+    site.plug(2, "vif", VIF)
+    service = site.service()
+    assert site.settle(service) is None
+    assert (site.settle(service, 1000), site.calls) == (None, [])
+
+
+@pytest.mark.parametrize("state", ["1", "5", "6", "", "\x1b[2J"])
+def test_a_guest_that_has_no_driver_or_closes_is_left_alone(site: FakeSite, state: str) -> None:
+    site.unplug(2, "vif", 0)
+    site.states = (state, "2")
+    site.plug(2, "vif", VIF)
+    service = site.service()
+    assert site.settle(service) is None
+    assert site.settle(service, 1000) is None
+    assert site.calls == []
+
+
+def test_dom0s_own_interface_is_only_attached_again_when_its_backend_is_gone(site: FakeSite) -> None:
+    site.kept[0] = {"nics": [], "disks": []}
+    site.hotplug = "error"
+    site.plug(0, "vif", VIF.replace(MAC, "00:16:3e:00:00:99"))
+    service = site.service()
+    site.settle(service, 100)
+    assert site.calls == []
+    site.hotplug = "connected"
+    site.destroy(1)
+    site.settle(service)
+    site.settle(service, 7)
+    site.report(site.domid("net-dd"), "ready")
+    site.settle(service)
+    assert len(site.attached(0)) == 1
+
+
+def test_what_a_device_left_behind_is_removed(site: FakeSite) -> None:
+    left = "/local/domain/1/backend/vif/9/0"
+    site.store.set(f"{left}/state", "6")
+    other = "/local/domain/1/backend/vif/2/7"
+    site.store.set(f"{other}/state", "4")
+    service = site.service()
+    site.settle(service)
+    assert f"{left}/state" in site.store.tree
+    site.settle(service, 45.1)
+    assert f"{left}/state" not in site.store.tree
+    assert f"{other}/state" in site.store.tree
+
+
+def test_cycles_leave_nothing_behind(site: FakeSite) -> None:
+    service = site.service()
+    site.settle(service)
+    before = len(site.store.tree), len(site.store.watches)
+    for _cycle in range(20):
+        site.destroy(site.domid("net-dd"))
+        site.settle(service)
+        site.add("net-dd", ready="ready")
+        site.settle(service, 2)
+        site.now += 1000
+    assert site.settle(service) is None
+    assert len(site.store.watches) == before[1]
+    assert len(site.store.tree) == before[0]
+    memory = (site.root / "run" / "memory.json").stat().st_size
+    assert memory < 1000
+    assert len(site.status["recoveries"]) <= 20
+
+
+# Who else is at work
+
+
+def test_a_paused_client(site: FakeSite) -> None:
+    """It does not notice that its vif is gone before it is unpaused: only then it can get another one of the same number."""
+    service = site.service()
+    site.settle(service)
+    site.flags[2] = "p"
+    site.destroy(1)
+    site.settle(service)
+    assert site.verbs() == ["network-detach 2 0"]
+    site.add("net-dd", ready="ready")
+    for _minute in range(5):
+        deadline = site.settle(service, 60)
+        assert deadline == site.now + 5
+    assert site.verbs() == []
+    del site.flags[2]
+    site.settle(service, 5.1)
+    site.settle(service, 1.1)
+    assert [verb.split()[0] for verb in site.verbs()] == ["network-attach"]
+
+
+def test_an_operator_who_pauses_and_resumes(site: FakeSite) -> None:
+    service = site.service()
+    site.settle(service)
+    with XenStore(site.store.path) as store:
+        command_line.order(store, "pause", ["net-dd"])
+    site.destroy(1)
+    assert site.settle(service, 100) is None
+    assert site.calls == []
+    assert site.status["aside"] == ["net-dd"]
+    assert "left alone: net-dd" in site.notified[-1]
+    with XenStore(site.store.path) as store:
+        command_line.order(store, "resume", ["net-dd"])
+    site.settle(service, 7)
+    assert [verb.split()[0] for verb in site.verbs()] == ["network-detach", "create"]
+    # Orders leave no key behind that others could take for something else.
+    assert site.store.tree["/tool/xen-driver-domains/recovery/aside"] == ""
+
+
+@pytest.mark.parametrize("names", [[], ["net-dd"]])
+def test_pausing_all_and_one(site: FakeSite, names: list[str]) -> None:
+    with XenStore(site.store.path) as store:
+        command_line.order(store, "pause", [])
+        command_line.order(store, "pause", ["web9"])
+        assert store.read_text("/tool/xen-driver-domains/recovery/aside") == "* web9"
+        command_line.order(store, "resume", names)
+        assert store.read_text("/tool/xen-driver-domains/recovery/aside") == ("web9" if names else "")
+
+
+def test_a_playbook_that_is_at_work(site: FakeSite) -> None:
+    service = site.service()
+    site.settle(service)
+    playbook = Turn(str(site.root / "lock"))
+    assert playbook.take()
+    site.destroy(1)
+    assert site.settle(service, 100) is None
+    assert [call[0] for call in site.calls] == ["flock"]
+    assert site.status["standing_aside_for_a_playbook"]
+    # It starts the domain again itself, and then ends: so does the command that waits for that.
+    new = site.add("net-dd", ready="ready")
+    site.settle(service)
+    playbook.pass_on()
+    site.finish("turn")
+    site.settle(service)
+    site.settle(service, 1.1)
+    assert site.attached(2) == [f"/local/domain/{new}/backend/vif/2/0"]
+    assert site.verbs("create") == []
+    assert playbook.take()
+
+
+def test_what_a_playbook_has_repaired_is_not_repaired_again(site: FakeSite) -> None:
+    service = site.service()
+    site.settle(service)
+    site.destroy(1)
+    site.settle(service)
+    playbook = Turn(str(site.root / "lock"))
+    assert playbook.take()
+    site.add("net-dd", ready="ready")
+    site.settle(service, 2)
+    site.plug(2, "vif", VIF)
+    playbook.pass_on()
+    site.finish("turn")
+    site.verbs()
+    assert site.settle(service) is None
+    assert (site.calls, site.status["waiting"]) == ([], [])
+
+
+def test_what_a_playbook_no_longer_wants_is_not_attached_again(site: FakeSite) -> None:
+    service = site.service()
+    site.settle(service)
+    site.destroy(1)
+    site.settle(service)
+    assert [str(device) for device in waiting_devices(str(site.root / "run"))] == [f"web1/vif/{MAC}"]
+    with XenStore(site.store.path) as store:
+        give_up_waiting(store, waiting_devices(str(site.root / "run")))
+    site.settle(service, 1)
+    assert site.status["waiting"] == []
+    # The order has been followed.
+    assert site.store.tree[UNWANTED] == ""
+    site.add("net-dd", ready="ready")
+    assert site.settle(service, 2) is None
+    assert site.attached(2) == []
+
+
+def test_a_module_waits_until_the_service_has_finished(site: FakeSite) -> None:
+    service = site.service()
+    site.settle(service)
+    site.prompt = False
+    site.destroy(1)
+    service.step()
+    assert not Turn(str(site.root / "lock")).take()
+    site.finish("uuid-web1/vif/0")
+    service.step()
+    assert Turn(str(site.root / "lock")).take()
+
+
+def test_a_domain_that_is_still_dying(site: FakeSite) -> None:
+    """Its devices are not free yet: `(null)` in xl list."""
+    service = site.service()
+    site.settle(service)
+    site.destroy(1)
+    site.flags[1] = "d"
+    site.settle(service)
+    site.settle(service, 6.1)
+    assert site.verbs("create") == []
+    del site.flags[1]
+    site.settle(service, 5.1)
+    assert len(site.verbs("create")) == 1
+
+
+def test_a_domain_that_dies_forever(site: FakeSite) -> None:
+    service = site.service()
+    site.settle(service)
+    site.destroy(1)
+    site.flags[1] = "d"
+    site.settle(service, 60.1)
+    site.settle(service, 6)
+    site.settle(service, 60)
+    assert len(site.verbs("create")) == 1
+
+
+def test_two_domains_of_one_name(site: FakeSite) -> None:
+    """xl would take the older one."""
+    service = site.service()
+    site.settle(service)
+    site.destroy(1)
+    site.settle(service)
+    site.add("net-dd", ready="ready")
+    last = site.add("net-dd", ready="ready")
+    site.settle(service, 2)
+    assert site.verbs("network-attach") == []
+    site.destroy(last - 1)
+    site.settle(service)
+    assert len(site.verbs("network-attach")) == 1
+
+
+# The loop, with commands and events that are real
+
+
+class Loop:
+    """The service in a thread, woken as it is by signals."""
+
+    def __init__(self, site: FakeSite, program: Path) -> None:
+        self.reading, self.writing = os.pipe()
+        os.set_blocking(self.reading, False)
+        fake: t.Any = site
+        self.looks = 0
+        self.service = RecoveryService(
+            site.configuration,
+            XenStore(site.store.path),
+            fake,
+            Commands(),
+            directory=str(site.root / "run"),
+            userdata=str(site.root / "lib"),
+            lock=str(site.root / "lock"),
+            program=str(program),
+            say=site.said.append,
+            notify=site.notified.append,
+        )
+        step = self.service.step
+
+        def counted(due: bool = True) -> float | None:
+            self.looks += 1
+            return step(due)
+
+        self.service.step = counted  # type: ignore[method-assign]
+        self.thread = threading.Thread(target=self.service.run, args=(self.reading,))
+
+    def __enter__(self) -> Loop:
+        self.thread.start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.service.stopping = True
+        os.write(self.writing, b"x")
+        self.thread.join(20)
+        assert not self.thread.is_alive()
+
+
+def until(condition: t.Callable[[], object], seconds: float = 20.0) -> None:
+    pause = threading.Event()
+    for _round in range(int(seconds / 0.02)):
+        if condition():
+            return
+        pause.wait(0.02)
+    raise AssertionError("it did not happen")
+
+
+def test_it_sleeps_while_nothing_happens_and_wakes_for_what_matters(site: FakeSite) -> None:
+    program = site.root / "xl"
+    program.write_text(f'#!/bin/sh\necho "$@" >>{site.root}/calls\n')
+    program.chmod(0o755)
+    with Loop(site, program) as loop:
+        until(lambda: "READY=1" in site.notified)
+        threading.Event().wait(0.3)
+        looks = loop.looks
+        # Noise: what guests and tools write all the time.
+        for number in range(50):
+            site.store.set("/libxl/2/dm-version", f"{number}")
+            site.store.set("/local/domain/2/data/report", f"{number}")
+            site.store.set("/local/domain/1/backend/vif/2/0/statistics", f"{number}")
+        threading.Event().wait(0.3)
+        assert loop.looks == looks
+        site.store.remove("/local/domain/1")
+        until(lambda: (site.root / "calls").exists() and "network-detach 2 0" in (site.root / "calls").read_text())
+    assert site.notified[-1] == "STOPPING=1"
+    assert not (site.root / "run" / "status.json").exists()
+    assert (site.root / "run" / "memory.json").exists()
+    assert Turn(str(site.root / "lock")).take()
+
+
+def test_what_has_begun_is_finished_before_it_ends(site: FakeSite) -> None:
+    program = site.root / "xl"
+    program.write_text(f"#!/bin/sh\ntouch {site.root}/begun\nsleep 1\ntouch {site.root}/finished\n")
+    program.chmod(0o755)
+    with Loop(site, program):
+        until(lambda: "READY=1" in site.notified)
+        site.store.remove("/local/domain/1")
+        until(lambda: (site.root / "begun").exists())
+        assert not Turn(str(site.root / "lock")).take()
+    assert (site.root / "finished").exists()
+    assert Turn(str(site.root / "lock")).take()
+
+
+def test_a_flood_of_events_does_not_keep_it_busy(site: FakeSite) -> None:
+    """A driver domain writes to its own keys as fast as it can."""
+    with Loop(site, site.root / "none") as loop:
+        until(lambda: "READY=1" in site.notified)
+        looks, pause = loop.looks, threading.Event()
+        for number in range(200):
+            site.store.set("/local/domain/1/backend/vif/2/0/state", f"{number % 2 + 4}")
+            pause.wait(0.005)
+        assert loop.looks - looks < 20
+
+
+def test_commands_end_and_time_out(tmp_path: Path) -> None:
+    commands = Commands()
+    assert commands.start("missing", ["/no/such"], 0.0, 5.0) == "/no/such: No such file or directory"
+    assert commands.start("bad", ["sh", "-c", "echo one; echo two >&2; exit 3"], 0.0, 500.0) == ""
+    assert commands.start("good", ["true"], 0.0, 500.0) == ""
+    assert commands.start("slow", ["sleep", "60"], 0.0, 5.0) == ""
+    assert (commands.keys, commands.deadline) == ({"bad", "good", "slow"}, 5.0)
+    found: dict[str, str] = {}
+
+    def reap() -> bool:
+        found.update(commands.ended(1.0))
+        return len(found) == 2
+
+    until(reap)
+    assert found == {"bad": "one; two", "good": ""}
+    assert commands.ended(6.0) == [("slow", "it did not end within 5 s")]
+    assert commands.keys == frozenset()
+
+
+def test_many_clients_are_attached_with_few_looks(tmp_path: Path) -> None:
+    """Some commands at a time; when one ends, the next starts without another look at the host."""
+    with FakeSite(tmp_path) as site:
+        site.add("net-dd", ready="ready")
+        for number in range(20):
+            site.plug(site.add(f"web{number}"), "vif", f"mac=00:16:3e:00:00:{number:02x},bridge=xenbr0,backend=net-dd,devid=0")
+        service = site.service()
+        site.settle(service)
+        site.destroy(1)
+        site.settle(service)
+        driver = site.add("net-dd", ready="ready")
+        site.now += 1.1
+        site.prompt = False
+        service.step()
+        lists, most = len([request for request in site.store.requests if request == ("directory", "/local/domain")]), 0
+        while site.keys:
+            most = max(most, len(site.keys))
+            site.finish(sorted(site.keys)[0])
+            service.step(due=False)
+        assert most == 4
+        assert len([request for request in site.store.requests if request == ("directory", "/local/domain")]) - lists <= 4
+        assert [site.attached(domid) for domid in sorted(site.names)[1:-1]] == [
+            [f"/local/domain/{driver}/backend/vif/{domid}/0"] for domid in range(2, 22)
+        ]
+        assert site.settle(service) is None
+        assert len([line for line in site.said if "works again" in line]) == 20
+
+
+def test_what_systemd_is_given(tmp_path: Path) -> None:
+    address = str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
+        receiver.bind(address)
+        notifier(address)("READY=1")
+        assert receiver.recv(100) == b"READY=1"
+    notifier(None)("READY=1")
+    notifier(address)("READY=1")
+
+
+def test_a_key_of_its_own_reports_readiness(tmp_path: Path) -> None:
+    with FakeSite(tmp_path) as site:
+        (declared,) = site.configuration.domains
+        own = type(declared)("net-dd", declared.definition, "data/own", "up")
+        site.configuration = type(site.configuration)((own,))
+        site.add("net-dd")
+        site.add("web1")
+        site.plug(2, "vif", VIF)
+        service = site.service()
+        site.settle(service)
+        site.destroy(1)
+        site.settle(service)
+        new = site.add("net-dd", ready="ready")
+        site.settle(service, 2)
+        assert site.verbs("network-attach") == []
+        assert ("/local/domain/3/data/own", "/local/domain/3/data/own") in site.store.watches
+        site.store.set(f"/local/domain/{new}/data/own", "up")
+        site.settle(service)
+        assert len(site.verbs("network-attach")) == 1
+
+
+def test_undeclared_backends_serve_as_well(tmp_path: Path) -> None:
+    """Their clients are attached again; they themselves are not started."""
+    with FakeSite(tmp_path) as site:
+        site.add("other")
+        site.add("web1")
+        site.plug(2, "vif", VIF.replace("net-dd", "other"))
+        service = site.service()
+        site.settle(service)
+        site.destroy(1)
+        site.settle(service, 100)
+        assert site.settle(service, 100) is None
+        assert site.verbs() == ["network-detach 2 0"]
+        site.add("other")
+        site.settle(service, 1.1)
+        assert len(site.verbs("network-attach")) == 1
+
+
+def test_what_libxl_leaves_of_pci_devices_is_removed(site: FakeSite) -> None:
+    """That of declared domains, when they are gone for good."""
+    service = site.service()
+    top = "/local/domain/0/backend/pci"
+    for domid, name in ((1, "net-dd"), (7, "web9")):
+        site.store.set(f"{top}/{domid}/0/domain", name)
+    site.settle(service, 100)
+    site.destroy(1)
+    new = site.add("net-dd", ready="ready")
+    site.store.set(f"{top}/{new}/0/domain", "net-dd")
+    site.settle(service)
+    site.settle(service, 40)
+    assert f"{top}/1/0/domain" in site.store.tree
+    site.settle(service, 6)
+    assert [path for path in site.store.tree if path.endswith("/0/domain")] == [f"{top}/{new}/0/domain", f"{top}/7/0/domain"]
+    assert site.said[-1] == f"Removing what a device left behind: {top}/1"
