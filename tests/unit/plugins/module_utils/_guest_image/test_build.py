@@ -125,6 +125,19 @@ def test_programs_of_another_architecture(
         builder(cache, FakeMmdebstrap(), procfs=str(tmp_path)).check([image(architecture=architecture)])
 
 
+@pytest.mark.parametrize(
+    ("machine", "architecture", "processor"),
+    [("x86_64", "arm64", "cortex-a57"), ("x86_64", "amd64", None), ("x86_64", "riscv64", None), ("aarch64", "arm64", None)],
+)
+def test_emulator_of_arm_programs_computes_no_pointer_authentication(
+    cache: ImageCache, monkeypatch: pytest.MonkeyPatch, machine: str, architecture: str, processor: str | None
+) -> None:
+    monkeypatch.setattr(os, "uname", lambda: os.uname_result(("Linux", "", "", "", machine)))
+    runner = FakeMmdebstrap()
+    builder(cache, runner).build(image(architecture=architecture))
+    assert runner.environments[0].get("QEMU_CPU") == processor
+
+
 def test_too_little_space(cache: ImageCache, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = collections.namedtuple("usage", "total used free")
     monkeypatch.setattr(build.shutil, "disk_usage", lambda path: usage(0, 0, 300 << 20))
