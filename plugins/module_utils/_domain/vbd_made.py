@@ -80,7 +80,7 @@ def attach_settings(device: PvDevice, kept: t.Mapping[str, t.Any] | None, backen
         own = {key: made.get(key) or None for key in ("format", "backendtype", "script")}
         own["discard"] = made["discard"]
     known = {key: value for key, value in own.items() if value not in ("", "unknown")}
-    return disk_settings({**made, **dict.fromkeys(own), **known, "backend": backend or None, "trusted": made.get("trusted", True)})
+    return disk_settings({**made, **dict.fromkeys(own), **known, "backend": backend or None, "trusted": made.get("trusted", not backend)})
 
 
 def disk_settings(disk: t.Mapping[str, t.Any]) -> dict[str, t.Any]:

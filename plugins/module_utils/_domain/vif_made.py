@@ -61,7 +61,8 @@ def attach_settings(device: PvDevice, kept: t.Mapping[str, t.Any] | None, backen
         "mtu": made["mtu"] if made["mtu"] != _DEFAULT_MTU else None,
         "gatewaydev": made.get("gatewaydev") or None,
         "vlan": made.get("vlan") or None,
-        "trusted": made.get("trusted") != "False",
+        # Where nobody knows, the client is the one to protect.
+        "trusted": made["trusted"] != "False" if "trusted" in made else not backend,
         "devid": device.devid,
     }
 

@@ -22,7 +22,7 @@ import typing as t
 import zipfile
 
 from .._errors import CommandFailed, DriverDomainsError
-from .._files import read_bytes
+from .._files import read_bytes, remove
 from .._plan import Plan
 from .._runner import Runner
 from .files import CONFIGURATION, PROGRAM, configuration_text
@@ -186,7 +186,7 @@ class Installer:
         return plan
 
     def _remove_program(self) -> None:
-        os.unlink(self._places.program)
+        remove(self._places.program)
         for path in (self._places.program, self._places.configuration):
             # Others may have put something there.
             with contextlib.suppress(OSError):

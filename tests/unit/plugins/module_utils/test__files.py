@@ -20,7 +20,8 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Pl
 
 UTILS = Path(_files.__file__).parent
 #: Who changes names in directories without the functions of `_files`: besides `_files`, builds in a directory that is renamed in the end.
-OWN = {"_files.py", "_guest_image/build.py"}
+#: The recovery service and the lock have files below /run, which no power cut leaves.
+OWN = {"_files.py", "_guest_image/build.py", "_recovery/files.py", "_recovery/service.py", "_turn.py"}
 CHANGES = re.compile(r"\bos\.(?:rename|replace|symlink|unlink|remove|makedirs|mkdir)\(")
 
 

@@ -259,7 +259,13 @@ VBD_MADE = {"dev": "xvda", "params": "qcow2:/srv/x,y.qcow2", "type": "qdisk", "m
             {"nics": [{"mac": "00:16:3e:00:00:11", "backend_domname": "5", "model": "e1000"}]},
             "mac=00:16:3e:00:00:11,bridge=xenbr0,backend=dd,type=ioemu,model=e1000,script=/etc/xen/scripts/vif-bridge,vifname=web0,devid=3",
         ),
-        (VIF, VIF_MADE, None, "mac=00:16:3e:00:00:11,bridge=xenbr0,backend=dd,script=/etc/xen/scripts/vif-bridge,vifname=web0,devid=3"),
+        # Where nobody knows whether it was trusted, it is not.
+        (
+            VIF,
+            VIF_MADE,
+            None,
+            "mac=00:16:3e:00:00:11,bridge=xenbr0,backend=dd,script=/etc/xen/scripts/vif-bridge,vifname=web0,untrusted,devid=3",
+        ),
         (
             VBD,
             VBD_MADE,
@@ -270,7 +276,7 @@ VBD_MADE = {"dev": "xvda", "params": "qcow2:/srv/x,y.qcow2", "type": "qdisk", "m
             VBD,
             VBD_MADE,
             None,
-            "format=qcow2,vdev=xvda,access=ro,devtype=cdrom,backend=dd,backendtype=qdisk,no-discard,target=/srv/x,y.qcow2",
+            "format=qcow2,vdev=xvda,access=ro,devtype=cdrom,backend=dd,backendtype=qdisk,no-discard,untrusted,target=/srv/x,y.qcow2",
         ),
         (
             VBD,
