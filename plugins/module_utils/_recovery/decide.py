@@ -67,7 +67,7 @@ def remember(
     names = {domid: name for domid, name in memory.names.items() if domid in referred and domid not in running}
     names.update({domid: domain.name for domid, domain in running.items()})
     for domid in sorted(referred - set(running)):
-        if domid in memory.names and domid in memory.ready:
+        if domid in memory.names and (domid in memory.ready or domid in memory.appeared):
             clients = sorted({running[d.domid].name for d in snapshot.devices if d.backend_id == domid and d.domid in running})
             happened.append(f"{memory.names[domid]} (domain {domid}) is gone; it served {', '.join(clients)}")
     ready = {domid: memory.ready.get(domid, now) for domid, domain in running.items() if domain.ready}
