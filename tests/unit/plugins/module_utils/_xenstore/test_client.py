@@ -388,6 +388,11 @@ class TestWatches:
         assert [name for name, _argument in fake.requests].count("read") <= 3
         assert fake.watches == []
 
+    def test_wait_for_a_domain_that_comes(self, fake: FakeXenstored, store: XenStore) -> None:
+        fake.set("/local/domain/9/name", "web")
+
+        assert store.wait_for(["@introduceDomain", STATUS], lambda _values: "web" in store.domains().values(), 30) == {STATUS: "starting"}
+
     def test_wait_for_removal_from_above(self, fake: FakeXenstored, store: XenStore) -> None:
         after(0.1, lambda: fake.remove("/local/domain/3"))
         assert store.wait_for([STATUS], lambda values: values[STATUS] is None, 30) == {STATUS: None}
