@@ -60,7 +60,9 @@ _OWN = Turn()
 
 
 def take_turn(turn: Turn = _OWN, patience: float = PATIENCE) -> None:
-    """Wait for the turn, and keep it until this process ends. Without root there is none, and nothing to be changed, as `require_root` says.
+    """Wait for the turn, and keep it until this process ends.
+
+    Without root there is none: the module then refuses by itself (`require_root`).
 
     :raises DriverDomainsError: others kept it for longer than `patience` seconds.
     """
