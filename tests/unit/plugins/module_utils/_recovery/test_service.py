@@ -619,7 +619,7 @@ def test_what_has_begun_is_finished_before_it_ends(site: FakeSite) -> None:
     with Loop(site, program):
         until(lambda: "READY=1" in site.notified)
         site.store.remove("/local/domain/1")
-        until(lambda: (site.root / "begun").exists())
+        until((site.root / "begun").exists)
         assert not Turn(str(site.root / "lock")).take()
     assert (site.root / "finished").exists()
     assert Turn(str(site.root / "lock")).take()
