@@ -23,7 +23,7 @@ description:
     backend does not run. RV(pending_restart) lists these domains.
   - While the module changes something, the recovery service (M(xen.driver_domains.domain_recovery)) and other runs wait. A domain that the
     module stops as requested is not brought back by the service, until the module starts it again.
-  - A hotplug script that fails in a driver domain leaves no trace in XenStore. The vif then does not connect within
+  - A hotplug script that fails in a driver domain often leaves no trace in XenStore. The vif then does not connect within
     O(domains[].wait_timeout), and C(/var/log/xen) in the driver domain says why.
 author:
   - The xen.driver_domains authors (@xen-driver-domains)
@@ -290,7 +290,7 @@ options:
         type: bool
         default: false
   restart_changed:
-    description: Whether to restart a running domain whose definition changed or whose backend is gone.
+    description: Whether to restart a running domain whose definition changed, or that has a device that cannot be attached again.
     type: bool
     default: false
   save_at_shutdown:
