@@ -99,7 +99,7 @@ def remember(
     released = _released(snapshot, memory, now, devices, busy)
     waiting.update({key: memory.waiting.get(key, now) for key in released if not _client(snapshot, released[key])})
 
-    # Those that helped count, too: a backend that works and fails in turns must not keep dom0 busy.
+    # Those that helped count, too: a backend that alternately works and fails must not keep dom0 busy.
     attempts = {key: [at for at in times if now - at < COUNTED] for key, times in memory.attempts.items()}
     hopeless = frozenset(key for key in memory.hopeless if _still_hopeless(key, devices, released, gone))
     if snapshot.resumed != memory.resumed:
