@@ -17,7 +17,7 @@ import typing as t
 from dataclasses import replace
 
 from .._domain.aside import WaitingDevice
-from .._domain.devices import VBD, VIF, PvDevice, broken, late, lost_backend
+from .._domain.devices import KINDS, VBD, VIF, PvDevice, broken, late, lost_backend
 from .._xenstore.client import REMOVAL_DELAY
 from .model import (
     ALL,
@@ -239,10 +239,20 @@ def decide(configuration: Configuration, snapshot: Snapshot, memory: Memory, now
                 _decide_released(choice, key, released)
     for domain in configuration.domains:
         _decide_domain(choice, domain)
+    # The same device gets the same directory again.
+    attaching = {*busy, *(action.key for action in choice.actions if isinstance(action, Attach))}
     for path in snapshot.orphans:
-        if choice.is_due(memory.waiting.get(path, now) + GRACE) and path not in busy:
+        if _orphan_key(path, snapshot.running) not in attaching and choice.is_due(memory.waiting.get(path, now) + GRACE):
             choice.actions.append(Sweep(path))
     return choice.decision()
+
+
+def _orphan_key(path: str, running: t.Mapping[int, Running]) -> str:
+    """Return the key of the device that a backend's directory was made for, or "": it has none."""
+    kind, client, devid = path.split("/")[-3:]
+    if kind in KINDS and client.isdecimal() and int(client) in running and devid.isdecimal():
+        return device_key(running[int(client)].uuid, kind, int(devid))
+    return ""
 
 
 def _decide_device(choice: _Choice, device: PvDevice) -> None:

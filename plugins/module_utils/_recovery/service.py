@@ -136,9 +136,10 @@ class RecoveryService:
         """
         now = self._clock()
         self._take_note()
+        if not due:
+            self._start_queued()
         if due or not (self._queue or self._working):
             self._deadline = self._look_and_decide(now)
-        self._start_queued()
         if not self._working:
             self._turn.pass_on()
         return min((at for at in (self._deadline, self._commands.deadline) if at is not None), default=None)
@@ -158,6 +159,8 @@ class RecoveryService:
 
     def _look_and_decide(self, now: float) -> float | None:
         """Look and decide, and put what is to be done into the queue; return when to look again."""
+        # It was decided about the host as it was.
+        self._queue.clear()
         # Taken before it is known whether there is anything to do: what is seen afterwards nobody else changes.
         mine = self._turn.take()
         snapshot = self._look(now)
@@ -260,8 +263,7 @@ class RecoveryService:
 
     def _act(self, action: Action, now: float) -> None:
         if isinstance(action, Sweep):
-            self._tell(f"Removing what a device left behind: {action.key}")
-            self._store.rm(action.key)
+            self._sweep(action.key)
         elif isinstance(action, Release):
             self._release(action, now)
         elif isinstance(action, Attach):
@@ -277,11 +279,19 @@ class RecoveryService:
             self._count(action.key, now)
             self._start(action, ("create", "--quiet", action.domain.definition), CREATE_LIMIT)
 
+    def _sweep(self, path: str) -> None:
+        kind, client, devid = path.split("/")[-3:]
+        # Since the look, somebody may have attached the device that it belongs to.
+        if self._store.read_text(f"/libxl/{client}/device/{kind}/{devid}/backend") != path:
+            self._tell(f"Removing what a device left behind: {path}")
+            self._store.rm(path)
+
     def _release(self, action: Release, now: float) -> None:
         device = action.device
         devices = read_devices(self._store, [device.domid], [device.kind])[device.domid]
         whole = next((other for other in devices if other.devid == device.devid), None)
-        if whole is None:
+        if whole is None or whole.backend_path != device.backend_path or (whole.connected and whole.backend):
+            # Since the look, it has gone, another one has taken its place, or it has connected.
             return
         try:
             plan = repair(whole, kept_configuration(self._userdata, device.domid), self._memory.names, action.why)

@@ -38,6 +38,8 @@ DRIVER = Running(7, "net-dd", "u-dd", ready=True)
 BOOTING = replace(DRIVER, ready=False)
 WEB = Running(2, "web1", "u-web")
 KEY = "u-web/vif/0"
+#: What a vif of WEB left behind.
+LEFT = "/local/domain/7/backend/vif/2/0"
 RELEASED = Released("web1", "u-web", VIF, 0, "00:16", "net-dd", "mac=x", NOW - 100, noticed=True)
 
 
@@ -150,8 +152,15 @@ TABLE: dict[str, tuple[Snapshot, Memory, tuple[str, ...], list[str]]] = {
     "gone, kept by an operator": (snapshot(aside=frozenset({"net-dd"})), Memory(gone={"net-dd": NOW - 1000}), (), []),
     "gone, given up": (snapshot(), Memory(gone={"net-dd": 0.0}, hopeless=frozenset({"create/net-dd"})), (), []),
     # Leftovers.
-    "an orphan": (snapshot(orphans=("/x",)), Memory(waiting={"/x": NOW - 1}), (), [f"in {GRACE - 1:g} s"]),
-    "an old orphan": (snapshot(orphans=("/x",)), Memory(waiting={"/x": NOW - GRACE}), (), ["sweep"]),
+    "an orphan": (snapshot(orphans=(LEFT,)), Memory(waiting={LEFT: NOW - 1}), (), [f"in {GRACE - 1:g} s"]),
+    "an old orphan": (snapshot(orphans=(LEFT,)), Memory(waiting={LEFT: NOW - GRACE}), (), ["sweep"]),
+    "an old orphan, its device is to be attached": (
+        snapshot(DRIVER, WEB, orphans=(LEFT,)),
+        replace(HELD, waiting={LEFT: NOW - GRACE}),
+        (),
+        ["attach"],
+    ),
+    "an old orphan, its device is being attached": (snapshot(DRIVER, WEB, orphans=(LEFT,)), Memory(waiting={LEFT: 0.0}), (KEY,), []),
 }
 
 
@@ -300,7 +309,7 @@ SNAPSHOTS = st.builds(
     Snapshot,
     running=RUNNING,
     devices=DEVICES,
-    orphans=st.sampled_from([(), ("/x",)]),
+    orphans=st.sampled_from([(), (LEFT,)]),
     aside=st.frozensets(st.one_of(NAMES, st.just("*")), max_size=2),
     flags=FLAGS,
 )

@@ -18,6 +18,7 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._domain.aside i
 from ansible_collections.xen.driver_domains.plugins.module_utils._recovery import main as command_line
 from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.commands import Commands
 from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.files import waiting_devices
+from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.model import Sweep
 from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.service import RecoveryService, notifier
 from ansible_collections.xen.driver_domains.plugins.module_utils._turn import Turn
 from ansible_collections.xen.driver_domains.plugins.module_utils._xenstore.client import XenStore
@@ -253,7 +254,7 @@ def test_an_interface_that_cannot_be_attached(site: FakeSite) -> None:
     while deadline is not None:
         deadline = site.settle(service, deadline - site.now + 0.001)
     assert len(site.verbs("network-attach")) == 5
-    assert any(line.startswith("Giving up: web1: vif 0: 5 attempts") for line in site.said)
+    assert any(line.startswith("Giving up: web1: vif 0: it was tried 5 times") for line in site.said)
     # Another start of the backend is another matter.
     site.failing.clear()
     site.destroy(site.domid("net-dd"))
@@ -535,6 +536,81 @@ def test_two_domains_of_one_name(site: FakeSite) -> None:
     site.destroy(last - 1)
     site.settle(service)
     assert len(site.verbs("network-attach")) == 1
+
+
+# What is queued while other commands run
+
+
+def late_disks(site: FakeSite, number: int) -> list[int]:
+    """Return guests whose disks do not connect."""
+    site.states = ("3", "2")
+    clients = [site.add(f"guest{count}") for count in range(number)]
+    for client in clients:
+        site.plug(client, "vbd", DISK)
+    site.states = ("4", "4")
+    return clients
+
+
+def test_a_disk_that_connects_while_its_detach_is_queued_is_left_alone(site: FakeSite) -> None:
+    clients = late_disks(site, 6)
+    service = site.service()
+    site.settle(service)
+    site.now += 45.1
+    site.prompt = False
+    service.step()
+    assert len(site.verbs("block-detach")) == 4
+    back = f"/local/domain/1/backend/vbd/{clients[5]}/51712"
+    for end in (f"/local/domain/{clients[5]}/device/vbd/51712", back):
+        site.store.set(f"{end}/state", "4")
+    site.finish(sorted(site.keys)[0])
+    service.step(due=False)
+    site.finish(sorted(site.keys)[0])
+    service.step(due=False)
+    assert site.verbs("block-detach") == [f"block-detach --force {clients[4]} 51712"]
+    assert site.attached(clients[5]) == [back]
+
+
+def test_a_pause_stops_what_is_queued(site: FakeSite) -> None:
+    late_disks(site, 6)
+    service = site.service()
+    site.settle(service)
+    site.now += 45.1
+    site.prompt = False
+    service.step()
+    assert len(site.verbs("block-detach")) == 4
+    with XenStore(site.store.path) as store:
+        command_line.order(store, "pause", [])
+    service.step()
+    while site.keys:
+        site.finish(sorted(site.keys)[0])
+        service.step(due=False)
+    assert site.verbs() == []
+
+
+def test_what_a_device_left_behind_stays_while_the_device_is_attached(site: FakeSite) -> None:
+    """`xl devd` was away when the device was detached, and left the directory that the same device has again."""
+    service = site.service()
+    site.settle(service)
+    left = "/local/domain/1/backend/vif/2/0"
+    site.destroy(1)
+    site.settle(service)
+    # As if it were the same domain.
+    site._last_domid = 0
+    site.add("net-dd", ready="starting")
+    site.store.set(f"{left}/state", "6")
+    site.settle(service)
+    site.now += 45.1
+    site.report(1, "ready")
+    site.prompt = False
+    service.step()
+    assert [verb.split()[0] for verb in site.verbs("network-attach")] == ["network-attach"]
+    assert f"{left}/state" in site.store.tree
+    site.finish("uuid-web1/vif/0")
+    service.step(due=False)
+    assert site.store.tree[f"{left}/state"] == "4"
+    # Nor is it removed when somebody else attaches the device after the look.
+    service._act(Sweep(left), site.now)
+    assert site.store.tree[f"{left}/state"] == "4"
 
 
 # The loop, with commands and events that are real
