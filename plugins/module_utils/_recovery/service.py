@@ -216,7 +216,8 @@ class RecoveryService:
         found = False
         event = self._store.next_event(0)
         while event is not None:
-            found = found or concerns(event.path)
+            # What is watched includes the keys that report readiness, wherever they are.
+            found = found or event.path in self._watches or concerns(event.path)
             event = self._store.next_event(0)
         return found
 

@@ -790,6 +790,20 @@ def test_a_key_of_its_own_reports_readiness(tmp_path: Path) -> None:
         assert len(site.verbs("network-attach")) == 1
 
 
+@pytest.mark.parametrize("key", ["data/own", "control/up"])
+def test_a_key_of_its_own_wakes_the_service(tmp_path: Path, key: str) -> None:
+    with FakeSite(tmp_path) as site:
+        (declared,) = site.configuration.domains
+        site.configuration = type(site.configuration)((type(declared)("net-dd", declared.definition, key, "up"),))
+        site.add("net-dd")
+        service = site.service()
+        site.settle(service)
+        while service._has_news():
+            pass
+        site.store.set(f"/local/domain/1/{key}", "up")
+        until(service._has_news, 2)
+
+
 def test_undeclared_backends_serve_as_well(tmp_path: Path) -> None:
     """Their clients are attached again; they themselves are not started."""
     with FakeSite(tmp_path) as site:
