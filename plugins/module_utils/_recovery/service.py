@@ -48,6 +48,9 @@ PACE = 0.1
 AT_ONCE = 4
 #: Seconds that commands may take: libxl waits for a backend for 10 s, and as long again until it forces a device out.
 DEVICE_LIMIT, CREATE_LIMIT = 60.0, 300.0
+#: Seconds in which the service begins something new before others get their turn: modules wait for 15 minutes, and a domain that is being
+#: created then may take its time. And seconds that others then have to take it: they ask several times a second.
+OWN_TURN, TURN_OF_OTHERS = 120.0, 2.0
 #: Seconds that a service that is to end waits for its commands; systemd gives it 90 s.
 LAST_WAIT = 60.0
 #: The key of the command that waits for the turn of a playbook to end.
@@ -87,6 +90,8 @@ class RecoveryService:
         self._directory = directory
         self._userdata = userdata
         self._turn = Turn(lock)
+        #: When the turn was taken, and until when it is left to others.
+        self._taken, self._left = clock(), 0.0
         self._say = say
         self._notify = notify
         self._clock = clock
@@ -136,13 +141,28 @@ class RecoveryService:
         """
         now = self._clock()
         self._take_note()
-        if not due:
+        if self._is_over(now):
+            self._queue.clear()
+        elif not due:
             self._start_queued()
         if due or not (self._queue or self._working):
             self._deadline = self._look_and_decide(now)
         if not self._working:
+            if self._is_over(now):
+                self._left = now + TURN_OF_OTHERS
             self._turn.pass_on()
-        return min((at for at in (self._deadline, self._commands.deadline) if at is not None), default=None)
+        left = self._left if now < self._left else None
+        return min((at for at in (self._deadline, self._commands.deadline, left) if at is not None), default=None)
+
+    def _is_over(self, now: float) -> bool:
+        """Whether the service has had its turn for so long that it only finishes what runs."""
+        return self._turn.taken and now >= self._taken + OWN_TURN
+
+    def _take_turn(self, now: float) -> bool:
+        """Take the turn unless others have it, or should; return whether something new may begin."""
+        if not self._turn.taken and now >= self._left and self._turn.take():
+            self._taken = now
+        return self._turn.taken and not self._is_over(now)
 
     def _take_note(self) -> None:
         for ended in self._commands.ended(self._clock()):
@@ -162,7 +182,7 @@ class RecoveryService:
         # It was decided about the host as it was.
         self._queue.clear()
         # Taken before it is known whether there is anything to do: what is seen afterwards nobody else changes.
-        mine = self._turn.take()
+        mine = self._take_turn(now)
         snapshot = self._look(now)
         decision = self._decide(snapshot, now)
         if decision.actions and not mine:
@@ -258,7 +278,8 @@ class RecoveryService:
     # Acting
 
     def _await_turn(self, now: float) -> None:
-        if _WAITER not in self._commands.keys:
+        # Where it is left to others for a moment, there is a time for the next look.
+        if not self._turn.taken and now >= self._left and _WAITER not in self._commands.keys:
             # It ends when the one that has the turn does, which wakes us.
             self._commands.start(_WAITER, ["flock", self._turn.path, "true"], now, 86400.0)
 

@@ -498,6 +498,59 @@ def test_a_module_waits_until_the_service_has_finished(site: FakeSite) -> None:
     assert Turn(str(site.root / "lock")).take()
 
 
+def test_a_module_gets_its_turn_while_there_is_always_something_to_do(site: FakeSite) -> None:
+    """Clients that fail one after the other: something runs at each moment, and yet a module need not wait until all are done."""
+    clients = late_disks(site, 40)
+    service, module = site.service(), Turn(str(site.root / "lock"))
+    site.settle(service)
+    site.now += 45.1
+    site.prompt = False
+    site.failing["block-detach"] = "no"
+    service.step()
+    started = site.now
+    while not module.take():
+        assert site.now - started < 300
+        # Each takes 20 s, and they end one by one.
+        site.now += 5
+        if site.keys:
+            site.finish(sorted(site.keys)[0])
+        service.step(due=False)
+    assert site.keys == frozenset()
+    # The service asks to go on when the module has ended.
+    begun = len(site.verbs("block-detach"))
+    assert 0 < begun < len(clients)
+    deadline = service.step(due=False)
+    assert deadline is not None and deadline - site.now <= 2
+    site.now = deadline
+    service.step()
+    assert site.keys == {"turn"}
+    module.pass_on()
+    site.finish("turn")
+    service.step(due=False)
+    assert len(site.verbs("block-detach")) == 4
+
+
+def test_others_have_time_to_notice_that_it_is_their_turn(site: FakeSite) -> None:
+    late_disks(site, 8)
+    service = site.service()
+    site.settle(service)
+    site.now += 45.1
+    site.prompt = False
+    service.step()
+    site.now += 121
+    while site.keys:
+        site.finish(sorted(site.keys)[0])
+        deadline = service.step()
+    assert deadline == site.now + 2
+    site.now += 1
+    service.step()
+    assert site.keys == frozenset()
+    assert Turn(str(site.root / "lock")).take()
+    site.now += 1
+    service.step()
+    assert len(site.keys) > 0
+
+
 def test_a_domain_that_is_still_dying(site: FakeSite) -> None:
     """Its devices are not free yet: `(null)` in xl list."""
     service = site.service()
