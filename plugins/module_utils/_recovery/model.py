@@ -108,6 +108,8 @@ class Memory:
 
     #: Names by domid, of running domains and of those that are gone and still named as backends.
     names: t.Mapping[int, str] = field(default_factory=dict)
+    #: Names of backends that are gone, by their paths: as libxl keeps them, or else as they were called last; "" when nobody knows.
+    lost: t.Mapping[str, str] = field(default_factory=dict)
     #: Declared domains that were seen running: only those are brought back. Others may be starting with the host.
     seen: frozenset[str] = frozenset()
     #: Since when declared domains are gone, by name.

@@ -25,8 +25,8 @@ from dataclasses import replace
 from .._domain.aside import ORDERS, UNWANTED
 from .._domain.attacher import remove_nodes
 from .._domain.devices import VIF, read_devices
-from .._domain.repairs import repair
-from .._domain.userdata import USERDATA, kept_configuration
+from .._domain.repairs import backend_name, repair
+from .._domain.userdata import USERDATA, kept_configuration, kept_device
 from .._errors import DriverDomainsError
 from .._polling import wait_until
 from .._printable import printable_line
@@ -253,6 +253,7 @@ class RecoveryService:
     def _decide(self, snapshot: Snapshot, now: float) -> Decision:
         """Remember what was seen, and decide; ask `xl` about the domains only if something depends on it."""
         busy = self._busy
+        self._name_lost_backends(snapshot)
         self._memory, happened = remember(self._configuration, snapshot, self._memory, now, busy)
         for line in happened:
             self._tell(line)
@@ -267,6 +268,19 @@ class RecoveryService:
         known = replace(snapshot, flags=flags)
         self._memory, _same = remember(self._configuration, known, self._memory, now, busy)
         return decide(self._configuration, known, self._memory, now, busy)
+
+    def _name_lost_backends(self, snapshot: Snapshot) -> None:
+        """Find out the names of backends that are gone, once: as they are when their devices are attached again."""
+        known, running = self._memory.lost, snapshot.running
+        new = [device for device in snapshot.devices if device.backend_id not in running and device.backend_path not in known]
+        lost = {device.backend_path: "" for device in new}
+        for domid, devices in read_devices(self._store, {device.domid for device in new}).items() if new else ():
+            kept = kept_configuration(self._userdata, domid)
+            for device in devices:
+                if device.backend_path in lost:
+                    name = backend_name(device, kept_device(kept, device), self._memory.names)
+                    lost[device.backend_path] = "" if name == "?" else name
+        self._memory = replace(self._memory, lost={**known, **lost})
 
     def _watch(self, paths: set[str]) -> None:
         for path in sorted(paths - self._watches):

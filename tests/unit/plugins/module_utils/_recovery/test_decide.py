@@ -82,6 +82,14 @@ TABLE: dict[str, tuple[Snapshot, Memory, tuple[str, ...], list[str]]] = {
     "disk, no successor yet": (snapshot(WEB, devices=[device(VBD, 1)]), OLD, (), []),
     "disk, the successor boots": (snapshot(BOOTING, WEB, devices=[device(VBD, 1)]), OLD, (), []),
     "disk, the successor is ready": (snapshot(DRIVER, WEB, devices=[device(VBD, 1)]), OLD, (), ["release"]),
+    "vif, nobody knows its backend": (snapshot(DRIVER, WEB, devices=[GONE]), Memory(), (), ["give up"]),
+    "disk, nobody knows its backend": (snapshot(DRIVER, WEB, devices=[device(VBD, 1)]), Memory(), (), ["give up"]),
+    "disk, its backend had another name": (
+        snapshot(DRIVER, WEB, devices=[device(VBD, 1)]),
+        replace(OLD, lost={device(VBD, 1).backend_path: "old-dd"}),
+        (),
+        [],
+    ),
     "vif of dom0": (snapshot(devices=[device(backend=1, client=0)]), OLD, (), ["release"]),
     "its domain is gone as well": (snapshot(devices=[GONE]), OLD, (), []),
     "it is being detached": (snapshot(WEB, devices=[GONE]), OLD, (KEY,), []),
@@ -332,7 +340,7 @@ def test_it_never_does_harm(seen: Snapshot, before: Memory, busy: frozenset[str]
             gone = action.device.backend_id not in seen.running
             # The interface of dom0 works, or may, as long as its backend runs. A paused guest has noticed nothing yet.
             assert gone or (action.client.domid != 0 and not seen.is_paused(action.client.domid))
-            if action.device.kind == VBD and gone and memory.names.get(action.device.backend_id):
+            if action.device.kind == VBD and gone:
                 assert any(r.ready and r.name == memory.names[action.device.backend_id] for r in seen.running.values())
         elif isinstance(action, Attach):
             assert action.backend.ready and action.backend.name == action.released.backend

@@ -186,9 +186,64 @@ def test_a_backend_whose_name_nobody_knows(site: FakeSite) -> None:
     service = site.service()
     site.settle(service)
     assert site.calls == []
-    assert site.said == ["Giving up: web1: vif 0 cannot be attached again: nobody knows the name of its backend"]
+    assert site.said == [
+        "Giving up: web1: vif 0 cannot be attached again: nobody knows the name of its backend. 'recovery.pyz resume' tries again"
+    ]
     site.settle(service, 100)
     assert len(site.said) == 1
+
+
+def test_a_disk_whose_backend_nobody_knows_is_not_detached(site: FakeSite) -> None:
+    site.unplug(2, "vif", 0)
+    site.plug(2, "vbd", DISK)
+    site.destroy(1)
+    (kept,) = (site.root / "lib").glob("userdata-d.2.*")
+    kept.write_text("{}")
+    site.add("net-dd", ready="ready")
+    service = site.service()
+    site.settle(service, 100)
+    assert site.calls == []
+    assert len(site.said) == 1 and site.said[0].startswith("Giving up: web1: disk 51712 cannot be attached again: nobody knows")
+
+
+def test_a_disk_of_a_backend_that_ended_before_the_service_started(site: FakeSite) -> None:
+    """Its name is in libxl's own file. It stays until there is a successor, and while an operator keeps the service away."""
+    site.unplug(2, "vif", 0)
+    site.plug(2, "vbd", DISK)
+    site.destroy(1)
+    service = site.service()
+    site.settle(service)
+    assert site.calls == []
+    with XenStore(site.store.path) as store:
+        command_line.order(store, "pause", ["net-dd"])
+    site.add("net-dd", ready="ready")
+    site.settle(service, 10)
+    assert site.calls == []
+    with XenStore(site.store.path) as store:
+        command_line.order(store, "resume", [])
+    site.settle(service)
+    site.settle(service, 1.1)
+    assert [verb.split()[0] for verb in site.verbs()] == ["block-detach", "block-attach"]
+
+
+def test_a_disk_of_a_backend_that_was_renamed(site: FakeSite) -> None:
+    """libxl keeps the name that it had. A domain of that name is the successor, and none of the new name."""
+    site.unplug(2, "vif", 0)
+    site.plug(2, "vbd", DISK)
+    site.configuration = type(site.configuration)()
+    service = site.service()
+    site.settle(service)
+    site.store.set("/local/domain/1/name", "other")
+    site.settle(service)
+    site.destroy(1)
+    site.add("other", ready="ready")
+    site.settle(service, 10)
+    assert site.calls == []
+    site.add("net-dd", ready="ready")
+    site.settle(service)
+    site.settle(service, 1.1)
+    assert [verb.split()[0] for verb in site.verbs()] == ["block-detach", "block-attach"]
+    assert len(site.attached(2)) == 1
 
 
 def test_a_declared_domain_that_never_ran_is_not_started(site: FakeSite) -> None:
