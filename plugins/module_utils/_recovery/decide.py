@@ -160,6 +160,7 @@ def _released(
             # A playbook, or the guest's own reboot, has brought it back; or nobody will, or should.
             if (
                 key in devices
+                or {key, f"{released.uuid}/{released.kind}/{released.identity}"} & snapshot.taken
                 or str(WaitingDevice(released.client, released.kind, released.identity)) in snapshot.unwanted
                 or (client is None and now - memory.waiting.get(key, now) > FORGET)
             ):

@@ -244,7 +244,7 @@ class RecoveryService:
     # Looking
 
     def _look(self, now: float) -> Snapshot:
-        snapshot = observe(self._store, self._configuration)
+        snapshot = observe(self._store, self._configuration, self._memory.released.values())
         self._watch(watched(self._configuration, snapshot, self._memory))
         self._looked = self._clock()
         self._cost = self._looked - now

@@ -223,6 +223,17 @@ def test_the_devices_of_a_domain_that_never_comes_back_are_forgotten() -> None:
 
 
 @pytest.mark.parametrize(
+    ("taken", "kept"),
+    [("u-web/vif/0", False), ("u-web/vif/00:16", False), ("u-web/vif/00:17", True), ("u-other/vif/00:16", True), ("u-web/vbd/00:16", True)],
+)
+def test_what_is_there_again_is_forgotten(taken: str, kept: bool) -> None:
+    seen = snapshot(WEB, taken=frozenset({taken}))
+    assert bool(remember(CONFIGURATION, seen, HELD, NOW)[0].released) is kept
+    # It is what is being attached.
+    assert remember(CONFIGURATION, seen, HELD, NOW, [KEY])[0].released
+
+
+@pytest.mark.parametrize(
     ("flags", "since", "noticed"), [(None, 5.0, False), ({2: "p"}, 5.0, False), ({}, 5.0, True), ({}, 0.5, False), ({9: "p"}, 1.0, True)]
 )
 def test_a_guest_notices_what_is_gone_unless_it_is_paused(flags: dict[int, str] | None, since: float, noticed: bool) -> None:

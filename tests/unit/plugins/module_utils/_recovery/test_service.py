@@ -524,6 +524,27 @@ def test_what_a_playbook_has_repaired_is_not_repaired_again(site: FakeSite) -> N
     assert (site.calls, site.status["waiting"]) == ([], [])
 
 
+@pytest.mark.parametrize(
+    ("devid", "backend", "mac"),
+    [(2, "dmz-dd", MAC), (2, "Domain-0", MAC.upper()), (0, "Domain-0", "00:16:3e:00:00:99")],
+    ids=["another backend", "dom0", "its number is taken"],
+)
+def test_what_somebody_attached_as_another_device_is_not_attached_twice(site: FakeSite, devid: int, backend: str, mac: str) -> None:
+    """`xl network-attach` without a devid takes the next one."""
+    site.add("dmz-dd", ready="ready")
+    service = site.service()
+    site.settle(service)
+    site.destroy(1)
+    site.settle(service)
+    assert len(site.status["waiting"]) == 1
+    site.plug(2, "vif", f"mac={mac},bridge=xenbr0,backend={backend},devid={devid}")
+    site.settle(service)
+    assert site.status["waiting"] == []
+    site.add("net-dd", ready="ready")
+    site.settle(service, 2)
+    assert site.verbs("network-attach") == []
+
+
 def test_what_a_playbook_no_longer_wants_is_not_attached_again(site: FakeSite) -> None:
     service = site.service()
     site.settle(service)
