@@ -17,7 +17,7 @@ import typing as t
 from dataclasses import replace
 
 from .._domain.aside import WaitingDevice
-from .._domain.devices import VBD, VIF, PvDevice, broken, late, lost_backend
+from .._domain.devices import KINDS, VBD, VIF, PvDevice, broken, late, lost_backend
 from .._xenstore.client import REMOVAL_DELAY
 from .model import (
     ALL,
@@ -70,6 +70,8 @@ def remember(
         if domid in memory.names and (domid in memory.ready or domid in memory.appeared):
             clients = sorted({running[d.domid].name for d in snapshot.devices if d.backend_id == domid and d.domid in running})
             happened.append(f"{memory.names[domid]} (domain {domid}) is gone; it served {', '.join(clients)}")
+    gone_paths = {device.backend_path for device in snapshot.devices if device.backend_id not in running}
+    lost = {path: name for path, name in memory.lost.items() if path in gone_paths}
     ready = {domid: memory.ready.get(domid, now) for domid, domain in running.items() if domain.ready}
     appeared = {domid: memory.appeared.get(domid, now) for domid in running}
     declared = {domain.name for domain in configuration.domains}
@@ -108,6 +110,7 @@ def remember(
     return (
         Memory(
             names=names,
+            lost=lost,
             seen=seen & declared,
             gone=gone,
             waiting=waiting,
@@ -157,6 +160,7 @@ def _released(
             # A playbook, or the guest's own reboot, has brought it back; or nobody will, or should.
             if (
                 key in devices
+                or {key, f"{released.uuid}/{released.kind}/{released.identity}"} & snapshot.taken
                 or str(WaitingDevice(released.client, released.kind, released.identity)) in snapshot.unwanted
                 or (client is None and now - memory.waiting.get(key, now) > FORGET)
             ):
@@ -239,10 +243,20 @@ def decide(configuration: Configuration, snapshot: Snapshot, memory: Memory, now
                 _decide_released(choice, key, released)
     for domain in configuration.domains:
         _decide_domain(choice, domain)
+    # The same device gets the same directory again.
+    attaching = {*busy, *(action.key for action in choice.actions if isinstance(action, Attach))}
     for path in snapshot.orphans:
-        if choice.is_due(memory.waiting.get(path, now) + GRACE) and path not in busy:
+        if _orphan_key(path, snapshot.running) not in attaching and choice.is_due(memory.waiting.get(path, now) + GRACE):
             choice.actions.append(Sweep(path))
     return choice.decision()
+
+
+def _orphan_key(path: str, running: t.Mapping[int, Running]) -> str:
+    """Return the key of the device that a backend's directory was made for, or "": it has none."""
+    kind, client, devid = path.split("/")[-3:]
+    if kind in KINDS and client.isdecimal() and int(client) in running and devid.isdecimal():
+        return device_key(running[int(client)].uuid, kind, int(devid))
+    return ""
 
 
 def _decide_device(choice: _Choice, device: PvDevice) -> None:
@@ -251,14 +265,21 @@ def _decide_device(choice: _Choice, device: PvDevice) -> None:
     if client is None or not device.backend_path or _works(device, snapshot.running):
         return
     key = _key(device, snapshot.running)
-    backend = memory.names.get(device.backend_id, "")
+    # As it will be called when the device is attached again.
+    backend = memory.lost.get(device.backend_path) or memory.names.get(device.backend_id, "")
     if key in choice.busy or choice.is_aside(client.name, backend):
         return
     gone = device.backend_id not in snapshot.running
-    why = f"its backend, {backend or 'domain'} {device.backend_id}, is gone" if gone else _ails(device, snapshot.running)
+    attempt = f"{key}@{device.backend_id}"
+    why = f"its backend, {backend} {device.backend_id}, is gone" if gone else _ails(device, snapshot.running)
+    if gone and not backend:
+        # Nothing could take its place.
+        if attempt not in memory.hopeless:
+            choice.hopeless[attempt] = f"{client.name}: {_noun(device)} cannot be attached again: nobody knows the name of its backend"
+        return
     if gone:
         successor = snapshot.named(backend)
-        if device.kind == VBD and backend and (not (successor and successor.ready) or _awaits_vif(choice, client)):
+        if device.kind == VBD and (not (successor and successor.ready) or _awaits_vif(choice, client)):
             return
     elif not why or client.domid == 0 or not snapshot.running[device.backend_id].ready:
         # The interface that dom0 is reached through may be slow, but it is there.
@@ -270,7 +291,6 @@ def _decide_device(choice: _Choice, device: PvDevice) -> None:
     if not gone and snapshot.is_paused(client.domid):
         choice.is_due(choice.now + PAUSED)
         return
-    attempt = f"{key}@{device.backend_id}"
     if choice.may_try(attempt, f"{client.name}: {_noun(device)} does not work, as {why}"):
         force = bool(memory.attempts.get(f"detach/{key}"))
         choice.actions.append(Release(key, device, client, why, force))

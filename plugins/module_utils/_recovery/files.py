@@ -91,6 +91,7 @@ def read_memory(path: str) -> Memory:
             found = json.load(file)
         return Memory(
             names={int(domid): str(name) for domid, name in found["names"].items()},
+            lost=found["lost"],
             seen=frozenset(found["seen"]),
             gone=found["gone"],
             waiting=found["waiting"],

@@ -68,6 +68,9 @@ class Snapshot:
     unwanted: frozenset[str] = frozenset()
     #: The state letters of all domains, as `xl list` prints them, with those that are dying; None when nobody has asked.
     flags: t.Mapping[int, str] | None = None
+    #: What domains with released devices have now, whoever serves it: the keys of their devices, and those with the MAC address or disk name
+    #: in the place of the number.
+    taken: frozenset[str] = frozenset()
 
     def named(self, name: str) -> Running | None:
         """Return the running domain of a name; none while two have it, as when one is made in the place of the other."""
@@ -108,6 +111,8 @@ class Memory:
 
     #: Names by domid, of running domains and of those that are gone and still named as backends.
     names: t.Mapping[int, str] = field(default_factory=dict)
+    #: Names of backends that are gone, by their paths: as libxl keeps them, or else as they were called last; "" when nobody knows.
+    lost: t.Mapping[str, str] = field(default_factory=dict)
     #: Declared domains that were seen running: only those are brought back. Others may be starting with the host.
     seen: frozenset[str] = frozenset()
     #: Since when declared domains are gone, by name.

@@ -13,8 +13,8 @@ import re
 import typing as t
 
 from .._domain.aside import ASIDE, ORDERS, UNWANTED
-from .._domain.devices import CLOSED, read_devices
-from .model import Configuration, Memory, Running, Snapshot
+from .._domain.devices import CLOSED, VIF, read_devices
+from .model import Configuration, Memory, Released, Running, Snapshot
 
 if t.TYPE_CHECKING:
     from .._xenstore.client import XenStore
@@ -41,9 +41,10 @@ def concerns(path: str) -> bool:
     return _CONCERNS.fullmatch(path) is not None
 
 
-def observe(store: XenStore, configuration: Configuration) -> Snapshot:
+def observe(store: XenStore, configuration: Configuration, released: t.Iterable[Released] = ()) -> Snapshot:
     """Read the host.
 
+    :param released: devices that are to be attached again; only for their domains it matters what the others are called.
     :raises XenStoreError: xenstored does not answer.
     """
     domids = sorted(int(name) for name in store.directory("/local/domain") if name.isdecimal())
@@ -73,6 +74,20 @@ def observe(store: XenStore, configuration: Configuration) -> Snapshot:
         frozenset((orders[ASIDE] or "").split()),
         orders[RESUMED] or "",
         frozenset((orders[UNWANTED] or "").split()),
+        taken=_taken(store, running, {device.uuid for device in released}),
+    )
+
+
+def _taken(store: XenStore, running: t.Mapping[int, Running], uuids: t.Collection[str]) -> frozenset[str]:
+    """Return the devices of some domains, by number and by name."""
+    clients = {domid: domain.uuid for domid, domain in running.items() if domain.uuid in uuids}
+    if not clients:
+        return frozenset()
+    devices = [device for found in read_devices(store, clients, settings=("mac", "dev")).values() for device in found]
+    return frozenset(
+        f"{clients[device.domid]}/{device.kind}/{name}"
+        for device in devices
+        for name in (device.devid, device.mac if device.kind == VIF else device.made.get("dev"))
     )
 
 

@@ -25,8 +25,8 @@ from dataclasses import replace
 from .._domain.aside import ORDERS, UNWANTED
 from .._domain.attacher import remove_nodes
 from .._domain.devices import VIF, read_devices
-from .._domain.repairs import repair
-from .._domain.userdata import USERDATA, kept_configuration
+from .._domain.repairs import backend_name, repair
+from .._domain.userdata import USERDATA, kept_configuration, kept_device
 from .._errors import DriverDomainsError
 from .._polling import wait_until
 from .._printable import printable_line
@@ -48,6 +48,9 @@ PACE = 0.1
 AT_ONCE = 4
 #: Seconds that commands may take: libxl waits for a backend for 10 s, and as long again until it forces a device out.
 DEVICE_LIMIT, CREATE_LIMIT = 60.0, 300.0
+#: Seconds in which the service begins something new before others get their turn: modules wait for 15 minutes, and a domain that is being
+#: created then may take its time. And seconds that others then have to take it: they ask several times a second.
+OWN_TURN, TURN_OF_OTHERS = 120.0, 2.0
 #: Seconds that a service that is to end waits for its commands; systemd gives it 90 s.
 LAST_WAIT = 60.0
 #: The key of the command that waits for the turn of a playbook to end.
@@ -87,6 +90,8 @@ class RecoveryService:
         self._directory = directory
         self._userdata = userdata
         self._turn = Turn(lock)
+        #: When the turn was taken, and until when it is left to others.
+        self._taken, self._left = clock(), 0.0
         self._say = say
         self._notify = notify
         self._clock = clock
@@ -136,12 +141,28 @@ class RecoveryService:
         """
         now = self._clock()
         self._take_note()
+        if self._is_over(now):
+            self._queue.clear()
+        elif not due:
+            self._start_queued()
         if due or not (self._queue or self._working):
             self._deadline = self._look_and_decide(now)
-        self._start_queued()
         if not self._working:
+            if self._is_over(now):
+                self._left = now + TURN_OF_OTHERS
             self._turn.pass_on()
-        return min((at for at in (self._deadline, self._commands.deadline) if at is not None), default=None)
+        left = self._left if now < self._left else None
+        return min((at for at in (self._deadline, self._commands.deadline, left) if at is not None), default=None)
+
+    def _is_over(self, now: float) -> bool:
+        """Whether the service has had its turn for so long that it only finishes what runs."""
+        return self._turn.taken and now >= self._taken + OWN_TURN
+
+    def _take_turn(self, now: float) -> bool:
+        """Take the turn unless others have it, or should; return whether something new may begin."""
+        if not self._turn.taken and now >= self._left and self._turn.take():
+            self._taken = now
+        return self._turn.taken and not self._is_over(now)
 
     def _take_note(self) -> None:
         for ended in self._commands.ended(self._clock()):
@@ -158,8 +179,10 @@ class RecoveryService:
 
     def _look_and_decide(self, now: float) -> float | None:
         """Look and decide, and put what is to be done into the queue; return when to look again."""
+        # It was decided about the host as it was.
+        self._queue.clear()
         # Taken before it is known whether there is anything to do: what is seen afterwards nobody else changes.
-        mine = self._turn.take()
+        mine = self._take_turn(now)
         snapshot = self._look(now)
         decision = self._decide(snapshot, now)
         if decision.actions and not mine:
@@ -213,14 +236,15 @@ class RecoveryService:
         found = False
         event = self._store.next_event(0)
         while event is not None:
-            found = found or concerns(event.path)
+            # What is watched includes the keys that report readiness, wherever they are.
+            found = found or event.path in self._watches or concerns(event.path)
             event = self._store.next_event(0)
         return found
 
     # Looking
 
     def _look(self, now: float) -> Snapshot:
-        snapshot = observe(self._store, self._configuration)
+        snapshot = observe(self._store, self._configuration, self._memory.released.values())
         self._watch(watched(self._configuration, snapshot, self._memory))
         self._looked = self._clock()
         self._cost = self._looked - now
@@ -229,6 +253,7 @@ class RecoveryService:
     def _decide(self, snapshot: Snapshot, now: float) -> Decision:
         """Remember what was seen, and decide; ask `xl` about the domains only if something depends on it."""
         busy = self._busy
+        self._name_lost_backends(snapshot)
         self._memory, happened = remember(self._configuration, snapshot, self._memory, now, busy)
         for line in happened:
             self._tell(line)
@@ -244,6 +269,19 @@ class RecoveryService:
         self._memory, _same = remember(self._configuration, known, self._memory, now, busy)
         return decide(self._configuration, known, self._memory, now, busy)
 
+    def _name_lost_backends(self, snapshot: Snapshot) -> None:
+        """Find out the names of backends that are gone, once: as they are when their devices are attached again."""
+        known, running = self._memory.lost, snapshot.running
+        new = [device for device in snapshot.devices if device.backend_id not in running and device.backend_path not in known]
+        lost = {device.backend_path: "" for device in new}
+        for domid, devices in read_devices(self._store, {device.domid for device in new}).items() if new else ():
+            kept = kept_configuration(self._userdata, domid)
+            for device in devices:
+                if device.backend_path in lost:
+                    name = backend_name(device, kept_device(kept, device), self._memory.names)
+                    lost[device.backend_path] = "" if name == "?" else name
+        self._memory = replace(self._memory, lost={**known, **lost})
+
     def _watch(self, paths: set[str]) -> None:
         for path in sorted(paths - self._watches):
             self._store.watch(path, path)
@@ -254,14 +292,14 @@ class RecoveryService:
     # Acting
 
     def _await_turn(self, now: float) -> None:
-        if _WAITER not in self._commands.keys:
+        # Where it is left to others for a moment, there is a time for the next look.
+        if not self._turn.taken and now >= self._left and _WAITER not in self._commands.keys:
             # It ends when the one that has the turn does, which wakes us.
             self._commands.start(_WAITER, ["flock", self._turn.path, "true"], now, 86400.0)
 
     def _act(self, action: Action, now: float) -> None:
         if isinstance(action, Sweep):
-            self._tell(f"Removing what a device left behind: {action.key}")
-            self._store.rm(action.key)
+            self._sweep(action.key)
         elif isinstance(action, Release):
             self._release(action, now)
         elif isinstance(action, Attach):
@@ -277,11 +315,19 @@ class RecoveryService:
             self._count(action.key, now)
             self._start(action, ("create", "--quiet", action.domain.definition), CREATE_LIMIT)
 
+    def _sweep(self, path: str) -> None:
+        kind, client, devid = path.split("/")[-3:]
+        # Since the look, somebody may have attached the device that it belongs to.
+        if self._store.read_text(f"/libxl/{client}/device/{kind}/{devid}/backend") != path:
+            self._tell(f"Removing what a device left behind: {path}")
+            self._store.rm(path)
+
     def _release(self, action: Release, now: float) -> None:
         device = action.device
         devices = read_devices(self._store, [device.domid], [device.kind])[device.domid]
         whole = next((other for other in devices if other.devid == device.devid), None)
-        if whole is None:
+        if whole is None or whole.backend_path != device.backend_path or (whole.connected and whole.backend):
+            # Since the look, it has gone, another one has taken its place, or it has connected.
             return
         try:
             plan = repair(whole, kept_configuration(self._userdata, device.domid), self._memory.names, action.why)

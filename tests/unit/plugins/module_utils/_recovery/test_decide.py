@@ -38,6 +38,8 @@ DRIVER = Running(7, "net-dd", "u-dd", ready=True)
 BOOTING = replace(DRIVER, ready=False)
 WEB = Running(2, "web1", "u-web")
 KEY = "u-web/vif/0"
+#: What a vif of WEB left behind.
+LEFT = "/local/domain/7/backend/vif/2/0"
 RELEASED = Released("web1", "u-web", VIF, 0, "00:16", "net-dd", "mac=x", NOW - 100, noticed=True)
 
 
@@ -80,6 +82,14 @@ TABLE: dict[str, tuple[Snapshot, Memory, tuple[str, ...], list[str]]] = {
     "disk, no successor yet": (snapshot(WEB, devices=[device(VBD, 1)]), OLD, (), []),
     "disk, the successor boots": (snapshot(BOOTING, WEB, devices=[device(VBD, 1)]), OLD, (), []),
     "disk, the successor is ready": (snapshot(DRIVER, WEB, devices=[device(VBD, 1)]), OLD, (), ["release"]),
+    "vif, nobody knows its backend": (snapshot(DRIVER, WEB, devices=[GONE]), Memory(), (), ["give up"]),
+    "disk, nobody knows its backend": (snapshot(DRIVER, WEB, devices=[device(VBD, 1)]), Memory(), (), ["give up"]),
+    "disk, its backend had another name": (
+        snapshot(DRIVER, WEB, devices=[device(VBD, 1)]),
+        replace(OLD, lost={device(VBD, 1).backend_path: "old-dd"}),
+        (),
+        [],
+    ),
     "vif of dom0": (snapshot(devices=[device(backend=1, client=0)]), OLD, (), ["release"]),
     "its domain is gone as well": (snapshot(devices=[GONE]), OLD, (), []),
     "it is being detached": (snapshot(WEB, devices=[GONE]), OLD, (KEY,), []),
@@ -150,8 +160,15 @@ TABLE: dict[str, tuple[Snapshot, Memory, tuple[str, ...], list[str]]] = {
     "gone, kept by an operator": (snapshot(aside=frozenset({"net-dd"})), Memory(gone={"net-dd": NOW - 1000}), (), []),
     "gone, given up": (snapshot(), Memory(gone={"net-dd": 0.0}, hopeless=frozenset({"create/net-dd"})), (), []),
     # Leftovers.
-    "an orphan": (snapshot(orphans=("/x",)), Memory(waiting={"/x": NOW - 1}), (), [f"in {GRACE - 1:g} s"]),
-    "an old orphan": (snapshot(orphans=("/x",)), Memory(waiting={"/x": NOW - GRACE}), (), ["sweep"]),
+    "an orphan": (snapshot(orphans=(LEFT,)), Memory(waiting={LEFT: NOW - 1}), (), [f"in {GRACE - 1:g} s"]),
+    "an old orphan": (snapshot(orphans=(LEFT,)), Memory(waiting={LEFT: NOW - GRACE}), (), ["sweep"]),
+    "an old orphan, its device is to be attached": (
+        snapshot(DRIVER, WEB, orphans=(LEFT,)),
+        replace(HELD, waiting={LEFT: NOW - GRACE}),
+        (),
+        ["attach"],
+    ),
+    "an old orphan, its device is being attached": (snapshot(DRIVER, WEB, orphans=(LEFT,)), Memory(waiting={LEFT: 0.0}), (KEY,), []),
 }
 
 
@@ -203,6 +220,17 @@ def test_the_devices_of_a_domain_that_never_comes_back_are_forgotten() -> None:
     memory, _said = remember(CONFIGURATION, snapshot(DRIVER), memory, NOW + 601)
     assert not memory.released
     assert not remember(CONFIGURATION, snapshot(DRIVER), memory, NOW + 602)[0].waiting
+
+
+@pytest.mark.parametrize(
+    ("taken", "kept"),
+    [("u-web/vif/0", False), ("u-web/vif/00:16", False), ("u-web/vif/00:17", True), ("u-other/vif/00:16", True), ("u-web/vbd/00:16", True)],
+)
+def test_what_is_there_again_is_forgotten(taken: str, kept: bool) -> None:
+    seen = snapshot(WEB, taken=frozenset({taken}))
+    assert bool(remember(CONFIGURATION, seen, HELD, NOW)[0].released) is kept
+    # It is what is being attached.
+    assert remember(CONFIGURATION, seen, HELD, NOW, [KEY])[0].released
 
 
 @pytest.mark.parametrize(
@@ -300,7 +328,7 @@ SNAPSHOTS = st.builds(
     Snapshot,
     running=RUNNING,
     devices=DEVICES,
-    orphans=st.sampled_from([(), ("/x",)]),
+    orphans=st.sampled_from([(), (LEFT,)]),
     aside=st.frozensets(st.one_of(NAMES, st.just("*")), max_size=2),
     flags=FLAGS,
 )
@@ -323,7 +351,7 @@ def test_it_never_does_harm(seen: Snapshot, before: Memory, busy: frozenset[str]
             gone = action.device.backend_id not in seen.running
             # The interface of dom0 works, or may, as long as its backend runs. A paused guest has noticed nothing yet.
             assert gone or (action.client.domid != 0 and not seen.is_paused(action.client.domid))
-            if action.device.kind == VBD and gone and memory.names.get(action.device.backend_id):
+            if action.device.kind == VBD and gone:
                 assert any(r.ready and r.name == memory.names[action.device.backend_id] for r in seen.running.values())
         elif isinstance(action, Attach):
             assert action.backend.ready and action.backend.name == action.released.backend

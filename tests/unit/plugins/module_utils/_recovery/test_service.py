@@ -18,6 +18,7 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._domain.aside i
 from ansible_collections.xen.driver_domains.plugins.module_utils._recovery import main as command_line
 from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.commands import Commands
 from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.files import waiting_devices
+from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.model import Sweep
 from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.service import RecoveryService, notifier
 from ansible_collections.xen.driver_domains.plugins.module_utils._turn import Turn
 from ansible_collections.xen.driver_domains.plugins.module_utils._xenstore.client import XenStore
@@ -185,9 +186,64 @@ def test_a_backend_whose_name_nobody_knows(site: FakeSite) -> None:
     service = site.service()
     site.settle(service)
     assert site.calls == []
-    assert site.said == ["Giving up: web1: vif 0 cannot be attached again: nobody knows the name of its backend"]
+    assert site.said == [
+        "Giving up: web1: vif 0 cannot be attached again: nobody knows the name of its backend. 'recovery.pyz resume' tries again"
+    ]
     site.settle(service, 100)
     assert len(site.said) == 1
+
+
+def test_a_disk_whose_backend_nobody_knows_is_not_detached(site: FakeSite) -> None:
+    site.unplug(2, "vif", 0)
+    site.plug(2, "vbd", DISK)
+    site.destroy(1)
+    (kept,) = (site.root / "lib").glob("userdata-d.2.*")
+    kept.write_text("{}")
+    site.add("net-dd", ready="ready")
+    service = site.service()
+    site.settle(service, 100)
+    assert site.calls == []
+    assert len(site.said) == 1 and site.said[0].startswith("Giving up: web1: disk 51712 cannot be attached again: nobody knows")
+
+
+def test_a_disk_of_a_backend_that_ended_before_the_service_started(site: FakeSite) -> None:
+    """Its name is in libxl's own file. It stays until there is a successor, and while an operator keeps the service away."""
+    site.unplug(2, "vif", 0)
+    site.plug(2, "vbd", DISK)
+    site.destroy(1)
+    service = site.service()
+    site.settle(service)
+    assert site.calls == []
+    with XenStore(site.store.path) as store:
+        command_line.order(store, "pause", ["net-dd"])
+    site.add("net-dd", ready="ready")
+    site.settle(service, 10)
+    assert site.calls == []
+    with XenStore(site.store.path) as store:
+        command_line.order(store, "resume", [])
+    site.settle(service)
+    site.settle(service, 1.1)
+    assert [verb.split()[0] for verb in site.verbs()] == ["block-detach", "block-attach"]
+
+
+def test_a_disk_of_a_backend_that_was_renamed(site: FakeSite) -> None:
+    """libxl keeps the name that it had. A domain of that name is the successor, and none of the new name."""
+    site.unplug(2, "vif", 0)
+    site.plug(2, "vbd", DISK)
+    site.configuration = type(site.configuration)()
+    service = site.service()
+    site.settle(service)
+    site.store.set("/local/domain/1/name", "other")
+    site.settle(service)
+    site.destroy(1)
+    site.add("other", ready="ready")
+    site.settle(service, 10)
+    assert site.calls == []
+    site.add("net-dd", ready="ready")
+    site.settle(service)
+    site.settle(service, 1.1)
+    assert [verb.split()[0] for verb in site.verbs()] == ["block-detach", "block-attach"]
+    assert len(site.attached(2)) == 1
 
 
 def test_a_declared_domain_that_never_ran_is_not_started(site: FakeSite) -> None:
@@ -253,7 +309,7 @@ def test_an_interface_that_cannot_be_attached(site: FakeSite) -> None:
     while deadline is not None:
         deadline = site.settle(service, deadline - site.now + 0.001)
     assert len(site.verbs("network-attach")) == 5
-    assert any(line.startswith("Giving up: web1: vif 0: 5 attempts") for line in site.said)
+    assert any(line.startswith("Giving up: web1: vif 0: it was tried 5 times") for line in site.said)
     # Another start of the backend is another matter.
     site.failing.clear()
     site.destroy(site.domid("net-dd"))
@@ -468,6 +524,27 @@ def test_what_a_playbook_has_repaired_is_not_repaired_again(site: FakeSite) -> N
     assert (site.calls, site.status["waiting"]) == ([], [])
 
 
+@pytest.mark.parametrize(
+    ("devid", "backend", "mac"),
+    [(2, "dmz-dd", MAC), (2, "Domain-0", MAC.upper()), (0, "Domain-0", "00:16:3e:00:00:99")],
+    ids=["another backend", "dom0", "its number is taken"],
+)
+def test_what_somebody_attached_as_another_device_is_not_attached_twice(site: FakeSite, devid: int, backend: str, mac: str) -> None:
+    """`xl network-attach` without a devid takes the next one."""
+    site.add("dmz-dd", ready="ready")
+    service = site.service()
+    site.settle(service)
+    site.destroy(1)
+    site.settle(service)
+    assert len(site.status["waiting"]) == 1
+    site.plug(2, "vif", f"mac={mac},bridge=xenbr0,backend={backend},devid={devid}")
+    site.settle(service)
+    assert site.status["waiting"] == []
+    site.add("net-dd", ready="ready")
+    site.settle(service, 2)
+    assert site.verbs("network-attach") == []
+
+
 def test_what_a_playbook_no_longer_wants_is_not_attached_again(site: FakeSite) -> None:
     service = site.service()
     site.settle(service)
@@ -495,6 +572,59 @@ def test_a_module_waits_until_the_service_has_finished(site: FakeSite) -> None:
     site.finish("uuid-web1/vif/0")
     service.step()
     assert Turn(str(site.root / "lock")).take()
+
+
+def test_a_module_gets_its_turn_while_there_is_always_something_to_do(site: FakeSite) -> None:
+    """Clients that fail one after the other: something runs at each moment, and yet a module need not wait until all are done."""
+    clients = late_disks(site, 40)
+    service, module = site.service(), Turn(str(site.root / "lock"))
+    site.settle(service)
+    site.now += 45.1
+    site.prompt = False
+    site.failing["block-detach"] = "no"
+    service.step()
+    started = site.now
+    while not module.take():
+        assert site.now - started < 300
+        # Each takes 20 s, and they end one by one.
+        site.now += 5
+        if site.keys:
+            site.finish(sorted(site.keys)[0])
+        service.step(due=False)
+    assert site.keys == frozenset()
+    # The service asks to go on when the module has ended.
+    begun = len(site.verbs("block-detach"))
+    assert 0 < begun < len(clients)
+    deadline = service.step(due=False)
+    assert deadline is not None and deadline - site.now <= 2
+    site.now = deadline
+    service.step()
+    assert site.keys == {"turn"}
+    module.pass_on()
+    site.finish("turn")
+    service.step(due=False)
+    assert len(site.verbs("block-detach")) == 4
+
+
+def test_others_have_time_to_notice_that_it_is_their_turn(site: FakeSite) -> None:
+    late_disks(site, 8)
+    service = site.service()
+    site.settle(service)
+    site.now += 45.1
+    site.prompt = False
+    service.step()
+    site.now += 121
+    while site.keys:
+        site.finish(sorted(site.keys)[0])
+        deadline = service.step()
+    assert deadline == site.now + 2
+    site.now += 1
+    service.step()
+    assert site.keys == frozenset()
+    assert Turn(str(site.root / "lock")).take()
+    site.now += 1
+    service.step()
+    assert len(site.keys) > 0
 
 
 def test_a_domain_that_is_still_dying(site: FakeSite) -> None:
@@ -535,6 +665,81 @@ def test_two_domains_of_one_name(site: FakeSite) -> None:
     site.destroy(last - 1)
     site.settle(service)
     assert len(site.verbs("network-attach")) == 1
+
+
+# What is queued while other commands run
+
+
+def late_disks(site: FakeSite, number: int) -> list[int]:
+    """Return guests whose disks do not connect."""
+    site.states = ("3", "2")
+    clients = [site.add(f"guest{count}") for count in range(number)]
+    for client in clients:
+        site.plug(client, "vbd", DISK)
+    site.states = ("4", "4")
+    return clients
+
+
+def test_a_disk_that_connects_while_its_detach_is_queued_is_left_alone(site: FakeSite) -> None:
+    clients = late_disks(site, 6)
+    service = site.service()
+    site.settle(service)
+    site.now += 45.1
+    site.prompt = False
+    service.step()
+    assert len(site.verbs("block-detach")) == 4
+    back = f"/local/domain/1/backend/vbd/{clients[5]}/51712"
+    for end in (f"/local/domain/{clients[5]}/device/vbd/51712", back):
+        site.store.set(f"{end}/state", "4")
+    site.finish(sorted(site.keys)[0])
+    service.step(due=False)
+    site.finish(sorted(site.keys)[0])
+    service.step(due=False)
+    assert site.verbs("block-detach") == [f"block-detach --force {clients[4]} 51712"]
+    assert site.attached(clients[5]) == [back]
+
+
+def test_a_pause_stops_what_is_queued(site: FakeSite) -> None:
+    late_disks(site, 6)
+    service = site.service()
+    site.settle(service)
+    site.now += 45.1
+    site.prompt = False
+    service.step()
+    assert len(site.verbs("block-detach")) == 4
+    with XenStore(site.store.path) as store:
+        command_line.order(store, "pause", [])
+    service.step()
+    while site.keys:
+        site.finish(sorted(site.keys)[0])
+        service.step(due=False)
+    assert site.verbs() == []
+
+
+def test_what_a_device_left_behind_stays_while_the_device_is_attached(site: FakeSite) -> None:
+    """`xl devd` was away when the device was detached, and left the directory that the same device has again."""
+    service = site.service()
+    site.settle(service)
+    left = "/local/domain/1/backend/vif/2/0"
+    site.destroy(1)
+    site.settle(service)
+    # As if it were the same domain.
+    site._last_domid = 0
+    site.add("net-dd", ready="starting")
+    site.store.set(f"{left}/state", "6")
+    site.settle(service)
+    site.now += 45.1
+    site.report(1, "ready")
+    site.prompt = False
+    service.step()
+    assert [verb.split()[0] for verb in site.verbs("network-attach")] == ["network-attach"]
+    assert f"{left}/state" in site.store.tree
+    site.finish("uuid-web1/vif/0")
+    service.step(due=False)
+    assert site.store.tree[f"{left}/state"] == "4"
+    # Nor is it removed when somebody else attaches the device after the look.
+    service._act(Sweep(left), site.now)
+    assert site.store.tree[f"{left}/state"] == "4"
 
 
 # The loop, with commands and events that are real
@@ -712,6 +917,20 @@ def test_a_key_of_its_own_reports_readiness(tmp_path: Path) -> None:
         site.store.set(f"/local/domain/{new}/data/own", "up")
         site.settle(service)
         assert len(site.verbs("network-attach")) == 1
+
+
+@pytest.mark.parametrize("key", ["data/own", "control/up"])
+def test_a_key_of_its_own_wakes_the_service(tmp_path: Path, key: str) -> None:
+    with FakeSite(tmp_path) as site:
+        (declared,) = site.configuration.domains
+        site.configuration = type(site.configuration)((type(declared)("net-dd", declared.definition, key, "up"),))
+        site.add("net-dd")
+        service = site.service()
+        site.settle(service)
+        while service._has_news():
+            pass
+        site.store.set(f"/local/domain/1/{key}", "up")
+        until(service._has_news, 2)
 
 
 def test_undeclared_backends_serve_as_well(tmp_path: Path) -> None:
