@@ -41,9 +41,11 @@ class WaitingDevice(t.NamedTuple):
     kind: str
     #: The MAC address of a vif, the name of a disk in the guest.
     identity: str
+    #: The number that it had, and gets again.
+    devid: int | None = None
 
     def __str__(self) -> str:
-        return "/".join(self)
+        return f"{self.domain}/{self.kind}/{self.identity}"
 
 
 def give_up_waiting(store: XenStore, devices: t.Iterable[WaitingDevice]) -> None:

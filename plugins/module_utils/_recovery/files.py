@@ -119,7 +119,7 @@ def read_status(directory: str = RUN) -> dict[str, t.Any] | None:
 def waiting_devices(directory: str = RUN) -> list[WaitingDevice]:
     """Return the devices that the service has detached, and attaches again when their backends serve."""
     waiting = (read_status(directory) or {}).get("waiting", [])
-    return [WaitingDevice(device["name"], device["kind"], device["identity"]) for device in waiting]
+    return [WaitingDevice(device["name"], device["kind"], device["identity"], device["devid"]) for device in waiting]
 
 
 def replace_file(path: str, text: str) -> None:
