@@ -15,23 +15,24 @@ if t.TYPE_CHECKING:
 
 #: Where the service takes orders, in XenStore. Only dom0 may write there, and a reboot of the host clears it. The service creates it.
 ORDERS = "/tool/xen-driver-domains/recovery"
-#: The key with the names of the domains.
-ASIDE = f"{ORDERS}/aside"
+#: The keys with the names of the domains that the service leaves alone: those that operators pause, and those that playbooks have stopped.
+#: Neither ends what the other one says.
+PAUSED, STOPPED = f"{ORDERS}/paused", f"{ORDERS}/stopped"
 #: The key with the devices that wait for their backend in vain: they are not to be attached again.
 UNWANTED = f"{ORDERS}/unwanted"
 
 
-def names_aside(store: XenStore) -> set[str]:
-    """Return the names of the domains that the service leaves alone."""
-    return set((store.read_text(ASIDE) or "").split())
+def names_in(store: XenStore, key: str) -> set[str]:
+    """Return the names of the domains in one of the keys."""
+    return set((store.read_text(key) or "").split())
 
 
-def set_aside(store: XenStore, add: t.Iterable[str] = (), remove: t.Iterable[str] = ()) -> None:
-    """Let the service leave domains alone, or take care of them again; nothing is written where it does not run."""
-    before = names_aside(store)
+def set_stopped(store: XenStore, add: t.Iterable[str] = (), remove: t.Iterable[str] = ()) -> None:
+    """Let the service leave stopped domains alone, or take care of them again; nothing is written where it has never run."""
+    before = names_in(store, STOPPED)
     after = (before | set(add)) - set(remove)
     if after != before and store.read_text(ORDERS) is not None:
-        store.write(ASIDE, " ".join(sorted(after)))
+        store.write(STOPPED, " ".join(sorted(after)))
 
 
 class WaitingDevice(t.NamedTuple):

@@ -73,8 +73,7 @@ def plan_domains(wanted: t.Sequence[Definition], host: DomainHost, steps: Domain
         for name in pending
     ]
     plan.results = {"pending_restart": pending, "domains": [{"name": d.name, "state": d.state} for d in wanted]}
-    touched = {True: [d.name for d in starts], False: [d.name for d in stops]}
-    plan.conclude = lambda: _conclude(wanted, host, steps, pending, touched)
+    plan.conclude = lambda: _conclude(wanted, host, steps, pending, [d.name for d in stops])
     return plan
 
 
@@ -161,14 +160,14 @@ def _conclude(
     host: DomainHost,
     steps: DomainSteps,
     pending: t.Collection[str],
-    touched: t.Mapping[bool, t.Sequence[str]],
+    stopped: t.Sequence[str],
 ) -> dict[str, t.Any]:
     """Wait until the domains are as requested.
 
-    :param touched: the names of the domains that were started (True) and stopped (False).
+    :param stopped: the names of the domains that were stopped.
     """
-    if touched[True] or touched[False]:
-        steps.leave_to_service(touched[True], touched[False])
+    # Also what somebody else has started meanwhile.
+    steps.leave_to_service([domain.name for domain in wanted if domain.state == "running"], stopped)
     for domain in wanted:
         steps.make_known(domain, host.current[domain.name].agreed or None)
         if domain.state in ("stopped", "absent"):

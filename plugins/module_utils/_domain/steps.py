@@ -22,7 +22,7 @@ from .._files import make_directories, remove, rename
 from .._plan import Plan
 from .._runner import Runner
 from .._xen.xl import Domain, Xl
-from .aside import set_aside
+from .aside import set_stopped
 from .attacher import Attacher
 from .definition import Definition
 from .devices import VBD, VIF, PvDevice, read_devices
@@ -166,9 +166,10 @@ class DomainSteps:
                 remedy="Find out who starts it; to end it: xl destroy " + domain.name,
             )
 
-    def leave_to_service(self, started: t.Iterable[str], stopped: t.Iterable[str]) -> None:
-        """Let the recovery service bring domains back that were started, and no longer those that were stopped as requested."""
-        set_aside(self._store, add=stopped, remove=started)
+    def leave_to_service(self, running: t.Iterable[str], stopped: t.Iterable[str]) -> None:
+        """Let the recovery service bring domains back that should run, and none of those that were stopped as requested."""
+        if self._xenstore:
+            set_stopped(self._xenstore, add=stopped, remove=running)
 
     def start(self, domain: Definition, starting: t.Mapping[str, Definition]) -> None:
         """Create a domain once those of its backends that are `starting` in the same run are ready.

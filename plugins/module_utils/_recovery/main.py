@@ -14,8 +14,8 @@ import sys
 import time
 import typing as t
 
-from .._domain.aside import ASIDE, names_aside
-from .._errors import DriverDomainsError
+from .._domain.aside import PAUSED, STOPPED, names_in
+from .._errors import DriverDomainsError, InvalidInput
 from .._xen.xl import Xl
 from .._xenstore.client import XenStore
 from .commands import Commands
@@ -48,7 +48,7 @@ def _order(words: t.Sequence[str]) -> int:
     commands.add_parser("status", help="show clients, backends and the last events")
     for name, text in (
         ("pause", "leave these domains alone, as clients and as backends, or all without a name"),
-        ("resume", "take care of them again, and try again what was given up"),
+        ("resume", "end that, for the same names or without one, and try again what was given up"),
     ):
         commands.add_parser(name, help=text).add_argument("domains", nargs="*", metavar="NAME")
     options = parser.parse_args(words)
@@ -59,6 +59,7 @@ def _order(words: t.Sequence[str]) -> int:
     else:
         with XenStore() as store:
             order(store, options.command, options.domains)
+            sys.stdout.write(left_alone(store))
     return 0
 
 
@@ -78,13 +79,26 @@ def run() -> None:
 
 
 def order(store: XenStore, command: str, domains: t.Sequence[str]) -> None:
-    """Let the service pause or resume, for these domains or for all. It takes effect at once, and until the host reboots."""
-    aside = names_aside(store)
+    """Let the service pause or resume. It takes effect at once, and until the host reboots.
+
+    Each ends what was given the same names, or none. Only who names a domain has it started that a playbook has stopped.
+
+    :raises InvalidInput: some are to be resumed while all are paused.
+    """
+    paused, stopped = names_in(store, PAUSED), names_in(store, STOPPED)
     if command == "pause":
-        aside |= set(domains or [ALL])
-    else:
-        aside = aside - set(domains) - {ALL} if domains else set()
-    values = {ASIDE: " ".join(sorted(aside))}
-    if command == "resume":
-        values[RESUMED] = str(time.time_ns())
+        store.write(PAUSED, " ".join(sorted(paused | set(domains or [ALL]))))
+        return
+    if domains and ALL in paused:
+        raise InvalidInput("All domains are paused", rule="what is paused without a name is resumed without one", remedy="Use 'resume'")
+    values = {RESUMED: str(time.time_ns()), PAUSED: " ".join(sorted(paused - set(domains or [ALL])))}
+    if stopped & set(domains):
+        values[STOPPED] = " ".join(sorted(stopped - set(domains)))
     store.write_many(values)
+
+
+def left_alone(store: XenStore) -> str:
+    """Return a line about the domains that the service leaves alone, or ""."""
+    paused, stopped = sorted(names_in(store, PAUSED)), sorted(names_in(store, STOPPED))
+    words = [f"{'all' if name == ALL else name} (paused)" for name in paused] + [f"{name} (stopped by xl_domain)" for name in stopped]
+    return f"Left alone: {', '.join(words)}\n" if words else ""

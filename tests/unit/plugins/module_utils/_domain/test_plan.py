@@ -1045,11 +1045,23 @@ ORDERS = "/tool/xen-driver-domains/recovery"
 def test_what_is_stopped_as_requested_is_left_alone_by_the_recovery_service(host: FakeHost) -> None:
     host.store.values[ORDERS] = ""
     host.run_plan([{"name": "web1"}, {"name": "web2"}])
-    assert host.store.values.get(f"{ORDERS}/aside") is None
+    assert host.store.values.get(f"{ORDERS}/stopped") is None
     host.run_plan([{"name": "web1", "state": "stopped"}, {"name": "web2", "state": "absent"}])
-    assert host.store.values[f"{ORDERS}/aside"] == "web1 web2"
+    assert host.store.values[f"{ORDERS}/stopped"] == "web1 web2"
     host.run_plan([{"name": "web1"}])
-    assert host.store.values[f"{ORDERS}/aside"] == "web2"
+    assert host.store.values[f"{ORDERS}/stopped"] == "web2"
+
+
+def test_what_somebody_else_has_started_is_recovered_again(host: FakeHost) -> None:
+    """It was stopped by a run, started with xl, and should run."""
+    host.run_plan([{"name": "web1"}])
+    host.store.values.update({ORDERS: "", f"{ORDERS}/stopped": "web1 web2", f"{ORDERS}/paused": "web1"})
+    assert host.run_plan([{"name": "web1"}], check_mode=True).actions == []
+    assert host.store.values[f"{ORDERS}/stopped"] == "web1 web2"
+    assert host.run_plan([{"name": "web1"}]).actions == []
+    assert host.store.values[f"{ORDERS}/stopped"] == "web2"
+    # What an operator says is not a run's to end.
+    assert host.store.values[f"{ORDERS}/paused"] == "web1"
 
 
 def test_without_the_service_nobody_is_given_orders(host: FakeHost) -> None:

@@ -14,7 +14,14 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.xen.driver_domains.plugins.module_utils._domain.aside import UNWANTED, give_up_waiting
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.aside import (
+    ORDERS,
+    PAUSED,
+    UNWANTED,
+    give_up_waiting,
+    set_stopped,
+)
+from ansible_collections.xen.driver_domains.plugins.module_utils._errors import InvalidInput
 from ansible_collections.xen.driver_domains.plugins.module_utils._recovery import main as command_line
 from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.commands import Commands
 from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.files import waiting_devices
@@ -417,17 +424,45 @@ def test_an_operator_who_pauses_and_resumes(site: FakeSite) -> None:
     site.settle(service, 7)
     assert [verb.split()[0] for verb in site.verbs()] == ["network-detach", "create"]
     # Orders leave no key behind that others could take for something else.
-    assert site.store.tree["/tool/xen-driver-domains/recovery/aside"] == ""
+    assert site.store.tree[PAUSED] == ""
 
 
-@pytest.mark.parametrize("names", [[], ["net-dd"]])
-def test_pausing_all_and_one(site: FakeSite, names: list[str]) -> None:
+def test_pausing_all_and_one(site: FakeSite) -> None:
+    """Each ends only what was given the same names."""
     with XenStore(site.store.path) as store:
         command_line.order(store, "pause", [])
         command_line.order(store, "pause", ["web9"])
-        assert store.read_text("/tool/xen-driver-domains/recovery/aside") == "* web9"
-        command_line.order(store, "resume", names)
-        assert store.read_text("/tool/xen-driver-domains/recovery/aside") == ("web9" if names else "")
+        assert command_line.left_alone(store) == "Left alone: all (paused), web9 (paused)\n"
+        with pytest.raises(InvalidInput, match="All domains are paused"):
+            command_line.order(store, "resume", ["web9"])
+        assert store.read_text(PAUSED) == "* web9"
+        command_line.order(store, "resume", [])
+        assert store.read_text(PAUSED) == "web9"
+        command_line.order(store, "resume", ["web9"])
+        assert command_line.left_alone(store) == ""
+
+
+def test_going_on_starts_nothing_that_others_stopped_or_paused(site: FakeSite) -> None:
+    """Somebody wants to try again what was given up, and does not know of them."""
+    service = site.service()
+    site.settle(service)
+    with XenStore(site.store.path) as store:
+        store.mkdir(ORDERS)
+        set_stopped(store, add=["net-dd"])
+        command_line.order(store, "pause", ["web1"])
+        command_line.order(store, "resume", [])
+        assert command_line.left_alone(store) == "Left alone: web1 (paused), net-dd (stopped by xl_domain)\n"
+        # A playbook does not end what an operator has begun.
+        set_stopped(store, remove=["net-dd", "web1"])
+        assert command_line.left_alone(store) == "Left alone: web1 (paused)\n"
+        set_stopped(store, add=["net-dd"])
+        site.destroy(1)
+        assert site.settle(service, 100) is None
+        assert (site.calls, site.status["aside"]) == ([], ["net-dd", "web1"])
+        # Who names a domain wants it.
+        command_line.order(store, "resume", ["net-dd"])
+    site.settle(service, 7)
+    assert site.verbs("create") == [f"create --quiet {site.root}/net-dd.cfg"]
 
 
 def test_a_playbook_that_is_at_work(site: FakeSite) -> None:
