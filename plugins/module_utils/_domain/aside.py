@@ -22,14 +22,14 @@ PAUSED, STOPPED = f"{ORDERS}/paused", f"{ORDERS}/stopped"
 UNWANTED = f"{ORDERS}/unwanted"
 
 
-def names_in(store: XenStore, key: str) -> set[str]:
-    """Return the names of the domains in one of the keys."""
+def words_in(store: XenStore, key: str) -> set[str]:
+    """Return the words of one of the keys."""
     return set((store.read_text(key) or "").split())
 
 
 def set_stopped(store: XenStore, add: t.Iterable[str] = (), remove: t.Iterable[str] = ()) -> None:
     """Let the service leave stopped domains alone, or take care of them again; nothing is written where it has never run."""
-    before = names_in(store, STOPPED)
+    before = words_in(store, STOPPED)
     after = (before | set(add)) - set(remove)
     if after != before and store.read_text(ORDERS) is not None:
         store.write(STOPPED, " ".join(sorted(after)))
@@ -51,4 +51,4 @@ class WaitingDevice(t.NamedTuple):
 
 def give_up_waiting(store: XenStore, devices: t.Iterable[WaitingDevice]) -> None:
     """Let the service forget devices that it would attach again."""
-    store.write(UNWANTED, " ".join(sorted({*(store.read_text(UNWANTED) or "").split(), *map(str, devices)})))
+    store.write(UNWANTED, " ".join(sorted(words_in(store, UNWANTED) | {str(device) for device in devices})))

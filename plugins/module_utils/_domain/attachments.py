@@ -15,7 +15,7 @@ from functools import partial
 
 from .._errors import DriverDomainsError
 from .._plan import Plan
-from .aside import WaitingDevice, give_up_waiting
+from .aside import UNWANTED, WaitingDevice, give_up_waiting, words_in
 from .attacher import Attacher
 from .devices import VBD, VIF, PvDevice, read_devices
 from .repairs import device_text
@@ -139,7 +139,9 @@ class DevicePlanner:
             for device in self._waiting
             if (device.domain, device.identity) in absent or (device.domain in pruned and (device.domain, device.identity) not in present)
         ]
-        for device in unwanted:
+        # A service that does not run has not followed an order of an earlier run yet.
+        given_up = words_in(self._store, UNWANTED) if unwanted else set()
+        for device in (device for device in unwanted if str(device) not in given_up):
             plan.add(
                 f"forget the {self._rules.noun} {device.identity} of {device.domain}, which waits for its backend",
                 partial(give_up_waiting, self._store, [device]),

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import time
 import typing as t
 from dataclasses import asdict
 
@@ -22,6 +23,8 @@ from .model import Configuration, Declared, Memory, Released
 PROGRAM = "/usr/local/lib/xen-driver-domains/recovery.pyz"
 CONFIGURATION = "/etc/xen-driver-domains/recovery.json"
 RUN = "/run/xen-driver-domains/recovery"
+#: Seconds after which a service that was stopped forgets what it was about to do: others have been at work meanwhile.
+STOPPED_LONG = 300.0
 
 
 def memory_file(directory: str) -> str:
@@ -108,18 +111,41 @@ def read_memory(path: str) -> Memory:
 
 def read_status(directory: str = RUN) -> dict[str, t.Any] | None:
     """Return what the service says about itself; None when it does not run."""
+    return _read(status_file(directory))
+
+
+def waiting_devices(directory: str = RUN) -> list[WaitingDevice]:
+    """Return the devices that the service has detached, and attaches again when their backends serve; also one that was stopped."""
     try:
-        with open(status_file(directory), encoding="utf-8") as file:
+        released = (_read(memory_file(directory)) or {}).get("released", {}).values()
+        return [WaitingDevice(device["client"], device["kind"], device["identity"], device["devid"]) for device in released]
+    except (AttributeError, KeyError, TypeError):
+        return []
+
+
+def forget_old(directory: str = RUN) -> str:
+    """Forget what a service that was stopped long ago was about to do; return what that was, in words, or "".
+
+    One that was killed has left its status behind. It is started again at once, and forgets nothing.
+
+    :raises DriverDomainsError: the file cannot be written.
+    """
+    path = memory_file(directory)
+    found = _read(path)
+    if not found or os.path.exists(status_file(directory)) or time.time() - os.stat(path).st_mtime < STOPPED_LONG:
+        return ""
+    waiting = [f"{device.kind} {device.devid} of {device.domain}" for device in waiting_devices(directory)]
+    replace_file(path, json.dumps({**found, "released": {}, "seen": []}))
+    return f"It was stopped for long, and no longer attaches {', '.join(waiting)}" if waiting else ""
+
+
+def _read(path: str) -> dict[str, t.Any] | None:
+    try:
+        with open(path, encoding="utf-8") as file:
             found = json.load(file)
     except (OSError, ValueError):
         return None
     return found if isinstance(found, dict) else None
-
-
-def waiting_devices(directory: str = RUN) -> list[WaitingDevice]:
-    """Return the devices that the service has detached, and attaches again when their backends serve."""
-    waiting = (read_status(directory) or {}).get("waiting", [])
-    return [WaitingDevice(device["name"], device["kind"], device["identity"], device["devid"]) for device in waiting]
 
 
 def replace_file(path: str, text: str) -> None:

@@ -14,12 +14,12 @@ import sys
 import time
 import typing as t
 
-from .._domain.aside import PAUSED, STOPPED, names_in
+from .._domain.aside import PAUSED, STOPPED, words_in
 from .._errors import DriverDomainsError, InvalidInput
 from .._xen.xl import Xl
 from .._xenstore.client import XenStore
 from .commands import Commands
-from .files import CONFIGURATION, RUN, read_configuration, read_status
+from .files import CONFIGURATION, RUN, forget_old, read_configuration, read_status
 from .model import ALL
 from .observe import RESUMED
 from .service import RecoveryService, notifier, wake_on_signals
@@ -71,6 +71,9 @@ def run() -> None:
         sys.stdout.write(f"{line}\n")
         sys.stdout.flush()
 
+    forgotten = forget_old()
+    if forgotten:
+        say(forgotten)
     with XenStore() as store:
         service = RecoveryService(
             configuration, store, Xl(), Commands(), directory=RUN, say=say, notify=notifier(os.environ.pop("NOTIFY_SOCKET", None))
@@ -85,7 +88,7 @@ def order(store: XenStore, command: str, domains: t.Sequence[str]) -> None:
 
     :raises InvalidInput: some are to be resumed while all are paused.
     """
-    paused, stopped = names_in(store, PAUSED), names_in(store, STOPPED)
+    paused, stopped = words_in(store, PAUSED), words_in(store, STOPPED)
     if command == "pause":
         store.write(PAUSED, " ".join(sorted(paused | set(domains or [ALL]))))
         return
@@ -99,6 +102,6 @@ def order(store: XenStore, command: str, domains: t.Sequence[str]) -> None:
 
 def left_alone(store: XenStore) -> str:
     """Return a line about the domains that the service leaves alone, or ""."""
-    paused, stopped = sorted(names_in(store, PAUSED)), sorted(names_in(store, STOPPED))
+    paused, stopped = sorted(words_in(store, PAUSED)), sorted(words_in(store, STOPPED))
     words = [f"{'all' if name == ALL else name} (paused)" for name in paused] + [f"{name} (stopped by xl_domain)" for name in stopped]
     return f"Left alone: {', '.join(words)}\n" if words else ""

@@ -18,6 +18,7 @@ import importlib.util
 import io
 import os
 import re
+import shutil
 import typing as t
 import zipfile
 
@@ -25,7 +26,7 @@ from .._errors import CommandFailed, DriverDomainsError
 from .._files import read_bytes, remove
 from .._plan import Plan
 from .._runner import Runner
-from .files import CONFIGURATION, PROGRAM, configuration_text
+from .files import CONFIGURATION, PROGRAM, RUN, configuration_text, memory_file
 from .model import Configuration
 
 UNIT = "xen-domain-recovery.service"
@@ -70,6 +71,7 @@ class Places(t.NamedTuple):
     program: str = PROGRAM
     units: str = UNITS
     configuration: str = CONFIGURATION
+    run: str = RUN
 
     @property
     def unit(self) -> str:
@@ -179,6 +181,14 @@ class Installer:
         if read_bytes(places.unit) is not None:
             plan.add(f"stop and disable {UNIT}", lambda: self._systemctl("disable", "--now", UNIT), subject=UNIT, before="enabled")
         removed = [plan.remove_file(path) for path in (places.unit, places.configuration)]
+        if os.path.exists(memory_file(places.run)):
+            # Another service must not take up what this one was about to do.
+            plan.add(
+                f"remove {places.run}",
+                lambda: shutil.rmtree(places.run, ignore_errors=True),
+                subject=places.run,
+                before="what it remembers",
+            )
         if read_bytes(places.program) is not None:
             plan.add(f"remove {places.program}", self._remove_program, subject=places.program, before="the program")
         if removed[0]:

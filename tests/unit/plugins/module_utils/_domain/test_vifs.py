@@ -530,6 +530,8 @@ def test_what_waits_for_its_backend_is_forgotten(host: Host, items: list[dict[st
     assert UNWANTED not in host.store.values
     host.vifs(*items, prune=prune)
     assert (host.store.values.get(UNWANTED) or "").split() == [f"web/vif/{mac}" for mac in forgotten]
+    again = [action.description for action in host.vifs(*items, check_mode=True, prune=prune).actions]
+    assert not [line for line in again if line.startswith("forget")]
     lines = [action.description for action in foretold.actions if action.description.startswith("forget")]
     assert lines == [f"forget the vif {mac} of web, which waits for its backend" for mac in forgotten]
 

@@ -38,7 +38,7 @@ class Host:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.places = Places(f"{root}/lib/recovery.pyz", f"{root}/units", f"{root}/etc/recovery.json")
+        self.places = Places(f"{root}/lib/recovery.pyz", f"{root}/units", f"{root}/etc/recovery.json", f"{root}/run")
         self.calls: list[tuple[str, ...]] = []
         self.enabled = self.active = False
         self.failing = False
@@ -86,10 +86,12 @@ def test_installing_repeating_changing_and_removing(host: Host) -> None:
     assert host.calls == [("restart", UNIT)]
     host.calls.clear()
 
+    (host.root / "run").mkdir()
+    (host.root / "run" / "memory.json").write_text("{}")
     assert host.plan(None).diffs
     host.plan(None).apply()
     assert (host.files(), host.calls) == ({}, [("disable", "--now", UNIT), ("daemon-reload",)])
-    assert not (host.root / "lib").exists() and not (host.root / "etc").exists()
+    assert not [name for name in ("lib", "etc", "run") if (host.root / name).exists()]
     assert not host.plan(None).actions
 
 
