@@ -16,13 +16,18 @@ import typing as t
 
 from .._domain.aside import PAUSED, STOPPED, words_in
 from .._errors import DriverDomainsError, InvalidInput
+from .._polling import wait_until
+from .._turn import Turn
 from .._xen.xl import Xl
 from .._xenstore.client import XenStore
 from .commands import Commands
-from .files import CONFIGURATION, RUN, forget_old, read_configuration, read_status
+from .files import CONFIGURATION, RUN, forget_old, life_file, read_configuration, read_status
 from .model import ALL
 from .observe import RESUMED
 from .service import RecoveryService, notifier, wake_on_signals
+
+#: Seconds that a new service waits for the end of another one.
+LIFE_WAIT = 5.0
 
 
 def main(arguments: t.Sequence[str] | None = None) -> int:
@@ -71,7 +76,11 @@ def run() -> None:
         sys.stdout.write(f"{line}\n")
         sys.stdout.flush()
 
-    forgotten = forget_old()
+    life = Turn(life_file(RUN))
+    # Who asks whether it runs has the lock for a moment.
+    if not wait_until(life.take, LIFE_WAIT):
+        raise DriverDomainsError("The recovery service runs already", rule=f"a lock on {life.path} lets it run once")
+    forgotten = forget_old(RUN)
     if forgotten:
         say(forgotten)
     with XenStore() as store:
