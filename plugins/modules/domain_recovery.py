@@ -17,11 +17,11 @@ description:
     dying domain.
   - What fails is tried again, with growing delays, up to O(attempts) times in an hour. Then the service says so once in the journal,
     and leaves it alone until C(/usr/local/lib/xen-driver-domains/recovery.pyz resume).
-  - C(recovery.pyz pause NAME) keeps it away from a domain, C(recovery.pyz status) shows what it sees. M(xen.driver_domains.xl_domain_info)
-    returns the same. The service waits while M(xen.driver_domains.xl_domain), M(xen.driver_domains.xl_vif) or
-    M(xen.driver_domains.xl_vbd) change something, and they wait for it.
-  - Only domains that it has seen running are started by it. What M(xen.driver_domains.xl_domain) stops, it leaves alone. Before you stop a
-    declared domain with C(xl), pause the service for it.
+  - C(recovery.pyz pause NAME) keeps it away from a domain until C(recovery.pyz resume NAME), C(recovery.pyz status) shows what it sees.
+    M(xen.driver_domains.xl_domain_info) returns the same. The service waits while M(xen.driver_domains.xl_domain),
+    M(xen.driver_domains.xl_vif) or M(xen.driver_domains.xl_vbd) change something, and they wait for it.
+  - Only domains that it has seen running are started by it. What M(xen.driver_domains.xl_domain) stops, it leaves alone until that
+    module should run it again, or C(recovery.pyz resume NAME). Before you stop a declared domain with C(xl), pause the service for it.
   - Its program is made of the code of this collection.
 author:
   - The xen.driver_domains authors (@xen-driver-domains)

@@ -389,8 +389,9 @@ domains:
           connected: true
 recovery:
   description:
-    - Stands for the recovery service that is installed, its program and its configuration. Empty if none is. The roles do not call
-      M(xen.driver_domains.domain_recovery) when it is the one that they would install.
+    - Stands for the recovery service that is installed, its program and its configuration. Empty if there is nothing of one. Another text
+      if a part of it is missing, or it is not enabled, or does not run. The roles do not call M(xen.driver_domains.domain_recovery) when
+      it is the one that they would install.
   returned: success
   type: str
   sample: 5b0c...

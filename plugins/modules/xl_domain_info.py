@@ -65,7 +65,8 @@ recovery:
   description:
     - What the recovery service sees and has done lately. Null if it does not run.
     - C(waiting) has the devices that are detached and wait for their backend, C(given_up) what it no longer tries,
-      C(aside) the domains that an operator keeps it away from.
+      C(aside) the domains that it leaves alone, as an operator has paused them, or as M(xen.driver_domains.xl_domain)
+      has stopped them.
   returned: success
   type: dict
   sample:

@@ -16,7 +16,7 @@ description:
     C(xl) can change no setting of a vif that is attached.
   - What does not work is removed even if the guest does not let go of it.
   - While the module changes something, the recovery service (M(xen.driver_domains.domain_recovery)) and other runs wait. A vif that the
-    service would attach again, and that is not wanted any more, is forgotten.
+    service would attach again, and that is not wanted any more, is forgotten. One that is wanted gets the number that it had.
   - A setting that you leave out goes back to its default. O(vifs[].bridge), O(vifs[].script), O(vifs[].type) and O(vifs[].model) are
     exceptions, as dom0 decides about their defaults. If you leave them out, they stay as they are.
   - What counts is what the toolstack wrote below C(/libxl) and in its own files. Keys that the guest can write are not believed.

@@ -15,23 +15,24 @@ if t.TYPE_CHECKING:
 
 #: Where the service takes orders, in XenStore. Only dom0 may write there, and a reboot of the host clears it. The service creates it.
 ORDERS = "/tool/xen-driver-domains/recovery"
-#: The key with the names of the domains.
-ASIDE = f"{ORDERS}/aside"
+#: The keys with the names of the domains that the service leaves alone: those that operators pause, and those that playbooks have stopped.
+#: Neither ends what the other one says.
+PAUSED, STOPPED = f"{ORDERS}/paused", f"{ORDERS}/stopped"
 #: The key with the devices that wait for their backend in vain: they are not to be attached again.
 UNWANTED = f"{ORDERS}/unwanted"
 
 
-def names_aside(store: XenStore) -> set[str]:
-    """Return the names of the domains that the service leaves alone."""
-    return set((store.read_text(ASIDE) or "").split())
+def words_in(store: XenStore, key: str) -> set[str]:
+    """Return the words of one of the keys."""
+    return set((store.read_text(key) or "").split())
 
 
-def set_aside(store: XenStore, add: t.Iterable[str] = (), remove: t.Iterable[str] = ()) -> None:
-    """Let the service leave domains alone, or take care of them again; nothing is written where it does not run."""
-    before = names_aside(store)
+def set_stopped(store: XenStore, add: t.Iterable[str] = (), remove: t.Iterable[str] = ()) -> None:
+    """Let the service leave stopped domains alone, or take care of them again; nothing is written where it has never run."""
+    before = words_in(store, STOPPED)
     after = (before | set(add)) - set(remove)
     if after != before and store.read_text(ORDERS) is not None:
-        store.write(ASIDE, " ".join(sorted(after)))
+        store.write(STOPPED, " ".join(sorted(after)))
 
 
 class WaitingDevice(t.NamedTuple):
@@ -41,11 +42,13 @@ class WaitingDevice(t.NamedTuple):
     kind: str
     #: The MAC address of a vif, the name of a disk in the guest.
     identity: str
+    #: The number that it had, and gets again.
+    devid: int | None = None
 
     def __str__(self) -> str:
-        return "/".join(self)
+        return f"{self.domain}/{self.kind}/{self.identity}"
 
 
 def give_up_waiting(store: XenStore, devices: t.Iterable[WaitingDevice]) -> None:
     """Let the service forget devices that it would attach again."""
-    store.write(UNWANTED, " ".join(sorted({*(store.read_text(UNWANTED) or "").split(), *map(str, devices)})))
+    store.write(UNWANTED, " ".join(sorted(words_in(store, UNWANTED) | {str(device) for device in devices})))

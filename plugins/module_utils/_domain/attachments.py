@@ -15,7 +15,7 @@ from functools import partial
 
 from .._errors import DriverDomainsError
 from .._plan import Plan
-from .aside import WaitingDevice, give_up_waiting
+from .aside import UNWANTED, WaitingDevice, give_up_waiting, words_in
 from .attacher import Attacher
 from .devices import VBD, VIF, PvDevice, read_devices
 from .repairs import device_text
@@ -106,7 +106,7 @@ class DevicePlanner:
         domids = {name: domid for domid, name in reversed(list(running.items()))}
         named = {device.domain for device in wanted if device.domain in domids}
         existing = read_devices(self._store, [domids[name] for name in sorted(named)], [self._rules.kind])
-        attach: list[tuple[WantedDevice, PvDevice | None]] = []
+        attach: list[tuple[WantedDevice, int | None]] = []
         for device in wanted:
             found = existing.get(domids[device.domain], ()) if device.domain in domids else ()
             current = next((other for other in found if self._rules.is_wanted(device, other)), None)
@@ -119,14 +119,14 @@ class DevicePlanner:
                 if current and reason:
                     self._detach(plan, device.domain, current, reason, bool(useless))
                 if not current or reason:
-                    attach.append((device, current))
+                    attach.append((device, current.devid if current else self._number_before(device, found)))
         for name in sorted(named) if prune else ():
             for other in existing[domids[name]]:
                 if not any(device.domain == name and self._rules.is_wanted(device, other) for device in wanted):
                     self._detach(plan, name, other, "it is not in the list", replaced=False)
         self._forget(plan, wanted, named if prune else ())
-        for device, replaced in attach:
-            self._attach(plan, device, replaced)
+        for device, devid in attach:
+            self._attach(plan, device, devid)
         plan.conclude = lambda: self._conclude(wanted)
         return plan
 
@@ -139,13 +139,24 @@ class DevicePlanner:
             for device in self._waiting
             if (device.domain, device.identity) in absent or (device.domain in pruned and (device.domain, device.identity) not in present)
         ]
-        for device in unwanted:
+        # A service that does not run has not followed an order of an earlier run yet.
+        given_up = words_in(self._store, UNWANTED) if unwanted else set()
+        for device in (device for device in unwanted if str(device) not in given_up):
             plan.add(
                 f"forget the {self._rules.noun} {device.identity} of {device.domain}, which waits for its backend",
                 partial(give_up_waiting, self._store, [device]),
                 subject=f"{self._rules.noun} of {device.domain}",
                 before=f"{device.identity} (detached)",
             )
+
+    def _number_before(self, wanted: WantedDevice, found: t.Iterable[PvDevice]) -> int | None:
+        """Return the number of a device that the recovery service has detached, unless another one has it now.
+
+        The service knows by its number that a device is there again, and attaches it no more.
+        """
+        taken = {device.devid for device in found}
+        same = (device for device in self._waiting if (device.domain, device.identity) == (wanted.domain, wanted.identity))
+        return next((device.devid for device in same if device.devid not in taken), None)
 
     def _refuse_missing(self, plan: Plan, device: WantedDevice, domids: t.Collection[str]) -> bool:
         missing = False
@@ -188,9 +199,9 @@ class DevicePlanner:
     def _made(self, device: PvDevice) -> t.Mapping[str, t.Any]:
         return self._rules.made(device, kept_device(kept_configuration(self._userdata, device.domid), device))
 
-    def _attach(self, plan: Plan, wanted: WantedDevice, replaced: PvDevice | None) -> None:
-        # Guests name interfaces by their numbers, and libxl gives out ever higher ones.
-        number = {"devid": replaced.devid} if replaced and replaced.kind == VIF else {}
+    def _attach(self, plan: Plan, wanted: WantedDevice, devid: int | None) -> None:
+        # Guests name interfaces by their numbers, and libxl gives out ever higher ones. That of a disk follows from its name.
+        number = {"devid": devid} if devid is not None and self._rules.kind == VIF else {}
         text = device_text(self._rules.kind, {**wanted.settings, **number})
         plan.add(
             f"attach {self._rules.noun} {wanted.identity} of {wanted.domain} to {wanted.backend}",

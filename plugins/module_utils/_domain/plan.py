@@ -73,8 +73,7 @@ def plan_domains(wanted: t.Sequence[Definition], host: DomainHost, steps: Domain
         for name in pending
     ]
     plan.results = {"pending_restart": pending, "domains": [{"name": d.name, "state": d.state} for d in wanted]}
-    touched = {True: [d.name for d in starts], False: [d.name for d in stops]}
-    plan.conclude = lambda: _conclude(wanted, host, steps, pending, touched)
+    plan.conclude = lambda: _conclude(wanted, host, steps, pending)
     return plan
 
 
@@ -124,7 +123,8 @@ def _plan_stop(plan: Plan, host: DomainHost, steps: DomainSteps, wanted: Definit
     name, current = wanted.name, host.current[wanted.name]
     if current.domain is None:
         return
-    stop = partial(steps.stop, plan, current.domain, bool(current.returns))
+    stays = wanted.state != "running"
+    stop = partial(steps.stop, plan, current.domain, bool(current.returns), stays)
     if outdated:
         plan.add(
             f"stop domain {name} to restart it: {outdated}",
@@ -136,7 +136,7 @@ def _plan_stop(plan: Plan, host: DomainHost, steps: DomainSteps, wanted: Definit
     elif current.alive and not current.unfinished:
         plan.add(f"stop domain {name}", stop, subject=name, before="running")
     else:
-        plan.add(f"remove what is left of domain {name} ({current.domain.flags})", partial(steps.destroy, current.domain))
+        plan.add(f"remove what is left of domain {name} ({current.domain.flags})", partial(steps.destroy, current.domain, stays))
 
 
 def _plan_files(plan: Plan, host: DomainHost, steps: DomainSteps, domain: Definition) -> None:
@@ -161,14 +161,10 @@ def _conclude(
     host: DomainHost,
     steps: DomainSteps,
     pending: t.Collection[str],
-    touched: t.Mapping[bool, t.Sequence[str]],
 ) -> dict[str, t.Any]:
-    """Wait until the domains are as requested.
-
-    :param touched: the names of the domains that were started (True) and stopped (False).
-    """
-    if touched[True] or touched[False]:
-        steps.leave_to_service(touched[True], touched[False])
+    """Wait until the domains are as requested."""
+    # Also what somebody else has started, and what is gone and would be brought back.
+    steps.leave_to_service([d.name for d in wanted if d.state == "running"], [d.name for d in wanted if d.state == "stopped"])
     for domain in wanted:
         steps.make_known(domain, host.current[domain.name].agreed or None)
         if domain.state in ("stopped", "absent"):

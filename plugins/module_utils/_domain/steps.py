@@ -22,7 +22,7 @@ from .._files import make_directories, remove, rename
 from .._plan import Plan
 from .._runner import Runner
 from .._xen.xl import Domain, Xl
-from .aside import set_aside
+from .aside import set_stopped
 from .attacher import Attacher
 from .definition import Definition
 from .devices import VBD, VIF, PvDevice, read_devices
@@ -113,16 +113,24 @@ class DomainSteps:
         """Unpause a domain."""
         self._xl.unpause(name)
 
-    def destroy(self, domain: Domain) -> None:
-        """Destroy what is left of a domain. By its domid: one that xl started meanwhile in its place has the same name."""
+    def destroy(self, domain: Domain, stays: bool = False) -> None:
+        """Destroy what is left of a domain. By its domid: one that xl started meanwhile in its place has the same name.
+
+        :param stays: it is not started again.
+        """
+        if stays:
+            self._leave_stopped(domain.name)
         self._xl.destroy(str(domain.domid))
 
-    def stop(self, plan: Plan, domain: Domain, returns: bool = False) -> None:
+    def stop(self, plan: Plan, domain: Domain, returns: bool = False, stays: bool = False) -> None:
         """Shut a domain down and wait until it is gone.
 
         :param returns: xl starts the domain again then, with another domid, and that one is destroyed.
+        :param stays: it is not started again.
         :raises Refused: it does not shut down in time, and `force` does not name `destroy`.
         """
+        if stays:
+            self._leave_stopped(domain.name)
         if domain.paused:
             self._xl.unpause(domain.name)
         self._xl.shutdown(domain.name)
@@ -166,15 +174,25 @@ class DomainSteps:
                 remedy="Find out who starts it; to end it: xl destroy " + domain.name,
             )
 
-    def leave_to_service(self, started: t.Iterable[str], stopped: t.Iterable[str]) -> None:
-        """Let the recovery service bring domains back that were started, and no longer those that were stopped as requested."""
-        set_aside(self._store, add=stopped, remove=started)
+    def _leave_stopped(self, name: str) -> None:
+        """Keep the recovery service from starting a domain, before it ends: the run may fail later.
+
+        One that is restarted needs no such thing. The service waits while the run lasts, and if that fails it may start the domain.
+        """
+        set_stopped(self._store, add=[name])
+
+    def leave_to_service(self, running: t.Iterable[str], stopped: t.Iterable[str]) -> None:
+        """Let the recovery service bring domains back that should run, and none of those that were stopped as requested."""
+        if self._xenstore:
+            set_stopped(self._xenstore, add=stopped, remove=running)
 
     def start(self, domain: Definition, starting: t.Mapping[str, Definition]) -> None:
         """Create a domain once those of its backends that are `starting` in the same run are ready.
 
         :raises DriverDomainsError: xl or a backend failed.
         """
+        # If that fails, the recovery service may still succeed.
+        self.leave_to_service([domain.name], ())
         for backend in sorted(domain.backends & set(starting)):
             self.wait_ready(starting[backend])
         # A definition that sets its own does not say which of several `xl create` made a domain.

@@ -8,9 +8,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import json
 import os
+import time
 import typing as t
 from dataclasses import asdict
 
@@ -18,10 +21,42 @@ from .._domain.aside import WaitingDevice
 from .._errors import DriverDomainsError, InvalidInput
 from .model import Configuration, Declared, Memory, Released
 
+UNIT = "xen-domain-recovery.service"
 #: Where things are.
+UNITS = "/etc/systemd/system"
 PROGRAM = "/usr/local/lib/xen-driver-domains/recovery.pyz"
 CONFIGURATION = "/etc/xen-driver-domains/recovery.json"
 RUN = "/run/xen-driver-domains/recovery"
+#: Seconds after which a service that was stopped forgets what it was about to do: others have been at work meanwhile.
+STOPPED_LONG = 300.0
+
+
+#: Stands for a service that is not whole, or does not run.
+INCOMPLETE = "incomplete"
+
+
+class Places(t.NamedTuple):
+    """Where the service is installed; tests put it elsewhere."""
+
+    program: str = PROGRAM
+    units: str = UNITS
+    configuration: str = CONFIGURATION
+    run: str = RUN
+
+    @property
+    def unit(self) -> str:
+        """Its unit file."""
+        return f"{self.units}/{UNIT}"
+
+    @property
+    def enabled(self) -> str:
+        """The link by which it starts with the host."""
+        return f"{self.units}/multi-user.target.wants/{UNIT}"
+
+
+def life_file(directory: str) -> str:
+    """The file that the service keeps locked while it runs (flock(2)). The kernel releases it when the process dies."""
+    return f"{directory}/alive"
 
 
 def memory_file(directory: str) -> str:
@@ -54,13 +89,34 @@ def digest(program: bytes, configuration: str) -> str:
     return hashlib.sha256(b"%d\n" % len(program) + program + configuration.encode()).hexdigest()
 
 
-def installed_digest(program: str = PROGRAM, configuration: str = CONFIGURATION) -> str:
-    """Return what stands for the program and the configuration that this host has; "" when it does not have both."""
-    try:
-        with open(program, "rb") as code, open(configuration, encoding="utf-8") as text:
-            return digest(code.read(), text.read())
-    except (OSError, ValueError):
+def installed_digest(places: Places | None = None) -> str:
+    """Return what stands for the program and the configuration of the service of this host.
+
+    "" when it has nothing of the service, and `INCOMPLETE` when it has a part of it, or the service is not enabled, or does not run.
+    """
+    places = places or Places()
+    parts = (places.program, places.configuration, places.unit, places.enabled)
+    if not any(os.path.lexists(path) for path in parts):
         return ""
+    if all(os.path.exists(path) for path in parts) and is_alive(places.run):
+        with contextlib.suppress(OSError, ValueError), open(places.program, "rb") as code, open(places.configuration, "rb") as text:
+            return digest(code.read(), text.read().decode())
+    return INCOMPLETE
+
+
+def is_alive(directory: str = RUN) -> bool:
+    """Whether the service runs."""
+    try:
+        descriptor = os.open(life_file(directory), os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
 
 
 def read_configuration(path: str) -> Configuration:
@@ -109,18 +165,41 @@ def read_memory(path: str) -> Memory:
 
 def read_status(directory: str = RUN) -> dict[str, t.Any] | None:
     """Return what the service says about itself; None when it does not run."""
+    return _read(status_file(directory))
+
+
+def waiting_devices(directory: str = RUN) -> list[WaitingDevice]:
+    """Return the devices that the service has detached, and attaches again when their backends serve; also one that was stopped."""
     try:
-        with open(status_file(directory), encoding="utf-8") as file:
+        released = (_read(memory_file(directory)) or {}).get("released", {}).values()
+        return [WaitingDevice(device["client"], device["kind"], device["identity"], device["devid"]) for device in released]
+    except (AttributeError, KeyError, TypeError):
+        return []
+
+
+def forget_old(directory: str = RUN) -> str:
+    """Forget what a service that was stopped long ago was about to do; return what that was, in words, or "".
+
+    One that was killed has left its status behind. It is started again at once, and forgets nothing.
+
+    :raises DriverDomainsError: the file cannot be written.
+    """
+    path = memory_file(directory)
+    found = _read(path)
+    if not found or os.path.exists(status_file(directory)) or time.time() - os.stat(path).st_mtime < STOPPED_LONG:
+        return ""
+    waiting = [f"{device.kind} {device.devid} of {device.domain}" for device in waiting_devices(directory)]
+    replace_file(path, json.dumps({**found, "released": {}, "seen": []}))
+    return f"It was stopped for long, and no longer attaches {', '.join(waiting)}" if waiting else ""
+
+
+def _read(path: str) -> dict[str, t.Any] | None:
+    try:
+        with open(path, encoding="utf-8") as file:
             found = json.load(file)
     except (OSError, ValueError):
         return None
     return found if isinstance(found, dict) else None
-
-
-def waiting_devices(directory: str = RUN) -> list[WaitingDevice]:
-    """Return the devices that the service has detached, and attaches again when their backends serve."""
-    waiting = (read_status(directory) or {}).get("waiting", [])
-    return [WaitingDevice(device["name"], device["kind"], device["identity"]) for device in waiting]
 
 
 def replace_file(path: str, text: str) -> None:

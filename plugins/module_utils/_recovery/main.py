@@ -14,15 +14,20 @@ import sys
 import time
 import typing as t
 
-from .._domain.aside import ASIDE, names_aside
-from .._errors import DriverDomainsError
+from .._domain.aside import PAUSED, STOPPED, words_in
+from .._errors import DriverDomainsError, InvalidInput
+from .._polling import wait_until
+from .._turn import Turn
 from .._xen.xl import Xl
 from .._xenstore.client import XenStore
 from .commands import Commands
-from .files import CONFIGURATION, RUN, read_configuration, read_status
+from .files import CONFIGURATION, RUN, forget_old, life_file, read_configuration, read_status
 from .model import ALL
 from .observe import RESUMED
 from .service import RecoveryService, notifier, wake_on_signals
+
+#: Seconds that a new service waits for the end of another one.
+LIFE_WAIT = 5.0
 
 
 def main(arguments: t.Sequence[str] | None = None) -> int:
@@ -48,7 +53,7 @@ def _order(words: t.Sequence[str]) -> int:
     commands.add_parser("status", help="show clients, backends and the last events")
     for name, text in (
         ("pause", "leave these domains alone, as clients and as backends, or all without a name"),
-        ("resume", "take care of them again, and try again what was given up"),
+        ("resume", "end that, for the same names or without one, and try again what was given up"),
     ):
         commands.add_parser(name, help=text).add_argument("domains", nargs="*", metavar="NAME")
     options = parser.parse_args(words)
@@ -59,6 +64,7 @@ def _order(words: t.Sequence[str]) -> int:
     else:
         with XenStore() as store:
             order(store, options.command, options.domains)
+            sys.stdout.write(left_alone(store))
     return 0
 
 
@@ -70,6 +76,13 @@ def run() -> None:
         sys.stdout.write(f"{line}\n")
         sys.stdout.flush()
 
+    life = Turn(life_file(RUN))
+    # Who asks whether it runs has the lock for a moment.
+    if not wait_until(life.take, LIFE_WAIT):
+        raise DriverDomainsError("The recovery service runs already", rule=f"a lock on {life.path} lets it run once")
+    forgotten = forget_old(RUN)
+    if forgotten:
+        say(forgotten)
     with XenStore() as store:
         service = RecoveryService(
             configuration, store, Xl(), Commands(), directory=RUN, say=say, notify=notifier(os.environ.pop("NOTIFY_SOCKET", None))
@@ -78,13 +91,26 @@ def run() -> None:
 
 
 def order(store: XenStore, command: str, domains: t.Sequence[str]) -> None:
-    """Let the service pause or resume, for these domains or for all. It takes effect at once, and until the host reboots."""
-    aside = names_aside(store)
+    """Let the service pause or resume. It takes effect at once, and until the host reboots.
+
+    Each ends what was given the same names, or none. Only who names a domain has it started that a playbook has stopped.
+
+    :raises InvalidInput: some are to be resumed while all are paused.
+    """
+    paused, stopped = words_in(store, PAUSED), words_in(store, STOPPED)
     if command == "pause":
-        aside |= set(domains or [ALL])
-    else:
-        aside = aside - set(domains) - {ALL} if domains else set()
-    values = {ASIDE: " ".join(sorted(aside))}
-    if command == "resume":
-        values[RESUMED] = str(time.time_ns())
+        store.write(PAUSED, " ".join(sorted(paused | set(domains or [ALL]))))
+        return
+    if domains and ALL in paused:
+        raise InvalidInput("All domains are paused", rule="what is paused without a name is resumed without one", remedy="Use 'resume'")
+    values = {RESUMED: str(time.time_ns()), PAUSED: " ".join(sorted(paused - set(domains or [ALL])))}
+    if stopped & set(domains):
+        values[STOPPED] = " ".join(sorted(stopped - set(domains)))
     store.write_many(values)
+
+
+def left_alone(store: XenStore) -> str:
+    """Return a line about the domains that the service leaves alone, or ""."""
+    paused, stopped = sorted(words_in(store, PAUSED)), sorted(words_in(store, STOPPED))
+    words = [f"{'all' if name == ALL else name} (paused)" for name in paused] + [f"{name} (stopped by xl_domain)" for name in stopped]
+    return f"Left alone: {', '.join(words)}\n" if words else ""

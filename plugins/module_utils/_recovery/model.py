@@ -60,7 +60,7 @@ class Snapshot:
     devices: tuple[PvDevice, ...] = ()
     #: Directories of backends whose device no longer exists.
     orphans: tuple[str, ...] = ()
-    #: Names of domains that an operator keeps the service away from.
+    #: Names of domains that an operator keeps the service away from, or that a playbook has stopped.
     aside: frozenset[str] = frozenset()
     #: Changes when an operator says to go on.
     resumed: str = ""

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 import typing as t
 
-from .._domain.aside import ASIDE, ORDERS, UNWANTED
+from .._domain.aside import ORDERS, PAUSED, STOPPED, UNWANTED
 from .._domain.devices import CLOSED, VIF, read_devices
 from .model import Configuration, Memory, Released, Running, Snapshot
 
@@ -66,12 +66,12 @@ def observe(store: XenStore, configuration: Configuration, released: t.Iterable[
     declared = {domain.name for domain in configuration.domains}
     devices = [device for found in read_devices(store, running, settings=()).values() for device in found]
     backends = {device.backend_id for device in devices if device.backend_id} | {d.domid for d in running.values() if d.name in declared}
-    orders = store.read_texts([ASIDE, RESUMED, UNWANTED])
+    orders = store.read_texts([PAUSED, STOPPED, RESUMED, UNWANTED])
     return Snapshot(
         running,
         tuple(device for device in devices if device.backend_id != 0),
         (*_orphans(store, running, {device.backend_path for device in devices}, backends), *_pci_orphans(store, running, declared)),
-        frozenset((orders[ASIDE] or "").split()),
+        frozenset(f"{orders[PAUSED] or ''} {orders[STOPPED] or ''}".split()),
         orders[RESUMED] or "",
         frozenset((orders[UNWANTED] or "").split()),
         taken=_taken(store, running, {device.uuid for device in released}),

@@ -18,6 +18,7 @@ import importlib.util
 import io
 import os
 import re
+import shutil
 import typing as t
 import zipfile
 
@@ -25,11 +26,9 @@ from .._errors import CommandFailed, DriverDomainsError
 from .._files import read_bytes, remove
 from .._plan import Plan
 from .._runner import Runner
-from .files import CONFIGURATION, PROGRAM, configuration_text
+from .files import PROGRAM, UNIT, Places, configuration_text, is_alive, memory_file
 from .model import Configuration
 
-UNIT = "xen-domain-recovery.service"
-UNITS = "/etc/systemd/system"
 #: The name of the package in the archive; on the host it is not installed as a collection.
 _PACKAGE = "xen_driver_domains"
 _IMPORT = re.compile(r"^from (\.+)(\S*) import (?:\(([^)]*)\)|([^(\n]*))", re.MULTILINE)
@@ -62,19 +61,6 @@ CapabilityBoundingSet=~CAP_SYS_BOOT CAP_SYS_TIME CAP_SYSLOG CAP_AUDIT_CONTROL CA
 [Install]
 WantedBy=multi-user.target
 """
-
-
-class Places(t.NamedTuple):
-    """Where the service is installed; tests put it elsewhere."""
-
-    program: str = PROGRAM
-    units: str = UNITS
-    configuration: str = CONFIGURATION
-
-    @property
-    def unit(self) -> str:
-        """Its unit file."""
-        return f"{self.units}/{UNIT}"
 
 
 def unit_text(python: str, program: str = PROGRAM) -> str:
@@ -178,7 +164,21 @@ class Installer:
         plan, places = Plan(), self._places
         if read_bytes(places.unit) is not None:
             plan.add(f"stop and disable {UNIT}", lambda: self._systemctl("disable", "--now", UNIT), subject=UNIT, before="enabled")
+        else:
+            # Without its unit file systemd disables nothing.
+            if is_alive(places.run):
+                plan.add(f"stop {UNIT}", lambda: self._systemctl("stop", UNIT), subject=UNIT, before="active")
+            if os.path.lexists(places.enabled):
+                plan.add(f"remove {places.enabled}", lambda: remove(places.enabled), subject=places.enabled, before="enabled")
         removed = [plan.remove_file(path) for path in (places.unit, places.configuration)]
+        if os.path.exists(memory_file(places.run)):
+            # Another service must not take up what this one was about to do.
+            plan.add(
+                f"remove {places.run}",
+                lambda: shutil.rmtree(places.run, ignore_errors=True),
+                subject=places.run,
+                before="what it remembers",
+            )
         if read_bytes(places.program) is not None:
             plan.add(f"remove {places.program}", self._remove_program, subject=places.program, before="the program")
         if removed[0]:

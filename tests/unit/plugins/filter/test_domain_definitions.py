@@ -14,11 +14,15 @@ from ansible.errors import AnsibleFilterError
 
 from ansible_collections.xen.driver_domains.plugins.filter.domain_definitions import FilterModule
 from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.files import (
+    INCOMPLETE,
+    Places,
     configuration_of,
     configuration_text,
     installed_digest,
+    life_file,
 )
 from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.program import pack
+from ansible_collections.xen.driver_domains.plugins.module_utils._turn import Turn
 
 FILTERS = FilterModule().filters()
 DEVICES = [
@@ -221,11 +225,26 @@ def test_the_recovery_service_knows_the_domains_that_should_run() -> None:
 
 def test_the_digest_is_that_of_what_the_module_installs(tmp_path: Path) -> None:
     recovered = FILTERS["recovered_domains"]([NET])
-    program, configuration = tmp_path / "recovery.pyz", tmp_path / "recovery.json"
-    assert installed_digest(str(program), str(configuration)) == ""
+    places = Places(*(str(tmp_path / name) for name in ("recovery.pyz", "units", "recovery.json", "run")))
+    program, configuration, unit, link = (Path(path) for path in (places.program, places.configuration, places.unit, places.enabled))
+    assert installed_digest(places) == ""
     program.write_bytes(pack())
     # The module fills in what is missing.
     full = [{"definition": None, **domain, "ready": {**domain["ready"]}} for domain in recovered]
     configuration.write_text(configuration_text(configuration_of(full, 5)))
-    assert installed_digest(str(program), str(configuration)) == FILTERS["recovery_digest"](recovered)
+    link.parent.mkdir(parents=True)
+    unit.write_text("")
+    link.symlink_to(unit)
+    assert installed_digest(places) == INCOMPLETE
+    life = Turn(life_file(places.run))
+    assert life.take()
+    assert installed_digest(places) == FILTERS["recovery_digest"](recovered)
+    # Whatever is missing, it has to be installed; and whatever is left, it has to be removed.
+    for path in (program, configuration, unit, link):
+        hidden = path.rename(tmp_path / "hidden")
+        assert installed_digest(places) == INCOMPLETE
+        hidden.rename(path)
+    assert installed_digest(places) == FILTERS["recovery_digest"](recovered)
+    life.pass_on()
+    assert installed_digest(places) == INCOMPLETE
     assert FILTERS["recovery_digest"]([]) != FILTERS["recovery_digest"](recovered)

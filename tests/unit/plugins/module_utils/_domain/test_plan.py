@@ -1045,11 +1045,65 @@ ORDERS = "/tool/xen-driver-domains/recovery"
 def test_what_is_stopped_as_requested_is_left_alone_by_the_recovery_service(host: FakeHost) -> None:
     host.store.values[ORDERS] = ""
     host.run_plan([{"name": "web1"}, {"name": "web2"}])
-    assert host.store.values.get(f"{ORDERS}/aside") is None
+    assert host.store.values.get(f"{ORDERS}/stopped") is None
     host.run_plan([{"name": "web1", "state": "stopped"}, {"name": "web2", "state": "absent"}])
-    assert host.store.values[f"{ORDERS}/aside"] == "web1 web2"
+    assert host.store.values[f"{ORDERS}/stopped"] == "web1 web2"
     host.run_plan([{"name": "web1"}])
-    assert host.store.values[f"{ORDERS}/aside"] == "web2"
+    assert host.store.values[f"{ORDERS}/stopped"] == "web2"
+
+
+def test_what_somebody_else_has_started_is_recovered_again(host: FakeHost) -> None:
+    """It was stopped by a run, started with xl, and should run."""
+    host.run_plan([{"name": "web1"}])
+    host.store.values.update({ORDERS: "", f"{ORDERS}/stopped": "web1 web2", f"{ORDERS}/paused": "web1"})
+    assert host.run_plan([{"name": "web1"}], check_mode=True).actions == []
+    assert host.store.values[f"{ORDERS}/stopped"] == "web1 web2"
+    assert host.run_plan([{"name": "web1"}]).actions == []
+    assert host.store.values[f"{ORDERS}/stopped"] == "web2"
+    # What an operator says is not a run's to end.
+    assert host.store.values[f"{ORDERS}/paused"] == "web1"
+
+
+def test_what_is_stopped_stays_so_if_the_run_fails_later(host: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("web1", "web2"):
+        host.adopt(name)
+    host.adopt("web3", "c")
+    host.store.values[ORDERS] = ""
+    host.deaf.add("web1")
+    known = []
+    shutdown = host.shutdown
+    monkeypatch.setattr(host, "shutdown", lambda name: (known.append(host.store.values.get(f"{ORDERS}/stopped")), shutdown(name)))
+    with pytest.raises(Refused):
+        host.run_plan([{"name": name, "state": state} for name, state in (("web1", "stopped"), ("web2", "absent"), ("web3", "stopped"))])
+    assert host.calls == [("destroy", "3"), ("shutdown", "web2"), ("shutdown", "web1")]
+    # Before they end.
+    assert known == ["web2 web3", "web1 web2 web3"]
+
+
+def test_what_should_run_is_left_to_the_service_if_the_run_fails(host: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Be it in the stop of a restart, or in a start."""
+    host.run_plan([{"name": "web1"}])
+    host.store.values.update({ORDERS: "", f"{ORDERS}/stopped": "web2"})
+    host.deaf.add("web1")
+    with pytest.raises(Refused):
+        host.run_plan([{"name": "web1", "memory": 64}], restart_changed=True)
+    assert host.store.values[f"{ORDERS}/stopped"] == "web2"
+
+    def create(path: str, timeout: float, uuid: str = "") -> None:
+        raise DriverDomainsError("no memory")
+
+    monkeypatch.setattr(host, "create", create)
+    with pytest.raises(DriverDomainsError, match="no memory"):
+        host.run_plan([{"name": "web2"}])
+    assert host.store.values[f"{ORDERS}/stopped"] == ""
+
+
+def test_what_is_gone_and_should_stay_so_is_not_brought_back(host: FakeHost) -> None:
+    host.run_plan([{"name": "web1"}])
+    host.store.values[ORDERS] = ""
+    host.remove("web1")
+    assert host.run_plan([{"name": "web1", "state": "stopped"}]).actions == []
+    assert host.store.values[f"{ORDERS}/stopped"] == "web1"
 
 
 def test_without_the_service_nobody_is_given_orders(host: FakeHost) -> None:

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import re
 import typing as t
 from pathlib import Path
 
@@ -529,5 +530,16 @@ def test_what_waits_for_its_backend_is_forgotten(host: Host, items: list[dict[st
     assert UNWANTED not in host.store.values
     host.vifs(*items, prune=prune)
     assert (host.store.values.get(UNWANTED) or "").split() == [f"web/vif/{mac}" for mac in forgotten]
+    again = [action.description for action in host.vifs(*items, check_mode=True, prune=prune).actions]
+    assert not [line for line in again if line.startswith("forget")]
     lines = [action.description for action in foretold.actions if action.description.startswith("forget")]
     assert lines == [f"forget the vif {mac} of web, which waits for its backend" for mac in forgotten]
+
+
+@pytest.mark.parametrize(("devid", "number"), [(3, ["devid=3"]), (0, [])], ids=["free", "another one has it"])
+def test_what_waits_for_its_backend_gets_its_number_again(host: Host, devid: int, number: list[str]) -> None:
+    """With another one, the recovery service would not see that it is there, and attach it a second time."""
+    host.attach("web", OTHER, "net-dd", trusted="False")
+    host.waiting = [WaitingDevice("web", "vif", MAC, devid)]
+    host.vifs(WEB)
+    assert [re.findall("devid=.*", call[2]) for call in host.calls] == [number]

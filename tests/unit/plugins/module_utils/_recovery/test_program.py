@@ -7,8 +7,10 @@
 from __future__ import annotations
 
 import configparser
+import contextlib
 import hashlib
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -21,10 +23,18 @@ import pytest
 
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import CommandFailed, DriverDomainsError, InvalidInput
 from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Plan
+from ansible_collections.xen.driver_domains.plugins.module_utils._recovery import main as command_line
 from ansible_collections.xen.driver_domains.plugins.module_utils._recovery import program
-from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.files import read_configuration, read_status
+from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.files import (
+    UNIT,
+    Places,
+    is_alive,
+    life_file,
+    read_configuration,
+    read_status,
+)
 from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.model import Configuration, Declared
-from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.program import UNIT, Installer, Places, pack, unit_text
+from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.program import Installer, pack, unit_text
 from ansible_collections.xen.driver_domains.plugins.module_utils._runner import Result
 from ansible_collections.xen.driver_domains.plugins.module_utils._turn import Turn
 from ansible_collections.xen.driver_domains.plugins.modules import domain_recovery
@@ -38,7 +48,7 @@ class Host:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.places = Places(f"{root}/lib/recovery.pyz", f"{root}/units", f"{root}/etc/recovery.json")
+        self.places = Places(f"{root}/lib/recovery.pyz", f"{root}/units", f"{root}/etc/recovery.json", f"{root}/run")
         self.calls: list[tuple[str, ...]] = []
         self.enabled = self.active = False
         self.failing = False
@@ -86,11 +96,56 @@ def test_installing_repeating_changing_and_removing(host: Host) -> None:
     assert host.calls == [("restart", UNIT)]
     host.calls.clear()
 
+    (host.root / "run").mkdir()
+    (host.root / "run" / "memory.json").write_text("{}")
     assert host.plan(None).diffs
     host.plan(None).apply()
     assert (host.files(), host.calls) == ({}, [("disable", "--now", UNIT), ("daemon-reload",)])
-    assert not (host.root / "lib").exists() and not (host.root / "etc").exists()
+    assert not [name for name in ("lib", "etc", "run") if (host.root / name).exists()]
     assert not host.plan(None).actions
+
+
+def test_what_is_left_without_a_unit_file_is_removed(host: Host) -> None:
+    """Somebody has removed the file of a service that runs."""
+    host.plan(CONFIGURATION).apply()
+    Path(host.places.unit).unlink()
+    link = Path(host.places.enabled)
+    link.parent.mkdir()
+    link.symlink_to(host.places.unit)
+    life = Turn(life_file(host.places.run))
+    assert life.take()
+    host.calls.clear()
+    host.plan(None).apply()
+    life.pass_on()
+    assert host.calls == [("stop", UNIT)]
+    assert not [path for path in (host.places.program, host.places.configuration, host.places.enabled) if os.path.lexists(path)]
+    assert not host.plan(None).actions
+
+
+def test_the_service_runs_once_and_says_that_it_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    alive = []
+
+    class Service:
+        def __init__(self, *arguments: t.Any, **options: t.Any) -> None:
+            self.stopping = False
+
+        def run(self, wake: int) -> None:
+            alive.append(is_alive(str(tmp_path)))
+            with pytest.raises(DriverDomainsError, match="runs already"):
+                command_line.run()
+
+    for name, value in {
+        "RUN": str(tmp_path),
+        "LIFE_WAIT": 0.0,
+        "RecoveryService": Service,
+        "XenStore": contextlib.nullcontext,
+        "read_configuration": lambda path: CONFIGURATION,
+        "wake_on_signals": lambda service: 0,
+    }.items():
+        monkeypatch.setattr(command_line, name, value)
+    assert not is_alive(str(tmp_path))
+    command_line.run()
+    assert alive == [True]
 
 
 def test_a_service_that_stopped_is_started(host: Host) -> None:

@@ -9,15 +9,23 @@ from __future__ import annotations
 import os
 import socket
 import threading
+import time
 import typing as t
 from pathlib import Path
 
 import pytest
 
-from ansible_collections.xen.driver_domains.plugins.module_utils._domain.aside import UNWANTED, give_up_waiting
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.aside import (
+    ORDERS,
+    PAUSED,
+    UNWANTED,
+    give_up_waiting,
+    set_stopped,
+)
+from ansible_collections.xen.driver_domains.plugins.module_utils._errors import InvalidInput
 from ansible_collections.xen.driver_domains.plugins.module_utils._recovery import main as command_line
 from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.commands import Commands
-from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.files import waiting_devices
+from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.files import forget_old, waiting_devices
 from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.model import Sweep
 from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.service import RecoveryService, notifier
 from ansible_collections.xen.driver_domains.plugins.module_utils._turn import Turn
@@ -473,17 +481,45 @@ def test_an_operator_who_pauses_and_resumes(site: FakeSite) -> None:
     site.settle(service, 7)
     assert [verb.split()[0] for verb in site.verbs()] == ["network-detach", "create"]
     # Orders leave no key behind that others could take for something else.
-    assert site.store.tree["/tool/xen-driver-domains/recovery/aside"] == ""
+    assert site.store.tree[PAUSED] == ""
 
 
-@pytest.mark.parametrize("names", [[], ["net-dd"]])
-def test_pausing_all_and_one(site: FakeSite, names: list[str]) -> None:
+def test_pausing_all_and_one(site: FakeSite) -> None:
+    """Each ends only what was given the same names."""
     with XenStore(site.store.path) as store:
         command_line.order(store, "pause", [])
         command_line.order(store, "pause", ["web9"])
-        assert store.read_text("/tool/xen-driver-domains/recovery/aside") == "* web9"
-        command_line.order(store, "resume", names)
-        assert store.read_text("/tool/xen-driver-domains/recovery/aside") == ("web9" if names else "")
+        assert command_line.left_alone(store) == "Left alone: all (paused), web9 (paused)\n"
+        with pytest.raises(InvalidInput, match="All domains are paused"):
+            command_line.order(store, "resume", ["web9"])
+        assert store.read_text(PAUSED) == "* web9"
+        command_line.order(store, "resume", [])
+        assert store.read_text(PAUSED) == "web9"
+        command_line.order(store, "resume", ["web9"])
+        assert command_line.left_alone(store) == ""
+
+
+def test_going_on_starts_nothing_that_others_stopped_or_paused(site: FakeSite) -> None:
+    """Somebody wants to try again what was given up, and does not know of them."""
+    service = site.service()
+    site.settle(service)
+    with XenStore(site.store.path) as store:
+        store.mkdir(ORDERS)
+        set_stopped(store, add=["net-dd"])
+        command_line.order(store, "pause", ["web1"])
+        command_line.order(store, "resume", [])
+        assert command_line.left_alone(store) == "Left alone: web1 (paused), net-dd (stopped by xl_domain)\n"
+        # A playbook does not end what an operator has begun.
+        set_stopped(store, remove=["net-dd", "web1"])
+        assert command_line.left_alone(store) == "Left alone: web1 (paused)\n"
+        set_stopped(store, add=["net-dd"])
+        site.destroy(1)
+        assert site.settle(service, 100) is None
+        assert (site.calls, site.status["aside"]) == ([], ["net-dd", "web1"])
+        # Who names a domain wants it.
+        command_line.order(store, "resume", ["net-dd"])
+    site.settle(service, 7)
+    assert site.verbs("create") == [f"create --quiet {site.root}/net-dd.cfg"]
 
 
 def test_a_playbook_that_is_at_work(site: FakeSite) -> None:
@@ -560,6 +596,59 @@ def test_what_a_playbook_no_longer_wants_is_not_attached_again(site: FakeSite) -
     site.add("net-dd", ready="ready")
     assert site.settle(service, 2) is None
     assert site.attached(2) == []
+
+
+def stop(site: FakeSite, seconds: float) -> str:
+    """Do what a service does that is stopped, and let some time pass; return the directory."""
+    directory = site.root / "run"
+    (directory / "status.json").unlink()
+    then = time.time() - seconds
+    os.utime(directory / "memory.json", (then, then))
+    return str(directory)
+
+
+def test_what_a_stopped_service_has_detached_is_known(site: FakeSite) -> None:
+    service = site.service()
+    site.settle(service)
+    site.destroy(1)
+    site.settle(service)
+    devices = waiting_devices(stop(site, 10))
+    assert [(str(device), device.devid) for device in devices] == [(f"web1/vif/{MAC}", 0)]
+    with XenStore(site.store.path) as store:
+        give_up_waiting(store, devices)
+    site.add("net-dd", ready="ready")
+    site.settle(site.service(), 2)
+    assert (site.attached(2), waiting_devices(str(site.root / "run"))) == ([], [])
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"released": []}', '{"released": {"x": {}}}', '{"released": {"x": 1}}'])
+def test_a_memory_that_is_damaged_has_no_devices(tmp_path: Path, text: str) -> None:
+    (tmp_path / "memory.json").write_text(text)
+    assert waiting_devices(str(tmp_path)) == []
+
+
+@pytest.mark.parametrize(("seconds", "killed", "goes_on"), [(10, False, True), (400, False, False), (400, True, True)])
+def test_a_service_that_was_stopped_for_long_begins_anew(site: FakeSite, seconds: float, killed: bool, goes_on: bool) -> None:
+    """Others may have done what it was about to do, or want it no more. When it was updated or killed, it goes on."""
+    service = site.service()
+    site.settle(service)
+    site.destroy(1)
+    site.settle(service)
+    site.verbs()
+    stop(site, seconds)
+    if killed:
+        (site.root / "run" / "status.json").write_text("{}")
+    told = forget_old(str(site.root / "run"))
+    assert told == ("" if goes_on else "It was stopped for long, and no longer attaches vif 0 of web1")
+    again = site.service()
+    site.settle(again, 10)
+    assert bool(site.verbs("create")) is goes_on
+    if not goes_on:
+        site.add("net-dd", ready="starting")
+    site.report(site.domid("net-dd"), "ready")
+    site.settle(again, 2)
+    assert bool(site.attached(2)) is goes_on
+    assert forget_old(str(site.root / "run")) == ""
 
 
 def test_a_module_waits_until_the_service_has_finished(site: FakeSite) -> None:
