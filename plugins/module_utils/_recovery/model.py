@@ -68,8 +68,8 @@ class Snapshot:
     unwanted: frozenset[str] = frozenset()
     #: The state letters of all domains, as `xl list` prints them, with those that are dying; None when nobody has asked.
     flags: t.Mapping[int, str] | None = None
-    #: What domains with released devices have now, whoever serves it: the keys of their devices, and those with the MAC address or disk name
-    #: in the place of the number.
+    #: What domains with released devices have now, whoever serves it: the keys of their devices, and those with the MAC address or the
+    #: name of the disk in the place of the number.
     taken: frozenset[str] = frozenset()
 
     def named(self, name: str) -> Running | None:

@@ -228,7 +228,7 @@ def test_a_disk_of_a_backend_that_ended_before_the_service_started(site: FakeSit
     site.settle(service, 10)
     assert site.calls == []
     with XenStore(site.store.path) as store:
-        command_line.order(store, "resume", [])
+        command_line.order(store, "resume", ["net-dd"])
     site.settle(service)
     site.settle(service, 1.1)
     assert [verb.split()[0] for verb in site.verbs()] == ["block-detach", "block-attach"]
