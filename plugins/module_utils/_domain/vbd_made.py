@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import typing as t
 
+from .._xen.host import xen_version
 from .disks import vdev_number
 from .vif_options import DOM0
 
@@ -72,6 +73,9 @@ def attach_settings(device: PvDevice, kept: t.Mapping[str, t.Any] | None, backen
     :param backend: name of the domain that is to serve it.
     """
     made = made_settings(device, kept)
+    if "trusted" not in made:
+        # Where nobody knows, the client is the one to protect, if xl has a word for it.
+        made["trusted"] = not backend or not can_distrust(xen_version())
     if kept is not None:
         # What the user gave. All else xl finds out again.
         discard = {"True": True, "False": False}.get(str(kept.get("discard_enable")))
@@ -80,7 +84,7 @@ def attach_settings(device: PvDevice, kept: t.Mapping[str, t.Any] | None, backen
         own = {key: made.get(key) or None for key in ("format", "backendtype", "script")}
         own["discard"] = made["discard"]
     known = {key: value for key, value in own.items() if value not in ("", "unknown")}
-    return disk_settings({**made, **dict.fromkeys(own), **known, "backend": backend or None, "trusted": made.get("trusted", not backend)})
+    return disk_settings({**made, **dict.fromkeys(own), **known, "backend": backend or None})
 
 
 def disk_settings(disk: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
@@ -93,6 +97,33 @@ def disk_settings(disk: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
         # As for vifs: who attacks a driver domain must not get its clients as well (XSA-403).
         full["trusted"] = False
     return {key: full.get(key) for key in VBD_OPTIONS}
+
+
+def can_distrust(version: tuple[int, int] | None) -> bool:
+    """Whether xl knows the word for a disk whose frontend does not trust its backend; yes where the version is not known.
+
+    Before, the lexer that comes with Xen was older than its source (libxlu_disk_l.c and libxlu_disk_l.l in tools/libs/util).
+    """
+    return version is None or version >= (4, 19)
+
+
+def trusting(
+    disks: t.Sequence[dict[str, t.Any]], version: tuple[int, int] | None, domain: str = ""
+) -> tuple[list[dict[str, t.Any]], list[str]]:
+    """Return disks as this Xen can have them, and a warning about those that trust a backend which by default they would not.
+
+    :param version: that of the running Xen.
+    :param domain: the name of the domain that has them, for the warning.
+    """
+    loose = [] if can_distrust(version) else [disk for disk in disks if disk.get("trusted") is None and disk.get("backend") not in DOM0]
+    if not loose:
+        return [*disks], []
+    whose = f"Domain {domain}: the" if domain else "The"
+    warning = (
+        f"{whose} frontends of the disks {', '.join(str(disk['vdev']) for disk in loose)} trust the domains that serve them: xl knows the "
+        f"word untrusted for disks since Xen 4.19, and this is {'.'.join(map(str, version or ()))}. Set trusted: true if that is intended"
+    )
+    return [{**disk, "trusted": True} if disk in loose else disk for disk in disks], [warning]
 
 
 def differences(wanted: t.Mapping[str, t.Any], made: t.Mapping[str, t.Any]) -> list[str]:

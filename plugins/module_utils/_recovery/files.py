@@ -29,8 +29,6 @@ CONFIGURATION = "/etc/xen-driver-domains/recovery.json"
 RUN = "/run/xen-driver-domains/recovery"
 #: Seconds after which a service that was stopped forgets what it was about to do: others have been at work meanwhile.
 STOPPED_LONG = 300.0
-
-
 #: Stands for a service that is not whole, or does not run.
 INCOMPLETE = "incomplete"
 

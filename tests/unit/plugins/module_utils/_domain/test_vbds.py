@@ -12,13 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.xen.driver_domains.plugins.module_utils._domain import attacher
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain import attacher, vbd_made
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.attacher import Attacher
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.attachments import DevicePlanner
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.devices import VBD, VIF, PvDevice
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.repairs import device_text, repair
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.status import log_line
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.userdata import kept_device
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.vbd_made import trusting
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.vbds import VBD_RULES, wanted_vbds
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import CommandFailed, InvalidInput, Refused, TimedOut
 from ansible_collections.xen.driver_domains.plugins.module_utils._host_uses import Use
@@ -326,3 +327,34 @@ def test_the_log_of_what_failed(tmp_path: Path, host: Host) -> None:
     host.disk_states = ("3", "2")
     with pytest.raises(TimedOut, match=r"backend state 2, hotplug not done \(.*/log/xl-store-dd.log ends with: it crashed\)"):
         host.disks(DISK)
+
+
+@pytest.mark.parametrize(
+    ("version", "disk", "trusted"),
+    [
+        ((4, 17), {"backend": "dd"}, True),
+        ((4, 18), {"backend": "dd"}, True),
+        ((4, 19), {"backend": "dd"}, None),
+        (None, {"backend": "dd"}, None),
+        ((4, 17), {"backend": "dd", "trusted": False}, False),
+        ((4, 17), {"backend": "Domain-0"}, None),
+        ((4, 17), {}, None),
+    ],
+)
+def test_disks_trust_their_backends_where_xl_has_no_word_for_the_contrary(
+    version: tuple[int, int] | None, disk: dict[str, t.Any], trusted: bool | None
+) -> None:
+    (found,), warnings = trusting([{"vdev": "xvda", **disk}], version, "web")
+    assert found.get("trusted") is trusted
+    changed = trusted != disk.get("trusted")
+    assert len(warnings) == changed
+    assert all(line.startswith("Domain web: the frontends of the disks xvda trust") and "this is 4.1" in line for line in warnings)
+
+
+@pytest.mark.parametrize(("version", "word"), [((4, 17), False), ((4, 20), True), (None, True)])
+def test_a_disk_of_unknown_trust_is_made_again_as_xl_can_have_it(
+    version: tuple[int, int] | None, word: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vbd_made, "xen_version", lambda: version)
+    device = PvDevice(VBD, 2, 3, "", 5, "/local/domain/5/backend/vbd/2/3", made=VBD_MADE)
+    assert ("untrusted" in repair(device, None, {5: "dd"}, "").text) is word
