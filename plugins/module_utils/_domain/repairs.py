@@ -60,10 +60,13 @@ def repair(device: PvDevice, kept: str | None, names: t.Mapping[int, str], why: 
 def backend_name(device: PvDevice, own: t.Mapping[str, t.Any] | None, names: t.Mapping[int, str]) -> str:
     """Return the name of the domain that serves, or served, a device; "" for dom0, and "?" when nobody knows.
 
-    A domid is the wrong name for one that was started again.
+    That is the name which it has while it runs, and then the one that libxl keeps: it may have been renamed. A domid is the wrong name for
+    one that was started again.
     """
     if device.backend_path and device.backend_id == 0:
         return ""
+    if device.backend:
+        return device.backend
     name = str((own or {}).get("backend_domname") or "")
     if not name or name.isdecimal():
         name = names.get(device.backend_id, "") if device.backend_path else ""

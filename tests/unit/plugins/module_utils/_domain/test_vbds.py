@@ -358,3 +358,10 @@ def test_a_disk_of_unknown_trust_is_made_again_as_xl_can_have_it(
     monkeypatch.setattr(vbd_made, "xen_version", lambda: version)
     device = PvDevice(VBD, 2, 3, "", 5, "/local/domain/5/backend/vbd/2/3", made=VBD_MADE)
     assert ("untrusted" in repair(device, None, {5: "dd"}, "").text) is word
+
+
+@pytest.mark.parametrize(("runs_as", "backend"), [("new-dd", "new-dd"), ("", "old-dd")])
+def test_a_backend_that_was_renamed_has_its_new_name_while_it_runs(runs_as: str, backend: str) -> None:
+    kept = json.dumps({"nics": [{"mac": "00:16:3e:00:00:11", "backend_domname": "old-dd"}]}) + "\0"
+    device = PvDevice(VIF, 2, 3, runs_as, 5, "/local/domain/5/backend/vif/2/3", made=VIF_MADE)
+    assert repair(device, kept, {5: "new-dd"}, "").backend == backend
