@@ -80,6 +80,8 @@ def remember(
             what = f"serves, {now - appeared[domid]:.1f} s after it was started" if domain.ready else "no longer reports that it serves"
             happened.append(f"{domain.name} (domain {domid}) {what}")
     seen = memory.seen | {domain.name for domain in configuration.domains if any(domain.name == r.name for r in running.values())}
+    last = {name: domid for name, domid in memory.last.items() if name in declared}
+    last.update({domain.name: domid for domid, domain in sorted(running.items()) if domain.name in declared})
     present = {domain.name for domain in running.values()}
     gone = {name: memory.gone.get(name, now) for name in sorted(seen & declared - present)}
     happened += [
@@ -112,6 +114,7 @@ def remember(
             names=names,
             lost=lost,
             seen=seen & declared,
+            last=last,
             gone=gone,
             waiting=waiting,
             released=released,
@@ -331,7 +334,7 @@ def _decide_domain(choice: _Choice, domain: Declared) -> None:
     if not choice.knows_flags():
         return
     flags = choice.snapshot.flags or {}
-    if any("d" in letters for letters in flags.values()) and choice.now < since + DYING:
+    if "d" in flags.get(memory.last.get(domain.name, 0), "") and choice.now < since + DYING:
         # What is left of it may still have its devices and memory: `(null)` in `xl list`.
         choice.is_due(choice.now + PAUSED)
         return

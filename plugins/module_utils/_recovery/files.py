@@ -93,6 +93,7 @@ def read_memory(path: str) -> Memory:
             names={int(domid): str(name) for domid, name in found["names"].items()},
             lost=found["lost"],
             seen=frozenset(found["seen"]),
+            last=found["last"],
             gone=found["gone"],
             waiting=found["waiting"],
             released={key: Released(**released) for key, released in found["released"].items()},

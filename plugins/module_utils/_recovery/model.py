@@ -68,8 +68,8 @@ class Snapshot:
     unwanted: frozenset[str] = frozenset()
     #: The state letters of all domains, as `xl list` prints them, with those that are dying; None when nobody has asked.
     flags: t.Mapping[int, str] | None = None
-    #: What domains with released devices have now, whoever serves it: the keys of their devices, and those with the MAC address or disk name
-    #: in the place of the number.
+    #: What domains with released devices have now, whoever serves it: the keys of their devices, and those with the MAC address or
+    #: the name of the disk in the place of the number.
     taken: frozenset[str] = frozenset()
 
     def named(self, name: str) -> Running | None:
@@ -115,6 +115,8 @@ class Memory:
     lost: t.Mapping[str, str] = field(default_factory=dict)
     #: Declared domains that were seen running: only those are brought back. Others may be starting with the host.
     seen: frozenset[str] = frozenset()
+    #: The domids that declared domains have, or had last, by name.
+    last: t.Mapping[str, int] = field(default_factory=dict)
     #: Since when declared domains are gone, by name.
     gone: t.Mapping[str, float] = field(default_factory=dict)
     #: Since when devices do not work although their backend runs, by key; and since when orphans are there, by path.

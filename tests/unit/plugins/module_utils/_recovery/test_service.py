@@ -641,6 +641,16 @@ def test_a_domain_that_is_still_dying(site: FakeSite) -> None:
     assert len(site.verbs("create")) == 1
 
 
+def test_another_domain_that_is_dying_delays_nothing(site: FakeSite) -> None:
+    site.flags[9] = "d"
+    service = site.service()
+    site.settle(service)
+    site.destroy(1)
+    site.settle(service)
+    site.settle(service, 6.1)
+    assert len(site.verbs("create")) == 1
+
+
 def test_a_domain_that_dies_forever(site: FakeSite) -> None:
     service = site.service()
     site.settle(service)
