@@ -96,10 +96,10 @@ class RecoveryService:
         self._notify = notify
         self._clock = clock
         self._commands = commands
-        self._memory = read_memory(memory_file(directory))
         self._watches: set[str] = set()
         self._written: dict[str, str] = {}
         self._recoveries: list[str] = []
+        self._memory = read_memory(memory_file(directory), self._tell)
         #: When the last look at the host ended, and how long it took.
         self._looked = self._cost = 0.0
         self._news: float | None = None

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 import typing as t
 from dataclasses import replace
 
@@ -386,8 +387,53 @@ def test_what_is_remembered_survives_a_file(tmp_path_factory: pytest.TempPathFac
     assert read_memory(path) == replace(memory, released=dict(memory.released))
 
 
+KEPT = Memory(
+    names={1: "net-dd"},
+    seen=frozenset({"net-dd"}),
+    waiting={"u/vif/1": 1.0},
+    released={KEY: RELEASED},
+    attempts={"x": [1.0]},
+    ready={1: 2.0},
+)
+
+
+def test_another_version_of_the_program_forgets_nothing(tmp_path: t.Any) -> None:
+    """Fields come and go."""
+    found = json.loads(memory_text(KEPT))
+    del found["lost"], found["hopeless"]
+    found["of_a_later_version"] = 1
+    found["released"][KEY]["of_a_later_version"] = 1
+    del found["released"][KEY]["noticed"]
+    path, said = tmp_path / "memory.json", []
+    path.write_text(json.dumps(found))
+    assert read_memory(str(path), said.append) == replace(KEPT, released={KEY: replace(RELEASED, noticed=False)})
+    assert said == []
+
+
+def test_only_what_is_damaged_is_forgotten(tmp_path: t.Any) -> None:
+    found = json.loads(memory_text(KEPT))
+    found["released"].update({"bad": {"client": "x"}, "worse": 1})
+    found["names"]["x"] = "y"
+    found["attempts"]["z"] = 7
+    found.update(seen=1, gone=[], resumed={})
+    path, said = tmp_path / "memory.json", []
+    path.write_text(json.dumps(found))
+    assert read_memory(str(path), said.append) == replace(KEPT, seen=frozenset())
+    assert sorted(said) == [
+        f"{path} is damaged; what is forgotten: names: x, seen, gone, released: bad, released: worse, attempts: z, resumed"
+    ]
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"names": {"x": 1}}', '{"names": [], "seen": 1}'])
 def test_a_damaged_file_is_no_memory(tmp_path: t.Any, text: str) -> None:
     path = tmp_path / "memory.json"
     path.write_text(text)
-    assert read_memory(str(path)) == Memory()
+    said: list[str] = []
+    assert read_memory(str(path), said.append) == Memory()
+    assert len(said) == (0 if text == "{}" else 1)
+
+
+def test_no_file_is_no_memory(tmp_path: t.Any) -> None:
+    said: list[str] = []
+    assert read_memory(str(tmp_path / "none"), said.append) == Memory()
+    assert said == []

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.xen.driver_domains.plugins.module_utils._errors import CommandFailed, DriverDomainsError, InvalidInput
+from ansible_collections.xen.driver_domains.plugins.module_utils._errors import CommandFailed, DriverDomainsError, InvalidInput, TimedOut
 from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Plan
 from ansible_collections.xen.driver_domains.plugins.module_utils._recovery import program
 from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.files import read_configuration, read_status
@@ -42,13 +42,17 @@ class Host:
         self.calls: list[tuple[str, ...]] = []
         self.enabled = self.active = False
         self.failing = False
+        #: How long systemctl takes when it does something.
+        self.seconds = 1.0
 
-    def run(self, argv: t.Sequence[str], check: bool = True) -> Result:
+    def run(self, argv: t.Sequence[str], check: bool = True, timeout: float = 60.0) -> Result:
         words = tuple(argv[1:])
         if words[0].startswith("is-"):
             answer = {"is-enabled": ("disabled", "enabled")[self.enabled], "is-active": ("inactive", "active")[self.active]}[words[0]]
             return Result(words, 0, f"{answer}\n", "")
         self.calls.append(words)
+        if timeout < self.seconds:
+            raise TimedOut(f"'systemctl {words[0]}' did not end within {timeout:g} s and was stopped")
         if self.failing and words[0] == "restart":
             raise CommandFailed("'systemctl restart' failed with exit code 1: Job failed", stderr="Job failed")
         self.enabled = {"enable": True, "disable": False}.get(words[0], self.enabled)
@@ -107,6 +111,15 @@ def test_a_service_that_does_not_start(host: Host) -> None:
     host.failing = True
     with pytest.raises(DriverDomainsError, match=f"Job failed. See 'journalctl -u {UNIT}'"):
         host.plan(CONFIGURATION).apply()
+
+
+def test_a_service_that_finishes_what_it_has_begun_is_waited_for(host: Host) -> None:
+    """It may take 60 s before it ends, and is then started again."""
+    host.seconds = 100.0
+    assert host.plan(CONFIGURATION).apply()["changed"]
+    host.seconds = 1000.0
+    with pytest.raises(DriverDomainsError, match=f"did not end within 120 s and was stopped. See 'journalctl -u {UNIT}'"):
+        host.plan(Configuration()).apply()
 
 
 def test_the_unit() -> None:
