@@ -48,6 +48,8 @@ DYING = 60.0
 PAUSED = 5.0
 #: Seconds after a failure until the next attempt; they double each time.
 FIRST_DELAY = 5.0
+#: Seconds for which a domain has to serve until starting it counts as a success; one that fails before is in a loop.
+PROVEN = 300.0
 #: Attempts that are older than so many seconds do not count.
 COUNTED = 3600.0
 #: Seconds after which the devices of a domain that is gone are forgotten: it may be rebooting.
@@ -103,8 +105,9 @@ def remember(
     released = _released(snapshot, memory, now, devices, busy)
     waiting.update({key: memory.waiting.get(key, now) for key in released if not _client(snapshot, released[key])})
 
-    # Those that helped count, too: a backend that works and fails in turns must not keep dom0 busy.
-    attempts = {key: [at for at in times if now - at < COUNTED] for key, times in memory.attempts.items()}
+    # Devices that were attached count even if that helped: a backend that works and fails in turns must not keep dom0 busy.
+    proven = {f"create/{memory.names.get(domid, '')}" for domid, since in memory.ready.items() if now - since >= PROVEN}
+    attempts = {key: [at for at in times if now - at < COUNTED] for key, times in memory.attempts.items() if key not in proven}
     hopeless = frozenset(key for key in memory.hopeless if _still_hopeless(key, devices, released, gone))
     if snapshot.resumed != memory.resumed:
         attempts, hopeless = {}, frozenset()
@@ -221,7 +224,7 @@ class _Choice:
             return False
         times = self.memory.attempts.get(key, ())
         if len(times) >= self.configuration.attempts:
-            self.hopeless[key] = f"{what}: it was tried {len(times)} times within an hour"
+            self.hopeless[key] = f"{what}: that was tried {len(times)} times within an hour"
             return False
         return not times or self.is_due(times[-1] + FIRST_DELAY * 2 ** (len(times) - 1))
 
@@ -329,7 +332,7 @@ def _decide_domain(choice: _Choice, domain: Declared) -> None:
     if domain.name not in memory.gone or key in choice.busy or choice.is_aside(domain.name):
         return
     since = memory.gone[domain.name]
-    if not choice.is_due(since + XL_RESTART) or not choice.may_try(key, f"{domain.name} cannot be started"):
+    if not choice.is_due(since + XL_RESTART) or not choice.may_try(key, f"{domain.name} is not started again"):
         return
     if not choice.knows_flags():
         return

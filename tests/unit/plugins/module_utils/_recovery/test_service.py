@@ -273,7 +273,7 @@ def test_a_domain_that_cannot_be_started(site: FakeSite) -> None:
     assert [round(later - earlier) for earlier, later in zip(times, times[1:])] == [5, 10, 20, 40]
     assert site.said.count("net-dd was not started: xl: no memory") == 5
     assert [line for line in site.said if line.startswith("Giving up")] == [
-        "Giving up: net-dd cannot be started: it was tried 5 times within an hour. 'recovery.pyz resume' tries again"
+        "Giving up: net-dd is not started again: that was tried 5 times within an hour. 'recovery.pyz resume' tries again"
     ]
     assert site.status["given_up"] == ["create/net-dd"]
     assert site.settle(service, 10_000) is None
@@ -283,6 +283,24 @@ def test_a_domain_that_cannot_be_started(site: FakeSite) -> None:
         command_line.order(store, "resume", [])
     site.settle(service)
     assert site.verbs("create") == [f"create --quiet {site.root}/net-dd.cfg"]
+
+
+@pytest.mark.parametrize(("serves", "starts"), [(400.0, 8), (60.0, 5)], ids=["for some minutes", "for a minute"])
+def test_starts_that_helped_do_not_count(site: FakeSite, serves: float, starts: int) -> None:
+    """An operator may end a driver domain as often as he likes; one that fails again and again is given up."""
+    service = site.service()
+    site.settle(service)
+    for _time in range(8):
+        if "net-dd" in site.names.values():
+            site.report(site.domid("net-dd"), "ready")
+            site.settle(service)
+            # Nothing wakes the service meanwhile.
+            site.now += serves
+            site.destroy(site.domid("net-dd"))
+        site.settle(service)
+        site.settle(service, 100)
+    assert len(site.verbs("create")) == starts
+    assert site.status["given_up"] == ([] if starts == 8 else ["create/net-dd"])
 
 
 def test_a_definition_that_is_not_there(site: FakeSite) -> None:
@@ -295,7 +313,7 @@ def test_a_definition_that_is_not_there(site: FakeSite) -> None:
         deadline = site.settle(service, deadline - site.now + 0.001)
     assert site.verbs("create") == []
     assert site.said.count(f"net-dd cannot be started: there is no {site.root}/net-dd.cfg") == 5
-    assert site.said[-1].startswith("Giving up: net-dd cannot be started")
+    assert site.said[-1].startswith("Giving up: net-dd is not started again")
 
 
 def test_an_interface_that_cannot_be_attached(site: FakeSite) -> None:
@@ -309,7 +327,7 @@ def test_an_interface_that_cannot_be_attached(site: FakeSite) -> None:
     while deadline is not None:
         deadline = site.settle(service, deadline - site.now + 0.001)
     assert len(site.verbs("network-attach")) == 5
-    assert any(line.startswith("Giving up: web1: vif 0: it was tried 5 times") for line in site.said)
+    assert any(line.startswith("Giving up: web1: vif 0: that was tried 5 times") for line in site.said)
     # Another start of the backend is another matter.
     site.failing.clear()
     site.destroy(site.domid("net-dd"))
