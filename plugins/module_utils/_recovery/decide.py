@@ -48,6 +48,8 @@ DYING = 60.0
 PAUSED = 5.0
 #: Seconds after a failure until the next attempt; they double each time.
 FIRST_DELAY = 5.0
+#: A domain that begins or ceases to serve so often within so many seconds does not count as serving for as long.
+CHANGES, RESTLESS = 10, 60.0
 #: Seconds for which a domain has to serve until starting it counts as a success; one that fails before is in a loop.
 PROVEN = 300.0
 #: Attempts that are older than so many seconds do not count.
@@ -74,13 +76,20 @@ def remember(
             happened.append(f"{memory.names[domid]} (domain {domid}) is gone; it served {', '.join(clients)}")
     gone_paths = {device.backend_path for device in snapshot.devices if device.backend_id not in running}
     lost = {path: name for path, name in memory.lost.items() if path in gone_paths}
-    ready = {domid: memory.ready.get(domid, now) for domid, domain in running.items() if domain.ready}
     appeared = {domid: memory.appeared.get(domid, now) for domid in running}
     declared = {domain.name for domain in configuration.domains}
+    changes = {domid: _recent(times, now) for domid, times in memory.changes.items() if domid in running and _recent(times, now)}
+    ready = {}
     for domid, domain in running.items():
-        if domain.name in declared and (domid in ready) != (domid in memory.ready) and domid in memory.appeared:
-            what = f"serves, {now - appeared[domid]:.1f} s after it was started" if domain.ready else "no longer reports that it serves"
+        serves = domain.ready and now >= _restless_until(changes.get(domid, ()))
+        if domain.name in declared and serves != (domid in memory.ready) and domid in memory.appeared:
+            changes[domid] = [*changes.get(domid, ()), now]
+            what = f"serves, {now - appeared[domid]:.1f} s after it was started" if serves else "no longer reports that it serves"
+            if _restless_until(changes[domid]):
+                serves, what = False, "changes its mind too often: for a minute it does not count as serving"
             happened.append(f"{domain.name} (domain {domid}) {what}")
+        if serves:
+            ready[domid] = memory.ready.get(domid, now)
     seen = memory.seen | {domain.name for domain in configuration.domains if any(domain.name == r.name for r in running.values())}
     last = {name: domid for name, domid in memory.last.items() if name in declared}
     last.update({domain.name: domid for domid, domain in sorted(running.items()) if domain.name in declared})
@@ -125,11 +134,24 @@ def remember(
             attempts={key: times for key, times in attempts.items() if times},
             hopeless=hopeless,
             ready=ready,
+            changes=changes,
             appeared=appeared,
             resumed=snapshot.resumed,
         ),
         happened,
     )
+
+
+def _recent(changes: t.Sequence[float], now: float) -> list[float]:
+    """Return the changes of the last minute, and all those that made a domain restless until its time is over."""
+    if now < _restless_until(changes):
+        return list(changes)
+    return [at for at in changes if now - at < RESTLESS]
+
+
+def _restless_until(changes: t.Sequence[float]) -> float:
+    """Return until when a domain with these changes does not count as serving, or 0."""
+    return changes[-1] + RESTLESS if len(changes) >= CHANGES else 0.0
 
 
 def _key(device: PvDevice, running: t.Mapping[int, Running]) -> str:
@@ -201,6 +223,7 @@ class _Choice:
         self.hopeless: dict[str, str] = {}
         self._times: list[float] = []
         self._look = False
+        self._restless = {domid for domid, changes in memory.changes.items() if not self.is_due(_restless_until(changes))}
 
     def decision(self) -> Decision:
         if self._look:
@@ -227,6 +250,10 @@ class _Choice:
             self.hopeless[key] = f"{what}: that was tried {len(times)} times within an hour"
             return False
         return not times or self.is_due(times[-1] + FIRST_DELAY * 2 ** (len(times) - 1))
+
+    def serves(self, domain: Running | None) -> bool:
+        """Whether a domain runs and serves."""
+        return domain is not None and domain.ready and domain.domid not in self._restless
 
     def is_aside(self, *names: str) -> bool:
         """Whether an operator keeps the service away from one of these domains."""
@@ -285,9 +312,9 @@ def _decide_device(choice: _Choice, device: PvDevice) -> None:
         return
     if gone:
         successor = snapshot.named(backend)
-        if device.kind == VBD and (not (successor and successor.ready) or _awaits_vif(choice, client)):
+        if device.kind == VBD and (not choice.serves(successor) or _awaits_vif(choice, client)):
             return
-    elif not why or client.domid == 0 or not snapshot.running[device.backend_id].ready:
+    elif not why or client.domid == 0 or not choice.serves(snapshot.running[device.backend_id]):
         # The interface that dom0 is reached through may be slow, but it is there.
         return
     elif not broken(device) and not choice.is_due(memory.waiting.get(key, choice.now) + GRACE):
@@ -323,7 +350,7 @@ def _decide_released(choice: _Choice, key: str, released: Released) -> None:
             choice.is_due(choice.now + PAUSED)
         elif choice.is_due(released.at + REMOVAL_DELAY):
             choice.knows_flags()
-    elif backend and backend.ready and choice.may_try(f"{key}@{backend.domid}", str(released)):
+    elif backend and choice.serves(backend) and choice.may_try(f"{key}@{backend.domid}", str(released)):
         choice.actions.append(Attach(key, released, client, backend))
 
 

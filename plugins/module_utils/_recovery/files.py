@@ -104,6 +104,7 @@ _ENTRIES: dict[str, tuple[t.Callable[[str], t.Any], t.Callable[[t.Any], t.Any]]]
     "attached": (str, float),
     "attempts": (str, _times),
     "ready": (int, float),
+    "changes": (int, _times),
     "appeared": (int, float),
 }
 

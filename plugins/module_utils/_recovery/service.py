@@ -419,7 +419,7 @@ class RecoveryService:
         declared = {domain.name for domain in self._configuration.domains}
         backends = [domain for domid, domain in running.items() if domid and (domid in serving or domain.name in declared)]
         return {
-            "backends": [{"name": domain.name, "domid": domain.domid, "ready": domain.ready} for domain in backends],
+            "backends": [{"name": domain.name, "domid": domain.domid, "ready": domain.domid in self._memory.ready} for domain in backends],
             "clients": [
                 {
                     "name": running[device.domid].name,

@@ -15,7 +15,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.devices import VBD, VIF, PvDevice
-from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.decide import GRACE, PAUSED, XL_RESTART, decide, remember
+from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.decide import (
+    GRACE,
+    PAUSED,
+    RESTLESS,
+    XL_RESTART,
+    decide,
+    remember,
+)
 from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.files import memory_file, memory_text, read_memory
 from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.model import (
     Attach,
@@ -151,6 +158,24 @@ TABLE: dict[str, tuple[Snapshot, Memory, tuple[str, ...], list[str]]] = {
     "to attach, failed too often": (snapshot(DRIVER, WEB, flags={}), replace(HELD, attempts={f"{KEY}@7": [NOW] * 5}), (), ["give up"]),
     "to attach, kept by an operator": (snapshot(DRIVER, WEB, flags={}, aside=frozenset({"web1"})), HELD, (), []),
     "to attach, two backends of that name": (snapshot(DRIVER, replace(DRIVER, domid=8), WEB, flags={}), HELD, (), []),
+    "to attach, the backend is restless": (
+        snapshot(DRIVER, WEB),
+        replace(HELD, changes={7: [NOW - 5] * 10}),
+        (),
+        [f"in {RESTLESS - 5:g} s"],
+    ),
+    "disk, the successor is restless": (
+        snapshot(DRIVER, WEB, devices=[device(VBD, 1)]),
+        replace(OLD, changes={7: [NOW - 5] * 10}),
+        (),
+        [f"in {RESTLESS - 5:g} s"],
+    ),
+    "a script failed at a restless backend": (
+        snapshot(DRIVER, WEB, devices=[device(**BROKEN)], flags={}),
+        replace(OLD, changes={7: [NOW - 5] * 10}),
+        (),
+        [f"in {RESTLESS - 5:g} s"],
+    ),
     # A declared domain.
     "gone, just now": (snapshot(), Memory(gone={"net-dd": NOW}), (), [f"in {XL_RESTART:g} s"]),
     "gone": (snapshot(), Memory(gone={"net-dd": NOW - XL_RESTART}), (), ["look"]),

@@ -869,6 +869,35 @@ def test_a_flood_of_events_does_not_keep_it_busy(site: FakeSite) -> None:
         assert loop.looks - looks < 20
 
 
+def test_a_domain_that_changes_its_mind_too_often_does_not_serve_for_a_minute(site: FakeSite) -> None:
+    """Nor does it fill the journal."""
+    service = site.service()
+    site.settle(service)
+    begun = site.now
+    for number in range(200):
+        site.report(1, "ready" if number % 2 else "error")
+        deadline = site.settle(service, 0.25)
+    assert site.now - begun < 60
+    assert len(site.said) == 10
+    assert site.said[-2] == "net-dd (domain 1) no longer reports that it serves"
+    assert site.said[-1] == "net-dd (domain 1) changes its mind too often: for a minute it does not count as serving"
+    # It says that it serves, and gets nothing to do.
+    assert site.status["backends"] == [{"name": "net-dd", "domid": 1, "ready": False}]
+    assert deadline is not None and site.now < deadline <= begun + 63
+    new = site.add("web2")
+    site.hotplug = "error"
+    site.plug(new, "vif", VIF.replace(MAC, "00:16:3e:00:00:12"))
+    assert (site.settle(service), site.calls) == (deadline, [])
+    site.hotplug = "connected"
+    site.settle(service, deadline - site.now)
+    assert site.said[-1].startswith("net-dd (domain 1) serves")
+    assert site.verbs() == [f"network-detach {new} 0"]
+    # It starts from nothing.
+    site.report(1, "error")
+    site.settle(service)
+    assert site.said[-1] == "net-dd (domain 1) no longer reports that it serves"
+
+
 def test_commands_end_and_time_out(tmp_path: Path) -> None:
     commands = Commands()
     assert commands.start("missing", ["/no/such"], 0.0, 5.0) == "/no/such: No such file or directory"
