@@ -93,8 +93,9 @@ def remember(
     seen = memory.seen | {domain.name for domain in configuration.domains if any(domain.name == r.name for r in running.values())}
     last = {name: domid for name, domid in memory.last.items() if name in declared}
     last.update({domain.name: domid for domid, domain in sorted(running.items()) if domain.name in declared})
+    ended = declared & set(snapshot.ended.values())
     present = {domain.name for domain in running.values()}
-    gone = {name: memory.gone.get(name, now) for name in sorted(seen & declared - present)}
+    gone = {name: memory.gone.get(name, now) for name in sorted(seen & declared - present - ended)}
     happened += [
         f"{name} is gone" for name in gone if name not in memory.gone and not any(line.startswith(f"{name} (") for line in happened)
     ]
@@ -102,7 +103,7 @@ def remember(
 
     devices = {_key(device, running): device for device in snapshot.devices if device.domid in running}
     waiting = {key: memory.waiting.get(key, now) for key, device in devices.items() if _ails(device, running)}
-    waiting.update({path: memory.waiting.get(path, now) for path in snapshot.orphans})
+    waiting.update({key: memory.waiting.get(key, now) for key in (*snapshot.orphans, *(f"ended/{name}" for name in ended - present))})
     attached = {}
     for key, since in memory.attached.items():
         device = devices.get(key)
@@ -117,7 +118,7 @@ def remember(
     # Devices that were attached count even if that helped: a backend that works and fails in turns must not keep dom0 busy.
     proven = {f"create/{memory.names.get(domid, '')}" for domid, since in memory.ready.items() if now - since >= PROVEN}
     attempts = {key: [at for at in times if now - at < COUNTED] for key, times in memory.attempts.items() if key not in proven}
-    hopeless = frozenset(key for key in memory.hopeless if _still_hopeless(key, devices, released, gone))
+    hopeless = frozenset(key for key in memory.hopeless if _still_hopeless(key, devices, released, {*gone, *waiting}))
     if snapshot.resumed != memory.resumed:
         attempts, hopeless = {}, frozenset()
         happened.append("an operator says to go on")
@@ -207,6 +208,8 @@ def _still_hopeless(key: str, devices: t.Mapping[str, PvDevice], released: t.Map
     name, _at, backend = key.partition("@")
     if name.startswith("create/"):
         return name[len("create/") :] in gone
+    if name.startswith("ended/"):
+        return name in gone
     return name in released or (name in devices and str(devices[name].backend_id) == backend)
 
 
@@ -356,6 +359,16 @@ def _decide_released(choice: _Choice, key: str, released: Released) -> None:
 
 def _decide_domain(choice: _Choice, domain: Declared) -> None:
     key, memory = f"create/{domain.name}", choice.memory
+    ended = f"ended/{domain.name}"
+    if ended in memory.waiting and ended not in memory.hopeless and not choice.is_aside(domain.name):
+        # Its name is taken. Who keeps it may let it go: xl writes down the memory of one that crashed, and then restarts it.
+        if choice.is_due(memory.waiting[ended] + DYING):
+            domids = [str(domid) for domid, name in choice.snapshot.ended.items() if name == domain.name]
+            choice.hopeless[ended] = (
+                f"{domain.name} is not started again: domain {', '.join(domids)} of that name has ended, but is still there "
+                "('xl destroy' removes it)"
+            )
+        return
     if domain.name not in memory.gone or key in choice.busy or choice.is_aside(domain.name):
         return
     since = memory.gone[domain.name]

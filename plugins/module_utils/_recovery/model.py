@@ -56,7 +56,7 @@ class Snapshot:
     """The host at one moment, read from XenStore."""
 
     running: t.Mapping[int, Running] = field(default_factory=dict)
-    #: The vifs and disks of all domains that other domains than dom0 serve.
+    #: The vifs and disks of all running domains that other domains than dom0 serve.
     devices: tuple[PvDevice, ...] = ()
     #: Directories of backends whose device no longer exists.
     orphans: tuple[str, ...] = ()
@@ -71,6 +71,8 @@ class Snapshot:
     #: What domains with released devices have now, whoever serves it: the keys of their devices, and those with the MAC address or
     #: the name of the disk in the place of the number.
     taken: frozenset[str] = frozenset()
+    #: Names by domid of domains that have shut down or crashed, and are still there.
+    ended: t.Mapping[int, str] = field(default_factory=dict)
 
     def named(self, name: str) -> Running | None:
         """Return the running domain of a name; none while two have it, as when one is made in the place of the other."""

@@ -102,6 +102,9 @@ class RecoveryService:
         self._memory = read_memory(memory_file(directory), self._tell)
         #: When the last look at the host ended, and how long it took.
         self._looked = self._cost = 0.0
+        #: Whether a domain may have ended since `xl` was asked which have; those that are still there, and whether they may run again.
+        self._may_have_ended = True
+        self._ended: frozenset[int] = frozenset()
         self._news: float | None = None
         self._deadline: float | None = None
         #: What is to be done, when commands that run have ended; and what those are for, by their keys.
@@ -236,6 +239,7 @@ class RecoveryService:
         found = False
         event = self._store.next_event(0)
         while event is not None:
+            self._may_have_ended = self._may_have_ended or event.path == "@releaseDomain"
             # What is watched includes the keys that report readiness, wherever they are.
             found = found or event.path in self._watches or concerns(event.path)
             event = self._store.next_event(0)
@@ -244,7 +248,13 @@ class RecoveryService:
     # Looking
 
     def _look(self, now: float) -> Snapshot:
-        snapshot = observe(self._store, self._configuration, self._memory.released.values())
+        flags = self._flags() if self._may_have_ended else None
+        self._may_have_ended = False
+        if flags is not None:
+            # Without `c` it may be suspended, and then goes on without an event: it is asked about at each look.
+            self._may_have_ended = any("s" in letters and not {*"cd"} & {*letters} for letters in flags.values())
+            self._ended = frozenset(domid for domid, letters in flags.items() if {*"scd"} & {*letters})
+        snapshot = replace(observe(self._store, self._configuration, self._memory.released.values(), self._ended), flags=flags)
         self._watch(watched(self._configuration, snapshot, self._memory))
         self._looked = self._clock()
         self._cost = self._looked - now
@@ -260,14 +270,17 @@ class RecoveryService:
         decision = decide(self._configuration, snapshot, self._memory, now, busy)
         if not decision.look:
             return decision
-        try:
-            flags = {domain.domid: domain.flags for domain in self._xl.list()}
-        except DriverDomainsError as exc:
-            self._tell(f"xl does not list the domains: {printable_line(str(exc))}")
-            flags = {}
-        known = replace(snapshot, flags=flags)
+        known = replace(snapshot, flags=self._flags() or {})
         self._memory, _same = remember(self._configuration, known, self._memory, now, busy)
         return decide(self._configuration, known, self._memory, now, busy)
+
+    def _flags(self) -> dict[int, str] | None:
+        """Return the state letters of all domains; None when xl does not say."""
+        try:
+            return {domain.domid: domain.flags for domain in self._xl.list()}
+        except DriverDomainsError as exc:
+            self._tell(f"xl does not list the domains: {printable_line(str(exc))}")
+            return None
 
     def _name_lost_backends(self, snapshot: Snapshot) -> None:
         """Find out the names of backends that are gone, once: as they are when their devices are attached again."""
@@ -326,7 +339,8 @@ class RecoveryService:
         device = action.device
         devices = read_devices(self._store, [device.domid], [device.kind])[device.domid]
         whole = next((other for other in devices if other.devid == device.devid), None)
-        if whole is None or whole.backend_path != device.backend_path or (whole.connected and whole.backend):
+        runs = whole is not None and bool(whole.backend) and whole.backend_id not in self._ended
+        if whole is None or whole.backend_path != device.backend_path or (whole.connected and runs):
             # Since the look, it has gone, another one has taken its place, or it has connected.
             return
         try:

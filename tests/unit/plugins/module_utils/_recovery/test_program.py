@@ -223,7 +223,8 @@ import sys
 sys.path.insert(0, sys.argv[1])
 from xen_driver_domains._recovery.main import Commands, RecoveryService, Xl, XenStore, read_configuration
 from xen_driver_domains._recovery.service import notifier, wake_on_signals
-service = RecoveryService(read_configuration(sys.argv[2]), XenStore(sys.argv[3]), Xl(), Commands(), directory=sys.argv[4] + "/run",
+service = RecoveryService(read_configuration(sys.argv[2]), XenStore(sys.argv[3]), Xl(executable=sys.argv[4] + "/xl"), Commands(),
+                          directory=sys.argv[4] + "/run",
                           lock=sys.argv[4] + "/lock", userdata=sys.argv[5], program=sys.argv[4] + "/xl",
                           say=lambda line: print(line, flush=True), notify=notifier(sys.argv[4] + "/notify"))
 service.run(wake_on_signals(service))
@@ -240,7 +241,7 @@ def test_the_process(tmp_path: Path) -> None:
     """It says when it is ready, sleeps, acts when something happens, takes note of the end of what it started, and ends when asked to."""
     host = Host(tmp_path)
     host.plan(CONFIGURATION).apply()
-    (tmp_path / "xl").write_text(f'#!/bin/sh\necho "$@" >>{tmp_path}/calls\n[ "$1" != network-detach ] || exit 1\n')
+    (tmp_path / "xl").write_text(f'#!/bin/sh\n[ "$1" != list ] || exit 0\necho "$@" >>{tmp_path}/calls\n[ "$1" != network-detach ] || exit 1\n')
     (tmp_path / "xl").chmod(0o755)
     (tmp_path / "site").mkdir()
     with FakeSite(tmp_path / "site") as site, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:

@@ -42,7 +42,9 @@ def site(tmp_path: Path) -> t.Iterator[FakeSite]:
 def test_nothing_is_done_while_nothing_is_wrong(site: FakeSite) -> None:
     service = site.service()
     assert site.settle(service) is None
-    assert (site.calls, site.lists, site.said) == ([], 0, [])
+    assert site.settle(service) is None
+    # Once, at the start.
+    assert (site.calls, site.lists, site.said) == ([], 1, [])
     assert site.notified == ["STATUS=1 of 1 devices of 1 clients work; backends: net-dd"]
 
 
@@ -53,9 +55,9 @@ def test_a_driver_domain_that_was_destroyed(site: FakeSite) -> None:
     deadline = site.settle(service)
     # The vif goes at once, so that its guest notices while the backend starts. xl itself gets time to start the domain again.
     assert site.verbs() == ["network-detach 2 0"]
-    assert (deadline, site.lists) == (site.now + 1, 0)
+    assert (deadline, site.lists) == (site.now + 1, 1)
     assert site.settle(service, 1) == site.now + 5
-    assert site.lists == 1
+    assert site.lists == 2
     site.settle(service, 5.1)
     assert site.verbs() == [f"create --quiet {site.root}/net-dd.cfg"]
     assert site.settle(service, 5) is None
@@ -253,6 +255,80 @@ def test_a_declared_domain_that_never_ran_is_not_started(site: FakeSite) -> None
     site.settle(service, 100)
     assert site.settle(service, 100) is None
     assert site.verbs("create") == []
+
+
+# Domains that have ended, and are still there
+
+
+@pytest.mark.parametrize("letters", ["sc", "s", "d"])
+def test_a_driver_domain_that_crashed_and_is_kept_does_not_serve(site: FakeSite, letters: str) -> None:
+    """With `on_crash: preserve`, or when the process of xl that would restart it is gone."""
+    service = site.service()
+    site.settle(service)
+    site.end(service, 1, letters)
+    site.settle(service)
+    assert site.verbs() == ["network-detach 2 0"]
+    assert site.said == ["net-dd (domain 1) is gone; it served web1"]
+    # Its name is taken, so that it cannot be started.
+    deadline = site.settle(service, 30)
+    assert deadline is not None
+    site.settle(service, deadline - site.now + 0.1)
+    assert site.settle(service, 1000) is None
+    assert site.verbs() == []
+    assert site.said[1:] == [
+        "Giving up: net-dd is not started again: domain 1 of that name has ended, but is still there ('xl destroy' removes it). "
+        "'recovery.pyz resume' tries again"
+    ]
+    assert site.status["given_up"] == ["ended/net-dd"]
+    del site.flags[1]
+    site.destroy(1)
+    # xl, which may have been busy with it, still comes first.
+    assert site.settle(service) == site.now + 6
+    assert site.status["given_up"] == []
+    site.settle(service, 6.1)
+    site.report(2 + 1, "ready")
+    site.settle(service)
+    assert [verb.split()[0] for verb in site.verbs()] == ["create", "network-attach"]
+
+
+def test_a_crashed_domain_that_xl_has_renamed(site: FakeSite) -> None:
+    """`on_crash: rename-restart`: its successor gets the clients."""
+    service = site.service()
+    site.settle(service)
+    site.store.set("/local/domain/1/name", "net-dd-1")
+    site.names[1] = "net-dd-1"
+    new = site.add("net-dd", uuid="other", ready="ready")
+    site.end(service, 1, "sc")
+    site.settle(service)
+    site.settle(service, 1.1)
+    assert site.attached(2) == [f"/local/domain/{new}/backend/vif/2/0"]
+    assert not [line for line in site.said if line.startswith("Giving up")]
+
+
+def test_one_that_was_kept_before_the_service_started(site: FakeSite) -> None:
+    site.flags[1] = "sc"
+    service = site.service()
+    site.settle(service)
+    assert site.verbs() == ["network-detach 2 0"]
+
+
+def test_a_guest_that_is_suspended_for_a_while(site: FakeSite) -> None:
+    """As by `xl save -c`. Nothing of it is removed, and it is taken care of again without an event of its own."""
+    service = site.service()
+    site.settle(service)
+    site.end(service, 2, "s")
+    for _minute in range(3):
+        site.settle(service, 60)
+    assert (site.attached(2), site.calls) == (["/local/domain/1/backend/vif/2/0"], [])
+    assert "/local/domain/1/backend/vif/2/0/state" in site.store.tree
+    del site.flags[2]
+    site.destroy(1)
+    site.settle(service)
+    assert site.verbs() == ["network-detach 2 0"]
+    # It is not asked about any more.
+    lists = site.lists
+    site.settle(service)
+    assert site.lists == lists
 
 
 # Limits
