@@ -21,6 +21,7 @@ import pytest
 
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import CommandFailed, DriverDomainsError, InvalidInput, TimedOut
 from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Plan
+from ansible_collections.xen.driver_domains.plugins.module_utils._polling import wait_until
 from ansible_collections.xen.driver_domains.plugins.module_utils._recovery import program
 from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.files import read_configuration, read_status
 from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.model import Configuration, Declared
@@ -237,11 +238,20 @@ def switches(pid: int) -> int:
     return sum(int(line.split()[1]) for line in lines if "ctxt_switches" in line)
 
 
+def sleeps(pid: int, seconds: float) -> bool:
+    """Whether a process does nothing for some time."""
+    before = switches(pid)
+    time.sleep(seconds)
+    return switches(pid) == before
+
+
 def test_the_process(tmp_path: Path) -> None:
     """It says when it is ready, sleeps, acts when something happens, takes note of the end of what it started, and ends when asked to."""
     host = Host(tmp_path)
     host.plan(CONFIGURATION).apply()
-    (tmp_path / "xl").write_text(f'#!/bin/sh\n[ "$1" != list ] || exit 0\necho "$@" >>{tmp_path}/calls\n[ "$1" != network-detach ] || exit 1\n')
+    (tmp_path / "xl").write_text(
+        f'#!/bin/sh\n[ "$1" != list ] || exit 0\necho "$@" >>{tmp_path}/calls\n[ "$1" != network-detach ] || exit 1\n'
+    )
     (tmp_path / "xl").chmod(0o755)
     (tmp_path / "site").mkdir()
     with FakeSite(tmp_path / "site") as site, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
@@ -253,10 +263,8 @@ def test_the_process(tmp_path: Path) -> None:
         with subprocess.Popen([sys.executable, "-ISB", "-c", RUN, *arguments], stdout=subprocess.PIPE, text=True) as process:
             assert systemd.recv(1000) == b"STATUS=1 of 1 devices of 1 clients work; backends: net-dd"
             assert systemd.recv(1000) == b"READY=1"
-            time.sleep(0.3)
-            before = switches(process.pid)
-            time.sleep(1)
-            assert switches(process.pid) == before
+            # What it watches has events at first, and xl is asked once more. Then it sleeps.
+            assert wait_until(lambda: sleeps(process.pid, 1.0), 30)
             site.destroy(1)
             assert process.stdout
             lines = [process.stdout.readline().strip() for _line in range(2)]
