@@ -48,6 +48,10 @@ DYING = 60.0
 PAUSED = 5.0
 #: Seconds after a failure until the next attempt; they double each time.
 FIRST_DELAY = 5.0
+#: A domain that begins or ceases to serve so often within so many seconds does not count as serving for as long.
+CHANGES, RESTLESS = 10, 60.0
+#: Seconds for which a domain has to serve until starting it counts as a success; one that fails before is in a loop.
+PROVEN = 300.0
 #: Attempts that are older than so many seconds do not count.
 COUNTED = 3600.0
 #: Seconds after which the devices of a domain that is gone are forgotten: it may be rebooting.
@@ -72,16 +76,26 @@ def remember(
             happened.append(f"{memory.names[domid]} (domain {domid}) is gone; it served {', '.join(clients)}")
     gone_paths = {device.backend_path for device in snapshot.devices if device.backend_id not in running}
     lost = {path: name for path, name in memory.lost.items() if path in gone_paths}
-    ready = {domid: memory.ready.get(domid, now) for domid, domain in running.items() if domain.ready}
     appeared = {domid: memory.appeared.get(domid, now) for domid in running}
     declared = {domain.name for domain in configuration.domains}
+    changes = {domid: _recent(times, now) for domid, times in memory.changes.items() if domid in running and _recent(times, now)}
+    ready = {}
     for domid, domain in running.items():
-        if domain.name in declared and (domid in ready) != (domid in memory.ready) and domid in memory.appeared:
-            what = f"serves, {now - appeared[domid]:.1f} s after it was started" if domain.ready else "no longer reports that it serves"
+        serves = domain.ready and now >= _restless_until(changes.get(domid, ()))
+        if domain.name in declared and serves != (domid in memory.ready) and domid in memory.appeared:
+            changes[domid] = [*changes.get(domid, ()), now]
+            what = f"serves, {now - appeared[domid]:.1f} s after it was started" if serves else "no longer reports that it serves"
+            if _restless_until(changes[domid]):
+                serves, what = False, "changes its mind too often: for a minute it does not count as serving"
             happened.append(f"{domain.name} (domain {domid}) {what}")
+        if serves:
+            ready[domid] = memory.ready.get(domid, now)
     seen = memory.seen | {domain.name for domain in configuration.domains if any(domain.name == r.name for r in running.values())}
+    last = {name: domid for name, domid in memory.last.items() if name in declared}
+    last.update({domain.name: domid for domid, domain in sorted(running.items()) if domain.name in declared})
+    ended = declared & set(snapshot.ended.values())
     present = {domain.name for domain in running.values()}
-    gone = {name: memory.gone.get(name, now) for name in sorted(seen & declared - present)}
+    gone = {name: memory.gone.get(name, now) for name in sorted(seen & declared - present - ended)}
     happened += [
         f"{name} is gone" for name in gone if name not in memory.gone and not any(line.startswith(f"{name} (") for line in happened)
     ]
@@ -89,7 +103,7 @@ def remember(
 
     devices = {_key(device, running): device for device in snapshot.devices if device.domid in running}
     waiting = {key: memory.waiting.get(key, now) for key, device in devices.items() if _ails(device, running)}
-    waiting.update({path: memory.waiting.get(path, now) for path in snapshot.orphans})
+    waiting.update({key: memory.waiting.get(key, now) for key in (*snapshot.orphans, *(f"ended/{name}" for name in ended - present))})
     attached = {}
     for key, since in memory.attached.items():
         device = devices.get(key)
@@ -101,9 +115,10 @@ def remember(
     released = _released(snapshot, memory, now, devices, busy)
     waiting.update({key: memory.waiting.get(key, now) for key in released if not _client(snapshot, released[key])})
 
-    # Those that helped count, too: a backend that alternately works and fails must not keep dom0 busy.
-    attempts = {key: [at for at in times if now - at < COUNTED] for key, times in memory.attempts.items()}
-    hopeless = frozenset(key for key in memory.hopeless if _still_hopeless(key, devices, released, gone))
+    # Devices that were attached count even if that helped: a backend that alternately works and fails must not keep dom0 busy.
+    proven = {f"create/{names[domid]}" for domid, since in ready.items() if now - since >= PROVEN}
+    attempts = {key: [at for at in times if now - at < COUNTED] for key, times in memory.attempts.items() if key not in proven}
+    hopeless = frozenset(key for key in memory.hopeless if _still_hopeless(key, devices, released, {*gone, *waiting}))
     if snapshot.resumed != memory.resumed:
         attempts, hopeless = {}, frozenset()
         happened.append("an operator says to go on")
@@ -112,6 +127,7 @@ def remember(
             names=names,
             lost=lost,
             seen=seen & declared,
+            last=last,
             gone=gone,
             waiting=waiting,
             released=released,
@@ -119,11 +135,24 @@ def remember(
             attempts={key: times for key, times in attempts.items() if times},
             hopeless=hopeless,
             ready=ready,
+            changes=changes,
             appeared=appeared,
             resumed=snapshot.resumed,
         ),
         happened,
     )
+
+
+def _recent(changes: t.Sequence[float], now: float) -> list[float]:
+    """Return the changes of the last minute, and all those that made a domain restless until its time is over."""
+    if now < _restless_until(changes):
+        return list(changes)
+    return [at for at in changes if now - at < RESTLESS]
+
+
+def _restless_until(changes: t.Sequence[float]) -> float:
+    """Return until when a domain with these changes does not count as serving, or 0."""
+    return changes[-1] + RESTLESS if len(changes) >= CHANGES else 0.0
 
 
 def _key(device: PvDevice, running: t.Mapping[int, Running]) -> str:
@@ -179,6 +208,8 @@ def _still_hopeless(key: str, devices: t.Mapping[str, PvDevice], released: t.Map
     name, _at, backend = key.partition("@")
     if name.startswith("create/"):
         return name[len("create/") :] in gone
+    if name.startswith("ended/"):
+        return name in gone
     return name in released or (name in devices and str(devices[name].backend_id) == backend)
 
 
@@ -195,6 +226,7 @@ class _Choice:
         self.hopeless: dict[str, str] = {}
         self._times: list[float] = []
         self._look = False
+        self._restless = {domid for domid, changes in memory.changes.items() if not self.is_due(_restless_until(changes))}
 
     def decision(self) -> Decision:
         if self._look:
@@ -218,9 +250,13 @@ class _Choice:
             return False
         times = self.memory.attempts.get(key, ())
         if len(times) >= self.configuration.attempts:
-            self.hopeless[key] = f"{what}: it was tried {len(times)} times within an hour"
+            self.hopeless[key] = f"{what}: that was tried {len(times)} times within an hour"
             return False
         return not times or self.is_due(times[-1] + FIRST_DELAY * 2 ** (len(times) - 1))
+
+    def serves(self, domain: Running | None) -> bool:
+        """Whether a domain runs and serves."""
+        return domain is not None and domain.ready and domain.domid not in self._restless
 
     def is_aside(self, *names: str) -> bool:
         """Whether an operator keeps the service away from one of these domains."""
@@ -279,9 +315,9 @@ def _decide_device(choice: _Choice, device: PvDevice) -> None:
         return
     if gone:
         successor = snapshot.named(backend)
-        if device.kind == VBD and (not (successor and successor.ready) or _awaits_vif(choice, client)):
+        if device.kind == VBD and (not choice.serves(successor) or _awaits_vif(choice, client)):
             return
-    elif not why or client.domid == 0 or not snapshot.running[device.backend_id].ready:
+    elif not why or client.domid == 0 or not choice.serves(snapshot.running[device.backend_id]):
         # The interface that dom0 is reached through may be slow, but it is there.
         return
     elif not broken(device) and not choice.is_due(memory.waiting.get(key, choice.now) + GRACE):
@@ -317,21 +353,31 @@ def _decide_released(choice: _Choice, key: str, released: Released) -> None:
             choice.is_due(choice.now + PAUSED)
         elif choice.is_due(released.at + REMOVAL_DELAY):
             choice.knows_flags()
-    elif backend and backend.ready and choice.may_try(f"{key}@{backend.domid}", str(released)):
+    elif backend and choice.serves(backend) and choice.may_try(f"{key}@{backend.domid}", str(released)):
         choice.actions.append(Attach(key, released, client, backend))
 
 
 def _decide_domain(choice: _Choice, domain: Declared) -> None:
     key, memory = f"create/{domain.name}", choice.memory
+    ended = f"ended/{domain.name}"
+    if ended in memory.waiting and ended not in memory.hopeless and not choice.is_aside(domain.name):
+        # Its name is taken. Who keeps it may let it go: xl writes down the memory of one that crashed, and then restarts it.
+        if choice.is_due(memory.waiting[ended] + DYING):
+            domids = [str(domid) for domid, name in choice.snapshot.ended.items() if name == domain.name]
+            choice.hopeless[ended] = (
+                f"{domain.name} is not started again: domain {', '.join(domids)} of that name has ended, but is still there "
+                "('xl destroy' removes it)"
+            )
+        return
     if domain.name not in memory.gone or key in choice.busy or choice.is_aside(domain.name):
         return
     since = memory.gone[domain.name]
-    if not choice.is_due(since + XL_RESTART) or not choice.may_try(key, f"{domain.name} cannot be started"):
+    if not choice.is_due(since + XL_RESTART) or not choice.may_try(key, f"{domain.name} is not started again"):
         return
     if not choice.knows_flags():
         return
     flags = choice.snapshot.flags or {}
-    if any("d" in letters for letters in flags.values()) and choice.now < since + DYING:
+    if "d" in flags.get(memory.last.get(domain.name, 0), "") and choice.now < since + DYING:
         # What is left of it may still have its devices and memory: `(null)` in `xl list`.
         choice.is_due(choice.now + PAUSED)
         return

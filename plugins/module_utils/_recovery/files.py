@@ -15,7 +15,7 @@ import json
 import os
 import time
 import typing as t
-from dataclasses import asdict
+from dataclasses import asdict, fields
 
 from .._domain.aside import WaitingDevice
 from .._errors import DriverDomainsError, InvalidInput
@@ -138,27 +138,72 @@ def memory_text(memory: Memory) -> str:
     return json.dumps(plain)
 
 
-def read_memory(path: str) -> Memory:
-    """Read what the service remembers; nothing if there is no such file, or it is damaged."""
+def _released(found: dict[str, t.Any]) -> Released:
+    names = {field.name for field in fields(Released)}
+    return Released(**{name: value for name, value in found.items() if name in names})
+
+
+def _times(found: list[t.Any]) -> list[float]:
+    return [float(at) for at in found]
+
+
+#: How the entries of the memory's mappings are read: their keys, and their values.
+_ENTRIES: dict[str, tuple[t.Callable[[str], t.Any], t.Callable[[t.Any], t.Any]]] = {
+    "names": (int, str),
+    "lost": (str, str),
+    "last": (str, int),
+    "gone": (str, float),
+    "waiting": (str, float),
+    "released": (str, _released),
+    "attached": (str, float),
+    "attempts": (str, _times),
+    "ready": (int, float),
+    "changes": (int, _times),
+    "appeared": (int, float),
+}
+
+
+def read_memory(path: str, tell: t.Callable[[str], None] = lambda line: None) -> Memory:
+    """Read what the service remembers, nothing if there is no such file. What another version did not write gets its default.
+
+    :param tell: gets what cannot be read, and is forgotten.
+    """
     try:
         with open(path, encoding="utf-8") as file:
             found = json.load(file)
-        return Memory(
-            names={int(domid): str(name) for domid, name in found["names"].items()},
-            lost=found["lost"],
-            seen=frozenset(found["seen"]),
-            gone=found["gone"],
-            waiting=found["waiting"],
-            released={key: Released(**released) for key, released in found["released"].items()},
-            attached=found["attached"],
-            attempts=found["attempts"],
-            hopeless=frozenset(found["hopeless"]),
-            ready={int(domid): at for domid, at in found["ready"].items()},
-            appeared={int(domid): at for domid, at in found["appeared"].items()},
-            resumed=found["resumed"],
-        )
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        if not isinstance(found, dict):
+            raise ValueError("it is no mapping")
+    except FileNotFoundError:
         return Memory()
+    except (OSError, ValueError) as exc:
+        tell(f"{path} cannot be read, so all of it is forgotten: {exc}")
+        return Memory()
+    read: dict[str, t.Any] = {}
+    damaged: list[str] = []
+    for name in (field.name for field in fields(Memory) if field.name in found):
+        value = found[name]
+        if name in _ENTRIES and isinstance(value, dict):
+            read[name] = _entries(name, value, damaged)
+        elif name in ("seen", "hopeless") and isinstance(value, list):
+            read[name] = frozenset(map(str, value))
+        elif name == "resumed" and isinstance(value, str):
+            read[name] = value
+        else:
+            damaged.append(name)
+    if damaged:
+        tell(f"{path} is damaged; what is forgotten: {', '.join(damaged)}")
+    return Memory(**read)
+
+
+def _entries(name: str, found: dict[str, t.Any], damaged: list[str]) -> dict[t.Any, t.Any]:
+    read_key, read_value = _ENTRIES[name]
+    entries = {}
+    for key, value in found.items():
+        try:
+            entries[read_key(key)] = read_value(value)
+        except (ValueError, TypeError, AttributeError):
+            damaged.append(f"{name}: {key}")
+    return entries
 
 
 def read_status(directory: str = RUN) -> dict[str, t.Any] | None:

@@ -56,7 +56,7 @@ class Snapshot:
     """The host at one moment, read from XenStore."""
 
     running: t.Mapping[int, Running] = field(default_factory=dict)
-    #: The vifs and disks of all domains that other domains than dom0 serve.
+    #: The vifs and disks of all running domains that other domains than dom0 serve.
     devices: tuple[PvDevice, ...] = ()
     #: Directories of backends whose device no longer exists.
     orphans: tuple[str, ...] = ()
@@ -71,6 +71,8 @@ class Snapshot:
     #: What domains with released devices have now, whoever serves it: the keys of their devices, and those with the MAC address or the
     #: name of the disk in the place of the number.
     taken: frozenset[str] = frozenset()
+    #: Names by domid of domains that have shut down or crashed, and are still there.
+    ended: t.Mapping[int, str] = field(default_factory=dict)
 
     def named(self, name: str) -> Running | None:
         """Return the running domain of a name; none while two have it, as when one is made in the place of the other."""
@@ -115,6 +117,8 @@ class Memory:
     lost: t.Mapping[str, str] = field(default_factory=dict)
     #: Declared domains that were seen running: only those are brought back. Others may be starting with the host.
     seen: frozenset[str] = frozenset()
+    #: The domids that declared domains have, or had last, by name.
+    last: t.Mapping[str, int] = field(default_factory=dict)
     #: Since when declared domains are gone, by name.
     gone: t.Mapping[str, float] = field(default_factory=dict)
     #: Since when devices do not work although their backend runs, by key; and since when orphans are there, by path.
@@ -128,6 +132,8 @@ class Memory:
     hopeless: frozenset[str] = frozenset()
     #: When backends were first seen ready, by domid.
     ready: t.Mapping[int, float] = field(default_factory=dict)
+    #: When running domains began or ceased to serve in the last minute, by domid.
+    changes: t.Mapping[int, t.Sequence[float]] = field(default_factory=dict)
     #: When running domains were first seen, by domid.
     appeared: t.Mapping[int, float] = field(default_factory=dict)
     resumed: str = ""

@@ -41,10 +41,11 @@ def concerns(path: str) -> bool:
     return _CONCERNS.fullmatch(path) is not None
 
 
-def observe(store: XenStore, configuration: Configuration, released: t.Iterable[Released] = ()) -> Snapshot:
+def observe(store: XenStore, configuration: Configuration, released: t.Iterable[Released] = (), ended: t.Collection[int] = ()) -> Snapshot:
     """Read the host.
 
     :param released: devices that are to be attached again; only for their domains it matters what the others are called.
+    :param ended: the domids of domains that may still be there, but do not run: XenStore does not show that.
     :raises XenStoreError: xenstored does not answer.
     """
     domids = sorted(int(name) for name in store.directory("/local/domain") if name.isdecimal())
@@ -52,7 +53,7 @@ def observe(store: XenStore, configuration: Configuration, released: t.Iterable[
     values = {domain.name: domain.ready_value for domain in configuration.domains if domain.ready_key}
     own = {key for key in keys.values() if key != STATUS}
     read = store.read_texts(f"/local/domain/{domid}/{key}" for domid in domids for key in ("name", "vm", STATUS, *sorted(own)))
-    running = {}
+    present = {}
     for domid in domids:
         home = f"/local/domain/{domid}"
         name = read[f"{home}/name"]
@@ -62,19 +63,21 @@ def observe(store: XenStore, configuration: Configuration, released: t.Iterable[
         key, good = (keys[name], (values[name],)) if name in keys else (STATUS, (None, READY))
         ready = read[f"{home}/{key}"] in good
         uuid = (read[f"{home}/vm"] or "").rpartition("/")[2] or f"domain-{domid}"
-        running[domid] = Running(domid, name, "dom0" if domid == 0 else uuid, ready)
+        present[domid] = Running(domid, name, "dom0" if domid == 0 else uuid, ready)
+    running = {domid: domain for domid, domain in present.items() if domid not in ended}
     declared = {domain.name for domain in configuration.domains}
-    devices = [device for found in read_devices(store, running, settings=()).values() for device in found]
+    devices = [device for found in read_devices(store, present, settings=()).values() for device in found]
     backends = {device.backend_id for device in devices if device.backend_id} | {d.domid for d in running.values() if d.name in declared}
     orders = store.read_texts([PAUSED, STOPPED, RESUMED, UNWANTED])
     return Snapshot(
         running,
-        tuple(device for device in devices if device.backend_id != 0),
-        (*_orphans(store, running, {device.backend_path for device in devices}, backends), *_pci_orphans(store, running, declared)),
+        tuple(device for device in devices if device.backend_id != 0 and device.domid in running),
+        (*_orphans(store, present, {device.backend_path for device in devices}, backends), *_pci_orphans(store, present, declared)),
         frozenset(f"{orders[PAUSED] or ''} {orders[STOPPED] or ''}".split()),
         orders[RESUMED] or "",
         frozenset((orders[UNWANTED] or "").split()),
         taken=_taken(store, running, {device.uuid for device in released}),
+        ended={domid: domain.name for domid, domain in present.items() if domid in ended},
     )
 
 
@@ -91,19 +94,19 @@ def _taken(store: XenStore, running: t.Mapping[int, Running], uuids: t.Collectio
     )
 
 
-def _orphans(store: XenStore, running: t.Mapping[int, Running], known: t.Collection[str], backends: t.Collection[int]) -> tuple[str, ...]:
+def _orphans(store: XenStore, present: t.Mapping[int, Running], known: t.Collection[str], backends: t.Collection[int]) -> tuple[str, ...]:
     """Return the directories of closed backends that no device has: they would fill the quota of their domain in the end."""
-    tops = [f"/local/domain/{domid}/backend/{kind}" for domid in sorted(backends) if domid in running for kind in _BACKENDS]
+    tops = [f"/local/domain/{domid}/backend/{kind}" for domid in sorted(backends) if domid in present for kind in _BACKENDS]
     clients = [f"{top}/{name}" for top, names in store.directories(tops).items() for name in names if name.isdecimal()]
     nodes = [f"{client}/{devid}" for client, devids in store.directories(clients).items() for devid in devids]
     unknown = [node for node in nodes if node not in known]
     states = store.read_texts(f"{node}/state" for node in unknown) if unknown else {}
-    return tuple(node for node in unknown if states[f"{node}/state"] in CLOSED or int(node.split("/")[-2]) not in running)
+    return tuple(node for node in unknown if states[f"{node}/state"] in CLOSED or int(node.split("/")[-2]) not in present)
 
 
-def _pci_orphans(store: XenStore, running: t.Collection[int], declared: t.Collection[str]) -> tuple[str, ...]:
+def _pci_orphans(store: XenStore, present: t.Collection[int], declared: t.Collection[str]) -> tuple[str, ...]:
     """Return what libxl has left of the PCI devices of declared domains that are gone."""
-    left = [f"{_PCI}/{name}" for name in store.directory(_PCI) if name.isdecimal() and int(name) not in running]
+    left = [f"{_PCI}/{name}" for name in store.directory(_PCI) if name.isdecimal() and int(name) not in present]
     names = store.read_texts(f"{path}/0/domain" for path in left) if left else {}
     return tuple(path for path in left if names[f"{path}/0/domain"] in declared)
 

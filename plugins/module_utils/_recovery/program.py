@@ -22,13 +22,15 @@ import shutil
 import typing as t
 import zipfile
 
-from .._errors import CommandFailed, DriverDomainsError
+from .._errors import CommandFailed, DriverDomainsError, TimedOut
 from .._files import read_bytes, remove
 from .._plan import Plan
 from .._runner import Runner
 from .files import PROGRAM, UNIT, Places, configuration_text, is_alive, memory_file
 from .model import Configuration
 
+#: Seconds that systemctl may take: a service that ends waits for its commands (LAST_WAIT in service.py).
+_SYSTEMCTL_LIMIT = 120.0
 #: The name of the package in the archive; on the host it is not installed as a collection.
 _PACKAGE = "xen_driver_domains"
 _IMPORT = re.compile(r"^from (\.+)(\S*) import (?:\(([^)]*)\)|([^(\n]*))", re.MULTILINE)
@@ -197,6 +199,6 @@ class Installer:
 
     def _systemctl(self, *words: str) -> None:
         try:
-            self._runner.run(["systemctl", *words])
-        except CommandFailed as exc:
+            self._runner.run(["systemctl", *words], timeout=_SYSTEMCTL_LIMIT)
+        except (CommandFailed, TimedOut) as exc:
             raise DriverDomainsError(exc.problem, remedy=f"See 'journalctl -u {UNIT}'", **exc.details) from exc

@@ -24,7 +24,7 @@ from dataclasses import replace
 
 from .._domain.aside import ORDERS, UNWANTED
 from .._domain.attacher import remove_nodes
-from .._domain.devices import VIF, read_devices
+from .._domain.devices import KINDS, VIF, PvDevice, read_devices
 from .._domain.repairs import backend_name, repair
 from .._domain.userdata import USERDATA, kept_configuration, kept_device
 from .._errors import DriverDomainsError
@@ -96,12 +96,15 @@ class RecoveryService:
         self._notify = notify
         self._clock = clock
         self._commands = commands
-        self._memory = read_memory(memory_file(directory))
         self._watches: set[str] = set()
         self._written: dict[str, str] = {}
         self._recoveries: list[str] = []
+        self._memory = read_memory(memory_file(directory), self._tell)
         #: When the last look at the host ended, and how long it took.
         self._looked = self._cost = 0.0
+        #: Whether a domain may have ended since `xl` was asked which have; those that are still there, and whether they may run again.
+        self._may_have_ended = True
+        self._ended: frozenset[int] = frozenset()
         self._news: float | None = None
         self._deadline: float | None = None
         #: What is to be done, when commands that run have ended; and what those are for, by their keys.
@@ -236,6 +239,7 @@ class RecoveryService:
         found = False
         event = self._store.next_event(0)
         while event is not None:
+            self._may_have_ended = self._may_have_ended or event.path == "@releaseDomain"
             # What is watched includes the keys that report readiness, wherever they are.
             found = found or event.path in self._watches or concerns(event.path)
             event = self._store.next_event(0)
@@ -244,7 +248,13 @@ class RecoveryService:
     # Looking
 
     def _look(self, now: float) -> Snapshot:
-        snapshot = observe(self._store, self._configuration, self._memory.released.values())
+        flags = self._flags() if self._may_have_ended else None
+        self._may_have_ended = False
+        if flags is not None:
+            # Without `c` it may be suspended, and then goes on without an event: it is asked about at each look.
+            self._may_have_ended = any("s" in letters and not {*"cd"} & {*letters} for letters in flags.values())
+            self._ended = frozenset(domid for domid, letters in flags.items() if {*"scd"} & {*letters})
+        snapshot = replace(observe(self._store, self._configuration, self._memory.released.values(), self._ended), flags=flags)
         self._watch(watched(self._configuration, snapshot, self._memory))
         self._looked = self._clock()
         self._cost = self._looked - now
@@ -260,27 +270,37 @@ class RecoveryService:
         decision = decide(self._configuration, snapshot, self._memory, now, busy)
         if not decision.look:
             return decision
-        try:
-            flags = {domain.domid: domain.flags for domain in self._xl.list()}
-        except DriverDomainsError as exc:
-            self._tell(f"xl does not list the domains: {printable_line(str(exc))}")
-            flags = {}
-        known = replace(snapshot, flags=flags)
+        known = replace(snapshot, flags=self._flags() or {})
         self._memory, _same = remember(self._configuration, known, self._memory, now, busy)
         return decide(self._configuration, known, self._memory, now, busy)
+
+    def _flags(self) -> dict[int, str] | None:
+        """Return the state letters of all domains; None when xl does not say."""
+        try:
+            return {domain.domid: domain.flags for domain in self._xl.list()}
+        except DriverDomainsError as exc:
+            self._tell(f"xl does not list the domains: {printable_line(str(exc))}")
+            return None
 
     def _name_lost_backends(self, snapshot: Snapshot) -> None:
         """Find out the names of backends that are gone, once: as they are when their devices are attached again."""
         known, running = self._memory.lost, snapshot.running
         new = [device for device in snapshot.devices if device.backend_id not in running and device.backend_path not in known]
         lost = {device.backend_path: "" for device in new}
-        for domid, devices in read_devices(self._store, {device.domid for device in new}).items() if new else ():
+        for domid, devices in self._read_devices({device.domid for device in new}).items() if new else ():
             kept = kept_configuration(self._userdata, domid)
             for device in devices:
                 if device.backend_path in lost:
                     name = backend_name(device, kept_device(kept, device), self._memory.names)
                     lost[device.backend_path] = "" if name == "?" else name
         self._memory = replace(self._memory, lost={**known, **lost})
+
+    def _read_devices(self, domids: t.Iterable[int], kinds: t.Sequence[str] = KINDS) -> dict[int, list[PvDevice]]:
+        """Read the devices of domains; a backend that has ended has no name: xl renames one that crashed (`rename-restart`)."""
+        return {
+            domid: [replace(device, backend="") if device.backend_id in self._ended else device for device in devices]
+            for domid, devices in read_devices(self._store, domids, kinds).items()
+        }
 
     def _watch(self, paths: set[str]) -> None:
         for path in sorted(paths - self._watches):
@@ -324,7 +344,7 @@ class RecoveryService:
 
     def _release(self, action: Release, now: float) -> None:
         device = action.device
-        devices = read_devices(self._store, [device.domid], [device.kind])[device.domid]
+        devices = self._read_devices([device.domid], [device.kind])[device.domid]
         whole = next((other for other in devices if other.devid == device.devid), None)
         if whole is None or whole.backend_path != device.backend_path or (whole.connected and whole.backend):
             # Since the look, it has gone, another one has taken its place, or it has connected.
@@ -419,7 +439,7 @@ class RecoveryService:
         declared = {domain.name for domain in self._configuration.domains}
         backends = [domain for domid, domain in running.items() if domid and (domid in serving or domain.name in declared)]
         return {
-            "backends": [{"name": domain.name, "domid": domain.domid, "ready": domain.ready} for domain in backends],
+            "backends": [{"name": domain.name, "domid": domain.domid, "ready": domain.domid in self._memory.ready} for domain in backends],
             "clients": [
                 {
                     "name": running[device.domid].name,

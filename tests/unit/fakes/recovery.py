@@ -11,6 +11,7 @@ import re
 import typing as t
 from pathlib import Path
 
+from ansible_collections.xen.driver_domains.plugins.module_utils._polling import wait_until
 from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.commands import Ended
 from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.model import Configuration, Declared
 from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.service import RecoveryService
@@ -116,6 +117,12 @@ class FakeSite:
             self.store.remove(path)
         for kept in (self.root / "lib").glob(f"userdata-d.{domid}.*"):
             kept.unlink()
+
+    def end(self, service: RecoveryService, domid: int, letters: str) -> None:
+        """Let a domain shut down or crash, and stay: xenstored says that something ended, and only `xl list` shows what."""
+        self.flags[domid] = letters
+        self.store.fire("@releaseDomain")
+        wait_until(service._has_news, 5.0, 0.01)
 
     def domid(self, name: str) -> int:
         """Return the newest domain of a name."""

@@ -178,6 +178,11 @@ class FakeXenstored:
             self._rm(self._nodes, path)
             self._fire(path, removed=True)
 
+    def fire(self, path: str) -> None:
+        """Send the event of a special path, such as `@releaseDomain`."""
+        with self._lock:
+            self._fire(path)
+
     def set_perms(self, path: str, *perms: str) -> None:
         """Set permissions as another client would; not recorded in `writes`."""
         with self._lock:

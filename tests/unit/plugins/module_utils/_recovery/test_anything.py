@@ -89,9 +89,9 @@ class World:
         elif word == "hotplug":
             site.hotplug = "connected" if name == "works" else "error"
         elif event == "dying":
-            site.flags[900] = "d"
+            site.flags[site._last_domid if driver is None else driver] = "d"
         elif event == "dead":
-            site.flags.pop(900, None)
+            site.flags = {domid: letters for domid, letters in site.flags.items() if letters != "d"}
 
     def heal(self) -> None:
         """Let all that is outside of the service work, and give it time; an operator says to go on."""

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 import typing as t
 from dataclasses import replace
 
@@ -14,7 +15,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.devices import VBD, VIF, PvDevice
-from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.decide import GRACE, PAUSED, XL_RESTART, decide, remember
+from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.decide import (
+    GRACE,
+    PAUSED,
+    RESTLESS,
+    XL_RESTART,
+    decide,
+    remember,
+)
 from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.files import memory_file, memory_text, read_memory
 from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.model import (
     Attach,
@@ -150,12 +158,36 @@ TABLE: dict[str, tuple[Snapshot, Memory, tuple[str, ...], list[str]]] = {
     "to attach, failed too often": (snapshot(DRIVER, WEB, flags={}), replace(HELD, attempts={f"{KEY}@7": [NOW] * 5}), (), ["give up"]),
     "to attach, kept by an operator": (snapshot(DRIVER, WEB, flags={}, aside=frozenset({"web1"})), HELD, (), []),
     "to attach, two backends of that name": (snapshot(DRIVER, replace(DRIVER, domid=8), WEB, flags={}), HELD, (), []),
+    "to attach, the backend is restless": (
+        snapshot(DRIVER, WEB),
+        replace(HELD, changes={7: [NOW - 5] * 10}),
+        (),
+        [f"in {RESTLESS - 5:g} s"],
+    ),
+    "disk, the successor is restless": (
+        snapshot(DRIVER, WEB, devices=[device(VBD, 1)]),
+        replace(OLD, changes={7: [NOW - 5] * 10}),
+        (),
+        [f"in {RESTLESS - 5:g} s"],
+    ),
+    "a script failed at a restless backend": (
+        snapshot(DRIVER, WEB, devices=[device(**BROKEN)], flags={}),
+        replace(OLD, changes={7: [NOW - 5] * 10}),
+        (),
+        [f"in {RESTLESS - 5:g} s"],
+    ),
     # A declared domain.
     "gone, just now": (snapshot(), Memory(gone={"net-dd": NOW}), (), [f"in {XL_RESTART:g} s"]),
     "gone": (snapshot(), Memory(gone={"net-dd": NOW - XL_RESTART}), (), ["look"]),
     "gone, flags known": (snapshot(flags={}), Memory(gone={"net-dd": NOW - XL_RESTART}), (), ["create"]),
-    "gone, dying": (snapshot(flags={1: "d"}), Memory(gone={"net-dd": NOW - XL_RESTART}), (), [f"in {PAUSED:g} s"]),
-    "gone, dying forever": (snapshot(flags={1: "d"}), Memory(gone={"net-dd": NOW - 1000}), (), ["create"]),
+    "gone, dying": (
+        snapshot(flags={1: "d"}),
+        Memory(gone={"net-dd": NOW - XL_RESTART}, last={"net-dd": 1}),
+        (),
+        [f"in {PAUSED:g} s"],
+    ),
+    "gone, another one is dying": (snapshot(flags={3: "d"}), Memory(gone={"net-dd": NOW - XL_RESTART}, last={"net-dd": 1}), (), ["create"]),
+    "gone, dying forever": (snapshot(flags={1: "d"}), Memory(gone={"net-dd": NOW - 1000}, last={"net-dd": 1}), (), ["create"]),
     "gone, being created": (snapshot(flags={}), Memory(gone={"net-dd": NOW - 1000}), ("create/net-dd",), []),
     "gone, kept by an operator": (snapshot(aside=frozenset({"net-dd"})), Memory(gone={"net-dd": NOW - 1000}), (), []),
     "gone, given up": (snapshot(), Memory(gone={"net-dd": 0.0}, hopeless=frozenset({"create/net-dd"})), (), []),
@@ -380,8 +412,53 @@ def test_what_is_remembered_survives_a_file(tmp_path_factory: pytest.TempPathFac
     assert read_memory(path) == replace(memory, released=dict(memory.released))
 
 
+KEPT = Memory(
+    names={1: "net-dd"},
+    seen=frozenset({"net-dd"}),
+    waiting={"u/vif/1": 1.0},
+    released={KEY: RELEASED},
+    attempts={"x": [1.0]},
+    ready={1: 2.0},
+)
+
+
+def test_another_version_of_the_program_forgets_nothing(tmp_path: t.Any) -> None:
+    """Fields come and go."""
+    found = json.loads(memory_text(KEPT))
+    del found["lost"], found["hopeless"]
+    found["of_a_later_version"] = 1
+    found["released"][KEY]["of_a_later_version"] = 1
+    del found["released"][KEY]["noticed"]
+    path, said = tmp_path / "memory.json", []
+    path.write_text(json.dumps(found))
+    assert read_memory(str(path), said.append) == replace(KEPT, released={KEY: replace(RELEASED, noticed=False)})
+    assert said == []
+
+
+def test_only_what_is_damaged_is_forgotten(tmp_path: t.Any) -> None:
+    found = json.loads(memory_text(KEPT))
+    found["released"].update({"bad": {"client": "x"}, "worse": 1})
+    found["names"]["x"] = "y"
+    found["attempts"]["z"] = 7
+    found.update(seen=1, gone=[], resumed={})
+    path, said = tmp_path / "memory.json", []
+    path.write_text(json.dumps(found))
+    assert read_memory(str(path), said.append) == replace(KEPT, seen=frozenset())
+    assert sorted(said) == [
+        f"{path} is damaged; what is forgotten: names: x, seen, gone, released: bad, released: worse, attempts: z, resumed"
+    ]
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"names": {"x": 1}}', '{"names": [], "seen": 1}'])
 def test_a_damaged_file_is_no_memory(tmp_path: t.Any, text: str) -> None:
     path = tmp_path / "memory.json"
     path.write_text(text)
-    assert read_memory(str(path)) == Memory()
+    said: list[str] = []
+    assert read_memory(str(path), said.append) == Memory()
+    assert len(said) == (0 if text == "{}" else 1)
+
+
+def test_no_file_is_no_memory(tmp_path: t.Any) -> None:
+    said: list[str] = []
+    assert read_memory(str(tmp_path / "none"), said.append) == Memory()
+    assert said == []

@@ -21,8 +21,9 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.xen.driver_domains.plugins.module_utils._errors import CommandFailed, DriverDomainsError, InvalidInput
+from ansible_collections.xen.driver_domains.plugins.module_utils._errors import CommandFailed, DriverDomainsError, InvalidInput, TimedOut
 from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Plan
+from ansible_collections.xen.driver_domains.plugins.module_utils._polling import wait_until
 from ansible_collections.xen.driver_domains.plugins.module_utils._recovery import main as command_line
 from ansible_collections.xen.driver_domains.plugins.module_utils._recovery import program
 from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.files import (
@@ -52,13 +53,17 @@ class Host:
         self.calls: list[tuple[str, ...]] = []
         self.enabled = self.active = False
         self.failing = False
+        #: How long systemctl takes when it does something.
+        self.seconds = 1.0
 
-    def run(self, argv: t.Sequence[str], check: bool = True) -> Result:
+    def run(self, argv: t.Sequence[str], check: bool = True, timeout: float = 60.0) -> Result:
         words = tuple(argv[1:])
         if words[0].startswith("is-"):
             answer = {"is-enabled": ("disabled", "enabled")[self.enabled], "is-active": ("inactive", "active")[self.active]}[words[0]]
             return Result(words, 0, f"{answer}\n", "")
         self.calls.append(words)
+        if timeout < self.seconds:
+            raise TimedOut(f"'systemctl {words[0]}' did not end within {timeout:g} s and was stopped")
         if self.failing and words[0] == "restart":
             raise CommandFailed("'systemctl restart' failed with exit code 1: Job failed", stderr="Job failed")
         self.enabled = {"enable": True, "disable": False}.get(words[0], self.enabled)
@@ -164,6 +169,15 @@ def test_a_service_that_does_not_start(host: Host) -> None:
         host.plan(CONFIGURATION).apply()
 
 
+def test_a_service_that_finishes_what_it_has_begun_is_waited_for(host: Host) -> None:
+    """It may take 60 s before it ends, and is then started again."""
+    host.seconds = 100.0
+    assert host.plan(CONFIGURATION).apply()["changed"]
+    host.seconds = 1000.0
+    with pytest.raises(DriverDomainsError, match=f"did not end within 120 s and was stopped. See 'journalctl -u {UNIT}'"):
+        host.plan(Configuration()).apply()
+
+
 def test_the_unit() -> None:
     unit = configparser.ConfigParser(interpolation=None, strict=False)
     unit.optionxform = str  # type: ignore[assignment, method-assign]
@@ -265,7 +279,8 @@ import sys
 sys.path.insert(0, sys.argv[1])
 from xen_driver_domains._recovery.main import Commands, RecoveryService, Xl, XenStore, read_configuration
 from xen_driver_domains._recovery.service import notifier, wake_on_signals
-service = RecoveryService(read_configuration(sys.argv[2]), XenStore(sys.argv[3]), Xl(), Commands(), directory=sys.argv[4] + "/run",
+service = RecoveryService(read_configuration(sys.argv[2]), XenStore(sys.argv[3]), Xl(executable=sys.argv[4] + "/xl"), Commands(),
+                          directory=sys.argv[4] + "/run",
                           lock=sys.argv[4] + "/lock", userdata=sys.argv[5], program=sys.argv[4] + "/xl",
                           say=lambda line: print(line, flush=True), notify=notifier(sys.argv[4] + "/notify"))
 service.run(wake_on_signals(service))
@@ -289,7 +304,9 @@ def test_the_process(tmp_path: Path) -> None:
     """It says when it is ready, sleeps, acts when something happens, takes note of the end of what it started, and ends when asked to."""
     host = Host(tmp_path)
     host.plan(CONFIGURATION).apply()
-    (tmp_path / "xl").write_text(f'#!/bin/sh\necho "$@" >>{tmp_path}/calls\n[ "$1" != network-detach ] || exit 1\n')
+    (tmp_path / "xl").write_text(
+        f'#!/bin/sh\n[ "$1" != list ] || exit 0\necho "$@" >>{tmp_path}/calls\n[ "$1" != network-detach ] || exit 1\n'
+    )
     (tmp_path / "xl").chmod(0o755)
     (tmp_path / "site").mkdir()
     with FakeSite(tmp_path / "site") as site, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
@@ -302,7 +319,8 @@ def test_the_process(tmp_path: Path) -> None:
             assert systemd.recv(1000) == b"STATUS=1 of 1 devices of 1 clients work; backends: net-dd"
             assert systemd.recv(1000) == b"READY=1"
             try:
-                assert any(sleeps(process.pid) for _second in range(20))
+                # What it watches has events at first, and xl is asked once more. Then it sleeps.
+                assert wait_until(lambda: sleeps(process.pid), 30)
                 site.destroy(1)
                 assert process.stdout
                 lines = [process.stdout.readline().strip() for _line in range(2)]

@@ -50,7 +50,9 @@ def site(tmp_path: Path) -> t.Iterator[FakeSite]:
 def test_nothing_is_done_while_nothing_is_wrong(site: FakeSite) -> None:
     service = site.service()
     assert site.settle(service) is None
-    assert (site.calls, site.lists, site.said) == ([], 0, [])
+    assert site.settle(service) is None
+    # Once, at the start.
+    assert (site.calls, site.lists, site.said) == ([], 1, [])
     assert site.notified == ["STATUS=1 of 1 devices of 1 clients work; backends: net-dd"]
 
 
@@ -61,9 +63,9 @@ def test_a_driver_domain_that_was_destroyed(site: FakeSite) -> None:
     deadline = site.settle(service)
     # The vif goes at once, so that its guest notices while the backend starts. xl itself gets time to start the domain again.
     assert site.verbs() == ["network-detach 2 0"]
-    assert (deadline, site.lists) == (site.now + 1, 0)
+    assert (deadline, site.lists) == (site.now + 1, 1)
     assert site.settle(service, 1) == site.now + 5
-    assert site.lists == 1
+    assert site.lists == 2
     site.settle(service, 5.1)
     assert site.verbs() == [f"create --quiet {site.root}/net-dd.cfg"]
     assert site.settle(service, 5) is None
@@ -263,6 +265,80 @@ def test_a_declared_domain_that_never_ran_is_not_started(site: FakeSite) -> None
     assert site.verbs("create") == []
 
 
+# Domains that have ended, and are still there
+
+
+@pytest.mark.parametrize("letters", ["sc", "s", "d"])
+def test_a_driver_domain_that_crashed_and_is_kept_does_not_serve(site: FakeSite, letters: str) -> None:
+    """With `on_crash: preserve`, or when the process of xl that would restart it is gone."""
+    service = site.service()
+    site.settle(service)
+    site.end(service, 1, letters)
+    site.settle(service)
+    assert site.verbs() == ["network-detach 2 0"]
+    assert site.said == ["net-dd (domain 1) is gone; it served web1"]
+    # Its name is taken, so that it cannot be started.
+    deadline = site.settle(service, 30)
+    assert deadline is not None
+    site.settle(service, deadline - site.now + 0.1)
+    assert site.settle(service, 1000) is None
+    assert site.verbs() == []
+    assert site.said[1:] == [
+        "Giving up: net-dd is not started again: domain 1 of that name has ended, but is still there ('xl destroy' removes it). "
+        "'recovery.pyz resume' tries again"
+    ]
+    assert site.status["given_up"] == ["ended/net-dd"]
+    del site.flags[1]
+    site.destroy(1)
+    # xl, which may have been busy with it, still comes first.
+    assert site.settle(service) == site.now + 6
+    assert site.status["given_up"] == []
+    site.settle(service, 6.1)
+    site.report(2 + 1, "ready")
+    site.settle(service)
+    assert [verb.split()[0] for verb in site.verbs()] == ["create", "network-attach"]
+
+
+def test_a_crashed_domain_that_xl_has_renamed(site: FakeSite) -> None:
+    """`on_crash: rename-restart`: its successor gets the clients."""
+    service = site.service()
+    site.settle(service)
+    site.store.set("/local/domain/1/name", "net-dd-1")
+    site.names[1] = "net-dd-1"
+    new = site.add("net-dd", uuid="other", ready="ready")
+    site.end(service, 1, "sc")
+    site.settle(service)
+    site.settle(service, 1.1)
+    assert site.attached(2) == [f"/local/domain/{new}/backend/vif/2/0"]
+    assert not [line for line in site.said if line.startswith("Giving up")]
+
+
+def test_one_that_was_kept_before_the_service_started(site: FakeSite) -> None:
+    site.flags[1] = "sc"
+    service = site.service()
+    site.settle(service)
+    assert site.verbs() == ["network-detach 2 0"]
+
+
+def test_a_guest_that_is_suspended_for_a_while(site: FakeSite) -> None:
+    """As by `xl save -c`. Nothing of it is removed, and it is taken care of again without an event of its own."""
+    service = site.service()
+    site.settle(service)
+    site.end(service, 2, "s")
+    for _minute in range(3):
+        site.settle(service, 60)
+    assert (site.attached(2), site.calls) == (["/local/domain/1/backend/vif/2/0"], [])
+    assert "/local/domain/1/backend/vif/2/0/state" in site.store.tree
+    del site.flags[2]
+    site.destroy(1)
+    site.settle(service)
+    assert site.verbs() == ["network-detach 2 0"]
+    # It is not asked about any more.
+    lists = site.lists
+    site.settle(service)
+    assert site.lists == lists
+
+
 # Limits
 
 
@@ -281,7 +357,7 @@ def test_a_domain_that_cannot_be_started(site: FakeSite) -> None:
     assert [round(later - earlier) for earlier, later in zip(times, times[1:])] == [5, 10, 20, 40]
     assert site.said.count("net-dd was not started: xl: no memory") == 5
     assert [line for line in site.said if line.startswith("Giving up")] == [
-        "Giving up: net-dd cannot be started: it was tried 5 times within an hour. 'recovery.pyz resume' tries again"
+        "Giving up: net-dd is not started again: that was tried 5 times within an hour. 'recovery.pyz resume' tries again"
     ]
     assert site.status["given_up"] == ["create/net-dd"]
     assert site.settle(service, 10_000) is None
@@ -291,6 +367,24 @@ def test_a_domain_that_cannot_be_started(site: FakeSite) -> None:
         command_line.order(store, "resume", [])
     site.settle(service)
     assert site.verbs("create") == [f"create --quiet {site.root}/net-dd.cfg"]
+
+
+@pytest.mark.parametrize(("serves", "starts"), [(400.0, 8), (60.0, 5)], ids=["for some minutes", "for a minute"])
+def test_starts_that_helped_do_not_count(site: FakeSite, serves: float, starts: int) -> None:
+    """An operator may end a driver domain as often as he likes; one that fails again and again is given up."""
+    service = site.service()
+    site.settle(service)
+    for _time in range(8):
+        if "net-dd" in site.names.values():
+            site.report(site.domid("net-dd"), "ready")
+            site.settle(service)
+            # Nothing wakes the service meanwhile.
+            site.now += serves
+            site.destroy(site.domid("net-dd"))
+        site.settle(service)
+        site.settle(service, 100)
+    assert len(site.verbs("create")) == starts
+    assert site.status["given_up"] == ([] if starts == 8 else ["create/net-dd"])
 
 
 def test_a_definition_that_is_not_there(site: FakeSite) -> None:
@@ -303,7 +397,7 @@ def test_a_definition_that_is_not_there(site: FakeSite) -> None:
         deadline = site.settle(service, deadline - site.now + 0.001)
     assert site.verbs("create") == []
     assert site.said.count(f"net-dd cannot be started: there is no {site.root}/net-dd.cfg") == 5
-    assert site.said[-1].startswith("Giving up: net-dd cannot be started")
+    assert site.said[-1].startswith("Giving up: net-dd is not started again")
 
 
 def test_an_interface_that_cannot_be_attached(site: FakeSite) -> None:
@@ -317,7 +411,7 @@ def test_an_interface_that_cannot_be_attached(site: FakeSite) -> None:
     while deadline is not None:
         deadline = site.settle(service, deadline - site.now + 0.001)
     assert len(site.verbs("network-attach")) == 5
-    assert any(line.startswith("Giving up: web1: vif 0: it was tried 5 times") for line in site.said)
+    assert any(line.startswith("Giving up: web1: vif 0: that was tried 5 times") for line in site.said)
     # Another start of the backend is another matter.
     site.failing.clear()
     site.destroy(site.domid("net-dd"))
@@ -730,6 +824,16 @@ def test_a_domain_that_is_still_dying(site: FakeSite) -> None:
     assert len(site.verbs("create")) == 1
 
 
+def test_another_domain_that_is_dying_delays_nothing(site: FakeSite) -> None:
+    site.flags[9] = "d"
+    service = site.service()
+    site.settle(service)
+    site.destroy(1)
+    site.settle(service)
+    site.settle(service, 6.1)
+    assert len(site.verbs("create")) == 1
+
+
 def test_a_domain_that_dies_forever(site: FakeSite) -> None:
     service = site.service()
     site.settle(service)
@@ -928,6 +1032,35 @@ def test_a_flood_of_events_does_not_keep_it_busy(site: FakeSite) -> None:
             site.store.set("/local/domain/1/backend/vif/2/0/state", f"{number % 2 + 4}")
             pause.wait(0.005)
         assert loop.looks - looks < 20
+
+
+def test_a_domain_that_changes_its_mind_too_often_does_not_serve_for_a_minute(site: FakeSite) -> None:
+    """Nor does it fill the journal."""
+    service = site.service()
+    site.settle(service)
+    begun = site.now
+    for number in range(200):
+        site.report(1, "ready" if number % 2 else "error")
+        deadline = site.settle(service, 0.25)
+    assert site.now - begun < 60
+    assert len(site.said) == 10
+    assert site.said[-2] == "net-dd (domain 1) no longer reports that it serves"
+    assert site.said[-1] == "net-dd (domain 1) changes its mind too often: for a minute it does not count as serving"
+    # It says that it serves, and gets nothing to do.
+    assert site.status["backends"] == [{"name": "net-dd", "domid": 1, "ready": False}]
+    assert deadline is not None and site.now < deadline <= begun + 63
+    new = site.add("web2")
+    site.hotplug = "error"
+    site.plug(new, "vif", VIF.replace(MAC, "00:16:3e:00:00:12"))
+    assert (site.settle(service), site.calls) == (deadline, [])
+    site.hotplug = "connected"
+    site.settle(service, deadline - site.now)
+    assert site.said[-1].startswith("net-dd (domain 1) serves")
+    assert site.verbs() == [f"network-detach {new} 0"]
+    # It starts from nothing.
+    site.report(1, "error")
+    site.settle(service)
+    assert site.said[-1] == "net-dd (domain 1) no longer reports that it serves"
 
 
 def test_commands_end_and_time_out(tmp_path: Path) -> None:
