@@ -552,7 +552,7 @@ def test_what_waits_for_its_backend_is_forgotten(host: Host, items: list[dict[st
 
 @pytest.mark.parametrize(("devid", "number"), [(3, ["devid=3"]), (0, [])], ids=["free", "another one has it"])
 def test_what_waits_for_its_backend_gets_its_number_again(host: Host, devid: int, number: list[str]) -> None:
-    """With another one, the recovery service would not see that it is there, and attach it a second time."""
+    """With another one, the recovery service would not know that it is there, and attach it a second time."""
     host.attach("web", OTHER, "net-dd", trusted="False")
     host.waiting = [WaitingDevice("web", "vif", MAC, devid)]
     host.vifs(WEB)
