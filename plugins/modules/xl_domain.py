@@ -21,8 +21,10 @@ description:
     the domain runs on. So are those that somebody detached since the domain was started from this very definition. A guest gets
     input/output errors for what it had not yet written to such a disk. Devices of other kinds are not attached again, nor are those whose
     backend does not run. RV(pending_restart) lists these domains.
+  - Before a device is detached, the domain that is to serve it must report that it does, by its O(domains[].ready) or by
+    C(data/driver-domain/status) below its home; else the device stays, and the task fails. A domain that reports nothing serves.
   - While the module changes something, the recovery service (M(xen.driver_domains.domain_recovery)) and other runs wait. A domain that the
-    module stops as requested is not brought back by the service, until the module starts it again.
+    module stops as requested is not brought back by the service, even if the run fails later, until the module starts it again.
   - A hotplug script that fails in a driver domain often leaves no trace in XenStore. The vif then does not connect within
     O(domains[].wait_timeout), and C(/var/log/xen) in the driver domain says why.
 author:

@@ -18,6 +18,8 @@ description:
     written yet, and has to mount file systems on it again. What the backend had confirmed is on the disk.
   - A disk that works is replaced only with O(force=connected_disk). With O(vbds[].state=absent), C(xl) asks the guest, which does not let
     go of a disk that it uses; the task then fails.
+  - A disk is replaced only when its backend reports that it serves (C(data/driver-domain/status) below its home), or reports nothing there;
+    else it stays, and the task fails.
   - What counts is what the toolstack wrote below C(/libxl) and in its own files. Keys that the guest can write are not believed.
   - While the module changes something, the recovery service (M(xen.driver_domains.domain_recovery)) and other runs wait. A disk that the
     service would attach again, and that is not wanted any more, is forgotten.

@@ -19,6 +19,8 @@ description:
     service would attach again, and that is not wanted any more, is forgotten. One that is wanted gets the number that it had.
   - A setting that you leave out goes back to its default. O(vifs[].bridge), O(vifs[].script), O(vifs[].type) and O(vifs[].model) are
     exceptions, as dom0 decides about their defaults. If you leave them out, they stay as they are.
+  - A vif is replaced only when its backend reports that it serves (C(data/driver-domain/status) below its home), or reports nothing there;
+    else it stays, and the task fails.
   - What counts is what the toolstack wrote below C(/libxl) and in its own files. Keys that the guest can write are not believed.
   - A vif of dom0 that dom0 is reached through is not detached, unless O(force) says so.
   - It is meant for dom0, and for domains that Xen itself started (dom0less), which have no definition that M(xen.driver_domains.xl_domain)

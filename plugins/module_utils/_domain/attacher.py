@@ -17,10 +17,11 @@ from .._xen.xl import Xl
 from .._xenstore.client import REMOVAL_DELAY
 from .devices import PvDevice, late, read_devices
 from .repairs import fault
-from .status import LOGS, log_line, not_connected
+from .status import LOGS, READY, REASON, STATUS, log_line, not_connected, not_ready
 
 if t.TYPE_CHECKING:
     from .._xenstore.client import XenStore
+    from .definition import Ready
 
 #: Seconds that a device may take to connect before it counts as stuck; a hotplug script takes 2 s in an emulated driver domain.
 GRACE = 10.0
@@ -38,6 +39,39 @@ class Attacher:
         self._timeout = timeout
         self._logs = logs
         self._detached = 0.0
+
+    def wait_serving(self, backend: str, ready: Ready | None = None, timeout: float | None = None) -> None:
+        """Wait until a domain that runs reports that it serves, before a device is detached that it is to serve.
+
+        :param ready: how it does that. By default, one that reports nothing serves.
+        :param timeout: by default that of a device.
+        :raises TimedOut: it does not report that in time.
+        :raises DriverDomainsError: it is gone, or reports an error.
+        """
+        domid = self._store.domid_of(backend)
+        if domid == 0:
+            return
+        home, missing = f"/local/domain/{domid}", ""
+        key, value, error_key = (ready.key, ready.value, ready.error_key) if ready else (STATUS, READY, REASON)
+
+        def serves(_values: dict[str, str | None]) -> bool:
+            nonlocal missing
+            if self._store.read_text(f"{home}/name") != backend:
+                raise DriverDomainsError(f"Domain {backend} is gone, so that no device was detached that it should serve")
+            if not ready and self._store.read_text(f"{home}/{key}") is None:
+                return True
+            missing = not_ready(self._store, backend, home, key, value, error_key)
+            return not missing
+
+        limit = self._timeout if timeout is None else timeout
+        try:
+            self._store.wait_for([f"{home}/name", f"{home}/{key}"], serves, limit)
+        except TimedOut as exc:
+            raise TimedOut(
+                f"Domain {backend} was not ready within {limit:g} s: {missing}",
+                rule="a device is detached only when the domain that is to serve it then does so",
+                remedy=f"Check its console: xl console {backend}",
+            ) from exc
 
     def detach(self, domain: str, device: PvDevice, useless: bool) -> None:
         """Detach a device, and wait until nothing is left of it: what comes back too early is taken for the old one.

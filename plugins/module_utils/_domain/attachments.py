@@ -107,6 +107,8 @@ class DevicePlanner:
         named = {device.domain for device in wanted if device.domain in domids}
         existing = read_devices(self._store, [domids[name] for name in sorted(named)], [self._rules.kind])
         attach: list[tuple[WantedDevice, int | None]] = []
+        #: The domains that serve what is detached only to be attached again; known when all is planned.
+        backends: list[str] = []
         for device in wanted:
             found = existing.get(domids[device.domain], ()) if device.domain in domids else ()
             current = next((other for other in found if self._rules.is_wanted(device, other)), None)
@@ -117,9 +119,11 @@ class DevicePlanner:
                 useless = self._attacher.stuck(current, running) if current else ""
                 reason = self._moved(device, current, domids) or useless or self._differs(plan, device, current) if current else ""
                 if current and reason:
-                    self._detach(plan, device.domain, current, reason, bool(useless))
+                    self._detach(plan, device.domain, current, reason, bool(useless), backends=backends)
                 if not current or reason:
                     attach.append((device, current.devid if current else self._number_before(device, found)))
+        # One that gets a device itself may not be ready before.
+        backends += sorted({device.backend for device, _devid in attach} - {device.domain for device, _devid in attach})
         for name in sorted(named) if prune else ():
             for other in existing[domids[name]]:
                 if not any(device.domain == name and self._rules.is_wanted(device, other) for device in wanted):
@@ -210,7 +214,16 @@ class DevicePlanner:
             after=text,
         )
 
-    def _detach(self, plan: Plan, domain: str, current: PvDevice, why: str = "", useless: bool = False, replaced: bool = True) -> None:
+    def _detach(
+        self,
+        plan: Plan,
+        domain: str,
+        current: PvDevice,
+        why: str = "",
+        useless: bool = False,
+        replaced: bool = True,
+        backends: t.Sequence[str] = (),
+    ) -> None:
         identity = self._rules.identity(current)
         if current.domid == 0:
             self._guard_own(plan, identity, current)
@@ -226,10 +239,16 @@ class DevicePlanner:
         before = {**own, "backend": current.backend or str(current.backend_id), **self._made(current)}
         plan.add(
             f"detach {self._rules.noun} {identity} of {domain} from {current.backend or current.backend_id}{f' ({why})' if why else ''}",
-            lambda: self._attacher.detach(domain, current, useless),
+            partial(self._detach_when_served, domain, current, useless, backends),
             subject=f"{self._rules.noun} of {domain}",
             before=",".join(f"{key}={value}" for key, value in before.items() if value not in ("", None)),
         )
+
+    def _detach_when_served(self, domain: str, current: PvDevice, useless: bool, backends: t.Sequence[str]) -> None:
+        """Detach a device once all of `backends` serve: the guest could get no other one before."""
+        for backend in backends:
+            self._attacher.wait_serving(backend)
+        self._attacher.detach(domain, current, useless)
 
     def _guard_own(self, plan: Plan, identity: str, current: PvDevice) -> None:
         """Refuse to detach a device of dom0 that it is reached through, or that it cannot live without."""

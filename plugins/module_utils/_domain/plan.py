@@ -66,7 +66,8 @@ def plan_domains(wanted: t.Sequence[Definition], host: DomainHost, steps: Domain
             _plan_stop(plan, host, steps, domain)
         plan_rebuilding(plan, steps.copy_disk, domain.copies)
         plan.add(f"start domain {domain.name}", partial(steps.start, domain, together), subject=domain.name, after="running")
-    _plan_repairs(plan, steps, {name: found for name, found in repairs.items() if name not in together}, together)
+    running = {domain.name: domain for domain in wanted if domain.state == "running"}
+    _plan_repairs(plan, steps, {name: found for name, found in repairs.items() if name not in together}, running, together)
     _adopt_first(plan, wanted, host, steps)
     plan.warnings += [
         f"Domain {name} keeps running as it is ({outdated[name]}): restart it yourself, or allow it with restart_changed: true"
@@ -83,15 +84,25 @@ def _serves(host: DomainHost, backend: str, coming: t.Collection[str]) -> bool:
 
 
 def _plan_repairs(
-    plan: Plan, steps: DomainSteps, repairs: t.Mapping[str, t.Sequence[Repair]], starting: t.Mapping[str, Definition]
+    plan: Plan,
+    steps: DomainSteps,
+    repairs: t.Mapping[str, t.Sequence[Repair]],
+    wanted: t.Mapping[str, Definition],
+    starting: t.Mapping[str, Definition],
 ) -> None:
-    """Append what attaches devices of running domains once more. All are detached first: the kernels are then waited for only once."""
+    """Append what attaches devices of running domains once more. All are detached first: the kernels are then waited for only once.
+
+    :param wanted: the domains that should run.
+    :param starting: those of them that are started in the same run.
+    """
+    # One that gets a device itself may not be ready before.
+    backends = sorted({r.backend for found in repairs.values() for r in found if r.backend} - {name for name in repairs if repairs[name]})
     for name, found in repairs.items():
         for repair in found:
             if repair.device:
                 plan.add(
                     f"detach {repair} of domain {name} ({repair.why})",
-                    partial(steps.detach, name, repair.device),
+                    partial(steps.detach, name, repair.device, backends, wanted, starting),
                     subject=f"{repair} of {name}",
                     before=f"broken: {repair.why}",
                 )

@@ -26,6 +26,24 @@ HOTPLUG_LOG = f"{LOGS}/xen-hotplug.log"
 _TAIL = 4096
 
 
+#: How the images of the collection report that they serve, below the home of their domain; others may report nothing there.
+STATUS, READY, REASON = "data/driver-domain/status", "ready", "data/driver-domain/error"
+
+
+def not_ready(store: XenStore, name: str, home: str, key: str, value: str, error_key: str = "") -> str:
+    """Say what the readiness key of a domain lacks, or "" when it has its value.
+
+    :raises DriverDomainsError: the domain reports an error.
+    """
+    status = store.read_text(f"{home}/{key}") or ""
+    if status == value:
+        return ""
+    if status == "error":
+        reason = (error_key and store.read_text(f"{home}/{error_key}")) or "it gave no reason"
+        raise DriverDomainsError(f"Domain {name} reports: {reason}", remedy=f"Check its console: xl console {name}")
+    return f"its key {key} is {status!r}, not {value!r}"
+
+
 def vif_status(store: XenStore, domid: int) -> list[PvDevice]:
     """Return the vifs of a domain in the order of their device numbers."""
     return read_devices(store, [domid], [VIF], ("mac", "bridge"))[domid]

@@ -30,7 +30,7 @@ from .disk_units import note_source
 from .host import Paths
 from .kept import make_known, make_ours
 from .repairs import Repair
-from .status import HOTPLUG_LOG, not_connected, vif_status
+from .status import HOTPLUG_LOG, not_connected, not_ready, vif_status
 
 if t.TYPE_CHECKING:
     from .._xenstore.client import XenStore
@@ -74,8 +74,21 @@ class DomainSteps:
         """Attaches devices of domains that run."""
         return Attacher(self._xl, self._store, self._limits.attach)
 
-    def detach(self, name: str, device: PvDevice) -> None:
-        """Detach a device that does not work."""
+    def detach(
+        self, name: str, device: PvDevice, backends: t.Iterable[str], wanted: t.Mapping[str, Definition], starting: t.Collection[str]
+    ) -> None:
+        """Detach a device that does not work, once all of `backends` serve: the guest could get no other one before.
+
+        :param wanted: the domains that should run.
+        :param starting: those of them that are started in the same run.
+        """
+        for backend in backends:
+            if backend in starting:
+                self.wait_ready(wanted[backend])
+            elif backend in wanted and wanted[backend].ready:
+                self.attacher.wait_serving(backend, wanted[backend].ready, wanted[backend].wait_timeout)
+            else:
+                self.attacher.wait_serving(backend)
         self.attacher.detach(name, device, useless=True)
 
     def attach(self, name: str, repair: Repair, starting: t.Mapping[str, Definition]) -> None:
@@ -266,13 +279,7 @@ class DomainSteps:
         """Return what the readiness key of a domain lacks, or "" when it has its value or there is no such key."""
         if domain.ready is None:
             return ""
-        status = self._store.read_text(f"{home}/{domain.ready.key}") or ""
-        if status == domain.ready.value:
-            return ""
-        if status == "error":
-            reason = (domain.ready.error_key and self._store.read_text(f"{home}/{domain.ready.error_key}")) or "it gave no reason"
-            raise DriverDomainsError(f"Domain {domain.name} reports: {reason}", remedy=f"Check its console: xl console {domain.name}")
-        return f"its key {domain.ready.key} is {status!r}, not {domain.ready.value!r}"
+        return not_ready(self._store, domain.name, home, domain.ready.key, domain.ready.value, domain.ready.error_key)
 
     def report(self, domains: t.Sequence[Definition]) -> list[dict[str, t.Any]]:
         """Return the domains as they are now, for the return value `domains`."""

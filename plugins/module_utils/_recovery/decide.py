@@ -116,7 +116,8 @@ def remember(
     waiting.update({key: memory.waiting.get(key, now) for key in released if not _client(snapshot, released[key])})
 
     # Devices that were attached count even if that helped: a backend that alternately works and fails must not keep dom0 busy.
-    proven = {f"create/{names[domid]}" for domid, since in ready.items() if now - since >= PROVEN}
+    known = {**memory.names, **names}
+    proven = {f"create/{known.get(domid, '')}" for domid, since in {**ready, **memory.ready}.items() if now - since >= PROVEN}
     attempts = {key: [at for at in times if now - at < COUNTED] for key, times in memory.attempts.items() if key not in proven}
     hopeless = frozenset(key for key in memory.hopeless if _still_hopeless(key, devices, released, {*gone, *waiting}))
     if snapshot.resumed != memory.resumed:

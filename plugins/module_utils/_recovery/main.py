@@ -76,14 +76,14 @@ def run() -> None:
         sys.stdout.write(f"{line}\n")
         sys.stdout.flush()
 
-    life = Turn(life_file(RUN))
-    # Who asks whether it runs has the lock for a moment.
-    if not wait_until(life.take, LIFE_WAIT):
-        raise DriverDomainsError("The recovery service runs already", rule=f"a lock on {life.path} lets it run once")
-    forgotten = forget_old(RUN)
-    if forgotten:
-        say(forgotten)
     with XenStore() as store:
+        life = Turn(life_file(RUN))
+        # Who asks whether it runs has the lock for a moment.
+        if not wait_until(life.take, LIFE_WAIT):
+            raise DriverDomainsError("The recovery service runs already", rule=f"a lock on {life.path} lets it run once")
+        forgotten = forget_old(RUN)
+        if forgotten:
+            say(forgotten)
         service = RecoveryService(
             configuration, store, Xl(), Commands(), directory=RUN, say=say, notify=notifier(os.environ.pop("NOTIFY_SOCKET", None))
         )

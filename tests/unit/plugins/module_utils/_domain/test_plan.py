@@ -401,6 +401,43 @@ def test_they_wait_for_a_backend_that_the_same_run_starts(healed: FakeHost) -> N
     assert [call[0] for call in healed.calls] == ["create", "detach", "detach", "attach", "attach"]
 
 
+@pytest.mark.parametrize("ready", [None, {"key": "data/up", "value": "yes", "error_key": None}], ids=["undeclared", "declared"])
+def test_nothing_is_detached_before_its_backend_serves(
+    healed: FakeHost, ready: dict[str, t.Any] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The guest waits for its disk, and would lose what it has not written."""
+    healed.remove("store-dd")
+    domid = healed.add("store-dd")
+    status = f"/local/domain/{domid}/{ready['key'] if ready else READY['key']}"
+    healed.store.values[status] = "starting"
+    wanted = [STORED, *([{"name": "store-dd", "ready": ready, "state": "running"}] if ready else [])]
+    with pytest.raises(TimedOut, match="Domain store-dd was not ready within 1 s: its key .* is 'starting', not"):
+        healed.run_plan(wanted)
+    assert healed.calls == []
+    healed.store.values[status] = "error"
+    with pytest.raises(DriverDomainsError, match="Domain store-dd reports: it gave no reason"):
+        healed.run_plan(wanted)
+    assert healed.calls == []
+    healed.store.values[status] = "yes" if ready else "ready"
+    healed.run_plan(wanted)
+    assert [call[0] for call in healed.calls] == ["detach", "detach", "attach", "attach"]
+
+
+def test_a_backend_that_gets_a_device_itself_is_not_waited_for(healed: FakeHost) -> None:
+    """It may only be ready when it has that."""
+    second = {"name": "web2", "vifs": [{"backend": "web1"}]}
+    healed.run_plan([{"name": "store-dd"}, STORED, second])
+    healed.remove("store-dd")
+    healed.add("store-dd")
+    web1 = healed.store.domid_of("web1")
+    healed.store.values[f"/local/domain/{web1}/data/driver-domain/status"] = "starting"
+    home = f"/local/domain/{web1}/backend/vif/{healed.store.domid_of('web2')}/0"
+    healed.store.values[f"{home}/hotplug-status"] = "error"
+    healed.calls.clear()
+    healed.run_plan([{"name": "store-dd"}, STORED, second])
+    assert [call[2] for call in healed.calls] == ["web1", "web1", "web2", "web1", "web1", "web2"]
+
+
 @pytest.mark.parametrize("how", ["gone", "crashed"])
 def test_a_backend_that_does_not_run(how: str, healed: FakeHost) -> None:
     if how == "gone":

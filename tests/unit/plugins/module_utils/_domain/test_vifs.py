@@ -511,6 +511,20 @@ def test_the_way_from_a_route_to_a_vif(tmp_path: Path, chain: dict[str, str], fo
     assert any(use.devices[-1:] == ("vif-0",) and use.guard == "default_route" for use in uses) is found
 
 
+@pytest.mark.parametrize(("status", "problem"), [("starting", "was not ready within 1 s"), ("error", "reports: no card")])
+def test_nothing_is_detached_before_its_backend_serves(host: Host, status: str, problem: str) -> None:
+    host.vifs(WEB)
+    host.calls.clear()
+    host.store.values.update({"/local/domain/1/data/driver-domain/status": status, "/local/domain/1/data/driver-domain/error": "no card"})
+    with pytest.raises(DriverDomainsError, match=f"Domain net-dd {problem}"):
+        host.vifs({**WEB, "bridge": "xenbr1"})
+    assert host.calls == []
+    # What is not attached again needs no backend, and dom0 serves always.
+    host.vifs({**WEB, "backend": "Domain-0"})
+    host.vifs({**WEB, "state": "absent"})
+    assert [call[0] for call in host.calls] == ["detach", "attach", "detach"]
+
+
 OTHER = "00:16:3e:00:00:12"
 
 
