@@ -406,7 +406,8 @@ import typing as t
 
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.definition import definitions
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.disk_units import keep_units
-from ansible_collections.xen.driver_domains.plugins.module_utils._domain.host import Paths, read_host
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.host import read_host
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.paths import Paths
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.plan import plan_domains
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.shutdown import plan_saving
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.steps import DomainSteps, Limits

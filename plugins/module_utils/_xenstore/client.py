@@ -293,7 +293,7 @@ class XenStore(Connection):
     ) -> dict[str, str | None]:
         """Wait until `predicate`, called with the values of `paths` (None: no such node), is true; return the values.
 
-        It waits for events: nothing is polled while nothing changes.
+        It waits for events: nothing is polled while nothing changes. `@introduceDomain` and `@releaseDomain` have events, but no value.
 
         :param timeout: seconds.
         :raises TimedOut: it did not become true in time; `details["values"]` are the last values.
@@ -310,7 +310,7 @@ class XenStore(Connection):
                 # One read answers all the events that have arrived by now.
                 while self.next_event(0, token) and time.monotonic() < deadline:
                     pass
-                values = self.read_texts(unique)
+                values = self.read_texts(path for path in unique if not path.startswith("@"))
                 if predicate(values):
                     return values
                 remaining = deadline - time.monotonic()

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain import attacher
-from ansible_collections.xen.driver_domains.plugins.module_utils._domain.definition import MARKER
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.kept import agrees
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.paths import MARKER
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.vif_options import default_mac
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import (
     DriverDomainsError,
