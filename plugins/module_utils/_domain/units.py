@@ -117,7 +117,7 @@ def _installed(paths: Paths, wanted: t.Sequence[Definition], name: str) -> str:
 def _unit_text(domain: Definition, backends: t.Mapping[str, str], paths: Paths) -> str:
     """:param backends: the unit files of its backends by name, "" for one that has none of ours."""
     # Domains of others may need it, so it starts before them, unless it needs one of them.
-    first = domain.driver_domain and all(f"Before={_XENDOMAINS}" in text for text in backends.values())
+    first = domain.driver_domain and all(f"Before={SHUTDOWN_UNIT} {_XENDOMAINS}\n" in text for text in backends.values())
     targets = [disk.target for disk in domain.local_disks]
     after = [_XEN, "xen-driver-domains-check.service"]
     after += [_BRIDGES if any(not vif.backend for vif in domain.vifs) else "network.target"]
@@ -126,8 +126,8 @@ def _unit_text(domain: Definition, backends: t.Mapping[str, str], paths: Paths) 
     after += [_XENDOMAINS] if not all(backends.values()) else []
     files = sorted({path for path in [*domain.files, *targets] if path.startswith("/") and not path.startswith("/dev/")})
     more = f"Wants={_BRIDGES.split()[0]}\n" if _BRIDGES in after else ""
-    more += f"Before={_XENDOMAINS}\n" if first else ""
-    more += f"Before={SHUTDOWN_UNIT}\n" if domain.driver_domain else ""
+    if domain.driver_domain:
+        more += f"Before={SHUTDOWN_UNIT}{' ' + _XENDOMAINS if first else ''}\n"
     more += f"RequiresMountsFor={' '.join(_quoted(path) for path in files)}\n" if files else ""
     arguments = [domain.name, f"limit={domain.wait_timeout:g}"]
     if domain.ready:
