@@ -30,6 +30,8 @@ class Paths:
     sysfs: str = "/sys"
     #: What is known of running domains; gone with them when the host reboots.
     run: str = "/run/xen-driver-domains/definitions"
+    #: Where xendomains saves domains, and restores them from (XENDOMAINS_SAVE of Debian).
+    saved: str = "/var/lib/xen/save"
     #: Where units of systemd are.
     units: str = "/etc/systemd/system"
     #: Systemd keeps a directory there for each unit of a domain that is active; gone when the host reboots.

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 import typing as t
@@ -103,6 +104,7 @@ class DomainUnit:
             reason = held_back(wanted.name, self._held)
             if reason:
                 raise DriverDomainsError(f"{wanted.name} is not started: {reason}")
+            self._wait_for_restore(wanted)
             self._wait_for_backends(wanted)
             # Whoever has the turn may start it, too.
             take_turn(self._turn)
@@ -140,6 +142,25 @@ class DomainUnit:
         if text is None:
             raise DriverDomainsError(f"{name} cannot be started: there is no {self._paths.definition(name)}")
         create_domain(self._xl, self._store, self._paths, name, text, CREATE_LIMIT)
+
+    def _wait_for_restore(self, wanted: Start) -> None:
+        """Let xendomains restore a domain that it has saved: restored later, its memory would not fit its disks any more."""
+        file = f"{self._paths.saved}/{wanted.name}"
+        if not os.path.exists(file):
+            return
+        self._say(f"{wanted.name} waits: xendomains is to restore it from {file}")
+
+        def restored(_values: dict[str, str | None]) -> bool:
+            return self._store.domid_of(wanted.name) is not None or not os.path.exists(file)
+
+        try:
+            self._store.wait_for(["@introduceDomain"], restored, wanted.limit)
+        except TimedOut as exc:
+            raise DriverDomainsError(
+                f"{wanted.name} is not started: it was saved, and xendomains has not restored it",
+                rule="a domain that is started anew writes to disks that its saved memory knows otherwise",
+                remedy=f"Restore it (xl restore {file}), or remove that file and lose what it had in memory",
+            ) from exc
 
     def _wait_for_backends(self, wanted: Start) -> None:
         deadline = time.monotonic() + wanted.limit

@@ -117,6 +117,7 @@ class FakeHost:
             f"{root}/lib",
             f"{root}/sys",
             f"{root}/run",
+            f"{root}/saved",
             f"{root}/units",
             f"{root}/active",
             f"{root}/program/domain.pyz",

@@ -35,7 +35,7 @@ class Host(RunningDomains):
     def __init__(self, root: Path) -> None:
         super().__init__()
         self.root = root
-        self.paths = Paths(f"{root}/xen", f"{root}/auto", f"{root}/lib", f"{root}/sys", f"{root}/run")
+        self.paths = Paths(f"{root}/xen", f"{root}/auto", f"{root}/lib", f"{root}/sys", f"{root}/run", f"{root}/saved")
         (root / "xen").mkdir()
         for name in ("net-dd", "web1"):
             (root / f"xen/{name}.cfg").write_text(MARKER + f'name = "{name}"\n')
@@ -151,6 +151,26 @@ def test_what_is_left_of_one_that_has_crashed(host: Host) -> None:
     host.add("web1", flags="sc")
     host.unit().start(Start("web1")) if host.add("net-dd") else None
     assert host.calls == ["destroy web1", "create web1"]
+
+
+class TestSaved:
+    """By xendomains, when the host shut down."""
+
+    def test_it_is_restored_and_not_started(self, host: Host) -> None:
+        (host.root / "saved").mkdir()
+        (host.root / "saved/net-dd").write_text("")
+        timer = later(lambda: host.come_up("net-dd"))
+        host.unit().start(NET)
+        timer.join()
+        assert host.calls == []
+        assert host.said[0].startswith("net-dd waits: xendomains is to restore it from ") and host.said[-1].startswith("net-dd is ready")
+
+    def test_xendomains_does_not(self, host: Host) -> None:
+        (host.root / "saved").mkdir()
+        (host.root / "saved/net-dd").write_text("")
+        with pytest.raises(DriverDomainsError, match=r"it was saved, and xendomains has not restored it.*xl restore /.*/saved/net-dd\)"):
+            host.unit().start(Start("net-dd", 0.2))
+        assert host.calls == []
 
 
 class TestBackends:
