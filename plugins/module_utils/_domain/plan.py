@@ -22,7 +22,7 @@ from .host import DomainHost
 from .order import start_order, stop_order
 from .repairs import Repair
 from .steps import DomainSteps
-from .units import Units
+from .units import DomainUnits
 
 
 def plan_domains(wanted: t.Sequence[Definition], host: DomainHost, steps: DomainSteps, restart_changed: bool = False) -> Plan:
@@ -144,7 +144,7 @@ def _plan_stop(plan: Plan, host: DomainHost, steps: DomainSteps, wanted: Definit
         plan.add(f"remove what is left of domain {name} ({current.domain.flags})", partial(steps.destroy, current.domain))
 
 
-def _plan_files(plan: Plan, host: DomainHost, units: Units, domain: Definition, steps: DomainSteps) -> None:
+def _plan_files(plan: Plan, host: DomainHost, units: DomainUnits, domain: Definition, steps: DomainSteps) -> None:
     current = host.current[domain.name]
     path = current.path
     if domain.state != "absent":

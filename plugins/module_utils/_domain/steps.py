@@ -31,7 +31,7 @@ from .paths import Paths
 from .ready import WentAway, wait_until_ready
 from .repairs import Repair
 from .status import vif_status
-from .units import Units
+from .units import DomainUnits
 
 if t.TYPE_CHECKING:
     from .._xenstore.client import XenStore
@@ -75,9 +75,9 @@ class DomainSteps:
         """Attaches devices of domains that run."""
         return Attacher(self._xl, self._store, self._limits.attach)
 
-    def units(self) -> Units:
+    def units(self) -> DomainUnits:
         """What plans the units of the domains."""
-        return Units(self._runner, self._paths)
+        return DomainUnits(self._runner, self._paths)
 
     def defines_others(self, names: t.Collection[str]) -> bool:
         """Whether the host has a definition of ours of another domain."""

@@ -159,7 +159,7 @@ def _shutdown_text(paths: Paths) -> str:
     )
 
 
-class Units:
+class DomainUnits:
     """Plans which units there are, and which of them are active."""
 
     def __init__(self, runner: Runner, paths: Paths) -> None:
