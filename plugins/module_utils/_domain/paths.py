@@ -16,6 +16,8 @@ from .userdata import USERDATA, kept_configuration
 
 #: The first line of every file that the collection writes for a domain.
 MARKER = "# Managed by Ansible (xen.driver_domains.xl_domain): changes made here are lost.\n"
+#: Stands for the unit that stops all domains, where names of domains stand for their units.
+SHUTDOWN = "_shutdown"
 #: What a unit's name has for a plus sign.
 _PLUS = "\\x2b"
 
@@ -68,6 +70,11 @@ class Paths:
     def is_active(self, name: str) -> bool:
         """Whether the unit of a domain is active, or about to be."""
         return os.path.isdir(f"{self.active}/{name}")
+
+    @property
+    def all_stop(self) -> str:
+        """A file that is there while the host shuts down and all domains are being stopped."""
+        return f"{self.active}/{SHUTDOWN}/stopping"
 
     def own(self) -> list[str]:
         """Names of the domains whose definitions this collection wrote."""

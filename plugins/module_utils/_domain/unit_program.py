@@ -117,7 +117,12 @@ class DomainUnit:
         self._wait_until_ready(wanted)
 
     def stop(self, name: str) -> None:
-        """Stop a domain, and let the recovery service leave it alone until it is started again."""
+        """Stop a domain, and let the recovery service leave it alone until it is started again.
+
+        When the host shuts down, `stop_all` does it at the right time.
+        """
+        if os.path.exists(self._paths.all_stop):
+            return
         set_aside(self._store, add=[name])
         clients = clients_of(self._store, name)
         if clients:
@@ -126,7 +131,9 @@ class DomainUnit:
 
     def stop_all(self) -> None:
         """Stop the domains of this collection, and those of others that are clients of them."""
-        stop_domains(self._store, self._xl, with_clients(self._store, self._paths.own()), self._say)
+        # One of ours may be on its way.
+        own = self._paths.own()
+        stop_domains(self._store, self._xl, with_clients(self._store, own) | set(own), self._say)
 
     def _runs(self, name: str) -> bool:
         """Whether a domain runs; what is left of one that has ended is removed."""

@@ -27,7 +27,7 @@ from .._files import read_bytes, read_text, remove
 from .._plan import Plan
 from .._runner import Runner
 from .order import start_order
-from .paths import MARKER, Paths, unit_name
+from .paths import MARKER, SHUTDOWN, Paths, unit_name
 from .stopping import LIMIT
 from .unit_program import main
 
@@ -39,8 +39,6 @@ UNIT_PROGRAM = main
 
 #: Stops all domains.
 SHUTDOWN_UNIT = "xen-driver-domains-shutdown.service"
-#: Stands for it where the names of domains stand for their units.
-_SHUTDOWN = "_shutdown"
 _XENDOMAINS = "xendomains.service"
 #: Xen's own services, as Debian and as Xen call them.
 _XEN = "xen.service xenstored.service xenconsoled.service xen-init-dom0.service xen-qemu-dom0-disk-backend.service"
@@ -82,6 +80,8 @@ ConditionPathExists=/proc/xen
 Type=oneshot
 RemainAfterExit=yes
 ExecStart=/bin/true
+# The units of domains, which stop at the same time, leave it to this one.
+ExecStop=/bin/touch {stopping}
 ExecStop={python} -ISB {program} stop-all
 # For backends that are clients themselves, one after the other.
 TimeoutStopSec={stop:g}
@@ -155,7 +155,13 @@ def _quoted(text: str) -> str:
 def _shutdown_text(paths: Paths) -> str:
     after = " ".join([_XEN, _XENDOMAINS, _BRIDGES, "remote-fs.target", _BLOCK_DEVICES])
     return _SHUTDOWN_TEXT.format(
-        marker=MARKER, after=after, python=interpreter(), program=paths.program, stop=4 * LIMIT + 60, directory=_SHUTDOWN
+        marker=MARKER,
+        after=after,
+        python=interpreter(),
+        program=paths.program,
+        stop=4 * LIMIT + 60,
+        directory=SHUTDOWN,
+        stopping=paths.all_stop,
     )
 
 
@@ -179,7 +185,7 @@ class DomainUnits:
         paths, unit = self._paths, f"{self._paths.units}/{SHUTDOWN_UNIT}"
         if remaining:
             plan.write_file(paths.program, pack("_domain.unit_program"), mode=0o755, before="an older program", after="the program")
-        elif paths.is_active(_SHUTDOWN):
+        elif paths.is_active(SHUTDOWN):
             plan.add(
                 f"systemctl stop {SHUTDOWN_UNIT}", partial(self._systemctl, "stop", SHUTDOWN_UNIT), subject=SHUTDOWN_UNIT, before="active"
             )
@@ -208,7 +214,7 @@ class DomainUnits:
         if self._stale:
             plan.add("systemctl daemon-reload", partial(self._systemctl, "daemon-reload"))
         inactive = [unit_name(name) for name in names if not self._paths.is_active(name)]
-        inactive += [SHUTDOWN_UNIT] if remaining and not self._paths.is_active(_SHUTDOWN) else []
+        inactive += [SHUTDOWN_UNIT] if remaining and not self._paths.is_active(SHUTDOWN) else []
         # They find their domains running. This process has the turn that they need to start one.
         self._plan_call(plan, "start", inactive, "--no-block")
 

@@ -35,7 +35,9 @@ class Host(RunningDomains):
     def __init__(self, root: Path) -> None:
         super().__init__()
         self.root = root
-        self.paths = Paths(f"{root}/xen", f"{root}/auto", f"{root}/lib", f"{root}/sys", f"{root}/run", f"{root}/saved")
+        self.paths = Paths(
+            f"{root}/xen", f"{root}/auto", f"{root}/lib", f"{root}/sys", f"{root}/run", f"{root}/saved", active=f"{root}/active"
+        )
         (root / "xen").mkdir()
         for name in ("net-dd", "web1"):
             (root / f"xen/{name}.cfg").write_text(MARKER + f'name = "{name}"\n')
@@ -211,6 +213,13 @@ class TestStop:
         assert host.store.read_text(ASIDE) == "net-dd"
         host.unit().start(NET)
         assert host.store.read_text(ASIDE) == ""
+
+    def test_when_the_host_shuts_down_it_is_left_to_the_unit_that_stops_all(self, host: Host) -> None:
+        host.come_up("net-dd")
+        (host.root / "active/_shutdown").mkdir(parents=True)
+        Path(host.paths.all_stop).touch()
+        host.unit().stop("net-dd")
+        assert host.calls == []
 
     def test_all(self, host: Host) -> None:
         (host.root / "xen/foreign.cfg").write_text('name = "foreign"\n')

@@ -36,7 +36,8 @@ def define(host: FakeHost, *domains: dict[str, t.Any]) -> None:
 
 
 def unit(host: FakeHost, name: str) -> configparser.ConfigParser:
-    found = configparser.ConfigParser(interpolation=None)
+    # Of what is there twice, it has the last.
+    found = configparser.ConfigParser(interpolation=None, strict=False)
     found.optionxform = str  # type: ignore[assignment, method-assign]
     found.read(f"{host.paths.units}/{name}")
     return found
@@ -65,6 +66,8 @@ def test_a_unit_starts_stops_and_is_active_as_long_as_its_domain_is_wanted(host:
     assert start == f"{program} start net-dd limit=1 ready=data/driver-domain/status=ready error=data/driver-domain/error"
     stop = unit(host, SHUTDOWN_UNIT)["Service"]
     assert (stop["ExecStop"], stop["RemainAfterExit"]) == (f"{program} stop-all", "yes")
+    text = Path(host.paths.units, SHUTDOWN_UNIT).read_text()
+    assert f"ExecStop=/bin/touch {host.paths.all_stop}\nExecStop=" in text and stop["RuntimeDirectory"].endswith("/units/_shutdown")
     assert os.access(host.paths.program, os.X_OK)
 
 
