@@ -165,7 +165,7 @@ class DomainUnit:
         except TimedOut as exc:
             raise DriverDomainsError(
                 f"{wanted.name} is not started: it was saved, and xendomains has not restored it",
-                rule="a domain that is started anew writes to disks that its saved memory knows otherwise",
+                rule="a domain that is started writes to disks, which its saved memory then does not fit any more",
                 remedy=f"Restore it (xl restore {file}), or remove that file and lose what it had in memory",
             ) from exc
 
