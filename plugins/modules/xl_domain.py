@@ -21,6 +21,9 @@ description:
     the domain runs on. So are those that somebody detached since the domain was started from this very definition. A guest gets
     input/output errors for what it had not yet written to such a disk. Devices of other kinds are not attached again, nor are those whose
     backend does not run. RV(pending_restart) lists these domains.
+  - When the host shuts down, C(xen-driver-domains-shutdown.service) stops the domains that this module has defined, and those of others
+    that these serve, before C(xendomains) stops the rest. Clients stop before their backends, as XenStore then says who serves whom. A
+    domain that does not shut down within 300 s is destroyed.
   - While the module changes something, the recovery service (M(xen.driver_domains.domain_recovery)) and other runs wait. A domain that the
     module stops as requested is not brought back by the service, until the module starts it again.
   - A hotplug script that fails in a driver domain leaves no trace in XenStore. The vif then does not connect within
@@ -47,16 +50,17 @@ options:
           - V(running) - defined, started (or unpaused), and serving.
           - V(stopped) - defined and shut down.
           - V(present) - defined; neither started nor stopped.
-          - V(absent) - shut down, definition and autostart link removed. Disks and images are never removed. Also works on a host that
+          - V(absent) - shut down, definition and unit removed. Disks and images are never removed. Also works on a host that
             does not run Xen, if all domains are V(absent).
         type: str
         choices: [running, stopped, present, absent]
         default: running
       autostart:
         description:
-          - Whether C(xendomains) starts the domain with the host, through a link in C(/etc/xen/auto).
-          - The link has a number that puts driver domains first, and each domain after its backends, e.g. C(00-net-dd.cfg) and
-            C(50-web1.cfg). Other links to the definition are removed.
+          - Whether the domain starts with the host, by a unit of systemd, C(xen-domain@NAME.service). It is active when the domain
+            serves, or when O(domains[].wait_timeout) is over. Domains start after their backends, driver domains also before those
+            that C(xendomains) starts, and otherwise all at the same time.
+          - The module starts and stops the units together with the domains. Links in C(/etc/xen/auto) to the definition are removed.
         type: bool
         default: false
       type:
@@ -406,7 +410,8 @@ import typing as t
 
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.definition import definitions
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.disk_units import keep_units
-from ansible_collections.xen.driver_domains.plugins.module_utils._domain.host import Paths, read_host
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.host import read_host
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.paths import Paths
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.plan import plan_domains
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.shutdown import plan_saving
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.steps import DomainSteps, Limits

@@ -16,15 +16,14 @@ from dataclasses import dataclass, field
 from .._errors import InvalidInput
 from .._xen.xlcfg import render, specification
 from .disks import Disk, vdev_number
+from .paths import MARKER
+from .ready import Ready
 from .repairs import device_text
 from .vbd_made import disk_settings
 from .vif_options import DOM0, vif_settings
 
 if t.TYPE_CHECKING:
     from .._pci.device import PciDevice
-
-#: The first line of every definition that the collection wrote.
-MARKER = "# Managed by Ansible (xen.driver_domains.xl_domain): changes made here are lost.\n"
 
 #: Bytes of the kernel command line that a PV guest gets; Xen cuts the rest off silently (xen/include/public/xen.h,
 #: MAX_GUEST_CMDLINE, which counts the final 0).
@@ -38,15 +37,6 @@ _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:")
 _TYPED = frozenset({"name", "type", "memory", "maxmem", "vcpus", "kernel", "ramdisk", "cmdline", "root", "extra", "driver_domain"}) | {
     *("pci", "vif", "disk", "on_poweroff", "on_reboot", "on_crash", "on_watchdog"),
 }
-
-
-@dataclass(frozen=True)
-class Ready:
-    """How a domain reports that it serves: a XenStore key below its home, its value then, and the key that says what went wrong."""
-
-    key: str
-    value: str
-    error_key: str
 
 
 class Attachment(t.NamedTuple):

@@ -17,54 +17,17 @@ from functools import cached_property
 from .._errors import InvalidInput, NotOnThisHost
 from .._files import list_directory, read_text
 from .._xen.xl import Domain, Xl
-from .definition import MARKER, Definition
+from .definition import Definition
 from .devices import KINDS, VIF, PvDevice, read_devices
 from .disks import Disks, OpenDisk, identity, open_disks
 from .kept import agrees, agrees_at_heart, is_known, is_ours, missing_devices, returns_after_shutdown, settings, was_started_from
-from .order import DRIVER_LEVEL, LEVEL, ServedDevice, device_backends, services, start_levels
+from .order import ServedDevice, device_backends, services
+from .paths import MARKER, Paths
 from .repairs import Repair, repair
-from .userdata import USERDATA, kept_configuration
+from .units import unit_texts
 
 if t.TYPE_CHECKING:
     from .._xenstore.client import XenStore
-
-
-@dataclass(frozen=True)
-class Paths:
-    """Where the host keeps what belongs to domains; tests put it elsewhere."""
-
-    definitions: str = "/etc/xen"
-    autostart: str = "/etc/xen/auto"
-    userdata: str = USERDATA
-    sysfs: str = "/sys"
-    #: What is known of running domains; gone with them when the host reboots.
-    run: str = "/run/xen-driver-domains/definitions"
-
-    def definition(self, name: str) -> str:
-        """The definition file of a domain."""
-        return f"{self.definitions}/{name}.cfg"
-
-    def link(self, name: str, level: int) -> str:
-        """The link that lets xendomains start a domain with the host.
-
-        xendomains starts domains in the order of these names. All have a number of two digits, so no two domains share a link, whatever
-        they are called.
-        """
-        return f"{self.autostart}/{level:02d}-{name}.cfg"
-
-    def links(self, name: str) -> list[str]:
-        """The links that are there, whatever they are called, that let xendomains start a domain with the host."""
-        definition = os.path.realpath(self.definition(name))
-        links = [f"{self.autostart}/{file}" for file in list_directory(self.autostart)]
-        return [link for link in links if os.path.islink(link) and os.path.realpath(link) == definition]
-
-    def kept(self, domid: int) -> str | None:
-        """What libxl keeps of a running domain; None when the domain is not complete."""
-        return kept_configuration(self.userdata, domid)
-
-    def record(self, name: str) -> str:
-        """The file that says which definition a running domain is known to agree with."""
-        return f"{self.run}/{name}"
 
 
 @dataclass(frozen=True)
@@ -73,8 +36,8 @@ class Current:
 
     #: Its definition file, whether it exists or not.
     path: str
-    #: The link for xendomains that it is to have, or "".
-    wanted_link: str
+    #: The unit that it is to have, or "".
+    unit: str
     #: As `xl list` has it; None when it does not run.
     domain: Domain | None = None
     #: Whether `xl create` was cut off before the domain was complete, or is still running.
@@ -93,7 +56,7 @@ class Current:
     outdated: str = ""
     #: Its vifs and disks that are to be attached, once more or because they got lost.
     repairs: tuple[Repair, ...] = ()
-    #: Files that this collection did not write, where the definition and its link belong.
+    #: Files that this collection did not write, where the definition and the unit belong.
     foreign_files: tuple[str, ...] = ()
     #: Links for xendomains that lead to the definition.
     links: tuple[str, ...] = ()
@@ -149,8 +112,8 @@ def read_host(
     """
     domains = {domain.name: domain for domain in xl.list()} if store else {}
     reader = _HostReader(xl, store, paths, domains, {domain.name for domain in wanted}, stuck)
-    links = _wanted_links(wanted, paths)
-    current = {domain.name: reader.current(domain, links.get(domain.name, "")) for domain in wanted}
+    texts = unit_texts(wanted, paths)
+    current = {domain.name: reader.current(domain, texts.get(domain.name, "")) for domain in wanted}
     startable = [d for d in wanted if d.state == "running" and (not current[d.name].alive or current[d.name].outdated)]
     goes = any(current[d.name].alive and (d.state in ("stopped", "absent") or current[d.name].outdated) for d in wanted)
     return DomainHost(
@@ -181,22 +144,6 @@ def default_vif_script(directory: str) -> str:
     """Return the script of vifs that name none; xl passes the one in dom0's xl.conf(5) to driver domains as well."""
     found = re.findall(r"""^\s*vif\.default\.script\s*=\s*["']?([^"'\s]*)""", read_text(f"{directory}/xl.conf") or "", re.MULTILINE)
     return found[-1] if found else "vif-bridge"
-
-
-def _wanted_links(wanted: t.Sequence[Definition], paths: Paths) -> dict[str, str]:
-    """Return the link of each domain that is to start with the host.
-
-    :raises InvalidInput: domains wait for each other.
-    """
-    own = [domain for domain in wanted if domain.autostart]
-    others = {backend for domain in own for backend in domain.backends} - {domain.name for domain in wanted}
-    numbers = {name: [os.path.basename(link).split("-")[0] for link in paths.links(name)] for name in others}
-    levels = start_levels(
-        {domain.name: DRIVER_LEVEL if domain.driver_domain else LEVEL for domain in own},
-        {domain.name: domain.backends for domain in own},
-        {name: int(found[0]) for name, found in numbers.items() if found and found[0].isdecimal()},
-    )
-    return {name: paths.link(name, level) for name, level in levels.items()}
 
 
 class _HostReader:
@@ -232,11 +179,11 @@ class _HostReader:
     def _devices(self) -> dict[int, list[ServedDevice]]:
         return device_backends(self._store, self._alive)
 
-    def current(self, wanted: Definition, link: str) -> Current:
-        """Return what the host has of one domain; `link` is the one for xendomains that it is to have, or ""."""
+    def current(self, wanted: Definition, unit: str) -> Current:
+        """Return what the host has of one domain; `unit` is the one that it is to have, or ""."""
         domain = self._domains.get(wanted.name)
         path = self._paths.definition(wanted.name)
-        contents = {file: read_text(file) for file in (path, link) if file}
+        contents = {file: read_text(file) for file in (path, self._paths.unit(wanted.name))}
         kept = self._paths.kept(domain.domid) if domain else None
         compared = kept if domain and domain.alive and wanted.state in ("running", "present") else None
         parsed, objection = self._parse(wanted, compared, contents[path])
@@ -253,7 +200,7 @@ class _HostReader:
         startable = wanted.state == "running" and (not (domain and domain.alive) or bool(outdated))
         return Current(
             path=path,
-            wanted_link=link,
+            unit=unit,
             domain=domain,
             unfinished=domain is not None and domain.paused and kept is None,
             agreed=compared if agreed and compared else "",
@@ -263,9 +210,7 @@ class _HostReader:
             returns=returns_after_shutdown(kept) if kept and domain and domain.alive else "",
             outdated=outdated,
             repairs=tuple(repairs),
-            foreign_files=tuple(
-                file for file, text in contents.items() if not (text or MARKER).startswith(MARKER) or _leads_elsewhere(file, path)
-            ),
+            foreign_files=tuple(file for file, text in contents.items() if not (text or MARKER).startswith(MARKER)),
             links=tuple(self._paths.links(wanted.name)),
             objection=objection,
             missing_files=tuple(file for file in [*wanted.files, *_sources(wanted)] if not os.path.exists(file)),
@@ -387,8 +332,3 @@ def _backend_in(text: str) -> str:
 
 def _sources(wanted: Definition) -> list[str]:
     return [source for target, source in wanted.copies if not os.path.exists(target)]
-
-
-def _leads_elsewhere(file: str, path: str) -> bool:
-    """Whether a link is there, and leads to another file that exists."""
-    return file != path and os.path.exists(file) and os.path.realpath(file) != os.path.realpath(path)

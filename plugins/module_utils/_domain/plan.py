@@ -4,7 +4,7 @@
 
 # PRIVATE to this collection: other collections must not import it.
 
-"""Plan how to get from the host as it is to the requested domains: files, links, disks, stops, removals and starts, in this order."""
+"""Plan how to get from the host as it is to the requested domains: files, units, disks, stops, removals and starts, in this order."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import typing as t
 from dataclasses import replace
 from functools import partial
 
-from .._files import link, read_text, remove
+from .._files import read_text, remove
 from .._plan import Plan
 from .._secrets import hide_secrets_in_text
 from .checks import check
@@ -22,6 +22,7 @@ from .host import DomainHost
 from .order import start_order, stop_order
 from .repairs import Repair
 from .steps import DomainSteps
+from .units import DomainUnits
 
 
 def plan_domains(wanted: t.Sequence[Definition], host: DomainHost, steps: DomainSteps, restart_changed: bool = False) -> Plan:
@@ -46,15 +47,18 @@ def plan_domains(wanted: t.Sequence[Definition], host: DomainHost, steps: Domain
     restarts = [d for d in starts if d.name in outdated]
     pending = sorted(set(outdated) - {d.name for d in restarts})
 
-    plan = Plan(refusals=list(check(host, wanted, starts, stops, restarts)))
+    plan, units = Plan(refusals=list(check(host, wanted, starts, stops, restarts))), steps.units()
     for domain in wanted:
         if domain.state != "absent":
-            _plan_files(plan, host, steps, domain)
+            _plan_files(plan, host, units, domain, steps)
     for domain in _clients_first(host, [*stops, *restarts]):
         _plan_stop(plan, host, steps, domain, outdated.get(domain.name, "") if domain in restarts else "")
+    units.plan_stops(plan, [d.name for d in wanted if d.state in ("stopped", "absent")])
     for domain in wanted:
         if domain.state == "absent":
-            _plan_files(plan, host, steps, domain)
+            _plan_files(plan, host, units, domain, steps)
+    remaining = any(d.state != "absent" for d in wanted) or steps.defines_others({d.name for d in wanted})
+    units.plan_common(plan, remaining)
     for domain in wanted:
         if domain.state == "running" and domain not in starts and host.domains[domain.name].paused:
             plan.add(
@@ -67,6 +71,7 @@ def plan_domains(wanted: t.Sequence[Definition], host: DomainHost, steps: Domain
         plan_rebuilding(plan, steps.copy_disk, domain.copies)
         plan.add(f"start domain {domain.name}", partial(steps.start, domain, together), subject=domain.name, after="running")
     _plan_repairs(plan, steps, {name: found for name, found in repairs.items() if name not in together}, together)
+    units.plan_starts(plan, [d.name for d in wanted if d.state == "running" and d.autostart], remaining)
     _adopt_first(plan, wanted, host, steps)
     plan.warnings += [
         f"Domain {name} keeps running as it is ({outdated[name]}): restart it yourself, or allow it with restart_changed: true"
@@ -139,17 +144,16 @@ def _plan_stop(plan: Plan, host: DomainHost, steps: DomainSteps, wanted: Definit
         plan.add(f"remove what is left of domain {name} ({current.domain.flags})", partial(steps.destroy, current.domain))
 
 
-def _plan_files(plan: Plan, host: DomainHost, steps: DomainSteps, domain: Definition) -> None:
+def _plan_files(plan: Plan, host: DomainHost, units: DomainUnits, domain: Definition, steps: DomainSteps) -> None:
     current = host.current[domain.name]
-    path, wanted = current.path, current.wanted_link
+    path = current.path
     if domain.state != "absent":
         before, after = (hide_secrets_in_text(text) for text in (read_text(path) or "", domain.text))
         plan.write_file(path, domain.text, mode=0o600, before=before, after=after)
-    for stale in current.links:
-        if stale != wanted:
-            plan.add(f"remove {stale}", partial(remove, stale), subject=stale, before=f"-> {path}")
-    if wanted and wanted not in current.links:
-        plan.add(f"link {wanted}", partial(link, wanted, path), subject=wanted, after=f"-> {path}")
+    for link in current.links:
+        # xendomains does not start what has a unit, or is not to start.
+        plan.add(f"remove {link}", partial(remove, link), subject=link, before=f"-> {path}")
+    units.plan_files(plan, domain.name, current.unit)
     if domain.state == "absent":
         plan.remove_file(path, hide_secrets_in_text)
     for target, source in current.missing_disks:

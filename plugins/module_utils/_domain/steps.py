@@ -11,11 +11,9 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import re
 import typing as t
 from dataclasses import dataclass
 from functools import cached_property, partial
-from uuid import uuid4
 
 from .._errors import DriverDomainsError, NotOnThisHost, TimedOut
 from .._files import make_directories, remove, rename
@@ -24,13 +22,16 @@ from .._runner import Runner
 from .._xen.xl import Domain, Xl
 from .aside import set_aside
 from .attacher import Attacher
+from .creation import create_domain
 from .definition import Definition
-from .devices import VBD, VIF, PvDevice, read_devices
+from .devices import VBD, PvDevice
 from .disk_units import note_source
-from .host import Paths
 from .kept import make_known, make_ours
+from .paths import Paths
+from .ready import WentAway, wait_until_ready
 from .repairs import Repair
-from .status import HOTPLUG_LOG, not_connected, vif_status
+from .status import vif_status
+from .units import DomainUnits
 
 if t.TYPE_CHECKING:
     from .._xenstore.client import XenStore
@@ -73,6 +74,14 @@ class DomainSteps:
     def attacher(self) -> Attacher:
         """Attaches devices of domains that run."""
         return Attacher(self._xl, self._store, self._limits.attach)
+
+    def units(self) -> DomainUnits:
+        """What plans the units of the domains."""
+        return DomainUnits(self._runner, self._paths)
+
+    def defines_others(self, names: t.Collection[str]) -> bool:
+        """Whether the host has a definition of ours of another domain."""
+        return bool(set(self._paths.own()) - set(names))
 
     def detach(self, name: str, device: PvDevice) -> None:
         """Detach a device that does not work."""
@@ -177,17 +186,7 @@ class DomainSteps:
         """
         for backend in sorted(domain.backends & set(starting)):
             self.wait_ready(starting[backend])
-        # A definition that sets its own does not say which of several `xl create` made a domain.
-        uuid = "" if re.search(r"^uuid\s*=", domain.text, re.MULTILINE) else str(uuid4())
-        try:
-            self._xl.create(self._paths.definition(domain.name), timeout=self._limits.create, uuid=uuid)
-        except TimedOut:
-            # xl was stopped half-way: what it has made of the domain would stay forever.
-            with contextlib.suppress(DriverDomainsError):
-                self._destroy_unfinished(uuid)
-            raise
-        domid = self._store.domid_of(domain.name)
-        self.make_known(domain, None if domid is None else self._paths.kept(domid))
+        create_domain(self._xl, self._store, self._paths, domain.name, domain.text, self._limits.create)
 
     def make_known(self, domain: Definition, kept: str | None) -> None:
         """Remember that what libxl keeps of a running domain agrees with its definition."""
@@ -198,16 +197,6 @@ class DomainSteps:
         """Remember that a running domain was started from a definition of ours."""
         make_ours(self._paths.record(name), kept)
 
-    def _destroy_unfinished(self, uuid: str) -> None:
-        """Destroy the domain that has this UUID, unless it is complete.
-
-        Its name proves nothing: while our xl waited for the lock of another one, somebody else may have started a domain of that name.
-        """
-        homes = {f"/local/domain/{domid}/vm": int(domid) for domid in self._store.directory("/local/domain") if domid.isdecimal()}
-        for path, vm in self._store.read_texts(homes).items():
-            if uuid and vm == f"/vm/{uuid}" and self._paths.kept(homes[path]) is None:
-                self._xl.destroy(str(homes[path]))
-
     def wait_ready(self, domain: Definition) -> None:
         """Wait until a domain's readiness key has its value and all of its vifs are connected.
 
@@ -216,45 +205,12 @@ class DomainSteps:
         """
         domid = self._domids().get(domain.name)
         if domid is None:
-            raise self._gone(domain, "went away right after its start")
-        home = f"/local/domain/{domid}"
-        missing = "it does not answer"
-
-        def served(_values: dict[str, str | None]) -> bool:
-            nonlocal missing
-            if self._store.read_text(f"{home}/name") is None:
-                raise self._gone(domain, f"(domid {domid}) went away before it was ready")
-            devices = read_devices(self._store, [domid], settings=("dev",))[domid]
-            vifs = [device for device in devices if device.kind == VIF]
-            again = [device for device in devices if device.kind == VBD and device.devid in self._disks.get(domain.name, ())]
-            missing = not_connected(domain.name, vifs, len(domain.vifs)) or not_connected(domain.name, again, len(again))
-            missing = missing or self._not_ready(domain, home)
-            return not missing
-
-        # Changes below a watched node wake the wait, and so does the removal of the domain's home when it goes away.
-        watched = [f"{home}/name", f"{home}/device", f"{home}/data"]
-        watched += [device.backend_path for device in read_devices(self._store, [domid], settings=("dev",))[domid] if device.backend_path]
+            raise self._gone(domain, f"Domain {domain.name} went away right after its start")
+        disks = self._disks.get(domain.name, ())
         try:
-            self._store.wait_for(watched, served, domain.wait_timeout)
-        except TimedOut as exc:
-            raise TimedOut(
-                f"Domain {domain.name} (domid {domid}) was not ready within {domain.wait_timeout:g} s: {missing}",
-                remedy=f"Check its console (xl console {domain.name})"
-                + (f" and, for its vifs, {HOTPLUG_LOG} in their backend domain" if "vif" in missing else "")
-                + ", or raise wait_timeout",
-            ) from exc
-
-    def _not_ready(self, domain: Definition, home: str) -> str:
-        """Return what the readiness key of a domain lacks, or "" when it has its value or there is no such key."""
-        if domain.ready is None:
-            return ""
-        status = self._store.read_text(f"{home}/{domain.ready.key}") or ""
-        if status == domain.ready.value:
-            return ""
-        if status == "error":
-            reason = (domain.ready.error_key and self._store.read_text(f"{home}/{domain.ready.error_key}")) or "it gave no reason"
-            raise DriverDomainsError(f"Domain {domain.name} reports: {reason}", remedy=f"Check its console: xl console {domain.name}")
-        return f"its key {domain.ready.key} is {status!r}, not {domain.ready.value!r}"
+            wait_until_ready(self._store, domain.name, domid, domain.ready, domain.wait_timeout, len(domain.vifs), disks)
+        except WentAway as exc:
+            raise self._gone(domain, exc.problem) from exc
 
     def report(self, domains: t.Sequence[Definition]) -> list[dict[str, t.Any]]:
         """Return the domains as they are now, for the return value `domains`."""
@@ -274,4 +230,4 @@ class DomainSteps:
 
     def _gone(self, domain: Definition, what: str) -> DriverDomainsError:
         path = self._paths.definition(domain.name)
-        return DriverDomainsError(f"Domain {domain.name} {what}", remedy=f"Its console says why: xl create -c {path}")
+        return DriverDomainsError(what, remedy=f"Its console says why: xl create -c {path}")

@@ -12,8 +12,9 @@ import typing as t
 from dataclasses import replace
 from pathlib import Path
 
-from ansible_collections.xen.driver_domains.plugins.module_utils._domain.definition import MARKER, definitions
-from ansible_collections.xen.driver_domains.plugins.module_utils._domain.host import Paths, read_host
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.definition import definitions
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.host import read_host
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.paths import MARKER, Paths
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.plan import plan_domains
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.steps import DomainSteps, Limits
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import InvalidInput, TimedOut
@@ -110,7 +111,19 @@ class FakeHost:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.store = FakeStore()
-        self.paths = Paths(f"{root}/xen", f"{root}/xen/auto", f"{root}/lib", f"{root}/sys", f"{root}/run")
+        self.paths = Paths(
+            f"{root}/xen",
+            f"{root}/xen/auto",
+            f"{root}/lib",
+            f"{root}/sys",
+            f"{root}/run",
+            f"{root}/saved",
+            f"{root}/units",
+            f"{root}/active",
+            f"{root}/program/domain.pyz",
+        )
+        #: The calls of systemctl. What starts and stops units is not among `calls`: the domains then run, or do not.
+        self.systemctl: list[tuple[str, ...]] = []
         self.calls: list[tuple[str, ...]] = []
         #: The definitions that xl has parsed.
         self.parsed: list[str] = []
@@ -298,5 +311,15 @@ class FakeHost:
     # What the planner calls as the runner
 
     def run(self, argv: t.Sequence[str], **_options: t.Any) -> None:
+        if argv[0] == "systemctl":
+            self.systemctl.append(tuple(argv[1:]))
+            for unit in argv[2:]:
+                name = "_shutdown" if "shutdown" in unit else unit[len("xen-domain@") : -len(".service")].replace("\\x2b", "+")
+                active = Path(self.paths.active, name)
+                if argv[1] == "start" and not unit.startswith("-"):
+                    active.mkdir(parents=True)
+                elif argv[1] == "stop":
+                    active.rmdir()
+            return
         self.calls.append(tuple(argv))
         Path(argv[-1]).write_text(Path(argv[-2]).read_text())

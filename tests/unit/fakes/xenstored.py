@@ -184,6 +184,11 @@ class FakeXenstored:
             self._nodes.perms[path] = perms
             self._fire(path)
 
+    def fire(self, path: str) -> None:
+        """Send an event of a path that is no node, such as `@releaseDomain`."""
+        with self._lock:
+            self._fire(path)
+
     def drop_clients(self) -> None:
         """Close every connection, as a xenstored that dies does."""
         with self._lock:

@@ -12,8 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from ansible_collections.xen.driver_domains.plugins.module_utils._domain.definition import MARKER
-from ansible_collections.xen.driver_domains.plugins.module_utils._domain.host import Paths
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.paths import MARKER, Paths
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import NotOnThisHost
 from ansible_collections.xen.driver_domains.plugins.modules import xl_domain
 from ansible_collections.xen.driver_domains.tests.unit.fakes.domains import BLANK, FakeHost, pci_device
