@@ -103,6 +103,13 @@ def recovered_domains(domains: t.Sequence[dict[str, t.Any]], state: str = "runni
     ]
 
 
+def chosen_domains(domains: t.Sequence[dict[str, t.Any]], choice: str | t.Sequence[str]) -> list[dict[str, t.Any]]:
+    """Return those of the domains that the user chose, by their names, which `-e` gives as a text with commas between them."""
+    names = choice.split(",") if isinstance(choice, str) else choice
+    chosen = {name.strip() for name in names}
+    return [domain for domain in domains if domain["name"] in chosen]
+
+
 def recovery_digest(domains: t.Sequence[dict[str, t.Any]]) -> str:
     """Return what the module xl_domain reports about a host that has the recovery service of this collection, for these domains."""
     return digest(pack(), configuration_text(configuration_of(domains)))
@@ -205,6 +212,7 @@ class FilterModule:
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
         """Return the filters by name."""
         return {
+            "chosen_domains": chosen_domains,
             "domain_backends": domain_backends,
             "domain_definitions": domain_definitions,
             "domain_images": domain_images,
