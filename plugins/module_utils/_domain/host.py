@@ -158,12 +158,12 @@ def read_host(
     current = {domain.name: reader.current(domain, links.get(domain.name, "")) for domain in wanted}
     startable = [d for d in wanted if d.state == "running" and (not current[d.name].alive or current[d.name].outdated)]
     goes = any(current[d.name].alive and (d.state in ("stopped", "absent") or current[d.name].outdated) for d in wanted)
-    outdated = {d.name for d in wanted if current[d.name].alive and current[d.name].outdated}
+    restartable = {d.name for d in wanted if d.verb or (current[d.name].alive and current[d.name].outdated)}
     return DomainHost(
         domains,
         current,
         services=reader.services() if goes else (),
-        served=reader.served(outdated) if outdated else {},
+        served=reader.served(restartable) if restartable else {},
         bridges={backend: reader.bridges(backend) for backend in sorted({vif.backend for d in startable for vif in d.vifs})},
         vif_script=default_vif_script(paths.definitions) if any(domain.vifs for domain in startable) else "",
         open_disks=reader.open_disks() if any(domain.local_disks for domain in startable) else (),

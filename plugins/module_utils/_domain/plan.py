@@ -55,7 +55,7 @@ def plan_domains(
     restarts = [d for d in starts if d.name in outdated]
     pending = sorted(set(outdated) - {d.name for d in restarts})
     cut_off = _cut_off(host, {d.name for d in [*stops, *restarts]})
-    served = _served_again(host, {d.name for d in restarts}, {d.name for d in [*stops, *starts]})
+    served = _served_again(host, {d.name for d in starts if d.verb or d in restarts}, {d.name for d in [*stops, *starts]})
 
     plan = Plan(refusals=list(check(host, wanted, starts, stops, restarts)))
     for domain in wanted:

@@ -113,10 +113,11 @@ class TestRestart:
         assert [client["domain"] for client in plan.results["cut_off"]] == ["Domain-0", "web1"]
         assert ("attach", "vif", "Domain-0", "mac=00:16:3e:00:00:01,backend=net-dd,devid=0") in host.calls
 
-    def test_a_domain_that_does_not_run_is_started(self, host: FakeHost) -> None:
+    def test_a_domain_that_is_gone_is_started_and_its_clients_are_connected_again(self, host: FakeHost) -> None:
         host.remove("net-dd")
         host.run_plan([RESTART])
-        assert host.calls == [("create", "net-dd")]
+        assert host.calls == [("create", "net-dd"), *ATTACHED]
+        assert connected(host)
 
     def test_its_definition_is_used_as_it_is(self, host: FakeHost) -> None:
         """One that was changed since takes effect."""
