@@ -251,7 +251,8 @@ def _conclude(
     if touched[True] or touched[False]:
         steps.leave_to_service(touched[True], touched[False])
     for domain in wanted:
-        steps.make_known(domain, host.current[domain.name].agreed or None)
+        if domain.name not in touched[True]:
+            steps.make_known(domain, host.current[domain.name].agreed or None)
         if domain.state in ("stopped", "absent"):
             steps.check_stopped(domain)
         if domain.state == "running" and domain.name not in pending:

@@ -77,7 +77,9 @@ class TestRestart:
             host.calls.clear()
         assert text(host) == before
         assert len(host.paths.links("net-dd")) == 1
+        host.parsed.clear()
         assert host.run_plan([DRIVER, GUEST]).actions == []
+        assert host.parsed == [], "it is on record what it was started from"
 
     def test_clients_are_named_before_anything_happens(self, host: FakeHost) -> None:
         with pytest.raises(Refused, match=r"Domain net-dd: it serves the vif of the running domain web1.*force: \[serves_clients\]"):
