@@ -164,7 +164,7 @@ class DomainSteps:
 
     def _destroy_returned(self, domain: Domain) -> None:
         with contextlib.suppress(TimedOut):
-            self._store.wait_for(["@introduceDomain"], lambda _values: domain.name in self._domids(), _RETURN)
+            self._store.wait_for(["/local/domain"], lambda _values: domain.name in self._domids(), _RETURN)
         domid = self._domids().get(domain.name)
         if domid is not None:
             self._xl.destroy(str(domid))
@@ -235,7 +235,7 @@ class DomainSteps:
             return any(domain.name == name and domain.alive for domain in self._xl.list())
 
         with contextlib.suppress(TimedOut):
-            self._store.wait_for(["@introduceDomain"], runs, _RETURN)
+            self._store.wait_for(["/local/domain"], runs, _RETURN)
         for domain in self._xl.list():
             if domain.name == name:
                 self.destroy(domain)
