@@ -52,8 +52,13 @@ options:
           - V(present) - defined; neither started nor stopped.
           - V(absent) - shut down, definition and unit removed. Disks and images are never removed. Also works on a host that
             does not run Xen, if all domains are V(absent).
+          - V(restarted) - shut down, if it runs, and started with the definition that the host has. That always changes something.
+          - V(previous) - as V(running), but with the definition with which it ran before, C(/etc/xen/NAME.cfg.previous), and the disks
+            that were kept when they were rebuilt. The present definition is withdrawn - as long as it is requested, the domain keeps the
+            older one, with a warning, unless O(force) has V(withdrawn_definition).
+          - For V(restarted) and V(previous), only O(domains[].name), O(domains[].ready) and O(domains[].wait_timeout) matter.
         type: str
-        choices: [running, stopped, present, absent]
+        choices: [running, stopped, present, absent, restarted, previous]
         default: running
       autostart:
         description:
@@ -71,7 +76,7 @@ options:
         choices: [pv, pvh, hvm]
         default: pv
       memory:
-        description: Memory in MiB. Required unless O(domains[].state=absent).
+        description: Memory in MiB. Required where the definition is not already on the host.
         type: int
       maxmem:
         description: Memory in MiB to which the domain may grow. A domain with PCI devices cannot grow.
@@ -294,9 +299,19 @@ options:
         type: bool
         default: false
   restart_changed:
-    description: Whether to restart a running domain whose definition changed or whose backend is gone.
+    description:
+      - Whether to restart a running domain whose definition changed or whose backend is gone.
+      - The domains that a restarted domain serves run on. Their vifs and disks are attached again as soon as it is ready, also those of
+        domains that are not among O(domains).
     type: bool
     default: false
+  rollback:
+    description:
+      - Whether a domain that was restarted with a new definition, and does not become ready with it, is started with the previous one
+        again, with its disks. The task fails nevertheless. The new definition is withdrawn, as with O(domains[].state=previous).
+      - With V(false), the domain is left as it is, for example to inspect it.
+    type: bool
+    default: true
   save_at_shutdown:
     description:
       - Whether C(xendomains) may save running domains when the host shuts down. By default the setting is left as it is.
@@ -315,9 +330,11 @@ options:
       - V(rebuild_disk) - with O(restart_changed=true), copy the disk of a domain again when its O(domains[].disks[].source) is that of
         another image than before. The old disk is kept beside the new one, its name followed by the key of its image. Without this,
         such a domain keeps disk, kernel and ramdisk of the image that it has, with a warning.
+      - V(withdrawn_definition) - use a definition again from which the domain was taken back, by O(rollback) or
+        O(domains[].state=previous).
     type: list
     elements: str
-    choices: [serves_clients, foreign_definition, destroy, rebuild_disk]
+    choices: [serves_clients, foreign_definition, destroy, rebuild_disk, withdrawn_definition]
     default: []
   create_timeout:
     description: Seconds that C(xl create) may take for one domain.
@@ -355,6 +372,14 @@ EXAMPLES = r"""
           - {vdev: xvda, target: /var/lib/xen/images/web1.img}
         vifs:
           - {backend: net-dd, bridge: xenbr0, mac: "00:16:3e:00:00:11"}
+
+- name: Restart a driver domain while its guests run
+  xen.driver_domains.xl_domain:
+    domains:
+      - name: net-dd
+        state: restarted
+        ready: {key: data/driver-domain/status, value: ready, error_key: data/driver-domain/error}
+    force: [serves_clients]
 
 - name: Remove a guest
   xen.driver_domains.xl_domain:
@@ -398,6 +423,19 @@ recovery:
   returned: success
   type: str
   sample: 5b0c...
+cut_off:
+  description:
+    - The running domains that are without their backends while these are restarted, or stopped. C(other_backends) serve them meanwhile.
+  returned: success
+  type: list
+  elements: dict
+  sample: [{domain: web1, backend: net-dd, kinds: [vif], other_backends: [dmz-dd]}]
+rolled_back:
+  description: Domains that were restarted with new definitions in vain, and run with the previous ones again.
+  returned: failure
+  type: list
+  elements: str
+  sample: [net-dd]
 pending_restart:
   description: Domains that run with an outdated definition, or with a device whose backend is gone and that cannot be attached again.
   returned: success
@@ -413,6 +451,7 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._domain.disk_un
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.host import read_host
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.paths import Paths
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.plan import plan_domains
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.revisions import GUARD, on_host
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.shutdown import plan_saving
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.steps import DomainSteps, Limits
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.vif_options import VIF_OPTIONS
@@ -436,7 +475,11 @@ ARGUMENTS = {
         "required": True,
         "options": {
             "name": {"type": "str", "required": True},
-            "state": {"type": "str", "choices": ["running", "stopped", "present", "absent"], "default": "running"},
+            "state": {
+                "type": "str",
+                "choices": ["running", "stopped", "present", "absent", "restarted", "previous"],
+                "default": "running",
+            },
             "autostart": {"type": "bool", "default": False},
             "type": {"type": "str", "choices": ["pv", "pvh", "hvm"], "default": "pv"},
             "memory": {"type": "int"},
@@ -506,11 +549,12 @@ ARGUMENTS = {
         },
     },
     "restart_changed": {"type": "bool", "default": False},
+    "rollback": {"type": "bool", "default": True},
     "save_at_shutdown": {"type": "bool"},
     "force": {
         "type": "list",
         "elements": "str",
-        "choices": ["serves_clients", "foreign_definition", "destroy", "rebuild_disk"],
+        "choices": ["serves_clients", "foreign_definition", "destroy", "rebuild_disk", "withdrawn_definition"],
         "default": [],
     },
     "create_timeout": {"type": "float", "default": 180},
@@ -532,10 +576,11 @@ def prepare(parameters: dict[str, t.Any]) -> Plan:
     devices = dict(choose(requests, PciHost(store=store).devices())) if requests else {}
     units = keep_units(parameters["domains"], rebuild=parameters["restart_changed"] and "rebuild_disk" in parameters["force"])
     wanted = definitions(units.domains, devices)
+    wanted = on_host(wanted, paths.definition, xl, GUARD in parameters["force"], units.warnings)
     limits = Limits(create=parameters["create_timeout"], shutdown=parameters["shutdown_timeout"])
     steps = DomainSteps(xl, store, runner, paths, limits)
     host = read_host(wanted, xl, store, paths, steps.attacher.stuck if store else None)
-    plan = plan_domains(wanted, host, steps, parameters["restart_changed"])
+    plan = plan_domains(wanted, host, steps, parameters["restart_changed"], parameters["rollback"])
     plan.results["recovery"] = installed_digest()
     plan.warnings += units.warnings
     plan.refusals += units.refusals

@@ -17,13 +17,14 @@ from functools import cached_property
 from .._errors import InvalidInput, NotOnThisHost
 from .._files import list_directory, read_text
 from .._xen.xl import Domain, Xl
-from .definition import Definition
+from .definition import PREVIOUS, RESTARTED, Definition
 from .devices import KINDS, VIF, PvDevice, read_devices
 from .disks import Disks, OpenDisk, identity, open_disks
 from .kept import agrees, agrees_at_heart, is_known, is_ours, missing_devices, returns_after_shutdown, settings, was_started_from
 from .order import ServedDevice, device_backends, services
 from .paths import MARKER, Paths
 from .repairs import Repair, repair
+from .revisions import previous_of
 from .units import unit_texts
 
 if t.TYPE_CHECKING:
@@ -54,6 +55,8 @@ class Current:
     returns: str = ""
     #: Why a running domain is not as requested, or "".
     outdated: str = ""
+    #: The definition of ours with which it runs, when that is not the requested one and known; else "".
+    running_text: str = ""
     #: Its vifs and disks that are to be attached, once more or because they got lost.
     repairs: tuple[Repair, ...] = ()
     #: Files that this collection did not write, where the definition and the unit belong.
@@ -88,6 +91,8 @@ class DomainHost:
     current: t.Mapping[str, Current] = field(default_factory=dict)
     #: Who serves whom now, as (backend, client, kind of device); only read when a domain is to be stopped or restarted.
     services: tuple[tuple[str, str, str], ...] = ()
+    #: How to attach the vifs and disks again that domains have from those that may be restarted, by the names of these clients.
+    served: t.Mapping[str, t.Sequence[Repair]] = field(default_factory=dict)
     #: The disks that dom0 serves to running domains; only read when a domain may be started.
     open_disks: tuple[OpenDisk, ...] = ()
     #: The bridges in each backend domain that a domain to be started names; None when they are not known.
@@ -116,10 +121,12 @@ def read_host(
     current = {domain.name: reader.current(domain, texts.get(domain.name, "")) for domain in wanted}
     startable = [d for d in wanted if d.state == "running" and (not current[d.name].alive or current[d.name].outdated)]
     goes = any(current[d.name].alive and (d.state in ("stopped", "absent") or current[d.name].outdated) for d in wanted)
+    restartable = {d.name for d in wanted if d.verb or (current[d.name].alive and current[d.name].outdated)}
     return DomainHost(
         domains,
         current,
         services=reader.services() if goes else (),
+        served=reader.served(restartable) if restartable else {},
         bridges={backend: reader.bridges(backend) for backend in sorted({vif.backend for d in startable for vif in d.vifs})},
         vif_script=default_vif_script(paths.definitions) if any(domain.vifs for domain in startable) else "",
         open_disks=reader.open_disks() if any(domain.local_disks for domain in startable) else (),
@@ -187,7 +194,9 @@ class _HostReader:
         kept = self._paths.kept(domain.domid) if domain else None
         compared = kept if domain and domain.alive and wanted.state in ("running", "present") else None
         parsed, objection = self._parse(wanted, compared, contents[path])
-        agreed = parsed is not None and compared is not None and self._agrees(wanted, parsed, compared)
+        # What the previous definition does not mention may have any value, but goes back as well.
+        goes_back = wanted.verb == PREVIOUS and contents[path] != wanted.text
+        agreed = parsed is not None and compared is not None and not goes_back and self._agrees(wanted, parsed, compared)
         outdated = ""
         repairs: list[Repair] = []
         if domain and domain.alive and wanted.state in ("running", "present"):
@@ -197,6 +206,9 @@ class _HostReader:
             lost = self._lost_devices(wanted, domain.domid, parsed, compared) if domain and wanted.state == "running" else []
             repairs += lost
             outdated = outdated if lost else "it was started with another definition"
+        if wanted.verb == RESTARTED and domain and domain.alive:
+            outdated = outdated or "this was requested"
+        running_text = self._running_text(wanted, kept, contents[path]) if kept and domain and domain.alive and not agreed else ""
         startable = wanted.state == "running" and (not (domain and domain.alive) or bool(outdated))
         return Current(
             path=path,
@@ -209,6 +221,7 @@ class _HostReader:
             foreign=domain is not None and not (domain.paused and kept is None) and self._is_foreign(wanted.name, kept, contents[path]),
             returns=returns_after_shutdown(kept) if kept and domain and domain.alive else "",
             outdated=outdated,
+            running_text=running_text,
             repairs=tuple(repairs),
             foreign_files=tuple(file for file, text in contents.items() if not (text or MARKER).startswith(MARKER)),
             links=tuple(self._paths.links(wanted.name)),
@@ -236,6 +249,20 @@ class _HostReader:
     def _agrees(self, wanted: Definition, parsed: t.Mapping[str, t.Any], kept: str) -> bool:
         further = was_started_from(self._paths.record(wanted.name), wanted.text, kept)
         return agrees(parsed, settings(kept), further)
+
+    def _running_text(self, wanted: Definition, kept: str, text: str | None) -> str:
+        """Return the definition of ours with which a domain runs, unless it is the requested one: that in the file, or the previous."""
+        record = self._paths.record(wanted.name)
+        if wanted.state not in ("running", "present") or is_known(record, wanted.text, kept) or was_started_from(record, wanted.text, kept):
+            return ""
+        for found in (text, read_text(previous_of(self._paths.definition(wanted.name)))):
+            if found and found.startswith(MARKER) and found != wanted.text:
+                if is_known(record, found, kept):
+                    return found
+                parsed = self._parsed(found)[0]
+                if parsed is not None and agrees(parsed, settings(kept), was_started_from(record, found, kept)):
+                    return found
+        return ""
 
     def _parsed(self, text: str) -> tuple[dict[str, t.Any] | None, str]:
         if text not in self._parses:
@@ -300,6 +327,17 @@ class _HostReader:
             if device.backend not in self._alive and device.kind not in repaired:
                 return f"the backend of its {device.kind} {device.devid}, domain {device.backend}, is gone"
         return ""
+
+    def served(self, backends: t.Collection[str]) -> dict[str, list[Repair]]:
+        """Return how to attach the vifs and disks again that domains have from others, by the names of the domains that have them."""
+        found: dict[str, list[Repair]] = {}
+        for domid, devices in read_devices(self._store, self._alive).items():
+            kept = self._paths.kept(domid) if devices else None
+            repairs = [repair(device, kept, self._alive, "its backend was restarted") for device in devices]
+            own = [other for other in repairs if other.backend in backends]
+            if own:
+                found[self._alive[domid]] = own
+        return found
 
     def services(self) -> tuple[tuple[str, str, str], ...]:
         """Return who serves whom, as (backend, client, kind of device)."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 
 from .._errors import DriverDomainsError, NotOnThisHost, TimedOut
-from .._files import make_directories, remove, rename
+from .._files import make_directories, remove, rename, write_text
 from .._plan import Plan
 from .._runner import Runner
 from .._xen.xl import Domain, Xl
@@ -24,13 +24,14 @@ from .aside import set_aside
 from .attacher import Attacher
 from .creation import create_domain
 from .definition import Definition
-from .devices import VBD, PvDevice
-from .disk_units import note_source
+from .devices import CONNECTED, VBD, WAITING, PvDevice, read_devices
+from .disk_units import disks_to_put_back, note_source, put_back
 from .kept import make_known, make_ours
 from .paths import Paths
 from .ready import WentAway, wait_until_ready
 from .repairs import Repair
-from .status import vif_status
+from .revisions import as_defined, previous_of, withdrawn_of
+from .status import HOTPLUG_LOG, vif_status
 from .units import DomainUnits
 
 if t.TYPE_CHECKING:
@@ -63,6 +64,8 @@ class DomainSteps:
         self._limits = limits
         #: The disks that were attached again, by the names of their domains.
         self._disks: dict[str, set[int]] = {}
+        #: Those domains that were started with their previous definitions again, and why.
+        self._went_back: dict[str, tuple[Definition, DriverDomainsError]] = {}
 
     @property
     def _store(self) -> XenStore:
@@ -83,9 +86,16 @@ class DomainSteps:
         """Whether the host has a definition of ours of another domain."""
         return bool(set(self._paths.own()) - set(names))
 
-    def detach(self, name: str, device: PvDevice) -> None:
-        """Detach a device that does not work."""
-        self.attacher.detach(name, device, useless=True)
+    def detach(self, name: str, repair: Repair, starting: t.Mapping[str, Definition]) -> None:
+        """Detach a device that does not work.
+
+        Not before its backend is ready if that is `starting` in the same run. What is detached when that fails is lost; what is not is
+        attached again by the recovery service or the next run.
+        """
+        if repair.backend in starting:
+            self.wait_ready(starting[repair.backend])
+        if repair.device:
+            self.attacher.detach(name, repair.device, useless=True)
 
     def attach(self, name: str, repair: Repair, starting: t.Mapping[str, Definition]) -> None:
         """Attach a device, when its backend serves if that is `starting` in the same run."""
@@ -179,13 +189,77 @@ class DomainSteps:
         """Let the recovery service bring domains back that were started, and no longer those that were stopped as requested."""
         set_aside(self._store, add=stopped, remove=started)
 
-    def start(self, domain: Definition, starting: t.Mapping[str, Definition]) -> None:
+    def start(self, domain: Definition, starting: t.Mapping[str, Definition], way_back: str = "") -> None:
         """Create a domain once those of its backends that are `starting` in the same run are ready.
 
+        :param way_back: the definition with which it ran before. It is started with that, and the disks that it had, if it does not
+            become ready. `check_none_went_back` then says so.
         :raises DriverDomainsError: xl or a backend failed.
         """
         for backend in sorted(domain.backends & set(starting)):
             self.wait_ready(starting[backend])
+        if not way_back:
+            self._create(domain)
+            return
+        created = False
+        try:
+            self._create(domain)
+            created = True
+            self.wait_ready(domain)
+        except DriverDomainsError as exc:
+            self._go_back(domain, way_back, exc, created)
+
+    def _go_back(self, domain: Definition, text: str, reason: DriverDomainsError, created: bool) -> None:
+        try:
+            before = as_defined(domain, text, self._xl.parse_definition(text))
+            if created:
+                self._discard(domain.name)
+            path = self._paths.definition(domain.name)
+            write_text(withdrawn_of(path), domain.text, mode=0o600)
+            write_text(path, before.text, mode=0o600)
+            remove(previous_of(path))
+            for target, kept in disks_to_put_back(before.kernel, [disk.target for disk in before.local_disks]):
+                put_back(target, kept)
+            self._create(before)
+            self.wait_ready(before)
+        except DriverDomainsError as exc:
+            raise DriverDomainsError(
+                f"Domain {domain.name} did not become ready with its new definition ({reason.problem}), nor with the previous one "
+                f"({exc.problem})",
+                remedy=exc.remedy,
+                **exc.details,
+            ) from exc
+        self._went_back[domain.name] = (before, reason)
+
+    def _discard(self, name: str) -> None:
+        """Destroy what has become of a domain that does not serve, or of the next one: xl may start it again after a crash."""
+
+        def runs(_values: dict[str, str | None]) -> bool:
+            return any(domain.name == name and domain.alive for domain in self._xl.list())
+
+        with contextlib.suppress(TimedOut):
+            self._store.wait_for(["@introduceDomain"], runs, _RETURN)
+        for domain in self._xl.list():
+            if domain.name == name:
+                self.destroy(domain)
+
+    def check_none_went_back(self) -> None:
+        """Check that all domains run with their new definitions.
+
+        :raises DriverDomainsError: there are others.
+        """
+        if self._went_back:
+            name, (_before, reason) = next(iter(self._went_back.items()))
+            raise DriverDomainsError(
+                f"Domain {name} did not become ready with its new definition, and runs with the previous one again: {reason.problem}",
+                rule=reason.rule,
+                remedy=f"The new one is in {withdrawn_of(self._paths.definition(name))}, and is not used again by itself. Its console says "
+                f"more if you set rollback: false. {reason.remedy}",
+                rolled_back=sorted(self._went_back),
+                **reason.details,
+            )
+
+    def _create(self, domain: Definition) -> None:
         create_domain(self._xl, self._store, self._paths, domain.name, domain.text, self._limits.create)
 
     def make_known(self, domain: Definition, kept: str | None) -> None:
@@ -203,6 +277,7 @@ class DomainSteps:
         :raises DriverDomainsError: the domain reports an error, a hotplug script failed, or the domain went away.
         :raises TimedOut: none of this happened in time.
         """
+        domain = self._went_back.get(domain.name, (domain,))[0]
         domid = self._domids().get(domain.name)
         if domid is None:
             raise self._gone(domain, f"Domain {domain.name} went away right after its start")
@@ -211,6 +286,48 @@ class DomainSteps:
             wait_until_ready(self._store, domain.name, domid, domain.ready, domain.wait_timeout, len(domain.vifs), disks)
         except WentAway as exc:
             raise self._gone(domain, exc.problem) from exc
+
+    def wait_served(self, served: t.Mapping[str, t.Sequence[Repair]]) -> None:
+        """Wait until the devices that were attached again are connected, as far as their guests used them before.
+
+        :param served: the devices by the names of the domains that have them.
+        :raises TimedOut: some are not.
+        """
+        wanted = {
+            (name, repair.device.kind, repair.device.devid)
+            for name, repairs in served.items()
+            for repair in repairs
+            if repair.device and repair.device.frontend_state in (WAITING, CONNECTED)
+        }
+        if not wanted:
+            return
+        missing: list[str] = []
+
+        def connected(_values: dict[str, str | None]) -> bool:
+            found = self._of(wanted)
+            missing[:] = [
+                f"{device or f'{kind} {devid}'} of {name}: {device.states if device else 'it is not there'}"
+                for (name, kind, devid), device in found.items()
+                if device is None or not device.connected
+            ]
+            return not missing
+
+        paths = [f"/local/domain/{domid}/device" for name, domid in self._domids().items() if name in served]
+        paths += [device.backend_path for device in self._of(wanted).values() if device and device.backend_path]
+        try:
+            self._store.wait_for(paths, connected, self._limits.attach)
+        except TimedOut as exc:
+            raise TimedOut(
+                f"These were attached again, but are not connected after {self._limits.attach:g} s: {'; '.join(missing)}",
+                remedy=f"Check their domains (xl console NAME), and {HOTPLUG_LOG} in their backend domains",
+            ) from exc
+
+    def _of(self, wanted: t.Collection[tuple[str, str, int]]) -> dict[tuple[str, str, int], PvDevice | None]:
+        """Return devices by their domains, kinds and numbers; those of domains that no longer run are left out."""
+        domids = {name: domid for name, domid in self._domids().items() if any(name == own for own, _kind, _devid in wanted)}
+        devices = read_devices(self._store, domids.values(), settings=("dev",))
+        there = {(name, device.kind, device.devid): device for name, domid in domids.items() for device in devices[domid]}
+        return {key: there.get(key) for key in sorted(wanted) if key[0] in domids}
 
     def report(self, domains: t.Sequence[Definition]) -> list[dict[str, t.Any]]:
         """Return the domains as they are now, for the return value `domains`."""

@@ -110,8 +110,8 @@ def unit_texts(wanted: t.Sequence[Definition], paths: Paths) -> dict[str, str]:
 
 
 def _installed(paths: Paths, wanted: t.Sequence[Definition], name: str) -> str:
-    """The unit file of a domain that is left as it is."""
-    text = "" if any(domain.name == name for domain in wanted) else read_text(paths.unit(name)) or ""
+    """The unit file of a domain that is left as it is, among them those whose definition is the one that the host has."""
+    text = "" if any(domain.name == name and not domain.verb for domain in wanted) else read_text(paths.unit(name)) or ""
     return text if text.startswith(MARKER) else ""
 
 
@@ -178,6 +178,10 @@ class DomainUnits:
     def plan_files(self, plan: Plan, name: str, text: str) -> None:
         """Plan the unit file of a domain; without a text, there is to be none."""
         self._plan_unit(plan, self._paths.unit(name), self._paths.wants(unit_name(name)), unit_name(name), text)
+
+    def starts_with_host(self, domain: Definition) -> bool:
+        """Whether a domain has a unit, or gets one. One whose definition is the one that the host has keeps what it has."""
+        return os.path.islink(self._paths.wants(unit_name(domain.name))) if domain.verb else domain.autostart
 
     def plan_common(self, plan: Plan, remaining: bool) -> None:
         """Plan what the units of all domains share; `remaining`: whether this collection has a definition on this host."""

@@ -388,8 +388,8 @@ def test_vifs_and_disks_whose_backend_was_restarted_are_attached_again(healed: F
     foretold = healed.run_plan([STORED], check_mode=True)
     assert [action.description for action in foretold.actions] == [
         "detach vif 0 of domain web1 (its backend, domain 1, is gone)",
-        "detach disk xvda of domain web1 (its backend, domain 1, is gone)",
         "attach vif 0 of domain web1 to store-dd",
+        "detach disk xvda of domain web1 (its backend, domain 1, is gone)",
         "attach disk xvda of domain web1 to store-dd",
     ]
     assert healed.calls == []
@@ -397,8 +397,8 @@ def test_vifs_and_disks_whose_backend_was_restarted_are_attached_again(healed: F
     mac = default_mac("web1", 0, "store-dd")
     assert healed.calls == [
         ("detach", "vif", "web1", "0"),
-        ("detach", "vbd", "web1", "51712"),
         ("attach", "vif", "web1", f"mac={mac},backend=store-dd,devid=0"),
+        ("detach", "vbd", "web1", "51712"),
         ("attach", "vbd", "web1", "vdev=xvda,access=rw,backend=store-dd,target=/dev/d"),
     ]
     assert (plan.results["pending_restart"], plan.warnings) == ([], [])
@@ -408,7 +408,7 @@ def test_vifs_and_disks_whose_backend_was_restarted_are_attached_again(healed: F
 def test_they_wait_for_a_backend_that_the_same_run_starts(healed: FakeHost) -> None:
     healed.remove("store-dd")
     healed.run_plan([{"name": "store-dd"}, STORED])
-    assert [call[0] for call in healed.calls] == ["create", "detach", "detach", "attach", "attach"]
+    assert [call[0] for call in healed.calls] == ["create", "detach", "attach", "detach", "attach"]
 
 
 @pytest.mark.parametrize("how", ["gone", "crashed"])
