@@ -104,6 +104,26 @@ def recovered_domains(domains: t.Sequence[dict[str, t.Any]], state: str = "runni
     ]
 
 
+def chosen_domains(domains: t.Sequence[dict[str, t.Any]], choice: str | t.Sequence[str]) -> list[dict[str, t.Any]]:
+    """Return those of the domains that the user chose, by their names, which `-e` gives as a text with commas between them."""
+    names = choice.split(",") if isinstance(choice, str) else choice
+    chosen = {name.strip() for name in names}
+    return [domain for domain in domains if domain["name"] in chosen]
+
+
+def defined_domains(domains: t.Sequence[dict[str, t.Any]], verb: str, state: str = "running") -> list[dict[str, t.Any]]:
+    """Return the parameter `domains` of the module xl_domain for driver domains that it uses as they are defined on the host.
+
+    :param verb: restarted or previous.
+    :param state: state of the domains that set none. Those that should not run are left out.
+    """
+    timeouts = {domain["name"]: domain["wait_timeout"] for domain in domains if "wait_timeout" in domain}
+    return [
+        {**domain, "state": verb, **({"wait_timeout": timeouts[domain["name"]]} if domain["name"] in timeouts else {})}
+        for domain in recovered_domains(domains, state)
+    ]
+
+
 def recovery_digest(domains: t.Sequence[dict[str, t.Any]]) -> str:
     """Return what the module xl_domain reports about a host that has the recovery service of this collection, for these domains."""
     return digest(pack(), configuration_text(configuration_of(domains)))
@@ -206,6 +226,8 @@ class FilterModule:
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
         """Return the filters by name."""
         return {
+            "chosen_domains": chosen_domains,
+            "defined_domains": defined_domains,
             "domain_backends": domain_backends,
             "domain_definitions": domain_definitions,
             "domain_images": domain_images,

@@ -79,9 +79,13 @@ def test_dom0_takes_no_part(host: Host) -> None:
 
 
 def test_domains_start_with_the_host(host: Host, site: Site) -> None:
-    """Driver domains first: xendomains starts what the directory holds in the order of its names."""
-    links = [("00", domain["name"]) for domain in site["driver_domain_domains"]] + [("50", guest["name"]) for guest in site["domu_domains"]]
-    for level, name in links:
-        assert host.file(f"/etc/xen/auto/{level}-{name}.cfg").linked_to == f"/etc/xen/{name}.cfg"
+    """By units, which start after those of their backends; xendomains starts none of them."""
+    wants = "/etc/systemd/system/multi-user.target.wants"
+    for domain in [*site["driver_domain_domains"], *site["domu_domains"]]:
+        unit = f"xen-domain@{domain['name']}.service"
+        assert host.file(f"{wants}/{unit}").linked_to == f"/etc/systemd/system/{unit}"
+        after = host.check_output(f"systemctl show --property=After --value {unit}").split()
+        assert {f"xen-domain@{vif['backend']}.service" for vif in domain.get("vifs", []) if vif.get("backend")} <= set(after)
+    assert host.check_output("find /etc/xen -path '/etc/xen/auto/*'") == ""
     # A driver domain that is saved comes back without its device, and guests come back before their backends.
     assert host.check_output(". /etc/default/xendomains; echo save=$XENDOMAINS_SAVE") == "save="

@@ -47,19 +47,19 @@ def test_options_of_xen(memory: t.Any, vcpus: t.Any, options: list[str]) -> None
     ],
 )
 def test_verify_respects_the_state_of_the_role(variables: dict[str, t.Any], running: list[str]) -> None:
-    (play,) = yaml.safe_load((ROOT / "playbooks/verify.yml").read_text(encoding="utf-8"))
-    assert [guest["name"] for guest in value(play["vars"], "verify_guests", variables)] == running
+    (block,) = yaml.safe_load((ROOT / "playbooks/tasks/verify.yml").read_text(encoding="utf-8"))
+    assert [guest["name"] for guest in value(block["vars"], "verify_guests", variables)] == running
 
 
 @pytest.mark.parametrize(
     ("alive", "flags", "missing"), [(True, "b", []), (True, "r", []), (False, "c", ["a"]), (True, "p", ["a"]), (True, "bp", ["a"])]
 )
 def test_verify_finds_domains_that_do_not_run(alive: bool, flags: str, missing: list[str]) -> None:
-    (play,) = yaml.safe_load((ROOT / "playbooks/verify.yml").read_text(encoding="utf-8"))
-    (task,) = [task for task in play["tasks"] if task["name"] == "Check that the domains run"]
+    (block,) = yaml.safe_load((ROOT / "playbooks/tasks/verify.yml").read_text(encoding="utf-8"))
+    (task,) = [task for task in block["block"] if task["name"] == "Check that the domains run"]
     found = {"domains": [{"name": "a", "alive": alive, "flags": flags}]}
     variables = {"domu_domains": [{"name": "a"}], "verify_domains": found}
-    assert value({**play["vars"], **task["vars"]}, "verify_missing", variables) == missing
+    assert value({**block["vars"], **task["vars"]}, "verify_missing", variables) == missing
 
 
 def test_no_boot_options_on_a_host_where_the_role_is_not_to_manage_them() -> None:

@@ -21,7 +21,7 @@ from .status import LOGS, READY, REASON, STATUS, log_line, not_connected, not_re
 
 if t.TYPE_CHECKING:
     from .._xenstore.client import XenStore
-    from .definition import Ready
+    from .ready import Ready
 
 #: Seconds that a device may take to connect before it counts as stuck; a hotplug script takes 2 s in an emulated driver domain.
 GRACE = 10.0

@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from .._errors import InvalidInput
 from .._xen.xlcfg import render, specification
 from .disks import Disk, vdev_number
+from .paths import MARKER
+from .ready import Ready
 from .repairs import device_text
 from .vbd_made import disk_settings
 from .vif_options import DOM0, vif_settings
@@ -23,12 +25,12 @@ from .vif_options import DOM0, vif_settings
 if t.TYPE_CHECKING:
     from .._pci.device import PciDevice
 
-#: The first line of every definition that the collection wrote.
-MARKER = "# Managed by Ansible (xen.driver_domains.xl_domain): changes made here are lost.\n"
-
 #: Bytes of the kernel command line that a PV guest gets; Xen cuts the rest off silently (xen/include/public/xen.h,
 #: MAX_GUEST_CMDLINE, which counts the final 0).
 PV_CMDLINE_LIMIT = 1023
+
+#: States for which the definition that the host has is used, so that the name is enough.
+RESTARTED, PREVIOUS = "restarted", "previous"
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}")
 _PCI_OPTIONS = ("permissive", "msitranslate", "power_mgmt", "rdm_policy")
@@ -38,15 +40,6 @@ _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:")
 _TYPED = frozenset({"name", "type", "memory", "maxmem", "vcpus", "kernel", "ramdisk", "cmdline", "root", "extra", "driver_domain"}) | {
     *("pci", "vif", "disk", "on_poweroff", "on_reboot", "on_crash", "on_watchdog"),
 }
-
-
-@dataclass(frozen=True)
-class Ready:
-    """How a domain reports that it serves: a XenStore key below its home, its value then, and the key that says what went wrong."""
-
-    key: str
-    value: str
-    error_key: str
 
 
 class Attachment(t.NamedTuple):
@@ -63,7 +56,10 @@ class Definition:
     """One domain as the user requests it."""
 
     name: str
+    #: running, stopped, present or absent.
     state: str
+    #: RESTARTED or PREVIOUS, when that was requested of a domain that is to run; else "".
+    verb: str = ""
     autostart: bool = False
     #: Content of the definition file; "" when the domain is to be absent.
     text: str = ""
@@ -74,6 +70,7 @@ class Definition:
     #: In MiB.
     memory: int = 0
     driver_domain: bool = False
+    kernel: str = ""
     #: Files that must exist in dom0.
     files: tuple[str, ...] = ()
     #: (target, source) of each disk that is copied from an image unless it exists.
@@ -124,6 +121,10 @@ def _definition(parameters: t.Mapping[str, t.Any], devices: t.Mapping[str, PciDe
         if parameters["state"] == "absent":
             # Nothing of it is written, but who served it matters while it is stopped.
             return Definition(name, "absent", backends=_backends(parameters))
+        if parameters["state"] in (RESTARTED, PREVIOUS):
+            return Definition(
+                name, "running", parameters["state"], ready=_ready(parameters["ready"]), wait_timeout=parameters["wait_timeout"]
+            )
         return _present(name, parameters, devices)
     except InvalidInput as exc:
         raise InvalidInput(f"Domain {name}: {exc.problem}", exc.rule, exc.remedy, **exc.details) from exc
@@ -148,7 +149,6 @@ def _present(name: str, parameters: t.Mapping[str, t.Any], devices: t.Mapping[st
     _refuse_doubles("vdev", [(vdev_number(disk["vdev"]), f"disk {number}") for number, disk in enumerate(disks)])
     local_disks = [disk for disk in disks if _is_path(disk)]
     files = [parameters["kernel"], parameters["ramdisk"], *(disk["target"] for disk in local_disks if not disk.get("source"))]
-    ready = parameters["ready"]
     return Definition(
         name=name,
         state=parameters["state"],
@@ -158,6 +158,7 @@ def _present(name: str, parameters: t.Mapping[str, t.Any], devices: t.Mapping[st
         without_hap=options.get("hap") in (False, 0, "0"),
         memory=parameters["memory"],
         driver_domain=parameters["driver_domain"],
+        kernel=parameters["kernel"] or "",
         files=tuple(path for path in files if path),
         copies=tuple((disk["target"], disk["source"]) for disk in local_disks if disk.get("source")),
         disks=tuple(Disk(disk["target"], disk.get("access") != "ro", _backend(disk), _is_path(disk)) for disk in disks),
@@ -165,9 +166,13 @@ def _present(name: str, parameters: t.Mapping[str, t.Any], devices: t.Mapping[st
         specifications=texts,
         vifs=tuple(Attachment(vif["mac"], _backend(vif), vif.get("bridge") or "", vif.get("script") or "") for vif in vifs),
         backends=_backends(parameters),
-        ready=Ready(ready["key"], ready["value"], ready["error_key"] or "") if ready else None,
+        ready=_ready(parameters["ready"]),
         wait_timeout=parameters["wait_timeout"],
     )
+
+
+def _ready(parameters: t.Mapping[str, t.Any] | None) -> Ready | None:
+    return Ready(parameters["key"], parameters["value"], parameters["error_key"] or "") if parameters else None
 
 
 def _backends(parameters: t.Mapping[str, t.Any]) -> frozenset[str]:

@@ -69,6 +69,34 @@ def plan_rebuilding(plan: Plan, copy: t.Callable[[str, str], None], copies: t.Se
             )
 
 
+def disks_to_put_back(kernel: str, targets: t.Iterable[str]) -> list[tuple[str, str]]:
+    """Return the disks that are of another image than a kernel, each with the one of that image that was kept beside it.
+
+    :raises DriverDomainsError: there is none.
+    """
+    found = []
+    for target in targets:
+        own = source_of(target)
+        if _differ(own, kernel):
+            key = os.path.basename(os.path.dirname(kernel))
+            kept = [path for path in _names(f"{target}.{key}") if os.path.exists(path)]
+            if not kept:
+                raise DriverDomainsError(
+                    f"The disk {target} is a copy of {own}, and no disk of the image {key} was kept beside it",
+                    rule="a kernel finds its modules on the disk of the same image",
+                )
+            found.append((target, kept[-1]))
+    return found
+
+
+def put_back(target: str, kept: str) -> None:
+    """Use a disk again that was kept, and keep the present one instead. The domain does not run at that time."""
+    aside = _kept_as(target, source_of(target))
+    for old, new in ((target, aside), (kept, target)):
+        rename(old, new)
+        rename(_note(old), _note(new))
+
+
 def note_source(target: str, source: str) -> None:
     """Note from which image a disk is copied."""
     write_text(_note(target), f"{source}\n", 0o600)
@@ -125,9 +153,12 @@ def _with_unit_of(domain: dict[str, t.Any], number: int, old: str, units: Units)
 
 
 def _kept_as(target: str, old: str) -> str:
-    base = f"{target}.{os.path.basename(os.path.dirname(old))}"
-    names = [base, *(f"{base}.{number}" for number in range(2, 1000))]
-    return next(name for name in names if not os.path.lexists(name))
+    return next(name for name in _names(f"{target}.{os.path.basename(os.path.dirname(old))}") if not os.path.lexists(name))
+
+
+def _names(base: str) -> list[str]:
+    """The names under which disks of one image are kept, in the order of their use."""
+    return [base, *(f"{base}.{number}" for number in range(2, 1000))]
 
 
 def _rebuild(copy: t.Callable[[str, str], None], source: str, target: str, kept: str) -> None:

@@ -113,8 +113,8 @@ class Xl:
         self._run("unpause", domain)
 
     def shutdown(self, domain: str) -> None:
-        """Ask a domain to shut down; returns at once (xl(1), shutdown)."""
-        self._run("shutdown", domain)
+        """Ask a domain to shut down, by ACPI if its kernel knows no other way; returns at once (xl(1), shutdown)."""
+        self._run("shutdown", "-F", domain)
 
     def destroy(self, domain: str) -> None:
         """End a domain as if its power were cut (xl(1), destroy)."""

@@ -12,9 +12,11 @@ import typing as t
 from dataclasses import replace
 from pathlib import Path
 
-from ansible_collections.xen.driver_domains.plugins.module_utils._domain.definition import MARKER, definitions
-from ansible_collections.xen.driver_domains.plugins.module_utils._domain.host import Paths, read_host
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.definition import definitions
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.host import read_host
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.paths import MARKER, Paths
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.plan import plan_domains
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.revisions import on_host
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.steps import DomainSteps, Limits
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import InvalidInput, TimedOut
 from ansible_collections.xen.driver_domains.plugins.module_utils._pci.bdf import Bdf
@@ -110,7 +112,19 @@ class FakeHost:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.store = FakeStore()
-        self.paths = Paths(f"{root}/xen", f"{root}/xen/auto", f"{root}/lib", f"{root}/sys", f"{root}/run")
+        self.paths = Paths(
+            f"{root}/xen",
+            f"{root}/xen/auto",
+            f"{root}/lib",
+            f"{root}/sys",
+            f"{root}/run",
+            f"{root}/saved",
+            f"{root}/units",
+            f"{root}/active",
+            f"{root}/program/domain.pyz",
+        )
+        #: The calls of systemctl. What starts and stops units is not among `calls`: the domains then run, or do not.
+        self.systemctl: list[tuple[str, ...]] = []
         self.calls: list[tuple[str, ...]] = []
         #: The definitions that xl has parsed.
         self.parsed: list[str] = []
@@ -127,6 +141,8 @@ class FakeHost:
         #: xl does not accept a definition that holds this text, and what it then says.
         self.rejected = ""
         self.objection = "no"
+        #: A definition that holds this text makes a domain that reports an error.
+        self.failing = ""
         self.vif_state = "4"
         self.hotplug: dict[str, str] = {"hotplug-status": "connected"}
         self.deaf: set[str] = set()
@@ -150,16 +166,21 @@ class FakeHost:
         pci: t.Mapping[str, str] | None = None,
         restart_changed: bool = False,
         under_xen: bool = True,
+        again: bool = False,
+        rollback: bool = True,
     ) -> Plan:
         """Plan; `pci` are the names of devices with their BDFs."""
         full = [{**BLANK, "memory": 128, "kernel": str(self.root / "kernel"), **domain} for domain in domains]
         fake: t.Any = self
         store: t.Any = self.store if under_xen else None
         devices = {name: self.devices.get(bdf) or pci_device(bdf) for name, bdf in (pci or {}).items()}
-        wanted = definitions(full, devices)
+        warnings: list[str] = []
+        wanted = on_host(definitions(full, devices), self.paths.definition, fake, again, warnings)
         steps = DomainSteps(fake, store, fake, self.paths, Limits(shutdown=0.3, attach=1.0))
         stuck = steps.attacher.stuck if under_xen else None
-        return plan_domains(wanted, read_host(wanted, fake, store, self.paths, stuck), steps, restart_changed)
+        plan = plan_domains(wanted, read_host(wanted, fake, store, self.paths, stuck), steps, restart_changed, rollback)
+        plan.warnings += warnings
+        return plan
 
     def add(self, name: str, flags: str = "b", text: str | None = None, uuid: str = "") -> int:
         """Let a domain run; `text` is the definition that it was started with."""
@@ -207,6 +228,7 @@ class FakeHost:
             if texts:
                 parts = [dict(part.partition("=")[::2] for part in text.split(",")) for text in texts]
                 devices[name] = [{KEPT_NAMES.get(word, word): value for word, value in own.items()} for own in parts]
+        settings.update({part: settings[part].strip('"') for part in ("kernel", "ramdisk") if part in settings})
         return {"c_info": {"uuid": "new"}, "b_info": settings, **top, **devices}
 
     def create(self, path: str, timeout: float, uuid: str = "") -> None:
@@ -214,7 +236,8 @@ class FakeHost:
         name = Path(path).stem
         self.calls.append(("create", name))
         home = f"/local/domain/{self.add(name, text=text, uuid=uuid)}"
-        self.store.values.update({f"{home}/vm": f"/vm/{uuid}", f"{home}/data/driver-domain/status": "ready"})
+        failed = self.failing and self.failing in text
+        self.store.values.update({f"{home}/vm": f"/vm/{uuid}", f"{home}/data/driver-domain/status": "error" if failed else "ready"})
         for devid, line in enumerate(line for line in text.split("[") if line.startswith('"mac=')):
             backend = line.split("backend=")[1].split('"')[0].split(",")[0] if "backend=" in line else "Domain-0"
             self.connect(name, devid, backend)
@@ -234,7 +257,10 @@ class FakeHost:
         settings = dict(part.partition("=")[::2] for part in specification.split(","))
         backend = settings.get("backend") or "Domain-0"
         if kind == "vif":
-            self.connect(domain, int(settings.get("devid") or 0), backend)
+            devid = int(settings.get("devid") or 0)
+            self.connect(domain, devid, backend)
+            if "mac" in settings:
+                self.store.values[f"/libxl/{self.store.domid_of(domain)}/device/vif/{devid}/mac"] = settings["mac"]
         else:
             self.serve(kind, domain, backend, VDEVS[settings["vdev"]])
             domid, devid = self.store.domid_of(domain), VDEVS[settings["vdev"]]
@@ -298,5 +324,15 @@ class FakeHost:
     # What the planner calls as the runner
 
     def run(self, argv: t.Sequence[str], **_options: t.Any) -> None:
+        if argv[0] == "systemctl":
+            self.systemctl.append(tuple(argv[1:]))
+            for unit in argv[2:]:
+                name = "_shutdown" if "shutdown" in unit else unit[len("xen-domain@") : -len(".service")].replace("\\x2b", "+")
+                active = Path(self.paths.active, name)
+                if argv[1] == "start" and not unit.startswith("-"):
+                    active.mkdir(parents=True)
+                elif argv[1] == "stop":
+                    active.rmdir()
+            return
         self.calls.append(tuple(argv))
         Path(argv[-1]).write_text(Path(argv[-2]).read_text())

@@ -223,6 +223,20 @@ def test_the_recovery_service_knows_the_domains_that_should_run() -> None:
     assert [domain["name"] for domain in FILTERS["recovered_domains"](domains, "stopped")] == []
 
 
+@pytest.mark.parametrize("names", ["net-dd", " other, net-dd", ["net-dd", "other"]])
+def test_domains_by_name(names: t.Any) -> None:
+    domains = [{"name": "dmz-dd"}, {"name": "net-dd", "wait_timeout": 900}, {"name": "net-dd2"}]
+    assert FILTERS["chosen_domains"](domains, names) == [domains[1]]
+
+
+def test_domains_that_the_host_has_the_definitions_of() -> None:
+    domains = [{"name": "a", "wait_timeout": 900}, {"name": "b", "image": "none"}, {"name": "c", "state": "stopped"}]
+    found = FILTERS["defined_domains"](domains, "restarted")
+    ready = {"key": "data/driver-domain/status", "value": "ready", "error_key": "data/driver-domain/error"}
+    assert found == [{"name": "a", "state": "restarted", "ready": ready, "wait_timeout": 900}, {"name": "b", "state": "restarted"}]
+    assert FILTERS["defined_domains"](domains, "previous", "stopped") == []
+
+
 def test_the_digest_is_that_of_what_the_module_installs(tmp_path: Path) -> None:
     recovered = FILTERS["recovered_domains"]([NET])
     places = Places(*(str(tmp_path / name) for name in ("recovery.pyz", "units", "recovery.json", "run")))

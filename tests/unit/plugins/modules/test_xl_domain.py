@@ -12,13 +12,20 @@ from types import SimpleNamespace
 
 import pytest
 
-from ansible_collections.xen.driver_domains.plugins.module_utils._domain.definition import MARKER
-from ansible_collections.xen.driver_domains.plugins.module_utils._domain.host import Paths
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.paths import MARKER, Paths
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import NotOnThisHost
 from ansible_collections.xen.driver_domains.plugins.modules import xl_domain
 from ansible_collections.xen.driver_domains.tests.unit.fakes.domains import BLANK, FakeHost, pci_device
 
-POLICY = {"pci_devices": [], "restart_changed": False, "save_at_shutdown": None, "force": [], "create_timeout": 180, "shutdown_timeout": 90}
+POLICY = {
+    "pci_devices": [],
+    "restart_changed": False,
+    "rollback": True,
+    "save_at_shutdown": None,
+    "force": [],
+    "create_timeout": 180,
+    "shutdown_timeout": 90,
+}
 
 
 @pytest.fixture

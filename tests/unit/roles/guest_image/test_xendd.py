@@ -50,6 +50,9 @@ while [ -e "$XENDD_ROOT/events" ]; do
     sleep 0.05
 done
 """,
+    "xenstore-read": """
+grep -q "^$1=" "$STORE"
+""",
     "modprobe": "",
     "mount": "",
     "pidof": "",
@@ -173,7 +176,7 @@ class FakeDomain:
     def calls(self) -> list[str]:
         """All calls of stubs but the reports to XenStore, in order."""
         lines = self.calls_file.read_text(encoding="utf-8").splitlines() if self.calls_file.exists() else []
-        return [line for line in lines if not line.startswith(("xenstore-write ", "xenstore-watch "))]
+        return [line for line in lines if not line.startswith(("xenstore-write ", "xenstore-watch ", "xenstore-read "))]
 
     def reports(self, key: str) -> list[str]:
         """All values that a key in XenStore had, in order."""
@@ -661,6 +664,36 @@ def test_an_interface_that_was_attached_again_gets_its_addresses_back(domain: Fa
         events.unlink()
 
 
-def test_without_addresses_nothing_stays_running(domain: FakeDomain) -> None:
-    (domain.root / "events").write_text("")
-    assert domain.run("console=hvc0") == 0
+# Saved and restored
+
+
+def restore(domain: FakeDomain) -> None:
+    """Give it another home in XenStore, where nothing is; the kernel sets its watches again."""
+    domain.store_file.write_text("")
+    with (domain.root / "events").open("a") as file:
+        file.write("data/driver-domain/status\n")
+
+
+@pytest.mark.parametrize("address", ["", "xendd.address=enX0,10.0.3.5/24"])
+def test_a_domain_that_was_restored_reports_again(domain: FakeDomain, address: str) -> None:
+    domain.add_interface("enX0", MAC)
+    domain.write("events", "data/driver-domain/status\n")
+    with domain.running(address):
+        until(lambda: domain.reports(STATUS) == ["starting", "ready"])
+        time.sleep(0.3)
+        # What it has reported itself is nothing new.
+        assert domain.reports(STATUS) == ["starting", "ready"]
+        restore(domain)
+        until(lambda: domain.reports(STATUS) == ["ready"])
+        (domain.root / "events").unlink()
+    assert domain.reports(BRIDGES) == [""]
+
+
+def test_a_driver_domain_that_was_restored_has_a_new_devd(domain: FakeDomain) -> None:
+    domain.write("events", "data/driver-domain/status\n")
+    with serving(domain, "xendd.bridge=xenbr0"):
+        restore(domain)
+        until(lambda: domain.calls.count("xl devd -F") == 2)
+        until(lambda: domain.reports(STATUS)[-1] == "ready")
+        (domain.root / "events").unlink()
+    assert domain.reports(BRIDGES)[-1] == "xenbr0"

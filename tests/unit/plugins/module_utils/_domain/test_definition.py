@@ -10,7 +10,8 @@ import typing as t
 
 import pytest
 
-from ansible_collections.xen.driver_domains.plugins.module_utils._domain.definition import MARKER, Definition, definitions
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.definition import Definition, definitions
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.paths import MARKER
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.vif_options import default_mac
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import InvalidInput
 from ansible_collections.xen.driver_domains.tests.unit.fakes.domains import BLANK, pci_device

@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain import attacher
-from ansible_collections.xen.driver_domains.plugins.module_utils._domain.definition import MARKER
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.kept import agrees
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.paths import MARKER
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.units import SHUTDOWN_UNIT
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.vif_options import default_mac
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import (
     DriverDomainsError,
@@ -39,8 +40,13 @@ def host(tmp_path: Path) -> FakeHost:
     return host
 
 
-def files(root: Path) -> dict[str, str]:
-    return {str(path.relative_to(root)): path.read_text() for path in sorted(root.rglob("*")) if path.is_file()}
+def files(root: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
+
+
+def left(host: FakeHost) -> set[str]:
+    """The files of the host, apart from what a reboot removes."""
+    return {path for path in files(host.root) if not path.startswith(("lib/", "run/"))}
 
 
 def test_first_run_second_run_and_undoing(host: FakeHost) -> None:
@@ -48,24 +54,28 @@ def test_first_run_second_run_and_undoing(host: FakeHost) -> None:
     assert host.calls == [("create", "net-dd"), ("create", "web1")]
     assert [(d["name"], d["state"]) for d in first.results["domains"]] == [("net-dd", "running"), ("web1", "running")]
     assert first.results["domains"][1]["vifs"][0]["connected"]
-    assert os.readlink(host.paths.links("net-dd")[0]) == host.paths.definition("net-dd")
+    assert host.systemctl == [("start", "--no-block", "xen-domain@net-dd.service", "xen-driver-domains-shutdown.service")]
     host.calls.clear()
+    host.systemctl.clear()
     before = files(host.root)
 
     second = host.run_plan([DRIVER, GUEST], UPLINK)
-    assert (second.actions, host.calls, files(host.root)) == ([], [], before)
+    assert (second.actions, host.calls, host.systemctl, files(host.root)) == ([], [], [], before)
 
     host.run_plan([{"name": name, "state": "absent"} for name in ("net-dd", "web1")])
     assert host.calls == [("shutdown", "web1"), ("shutdown", "net-dd")]
-    assert os.listdir(host.paths.autostart) == []
-    assert list(Path(host.paths.definitions).glob("*.cfg")) == []
+    assert host.systemctl == [("stop", "xen-domain@net-dd.service"), ("stop", "xen-driver-domains-shutdown.service"), ("daemon-reload",)]
+    assert left(host) == {"kernel"}
 
 
 def test_check_mode_writes_nothing_and_warns_of_what_is_not_there_yet(host: FakeHost) -> None:
     before = files(host.root)
     plan = host.run_plan([{**GUEST, "kernel": "/not/there"}], check_mode=True)
     assert (host.calls, files(host.root)) == ([], before)
-    assert [action.description.split("/")[0] for action in plan.actions] == ["write ", "start domain web1"]
+    assert [action.description.split("/")[0] for action in plan.actions] == [
+        *["write ", "write ", "write ", f"enable {SHUTDOWN_UNIT}"],
+        *["start domain web1", f"systemctl start {SHUTDOWN_UNIT}"],
+    ]
     assert len(plan.warnings) == 2
     assert "/not/there does not exist" in plan.warnings[0] + plan.warnings[1]
 
@@ -218,7 +228,7 @@ def test_an_undoing_where_xen_does_not_run_leaves_no_files(host: FakeHost, monke
     monkeypatch.setattr(host, "store", None)
     plan = host.run_plan([{"name": name, "state": "absent"} for name in ("net-dd", "web1")], under_xen=False)
     assert [domain["state"] for domain in plan.results["domains"]] == ["absent", "absent"]
-    assert (os.listdir(host.paths.autostart), list(Path(host.paths.definitions).glob("*.cfg")), host.calls) == ([], [], [])
+    assert (left(host), host.calls) == ({"kernel"}, [])
 
 
 def test_a_changed_definition_is_reported_and_the_domain_left_alone(host: FakeHost) -> None:
@@ -378,8 +388,8 @@ def test_vifs_and_disks_whose_backend_was_restarted_are_attached_again(healed: F
     foretold = healed.run_plan([STORED], check_mode=True)
     assert [action.description for action in foretold.actions] == [
         "detach vif 0 of domain web1 (its backend, domain 1, is gone)",
-        "detach disk xvda of domain web1 (its backend, domain 1, is gone)",
         "attach vif 0 of domain web1 to store-dd",
+        "detach disk xvda of domain web1 (its backend, domain 1, is gone)",
         "attach disk xvda of domain web1 to store-dd",
     ]
     assert healed.calls == []
@@ -387,8 +397,8 @@ def test_vifs_and_disks_whose_backend_was_restarted_are_attached_again(healed: F
     mac = default_mac("web1", 0, "store-dd")
     assert healed.calls == [
         ("detach", "vif", "web1", "0"),
-        ("detach", "vbd", "web1", "51712"),
         ("attach", "vif", "web1", f"mac={mac},backend=store-dd,devid=0"),
+        ("detach", "vbd", "web1", "51712"),
         ("attach", "vbd", "web1", "vdev=xvda,access=rw,backend=store-dd,target=/dev/d"),
     ]
     assert (plan.results["pending_restart"], plan.warnings) == ([], [])
@@ -398,7 +408,7 @@ def test_vifs_and_disks_whose_backend_was_restarted_are_attached_again(healed: F
 def test_they_wait_for_a_backend_that_the_same_run_starts(healed: FakeHost) -> None:
     healed.remove("store-dd")
     healed.run_plan([{"name": "store-dd"}, STORED])
-    assert [call[0] for call in healed.calls] == ["create", "detach", "detach", "attach", "attach"]
+    assert [call[0] for call in healed.calls] == ["create", "detach", "attach", "detach", "attach"]
 
 
 @pytest.mark.parametrize("ready", [None, {"key": "data/up", "value": "yes", "error_key": None}], ids=["undeclared", "declared"])
@@ -420,7 +430,7 @@ def test_nothing_is_detached_before_its_backend_serves(
     assert healed.calls == []
     healed.store.values[status] = "yes" if ready else "ready"
     healed.run_plan(wanted)
-    assert [call[0] for call in healed.calls] == ["detach", "detach", "attach", "attach"]
+    assert [call[0] for call in healed.calls] == ["detach", "attach", "detach", "attach"]
 
 
 def test_a_backend_that_gets_a_device_itself_is_not_waited_for(healed: FakeHost) -> None:
@@ -435,7 +445,7 @@ def test_a_backend_that_gets_a_device_itself_is_not_waited_for(healed: FakeHost)
     healed.store.values[f"{home}/hotplug-status"] = "error"
     healed.calls.clear()
     healed.run_plan([{"name": "store-dd"}, STORED, second])
-    assert [call[2] for call in healed.calls] == ["web1", "web1", "web2", "web1", "web1", "web2"]
+    assert [call[2] for call in healed.calls] == ["web1", "web2", "web1", "web2", "web1", "web1"]
 
 
 @pytest.mark.parametrize("how", ["gone", "crashed"])
@@ -585,13 +595,6 @@ class TestDisk:
         assert disk.stat().st_mode & 0o777 == 0o600
 
 
-def test_driver_domains_start_before_their_guests(host: FakeHost) -> None:
-    host.run_plan([DRIVER, {**GUEST, "name": "a-guest", "autostart": True}], UPLINK)
-    assert sorted(os.listdir(host.paths.autostart)) == ["00-net-dd.cfg", "50-a-guest.cfg"]
-    host.run_plan([{**DRIVER, "autostart": False}], UPLINK)
-    assert os.listdir(host.paths.autostart) == ["50-a-guest.cfg"]
-
-
 def test_what_others_wrote_is_not_overwritten_or_removed(host: FakeHost) -> None:
     path = Path(host.paths.definition("web1"))
     path.parent.mkdir()
@@ -694,71 +697,6 @@ class TestPoweroff:
         host.returning.add("web1")
         with pytest.raises(DriverDomainsError, match=r"Domain web1 was stopped, but runs again \(domid 2\)"):
             host.run_plan([{"name": "web1", "state": state}])
-
-
-def test_autostart_links(host: FakeHost) -> None:
-    auto = Path(host.paths.autostart)
-    auto.mkdir(parents=True)
-    (auto / "web1.cfg").symlink_to("../web1.cfg")
-    (auto / "50-web2.cfg").symlink_to("../old/web2.cfg")
-    (auto / "00-web1.cfg").write_text("of another domain, called 00-web1\n")
-    guests = [{"name": "web1", "autostart": True}, {"name": "web2", "autostart": True}]
-    host.run_plan(guests)
-    assert sorted(os.listdir(auto)) == ["00-web1.cfg", "50-web1.cfg", "50-web2.cfg"]
-    assert os.readlink(auto / "50-web2.cfg") == host.paths.definition("web2")
-    assert host.run_plan(guests).actions == []
-    host.run_plan([{"name": name, "state": "absent"} for name in ("web1", "web2")])
-    assert os.listdir(auto) == ["00-web1.cfg"]
-    with pytest.raises(Refused, match="auto/00-web1.cfg: the file exists and was not written by this collection"):
-        host.run_plan([{"name": "web1", "autostart": True, "driver_domain": True}])
-
-
-class TestStartWithTheHost:
-    """The links of xendomains, in the order in which it follows them."""
-
-    @staticmethod
-    def links(host: FakeHost, *domains: dict[str, t.Any]) -> list[str]:
-        host.run_plan([{"autostart": True, "state": "present", **domain} for domain in domains])
-        return sorted(os.listdir(host.paths.autostart))
-
-    def test_no_two_domains_share_a_link(self, host: FakeHost) -> None:
-        driver = {"name": "net", "driver_domain": True}
-        names = ["00-net", "50-net", "net-2", "50-50-net"]
-        links = self.links(host, driver, *({"name": name} for name in names))
-        assert links == ["00-net.cfg", "50-00-net.cfg", "50-50-50-net.cfg", "50-50-net.cfg", "50-net-2.cfg"]
-        assert {os.readlink(f"{host.paths.autostart}/{link}") for link in links} == {host.paths.definition(n) for n in ["net", *names]}
-        host.run_plan([{"name": "net", "state": "absent"}])
-        assert sorted(os.listdir(host.paths.autostart)) == links[1:]
-
-    def test_each_comes_after_its_backends(self, host: FakeHost) -> None:
-        store = {"name": "z-store", "driver_domain": True}
-        net = {"name": "a-net", "driver_domain": True, "disks": [{"vdev": "xvda", "target": "/d", "backend": "z-store"}]}
-        web = {"name": "web", "vifs": [{"backend": "a-net"}]}
-        proxy = {"name": "a-proxy", "options": {"p9": ["tag=x,backend=web"]}}
-        assert self.links(host, web, proxy, net, store) == ["00-z-store.cfg", "01-a-net.cfg", "50-web.cfg", "51-a-proxy.cfg"]
-
-    def test_also_after_those_of_another_call(self, host: FakeHost) -> None:
-        self.links(host, {"name": "z-store", "driver_domain": True})
-        net = {"name": "a-net", "driver_domain": True, "vifs": [{"backend": "z-store"}]}
-        assert self.links(host, net) == ["00-z-store.cfg", "01-a-net.cfg"]
-        assert host.run_plan([{"autostart": True, "state": "present", **net}]).actions == []
-
-    def test_a_driver_domain_that_a_guest_serves(self, host: FakeHost) -> None:
-        net = {"name": "a-net", "driver_domain": True, "vifs": [{"backend": "vpn"}]}
-        assert self.links(host, {"name": "vpn"}, net) == ["50-vpn.cfg", "51-a-net.cfg"]
-
-    def test_those_that_wait_for_each_other(self, host: FakeHost) -> None:
-        guests = [{"name": "a", "vifs": [{"backend": "b"}]}, {"name": "b", "vifs": [{"backend": "a"}]}]
-        with pytest.raises(InvalidInput, match="a, b can never start: each waits"):
-            self.links(host, *guests)
-
-    def test_a_link_of_somebody_else_is_left_alone(self, host: FakeHost) -> None:
-        auto = Path(host.paths.autostart)
-        auto.mkdir(parents=True)
-        self.links(host, {"name": "other", "autostart": False})
-        (auto / "50-web1.cfg").symlink_to("../other.cfg")
-        with pytest.raises(Refused, match="auto/50-web1.cfg: the file exists and was not written by this collection"):
-            self.links(host, {"name": "web1"})
 
 
 def no_iommu(host: FakeHost) -> None:

@@ -1,0 +1,262 @@
+# Copyright (c) 2026, the xen.driver_domains authors
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# PRIVATE to this collection: other collections must not import it.
+
+"""What the units of domains run: start a domain and wait until it serves, stop one, and stop all in order when the host shuts down."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import typing as t
+from dataclasses import dataclass
+
+from .._errors import DriverDomainsError, TimedOut
+from .._files import read_text
+from .._held_back import HELD_BACK, held_back
+from .._printable import printable_line
+from .._runner import Runner
+from .._turn import Turn, take_turn
+from .._xen.xl import Xl
+from .._xenstore.client import XenStore
+from .aside import set_stopped
+from .creation import create_domain
+from .paths import Paths
+from .ready import Ready, WentAway, wait_until_ready
+from .stopping import clients_of, stop_domains, with_clients
+
+#: Seconds that `xl create` may take.
+CREATE_LIMIT = 300.0
+#: Seconds within which xl starts a domain again that has crashed or rebooted: it sleeps for 2 s first (xl_vmcontrol.c).
+RETURN = 6.0
+#: How the images of the collection report that they serve.
+STATUS, READY = "data/driver-domain/status", "ready"
+_USAGE = """\
+usage: domain.pyz start NAME [limit=SECONDS] [ready=KEY=VALUE] [error=KEY] [backend=NAME]...
+       domain.pyz stop NAME
+       domain.pyz stop-all
+Run by the units xen-domain@NAME.service and xen-driver-domains-shutdown.service.
+"""
+
+
+@dataclass(frozen=True)
+class Start:
+    """What the unit of a domain says about its start."""
+
+    name: str
+    #: Seconds to wait, for its backends and until it is ready.
+    limit: float = 300.0
+    ready: Ready | None = None
+    backends: tuple[str, ...] = ()
+
+
+def parse_start(words: t.Sequence[str]) -> Start:
+    """Parse the arguments of `start`.
+
+    :raises ValueError: they make no sense.
+    """
+    options = [word.partition("=")[::2] for word in words[1:]]
+    if any(option not in ("limit", "ready", "error", "backend") for option, _value in options):
+        raise ValueError
+    single = dict(options)
+    key, _equals, value = single.get("ready", "").partition("=")
+    return Start(
+        words[0],
+        float(single.get("limit", Start.limit)),
+        Ready(key, value, single.get("error", "")) if key else None,
+        tuple(value for option, value in options if option == "backend"),
+    )
+
+
+class DomainUnit:
+    """Starts and stops domains for systemd.
+
+    :param say: gets each event in words, as one line.
+    """
+
+    def __init__(
+        self,
+        store: XenStore,
+        xl: Xl,
+        paths: Paths,
+        say: t.Callable[[str], None],
+        turn: Turn | None = None,
+        held: str = HELD_BACK,
+    ) -> None:
+        self._store = store
+        self._xl = xl
+        self._paths = paths
+        self._say = say
+        self._turn = turn or Turn()
+        self._held = held
+
+    def start(self, wanted: Start) -> None:
+        """Start a domain unless it runs, and wait until it serves. One that runs but does not serve in time counts as started.
+
+        :raises DriverDomainsError: it cannot be started, or ends right away.
+        """
+        if self._runs(wanted.name):
+            self._say(f"{wanted.name} runs already")
+        else:
+            reason = held_back(wanted.name, self._held)
+            if reason:
+                raise DriverDomainsError(f"{wanted.name} is not started: {reason}")
+            self._wait_for_restore(wanted)
+            self._wait_for_backends(wanted)
+            # Whoever has the turn may start it, too.
+            take_turn(self._turn)
+            try:
+                if not self._runs(wanted.name):
+                    self._create(wanted.name)
+            finally:
+                self._turn.pass_on()
+        set_stopped(self._store, remove=[wanted.name])
+        self._wait_until_ready(wanted)
+
+    def stop(self, name: str) -> None:
+        """Stop a domain, and let the recovery service leave it alone until it is started again.
+
+        When the host shuts down, `stop_all` does it at the right time.
+        """
+        if os.path.exists(self._paths.all_stop):
+            return
+        set_stopped(self._store, add=[name])
+        clients = clients_of(self._store, name)
+        if clients:
+            self._say(f"{name} serves {', '.join(clients)}, whose devices do not work until it is started again")
+        stop_domains(self._store, self._xl, [name], self._say)
+
+    def stop_all(self) -> None:
+        """Stop the domains of this collection, and those of others that are clients of them."""
+        # One of ours may be on its way.
+        own = self._paths.own()
+        stop_domains(self._store, self._xl, with_clients(self._store, own) | set(own), self._say)
+
+    def _runs(self, name: str) -> bool:
+        """Whether a domain runs; what is left of one that has ended is removed."""
+        found = [domain for domain in self._xl.list() if domain.name == name]
+        for domain in found:
+            if not domain.alive:
+                self._say(f"Destroying what is left of {name} ({domain.flags})")
+                self._xl.destroy(str(domain.domid))
+        return any(domain.alive for domain in found)
+
+    def _create(self, name: str) -> None:
+        text = read_text(self._paths.definition(name))
+        if text is None:
+            raise DriverDomainsError(f"{name} cannot be started: there is no {self._paths.definition(name)}")
+        create_domain(self._xl, self._store, self._paths, name, text, CREATE_LIMIT)
+
+    def _wait_for_restore(self, wanted: Start) -> None:
+        """Let xendomains restore a domain that it has saved: restored later, its memory would not fit its disks any more."""
+        file = f"{self._paths.saved}/{wanted.name}"
+        if not os.path.exists(file):
+            return
+        self._say(f"{wanted.name} waits: xendomains is to restore it from {file}")
+
+        def restored(_values: dict[str, str | None]) -> bool:
+            return self._store.domid_of(wanted.name) is not None or not os.path.exists(file)
+
+        try:
+            self._store.wait_for(["@introduceDomain"], restored, wanted.limit)
+        except TimedOut as exc:
+            raise DriverDomainsError(
+                f"{wanted.name} is not started: it was saved, and xendomains has not restored it",
+                rule="a domain that is started writes to disks, which its saved memory then does not fit any more",
+                remedy=f"Restore it (xl restore {file}), or remove that file and lose what it had in memory",
+            ) from exc
+
+    def _wait_for_backends(self, wanted: Start) -> None:
+        deadline = time.monotonic() + wanted.limit
+        missing = self._missing(wanted.backends)
+        if missing:
+            self._say(f"{wanted.name} waits: {missing}")
+        while missing:
+            try:
+                self._await_change(wanted.backends, missing, max(0.0, deadline - time.monotonic()))
+            except TimedOut:
+                self._say(f"{wanted.name} is started although {missing} after {wanted.limit:g} s")
+                return
+            missing = self._missing(wanted.backends)
+
+    def _await_change(self, backends: t.Sequence[str], missing: str, timeout: float) -> None:
+        # A backend that is restarted has another home.
+        domids = self._store.domids_of(backends)
+
+        def changed(_values: dict[str, str | None]) -> bool:
+            return self._store.domids_of(backends) != domids or self._missing(backends) != missing
+
+        keys = [f"/local/domain/{domid}/{STATUS}" for domid in domids.values() if domid is not None]
+        self._store.wait_for(["@introduceDomain", "@releaseDomain", *keys], changed, timeout)
+
+    def _missing(self, backends: t.Sequence[str]) -> str:
+        """Say which of these domains does not serve yet, or "". One that reports nothing may serve."""
+        domids = self._store.domids_of(backends)
+        keys = {name: f"/local/domain/{domid}/{STATUS}" for name, domid in domids.items()}
+        values = self._store.read_texts(keys[name] for name, domid in domids.items() if domid is not None)
+        what = [
+            f"{name} does not run" if domids[name] is None else f"{name} is not ready"
+            for name in backends
+            if domids[name] is None or values[keys[name]] not in (None, READY)
+        ]
+        return ", ".join(what)
+
+    def _wait_until_ready(self, wanted: Start) -> None:
+        began = time.monotonic()
+        while True:
+            domid = self._store.domid_of(wanted.name)
+            if domid is None:
+                raise WentAway(f"{wanted.name} went away right after its start", remedy=f"See /var/log/xen/xl-{wanted.name}.log")
+            try:
+                remaining = max(0.0, began + wanted.limit - time.monotonic())
+                wait_until_ready(self._store, wanted.name, domid, wanted.ready, remaining)
+                self._say(f"{wanted.name} is ready, after {time.monotonic() - began:.1f} s")
+                return
+            except WentAway:
+                self._await_return(wanted.name, domid)
+            except DriverDomainsError as exc:
+                # It runs, and systemd stops only what is active.
+                self._say(f"{wanted.name} runs, but is not ready: {exc}")
+                return
+
+    def _await_return(self, name: str, domid: int) -> None:
+        def back(_values: dict[str, str | None]) -> bool:
+            return self._store.domid_of(name) not in (None, domid)
+
+        try:
+            self._store.wait_for(["@introduceDomain"], back, RETURN)
+        except TimedOut as exc:
+            raise WentAway(f"{name} has ended before it was ready", remedy=f"See /var/log/xen/xl-{name}.log") from exc
+
+
+def main(arguments: t.Sequence[str] | None = None) -> int:
+    """Do what the command line says, and return the exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        command, start = words[0], parse_start(words[1:]) if words[0] != "stop-all" else None
+        if command not in ("start", "stop", "stop-all"):
+            raise ValueError
+    except (IndexError, ValueError):
+        sys.stderr.write(_USAGE)
+        return 2
+    try:
+        with XenStore() as store:
+            unit = DomainUnit(store, Xl(Runner()), Paths(), _say)
+            if start is None:
+                unit.stop_all()
+            elif command == "start":
+                unit.start(start)
+            else:
+                unit.stop(start.name)
+    except (DriverDomainsError, OSError) as exc:
+        _say(str(exc))
+        return 1
+    return 0
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{printable_line(line)}\n")
+    sys.stdout.flush()

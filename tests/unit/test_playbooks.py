@@ -1,0 +1,102 @@
+# Copyright (c) 2026, the xen.driver_domains authors
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The playbooks that restart and update driver domains, run by ansible-playbook on two hosts whose `xl_domain` only notes its calls."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import typing as t
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+#: It changes nothing, and fails on the host `xen1`. The name of the host comes with the devices.
+MODULE = """#!/usr/bin/python
+from ansible.module_utils.basic import AnsibleModule
+
+OPTIONS = ("domains", "pci_devices", "restart_changed", "rollback", "force")
+module = AnsibleModule({name: {"type": "raw"} for name in OPTIONS}, supports_check_mode=True)
+host = module.params["pci_devices"][0]["name"]
+if not module.check_mode:
+    with open(CALLS, "a") as calls:
+        calls.write(module.jsonify([host, module.params["domains"], module.params["force"]]) + "\\n")
+    if host == "xen1":
+        module.fail_json(msg="Domain net-dd went away.")
+client = {"domain": "web1", "backend": "net-dd", "kinds": ["vif"], "other_backends": []}
+module.exit_json(changed=True, actions=["start domain net-dd"], cut_off=[client])
+"""
+
+
+@pytest.fixture(name="play")
+def make_play(tmp_path: Path) -> t.Callable[..., tuple[int, str, list[t.Any]]]:
+    """Runs a playbook: returns its exit code, its output and the calls that would have changed a host."""
+    collection = tmp_path / "collections/ansible_collections/xen/driver_domains"
+    calls = tmp_path / "calls"
+    (collection / "plugins/modules").mkdir(parents=True)
+    for part in ("galaxy.yml", "playbooks", "roles", "plugins/filter", "plugins/module_utils"):
+        (collection / part).symlink_to(ROOT / part)
+    for module in (ROOT / "plugins/modules").glob("*.py"):
+        if module.stem != "xl_domain":
+            (collection / "plugins/modules" / module.name).symlink_to(module)
+    (collection / "plugins/modules/xl_domain.py").write_text(MODULE.replace("CALLS", repr(str(calls))))
+    host = {"ansible_connection": "local", "ansible_become": False, "ansible_python_interpreter": sys.executable}
+    hosts = {
+        name: {**host, "driver_domain_domains": [{"name": "net-dd"}], "driver_domain_pci_devices": [{"name": name}]}
+        for name in ("xen1", "xen2")
+    }
+    inventory = tmp_path / "inventory.json"
+    inventory.write_text(json.dumps({"xen_hosts": {"hosts": {**hosts, "xen0": host}}}))
+
+    def play(name: str, **variables: str) -> tuple[int, str, list[t.Any]]:
+        environment = {
+            **os.environ,
+            "ANSIBLE_COLLECTIONS_PATH": str(tmp_path / "collections"),
+            "ANSIBLE_LOCAL_TEMP": str(tmp_path / "local"),
+        }
+        result = subprocess.run(
+            ["ansible-playbook", f"--inventory={inventory}", f"--extra-vars={json.dumps(variables)}", f"xen.driver_domains.{name}"],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            env={**environment, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_PIPELINING": "1"},
+            timeout=600,
+            check=False,
+        )
+        made = [json.loads(line) for line in calls.read_text().splitlines()] if calls.exists() else []
+        return result.returncode, result.stdout + result.stderr, made
+
+    return play
+
+
+def test_the_first_host_that_does_not_come_back_stops_the_run(play: t.Callable[..., tuple[int, str, list[t.Any]]]) -> None:
+    code, output, calls = play(
+        "restart_driver_domain", driver_domain="net-dd", driver_domain_drain="web1,web2", driver_domain_force="destroy"
+    )
+    assert code != 0, output
+    assert "Domain net-dd went away." in output, output
+    assert "Hosts that were not touched: xen2" in output
+    ((host, domains, force),) = calls
+    assert host == "xen1"
+    # Of the guests that may be drained, web2 is not cut off there.
+    assert [(domain["name"], domain["state"]) for domain in domains] == [("net-dd", "restarted"), ("web1", "restarted")]
+    assert set(force) == {"serves_clients", "destroy"}
+
+
+def test_clients_are_named_and_nothing_happens(play: t.Callable[..., tuple[int, str, list[t.Any]]]) -> None:
+    code, output, calls = play("update_driver_domain", driver_domain="net-dd", driver_domain_previous="true")
+    assert (code != 0, calls) == (True, [])
+    assert "without their driver domain while it restarts: web1 (of net-dd)" in output
+    assert "-e driver_domain_restart_ok=true" in output
+
+
+def test_a_name_that_no_host_has(play: t.Callable[..., tuple[int, str, list[t.Any]]]) -> None:
+    code, output, calls = play("restart_driver_domain", driver_domain="net-dd,dmz-dd", driver_domain_restart_ok="true")
+    assert (code != 0, calls) == (True, [])
+    assert "Unknown: dmz-dd. Declared in driver_domain_domains: net-dd." in output
