@@ -424,8 +424,7 @@ def test_a_bond_has_its_address_before_its_ports(domain: FakeDomain) -> None:
     assert options == {
         "mode": "active-backup\n",
         "fail_over_mac": "active\n",
-        "arp_interval": "100\n",
-        "arp_missed_max": "5\n",
+        "arp_interval": "150\n",
         # The kernel adds each.
         "arp_ip_target": "+10.0.3.2\n",
         "arp_validate": "all\n",
@@ -453,10 +452,10 @@ def test_a_bond_works_with_what_there_is(domain: FakeDomain) -> None:
 
 def test_an_option_that_the_kernel_does_not_take(domain: FakeDomain) -> None:
     domain.add_vif(0, "eth0", MAC, 2)
-    domain.write("lacks", "arp_missed_max")
+    domain.write("lacks", "fail_over_mac")
     assert domain.run("xendd.bond=bond0,10.0.3.1,eth0") == 0
     status, error = domain.status
-    assert status == "error" and error.startswith("arp_missed_max=5 of bond0 failed: ")
+    assert status == "error" and error.startswith("fail_over_mac=active of bond0 failed: ")
     assert domain.read("sys/class/net/bond0/bonding/arp_validate") == "all\n"
     assert domain.calls[-2:] == ports("eth0")
 
