@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import ipaddress
+import re
 import typing as t
 from types import MappingProxyType
 
@@ -37,8 +39,13 @@ DEFAULTS: dict[str, dict[str, t.Any]] = {
 }
 
 #: Options of the model that become parts of the kernel command line or the image instead of the definition.
-_OWN_KEYS = frozenset({"image", "bridges", "packages", "authorized_keys", "disk_size"})
+_OWN_KEYS = frozenset({"image", "bridges", "bonds", "packages", "authorized_keys", "disk_size"})
 _OWN_VIF_KEYS = frozenset({"address", "gateway"})
+
+#: Names that an interface cannot have, or that something else has: those of vifs, and files in /sys/class/net and /proc/sys/net.
+_TAKEN_NAMES = re.compile(r"eth[0-9]+|lo|all|default|bonding_masters")
+#: Addresses to which a bond can send ARP requests: BOND_MAX_ARP_TARGETS in include/net/bonding.h of Linux.
+_MOST_TARGETS = 16
 
 
 def domain_images(
@@ -76,8 +83,8 @@ def domain_definitions(
 
     :param images: key and paths of each image by its name.
     :param define_only: domains are to be defined, but neither started nor stopped; those to be removed are left out.
-    :raises AnsibleFilterError: a bridge port names a device that is not there or has no MAC address, or the name of a bridge or an
-        address is malformed.
+    :raises AnsibleFilterError: a bridge port names a device that is not there or has no MAC address, the name of a bridge or an
+        address is malformed, or a bond cannot work.
     """
     by_name = {device["name"]: device for device in devices}
     definitions: list[dict[str, t.Any]] = []
@@ -190,6 +197,7 @@ def _definition(
         ports = [_mac_of(domain["name"], bridge["name"], port, devices) for port in bridge.get("ports") or []]
         words.append("xendd.bridge=" + ",".join([check_word("bridge", bridge["name"], "bridges"), *ports]))
         words += _address(bridge["name"], bridge)
+    words += _bonds(domain, vifs)
     for index, vif in enumerate(vifs):
         words += _address(f"eth{index}", vif)
     definition["cmdline"] = " ".join([*words, check_line(domain.get("cmdline") or "", "cmdline")]).strip()
@@ -207,6 +215,101 @@ def _address(interface: str, settings: t.Mapping[str, t.Any]) -> list[str]:
         if address == "dhcp":
             raise InvalidInput(f"{interface}: there is a gateway {gateway!r} beside dhcp", rule="DHCP brings the gateway with it")
     return ["xendd.address=" + ",".join(filter(None, [interface, address, gateway]))]
+
+
+def _bonds(domain: t.Mapping[str, t.Any], vifs: t.Sequence[t.Mapping[str, t.Any]]) -> list[str]:
+    """Return the parameters of xendd for the bonds of a domain.
+
+    :raises InvalidInput: a bond is not one that can survive the end of a driver domain, or has no address that answers.
+    """
+    words: list[str] = []
+    owners: dict[int, str] = {}
+    names: list[str] = []
+    for bond in domain.get("bonds") or []:
+        name = check_word("bond", bond["name"], "bonds")
+        if not _uses_image(domain):
+            raise InvalidInput(
+                f"bonds: {name} is for an image of the collection, and this domain has none",
+                rule="an image reads its bonds from the kernel command line",
+                remedy="Make the bond in the guest, see docs/recovery.md, and leave out bonds",
+            )
+        if name in names or _TAKEN_NAMES.fullmatch(name):
+            raise InvalidInput(f"bonds: the name {name!r} is taken", rule="a bond has a name of its own; the vifs are eth0, eth1, ...")
+        names.append(name)
+        ports = _bond_ports(bond, vifs, owners)
+        targets = _bond_targets(bond)
+        words.append("xendd.bond=" + ",".join([name, "/".join(targets), *(f"eth{port}" for port in ports)]))
+        words += _address(name, bond)
+    return words
+
+
+def _bond_ports(bond: t.Mapping[str, t.Any], vifs: t.Sequence[t.Mapping[str, t.Any]], owners: dict[int, str]) -> list[int]:
+    """Return the numbers of the vifs of a bond, and write down that they are its own."""
+    name = bond["name"]
+    given = bond.get("vifs")
+    ports = [_number(name, port) for port in given] if given is not None else list(range(len(vifs)))
+    for port in ports:
+        if not 0 <= port < len(vifs):
+            raise InvalidInput(
+                f"{name}: there is no vif {port}", rule=f"vifs are numbered from 0, and this domain has {len(vifs)}", remedy="Correct vifs"
+            )
+        if port in owners:
+            raise InvalidInput(f"{name}: vif {port} is in {owners[port]} already", rule="a vif is in one bond, once")
+        owners[port] = name
+        if vifs[port].get("address") or vifs[port].get("gateway"):
+            raise InvalidInput(
+                f"{name}: vif {port} has an address or a gateway of its own",
+                rule="the address of a bond is that of all its vifs",
+                remedy=f"Move it to {name}",
+            )
+    backends = {vifs[port].get("backend") or "Domain-0" for port in ports}
+    if len(ports) < 2 or len(backends) < 2:
+        what = f"{len(ports)} vif{'' if len(ports) == 1 else 's'}"
+        raise InvalidInput(
+            f"{name}: it has {what}" + (f", all of them served by {', '.join(backends)}" if len(ports) > 1 else ""),
+            rule="a bond has two or more vifs that different domains serve, so that it works on when one of those ends",
+            remedy="Let another driver domain serve one of them, or leave out the bond",
+        )
+    return ports
+
+
+def _bond_targets(bond: t.Mapping[str, t.Any]) -> list[str]:
+    """Return the addresses that a bond asks for an answer, to know which of its vifs work."""
+    name, address = bond["name"], bond.get("address")
+    static = {"rule": "ARP requests need an address to be sent from", "remedy": "Set address, with prefix length, to a static IPv4 address"}
+    if not address or address == "dhcp":
+        raise InvalidInput(f"{name}: it has no static address", **static)
+    own = ipaddress.ip_interface(check_address(address, name))
+    if own.version != 4:
+        raise InvalidInput(f"{name}: {address} is not an IPv4 address", **static)
+    given = bond.get("arp_targets")
+    targets = given or [target for target in [bond.get("gateway")] if target]
+    if not targets:
+        raise InvalidInput(
+            f"{name}: it has neither a gateway nor arp_targets",
+            rule="a vif whose driver domain is gone keeps its carrier, so that only an answer from the network shows that it works",
+            remedy="Set arp_targets to one or more addresses in the same network that are always there",
+        )
+    if len(targets) > _MOST_TARGETS:
+        raise InvalidInput(f"{name}: it has {len(targets)} arp_targets", rule=f"Linux takes {_MOST_TARGETS} at most")
+    for number, target in enumerate(targets):
+        found = ipaddress.ip_address(check_address(target, name, prefix=False))
+        if found not in own.network or found == own.ip:
+            raise InvalidInput(
+                f"{name}: {target} cannot be asked by ARP",
+                rule=f"an ARP target, by default the gateway, is another address in {own.network}",
+                remedy="Set arp_targets to one or more addresses in that network that are always there",
+            )
+        if target in targets[:number]:
+            raise InvalidInput(f"{name}: the ARP target {target} is listed twice", rule="each of arp_targets is another address")
+    return list(targets)
+
+
+def _number(name: str, value: t.Any) -> int:
+    """Return the number of a vif. A role's argument_specs check it, but convert nothing in a list."""
+    if isinstance(value, bool) or not re.fullmatch("[0-9]+", str(value)):
+        raise InvalidInput(f"{name}: {value!r} is not the number of a vif", rule="vifs are numbered from 0, in the order of vifs")
+    return int(value)
 
 
 def _mac_of(domain: str, bridge: str, port: str, devices: t.Mapping[str, dict[str, t.Any]]) -> str:

@@ -103,6 +103,84 @@ def test_guest_with_a_disk_image_gets_a_disk_of_its_own() -> None:
     assert "boot=xendd" not in definition["cmdline"]
 
 
+PAIR = [{"backend": "net-a", "bridge": "xenbr0"}, {"backend": "net-b", "bridge": "xenbr0"}]
+
+
+@pytest.mark.parametrize(
+    ("bond", "words"),
+    [
+        ({"gateway": "10.0.3.2"}, ["xendd.bond=bond0,10.0.3.2,eth0,eth1", "xendd.address=bond0,10.0.3.5/24,10.0.3.2"]),
+        ({"vifs": [1, "0"], "gateway": "10.0.3.2"}, ["xendd.bond=bond0,10.0.3.2,eth1,eth0", "xendd.address=bond0,10.0.3.5/24,10.0.3.2"]),
+        ({"arp_targets": ["10.0.3.7", "10.0.3.8"]}, ["xendd.bond=bond0,10.0.3.7/10.0.3.8,eth0,eth1", "xendd.address=bond0,10.0.3.5/24"]),
+    ],
+)
+def test_a_bond(bond: dict[str, t.Any], words: list[str]) -> None:
+    guest = {"name": "a", "image": "minimal", "vifs": PAIR, "bonds": [{"name": "bond0", "address": "10.0.3.5/24", **bond}]}
+    definition = definitions(guest, "domu")
+    assert definition["cmdline"].split()[-2:] == words
+    assert "bonds" not in definition
+    assert definition["vifs"] == PAIR
+
+
+def test_other_vifs_stay_what_they_are() -> None:
+    own = {"backend": "net-a", "bridge": "inside", "address": "10.0.9.5/24"}
+    bond = {"name": "lan", "vifs": [1, 2], "address": "10.0.3.5/24", "gateway": "10.0.3.2"}
+    words = definitions({"name": "a", "vifs": [own, *PAIR], "bonds": [bond]}, "domu")["cmdline"].split()
+    assert words[-3:] == ["xendd.bond=lan,10.0.3.2,eth1,eth2", "xendd.address=lan,10.0.3.5/24,10.0.3.2", "xendd.address=eth0,10.0.9.5/24"]
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"vifs": [0]}, "bond0: it has 1 vif. Rule: a bond has two or more vifs that different domains serve"),
+        ({"vifs": []}, "bond0: it has 0 vifs"),
+        ({"vifs": [0, 2]}, "bond0: it has 2 vifs, all of them served by net-a"),
+        ({"vifs": [0, 3]}, "bond0: vif 3 has an address or a gateway of its own"),
+        ({"vifs": [0, 0]}, "bond0: vif 0 is in bond0 already"),
+        ({"vifs": [0, 4]}, "bond0: there is no vif 4. Rule: vifs are numbered from 0, and this domain has 4"),
+        ({"vifs": [0, -1]}, "bond0: -1 is not the number of a vif"),
+        ({"vifs": [0, True]}, "bond0: True is not the number of a vif"),
+        ({"vifs": ["eth0", 1]}, "bond0: 'eth0' is not the number of a vif"),
+        ({"name": "eth0"}, "bonds: the name 'eth0' is taken"),
+        ({"name": "lo"}, "bonds: the name 'lo' is taken"),
+        ({"name": "bonding_masters"}, "is taken"),
+        ({"name": "b/0"}, "bonds: 'b/0' is not a valid bond"),
+        ({"name": "b 0 init=/bin/sh"}, "is not a valid bond"),
+        ({"address": None}, "bond0: it has no static address"),
+        ({"address": "dhcp"}, "bond0: it has no static address"),
+        ({"address": "10.0.3.5"}, "bond0: '10.0.3.5' has no prefix length"),
+        ({"address": "2001:db8::5/64"}, "is not an IPv4 address"),
+        ({"gateway": None}, "bond0: it has neither a gateway nor arp_targets"),
+        ({"gateway": "10.0.4.2"}, "bond0: 10.0.4.2 cannot be asked by ARP"),
+        ({"gateway": "10.0.3.5"}, "bond0: 10.0.3.5 cannot be asked by ARP"),
+        ({"gateway": "2001:db8::1"}, "bond0: 2001:db8::1 cannot be asked by ARP"),
+        ({"arp_targets": ["10.0.3.2", "10.0.3.2"]}, "10.0.3.2 is listed twice"),
+        ({"arp_targets": ["10.0.3.2/24"]}, "bond0: '10.0.3.2/24'"),
+        ({"arp_targets": [f"10.0.3.{number}" for number in range(10, 27)]}, "bond0: it has 17 arp_targets"),
+    ],
+)
+def test_a_bond_that_cannot_work_is_refused(change: dict[str, t.Any], problem: str) -> None:
+    vifs = [*PAIR, {"backend": "net-a", "bridge": "xenbr1"}, {"backend": "net-b", "address": "10.0.9.5/24"}]
+    bond = {"name": "bond0", "vifs": [0, 1], "address": "10.0.3.5/24", "gateway": "10.0.3.2", **change}
+    with pytest.raises(AnsibleFilterError, match=problem):
+        definitions({"name": "a", "image": "minimal", "vifs": vifs, "bonds": [bond]}, "domu")
+
+
+def test_two_bonds_share_neither_a_name_nor_a_vif() -> None:
+    bond = {"name": "bond0", "address": "10.0.3.5/24", "gateway": "10.0.3.2", "vifs": [0, 1]}
+    guest = {"name": "a", "image": "minimal", "vifs": [*PAIR, *PAIR]}
+    with pytest.raises(AnsibleFilterError, match="the name 'bond0' is taken"):
+        definitions({**guest, "bonds": [bond, {**bond, "vifs": [2, 3]}]}, "domu")
+    with pytest.raises(AnsibleFilterError, match="bond1: vif 1 is in bond0 already"):
+        definitions({**guest, "bonds": [bond, {**bond, "name": "bond1", "vifs": [1, 2]}]}, "domu")
+
+
+def test_a_bond_needs_an_image_that_makes_it() -> None:
+    bond = {"name": "bond0", "address": "10.0.3.5/24", "gateway": "10.0.3.2"}
+    with pytest.raises(AnsibleFilterError, match="bond0 is for an image of the collection"):
+        definitions({"name": "a", "kernel": "/k", "vifs": PAIR, "bonds": [bond]}, "domu")
+
+
 def test_a_kernel_of_the_users_own_needs_no_image() -> None:
     definition = definitions({"name": "own", "kernel": "/k", "ramdisk": "/r", "cmdline": "quiet"}, "domu")
     assert (definition["kernel"], definition["ramdisk"]) == ("/k", "/r")

@@ -32,7 +32,15 @@ case "${0##*/} $*" in $FAIL) echo 'stub: no' >&2; exit 1 ;; esac
 """
 EFFECTS = {
     "ip": r"""
-case "$*" in "link add name "*) mkdir -p "$XENDD_ROOT/sys/class/net/$4/bridge" ;; esac
+case "$*" in
+"link add name "*" type bridge") mkdir -p "$XENDD_ROOT/sys/class/net/$4/bridge" ;;
+"link add name "*" type bond")
+    mkdir -p "$XENDD_ROOT/sys/class/net/$4/bonding"
+    # A kernel that does not know an option.
+    [ ! -e "$XENDD_ROOT/lacks" ] || mkdir "$XENDD_ROOT/sys/class/net/$4/bonding/$(cat "$XENDD_ROOT/lacks")"
+    ;;
+"link set dev "*" master bond0") mkdir -p "$XENDD_ROOT/sys/class/net/$4/bonding_slave" ;;
+esac
 """,
     "xenstore-write": r"""
 while [ $# -gt 0 ]; do
@@ -121,6 +129,16 @@ class FakeDomain:
             (unseen / "device").mkdir()
         self.write(f"proc/sys/net/ipv6/conf/{name}/disable_ipv6", "0\n")
         unseen.rename(self.root / "sys/class/net" / name)
+
+    def add_vif(self, number: int, name: str, mac: str, index: int) -> None:
+        """Attach a virtual network interface, which the kernel gives a name and an index."""
+        self.add_interface(name, mac)
+        self.write(f"sys/class/net/{name}/ifindex", f"{index}\n")
+        (self.root / f"sys/bus/xen/devices/vif-{number}/net/{name}").mkdir(parents=True)
+
+    def remove_vif(self, number: int, name: str) -> None:
+        shutil.rmtree(self.root / "sys/class/net" / name)
+        shutil.rmtree(self.root / f"sys/bus/xen/devices/vif-{number}")
 
     def devd_is(self, letter: str) -> None:
         """Let the kernel report a state of devd."""
@@ -345,9 +363,155 @@ def test_what_networkd_leaves_alone(domain: FakeDomain) -> None:
     assert {path.name: path.read_text(encoding="utf-8") for path in directory.iterdir()} == {
         "11-xendd.network": "[Match]\nName=xenbr0\n\n[Link]\nUnmanaged=yes\n",
         "12-xendd.network": "[Match]\nName=xenbr0\n\n[Link]\nUnmanaged=yes\n",
-        "13-xendd.network": f"[Match]\nMACAddress={OTHER_MAC}\nKind=!bridge\n\n[Network]\nDHCP=yes\n",
+        "13-xendd.network": f"[Match]\nMACAddress={OTHER_MAC}\nKind=!bridge bond\n\n[Network]\nDHCP=yes\n",
     }
     assert (domain.calls, domain.reports(STATUS)) == ([], [])
+
+
+def test_networkd_leaves_a_bond_and_its_ports_alone(domain: FakeDomain) -> None:
+    assert domain.run("xendd.bond=bond0,10.0.3.1,eth0,eth1 xendd.address=eth2,dhcp", "write-network-units") == 0
+    found = [path.read_text(encoding="utf-8").split("\n\n") for path in sorted((domain.root / "run/systemd/network").iterdir())]
+    unmanaged, dhcp = "[Link]\nUnmanaged=yes\n", "[Network]\nDHCP=yes\n"
+    assert found == [
+        ["[Match]\nName=bond0", unmanaged],
+        ["[Match]\nPath=xen-vif-0", unmanaged],
+        ["[Match]\nName=eth0\nPath=!xen-vif-*", unmanaged],
+        ["[Match]\nPath=xen-vif-1", unmanaged],
+        ["[Match]\nName=eth1\nPath=!xen-vif-*", unmanaged],
+        ["[Match]\nPath=xen-vif-2", dhcp],
+        ["[Match]\nName=eth2\nPath=!xen-vif-*", dhcp],
+    ]
+
+
+# Bonds
+
+
+BOND = "xendd.bond=bond0,10.0.3.1/10.0.3.2,eth0,eth1 xendd.address=bond0,10.0.3.5/24,10.0.3.1"
+
+
+@contextlib.contextmanager
+def watching(domain: FakeDomain, command_line: str) -> t.Iterator[t.Callable[[str], None]]:
+    """Let a domain run that follows its interfaces; the function reports a change of a key below `device`."""
+    events = domain.root / "events"
+    events.write_text("device/vif\n")
+
+    def report(path: str) -> None:
+        with events.open("a") as file:
+            file.write(f"{path}\n")
+
+    with domain.running(command_line):
+        until(lambda: domain.reports(STATUS) == ["starting", "ready"])
+        # The first event, that of the watch itself.
+        time.sleep(0.3)
+        domain.calls_file.unlink()
+        yield report
+        events.unlink()
+
+
+def ports(*names: str) -> list[str]:
+    return [line for name in names for line in (f"ip link set dev {name} down", f"ip link set dev {name} master bond0")]
+
+
+def test_a_bond_has_its_address_before_its_ports(domain: FakeDomain) -> None:
+    domain.add_vif(0, "eth0", MAC, 2)
+    domain.add_vif(1, "eth1", OTHER_MAC, 3)
+    assert domain.run(BOND) == 0
+    assert domain.calls == [
+        "modprobe bonding max_bonds=0",
+        "ip link add name bond0 type bond",
+        "ip link set dev bond0 up",
+        "ip address replace 10.0.3.5/24 dev bond0",
+        "ip link set dev bond0 up",
+        "ip route replace default via 10.0.3.1 dev bond0",
+        *ports("eth0", "eth1"),
+    ]
+    options = {path.name: path.read_text(encoding="utf-8") for path in (domain.root / "sys/class/net/bond0/bonding").iterdir()}
+    assert options == {
+        "mode": "active-backup\n",
+        "fail_over_mac": "active\n",
+        "arp_interval": "150\n",
+        # The kernel adds each.
+        "arp_ip_target": "+10.0.3.2\n",
+        "arp_validate": "all\n",
+    }
+    assert domain.status == ("ready", "")
+
+
+def test_a_second_run_keeps_the_bond(domain: FakeDomain) -> None:
+    domain.add_vif(0, "eth0", MAC, 2)
+    domain.add_vif(1, "eth1", OTHER_MAC, 3)
+    domain.run(BOND)
+    domain.calls_file.unlink()
+    domain.run(BOND)
+    assert not [line for line in domain.calls if "add" in line.split()[2:3] or " master " in line or " down" in line]
+    assert domain.status == ("ready", "")
+
+
+def test_a_bond_works_with_what_there_is(domain: FakeDomain) -> None:
+    domain.add_vif(1, "eth0", OTHER_MAC, 2)
+    with domain.fast_clock():
+        assert domain.run(BOND) == 0
+    assert domain.calls[-2:] == ports("eth0")
+    assert domain.status == ("error", "no network interface 'eth0' appeared within 30 s")
+
+
+def test_an_option_that_the_kernel_does_not_take(domain: FakeDomain) -> None:
+    domain.add_vif(0, "eth0", MAC, 2)
+    domain.write("lacks", "fail_over_mac")
+    assert domain.run("xendd.bond=bond0,10.0.3.1,eth0") == 0
+    status, error = domain.status
+    assert status == "error" and error.startswith("fail_over_mac=active of bond0 failed: ")
+    assert domain.read("sys/class/net/bond0/bonding/arp_validate") == "all\n"
+    assert domain.calls[-2:] == ports("eth0")
+
+
+def test_a_bond_that_cannot_be_made(domain: FakeDomain) -> None:
+    domain.fail = "ip link add *"
+    assert domain.run("xendd.bond=bond0,10.0.3.1 xendd.bridge=br0") == 0
+    assert domain.status[1].endswith("'ip link add name bond0 type bond' failed: stub: no")
+
+
+def test_a_port_that_was_attached_again_is_a_port_again(domain: FakeDomain) -> None:
+    domain.add_vif(0, "eth0", MAC, 2)
+    domain.add_vif(1, "eth1", OTHER_MAC, 3)
+    with watching(domain, BOND) as report:
+        report("device/vif/0/state")
+        time.sleep(0.3)
+        assert domain.calls == []
+        domain.remove_vif(0, "eth0")
+        report("device/vif/0/state")
+        time.sleep(0.3)
+        assert domain.calls == []
+        domain.add_vif(0, "eth0", MAC, 7)
+        report("device/vif/0/state")
+        until(lambda: domain.calls == ports("eth0"))
+
+
+def test_interfaces_that_come_back_in_another_order_are_still_known(domain: FakeDomain) -> None:
+    """The kernel gives the first name that is free, so that both have the name of the other afterwards."""
+    domain.add_vif(0, "eth0", MAC, 2)
+    domain.add_vif(1, "eth1", OTHER_MAC, 3)
+    with watching(domain, "xendd.address=eth0,10.0.3.5/24 xendd.address=eth1,10.0.5.5/24") as report:
+        domain.remove_vif(0, "eth0")
+        domain.remove_vif(1, "eth1")
+        domain.add_vif(1, "eth0", OTHER_MAC, 8)
+        report("device/vif/1/state")
+        expected = ["ip address replace 10.0.5.5/24 dev eth0", "ip link set dev eth0 up"]
+        until(lambda: domain.calls == expected)
+        domain.add_vif(0, "eth1", MAC, 9)
+        report("device/vif/0/state")
+        until(lambda: domain.calls == [*expected, "ip address replace 10.0.3.5/24 dev eth1", "ip link set dev eth1 up"])
+
+
+def test_detaching_one_of_two_changes_nothing_for_the_other(domain: FakeDomain) -> None:
+    domain.add_vif(0, "eth0", MAC, 2)
+    domain.add_vif(1, "eth1", OTHER_MAC, 3)
+    with watching(domain, "xendd.address=eth0,10.0.3.5/24 xendd.address=eth1,10.0.5.5/24") as report:
+        domain.remove_vif(0, "eth0")
+        report("device/vif/0/state")
+        report("device/vif/1/state")
+        time.sleep(0.5)
+        assert domain.calls == []
 
 
 # The command line
