@@ -148,7 +148,7 @@ class DomainSteps:
                     f"Domain {domain.name}",
                     f"it did not shut down within {self._limits.shutdown:g} s",
                     "a domain whose power is cut may lose data",
-                    f"Raise shutdown_timeout, or check its console: xl console {domain.name}",
+                    f"Raise shutdown_timeout, or check its console: xl console -t pv {domain.name}",
                 )
             self.destroy(domain)
 
@@ -245,7 +245,7 @@ class DomainSteps:
         except TimedOut as exc:
             raise TimedOut(
                 f"Domain {domain.name} (domid {domid}) was not ready within {domain.wait_timeout:g} s: {missing}",
-                remedy=f"Check its console (xl console {domain.name})"
+                remedy=f"Check its console ({domain.console})"
                 + (f" and, for its vifs, {HOTPLUG_LOG} in their backend domain" if "vif" in missing else "")
                 + ", or raise wait_timeout",
             ) from exc
@@ -259,7 +259,7 @@ class DomainSteps:
             return ""
         if status == "error":
             reason = (domain.ready.error_key and self._store.read_text(f"{home}/{domain.ready.error_key}")) or "it gave no reason"
-            raise DriverDomainsError(f"Domain {domain.name} reports: {reason}", remedy=f"Check its console: xl console {domain.name}")
+            raise DriverDomainsError(f"Domain {domain.name} reports: {reason}", remedy=f"Check its console: {domain.console}")
         return f"its key {domain.ready.key} is {status!r}, not {domain.ready.value!r}"
 
     def report(self, domains: t.Sequence[Definition]) -> list[dict[str, t.Any]]:

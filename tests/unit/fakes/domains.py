@@ -110,7 +110,9 @@ class FakeHost:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.store = FakeStore()
-        self.paths = Paths(f"{root}/xen", f"{root}/xen/auto", f"{root}/lib", f"{root}/sys", f"{root}/run")
+        self.paths = Paths(
+            f"{root}/xen", f"{root}/xen/auto", f"{root}/lib", f"{root}/sys", f"{root}/run", f"{root}/proc", (f"{root}/qemu*",)
+        )
         self.calls: list[tuple[str, ...]] = []
         #: The definitions that xl has parsed.
         self.parsed: list[str] = []
@@ -123,6 +125,9 @@ class FakeHost:
         self.free_memory = 1024
         self.total_memory = 4096
         self.virt_caps = "pv pv_directio"
+        (root / "qemu").write_text("")
+        (root / "qemu").chmod(0o755)
+        self.dom0_memory(512)
         self.xen_options = "dom0_mem=768M"
         #: xl does not accept a definition that holds this text, and what it then says.
         self.rejected = ""
@@ -136,6 +141,11 @@ class FakeHost:
         self.returning: set[str] = set()
         (root / "lib").mkdir()
         (root / "kernel").write_text("")
+
+    def dom0_memory(self, available: int) -> None:
+        """Let dom0 have so much memory left, in MiB."""
+        (self.root / "proc").mkdir(exist_ok=True)
+        (self.root / "proc/meminfo").write_text(f"MemTotal:  786432 kB\nMemAvailable:   {available * 1024} kB\n")
 
     def run_plan(self, domains: t.Sequence[dict[str, t.Any]], pci: t.Mapping[str, str] | None = None, **options: t.Any) -> Plan:
         """Plan, and apply unless in check mode, as run_module does."""
