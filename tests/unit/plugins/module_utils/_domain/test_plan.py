@@ -939,7 +939,7 @@ class TestDeviceModel:
         with pytest.raises(Refused, match=r"the device models of a, b need 128 MiB in dom0, and 127 MiB are available"):
             host.run_plan(guests)
         host.run_plan(guests[:1])
-        # One that runs has its own already, also when it is restarted.
+        # One that runs has its own already, even if it is restarted.
         host.dom0_memory(1)
         host.run_plan([{**guests[0], "vcpus": 2}], restart_changed=True)
         assert host.calls == [("create", "a"), ("shutdown", "a"), ("create", "a")]
