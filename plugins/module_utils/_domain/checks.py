@@ -18,7 +18,7 @@ from .host import DomainHost
 
 Refusals = t.Iterator[Refusal]
 
-#: In MiB, for the QEMU of one HVM domain without graphics: measured, with a reserve.
+#: In MiB, for the QEMU of one HVM domain without graphics: an estimate, with a reserve.
 DEVICE_MODEL_MEMORY = 64
 
 
