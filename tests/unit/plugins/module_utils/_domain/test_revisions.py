@@ -132,7 +132,7 @@ class TestRestart:
         host.store.values["/libxl/0/device/vif/0/mac"] = "00:16:3e:00:00:01"
         plan = host.run_plan([RESTART], force=FORCE)
         assert [client["domain"] for client in plan.results["cut_off"]] == ["Domain-0", "web1"]
-        assert ("attach", "vif", "Domain-0", "mac=00:16:3e:00:00:01,backend=net-dd,devid=0") in host.calls
+        assert ("attach", "vif", "Domain-0", "mac=00:16:3e:00:00:01,backend=net-dd,untrusted,devid=0") in host.calls
 
     def test_a_domain_that_is_gone_is_started_and_its_clients_are_connected_again(self, host: FakeHost) -> None:
         host.remove("net-dd")
