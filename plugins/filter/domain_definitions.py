@@ -47,6 +47,9 @@ _TAKEN_NAMES = re.compile(r"eth[0-9]+|lo|all|default|bonding_masters")
 #: Addresses to which a bond can send ARP requests: BOND_MAX_ARP_TARGETS in include/net/bonding.h of Linux.
 _MOST_TARGETS = 16
 
+#: What an HVM domain has that boots an image: these use the console hvc0, and each emulated device is something to attack.
+_HVM_OPTIONS = {"vga": "none", "nographic": True, "vnc": False}
+
 
 def domain_images(
     domains: t.Sequence[dict[str, t.Any]], role: str, *, devices: t.Sequence[dict[str, t.Any]] = ()
@@ -65,6 +68,7 @@ def domain_images(
                 "modules": sorted({module for device in _pci(domain) for module in modules_of.get(device["device"], [])}),
                 **{key: domain[key] for key in ("packages", "authorized_keys") if domain.get(key)},
                 **({"size": domain["disk_size"]} if domain.get("disk_size") else {}),
+                **({"bzimage": True} if domain.get("type") == "hvm" else {}),
             }
     return list(images.values())
 
@@ -92,13 +96,33 @@ def domain_definitions(
         wanted = domain.get("state", state)
         if wanted != "absent":
             try:
-                definition = _definition(domain, images, by_name, disk_dir)
+                definition = _definition({**_type_by_default(domain, role), **domain}, images, by_name, disk_dir)
             except InvalidInput as exc:
                 raise AnsibleFilterError(f"Domain {domain['name']}, {exc}") from exc
             definitions.append({**definition, "state": "present" if define_only else wanted})
         elif not define_only:
             definitions.append({"name": domain["name"], "state": "absent"})
     return definitions
+
+
+def domain_types(domains: t.Sequence[dict[str, t.Any]], role: str) -> list[list[str]]:
+    """Return name and type of each domain whose type asks for more of the host than PV: PVH and HVM, unless they do without hap.
+
+    :raises AnsibleFilterError: a PVH domain is to own a PCI device.
+    """
+    found = []
+    for domain in _with_defaults(domains, role):
+        kind = domain.get("type", "")
+        if kind not in ("pvh", "hvm") or domain.get("state") == "absent":
+            continue
+        if kind == "pvh" and domain.get("pci"):
+            raise AnsibleFilterError(
+                f"Domain {domain['name']}: type is pvh, and it is to own PCI devices. "
+                "x86 PVH domains cannot own PCI devices up to Xen 4.22 (libxl_x86.c). Use type: pv or type: hvm."
+            )
+        if (domain.get("options") or {}).get("hap", True):
+            found.append([domain["name"], kind])
+    return found
 
 
 def recovered_domains(domains: t.Sequence[dict[str, t.Any]], state: str = "running") -> list[dict[str, t.Any]]:
@@ -142,10 +166,13 @@ def domain_backends(domains: t.Sequence[dict[str, t.Any]]) -> list[list[str]]:
 
 
 def image_name(domain: t.Mapping[str, t.Any]) -> str:
-    """Return the name of the image that a domain boots: driver domains have one each, plain guests share those of a profile."""
+    """Return the name of the image that a domain boots: driver domains have one each, plain guests share those of a profile.
+
+    HVM guests have images of their own: they boot another form of the kernel.
+    """
     special = any(domain.get(key) for key in ("driver_domain", "pci", "packages", "authorized_keys", "disk_size"))
     # The prefix keeps the name of a domain's own image distinct from those of shared images, whatever the domain is called.
-    return f"domain-{domain['name']}" if special else f"guest-{domain['image']}"
+    return f"domain-{domain['name']}" if special else f"guest-{domain['image']}" + ("-hvm" if domain.get("type") == "hvm" else "")
 
 
 def _with_defaults(domains: t.Sequence[dict[str, t.Any]], role: str) -> list[dict[str, t.Any]]:
@@ -161,6 +188,15 @@ def _uses_image(domain: t.Mapping[str, t.Any]) -> bool:
 def _pci(domain: t.Mapping[str, t.Any]) -> list[dict[str, t.Any]]:
     """A device may be written as its name alone."""
     return [{"device": device} if isinstance(device, str) else device for device in domain.get("pci") or []]
+
+
+def _type_by_default(domain: t.Mapping[str, t.Any], role: str) -> dict[str, str]:
+    """Return the type of a domain that says nothing of it.
+
+    Guests get what the host runs best. What a kernel of the user's own can boot as is not known, and a driver domain owns devices: both
+    are PV.
+    """
+    return {"type": "auto"} if role == "domu" and _uses_image(domain) else {}
 
 
 def _definition(
@@ -183,6 +219,9 @@ def _definition(
             words.append("root=/dev/xvda rw")
         else:
             words.append("boot=xendd")
+        if domain.get("type") == "hvm":
+            definition["options"] = {**_HVM_OPTIONS, **(domain.get("options") or {})}
+            definition["vifs"] = [vif if vif.get("model") else {"type": "vif", **vif} for vif in definition["vifs"]]
     if definition["pci"] and domain.get("type", "pv") == "pv":
         # A PV guest with a PCI device needs the software IOTLB.
         words.append("iommu=soft")
@@ -334,6 +373,7 @@ class FilterModule:
             "domain_backends": domain_backends,
             "domain_definitions": domain_definitions,
             "domain_images": domain_images,
+            "domain_types": domain_types,
             "recovered_domains": recovered_domains,
             "recovery_digest": recovery_digest,
         }

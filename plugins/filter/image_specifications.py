@@ -84,6 +84,7 @@ def _specification(
         "modules": modules,
         "files": files,
         **({"size": image["size"]} if image.get("size") else {}),
+        **({"bzimage": True} if image.get("bzimage") else {}),
     }
 
 

@@ -72,10 +72,14 @@ options:
         default: false
       type:
         description:
-          - Kind of guest. An x86 V(pvh) domain cannot own PCI devices.
+          - Kind of guest. An x86 V(pvh) domain cannot own PCI devices up to Xen 4.22.
+          - V(auto) is V(pv) for a domain with PCI devices. Otherwise a domain that this module defined keeps its type, and a new one is
+            V(pvh) if the host can run that, or else V(pv), with a warning.
           - V(pvh) and V(hvm) are refused on a host without C(hvm) and C(hap) in C(virt_caps) of C(xl info).
+          - For V(hvm), the host needs a device model (in Debian the package C(qemu-system-xen)), memory in dom0 for it, and a kernel that
+            is a bzImage, if there is one.
         type: str
-        choices: [pv, pvh, hvm]
+        choices: [auto, pv, pvh, hvm]
         default: pv
       memory:
         description: Memory in MiB. Required where the definition is not already on the host.
@@ -452,6 +456,7 @@ import typing as t
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.definition import definitions
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.disk_units import keep_units
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.host import read_host
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.kinds import settle_types
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.paths import Paths
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.plan import plan_domains
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.revisions import GUARD, on_host
@@ -485,7 +490,7 @@ ARGUMENTS = {
                 "default": "running",
             },
             "autostart": {"type": "bool", "default": False},
-            "type": {"type": "str", "choices": ["pv", "pvh", "hvm"], "default": "pv"},
+            "type": {"type": "str", "choices": ["auto", "pv", "pvh", "hvm"], "default": "pv"},
             "memory": {"type": "int"},
             "maxmem": {"type": "int"},
             "vcpus": {"type": "int", "default": 1},
@@ -579,7 +584,8 @@ def prepare(parameters: dict[str, t.Any]) -> Plan:
     xl, store = Xl(runner), XenStore() if under_xen else None
     requests = parse_requests(parameters["pci_devices"])
     devices = dict(choose(requests, PciHost(store=store).devices())) if requests else {}
-    units = keep_units(parameters["domains"], rebuild=parameters["restart_changed"] and "rebuild_disk" in parameters["force"])
+    typed = settle_types(parameters["domains"], paths, xl.info)
+    units = keep_units(typed.domains, rebuild=parameters["restart_changed"] and "rebuild_disk" in parameters["force"])
     disks = {domain["name"]: trusting(domain["disks"] or [], version, domain["name"]) for domain in units.domains}
     wanted = definitions([{**domain, "disks": disks[domain["name"]][0]} for domain in units.domains], devices)
     wanted = on_host(wanted, paths.definition, xl, GUARD in parameters["force"], units.warnings)
@@ -588,7 +594,7 @@ def prepare(parameters: dict[str, t.Any]) -> Plan:
     host = read_host(wanted, xl, store, paths, steps.attacher.stuck if store else None)
     plan = plan_domains(wanted, host, steps, parameters["restart_changed"], parameters["rollback"])
     plan.results["recovery"] = installed_digest()
-    plan.warnings += units.warnings + [warning for _disks, found in disks.values() for warning in found]
+    plan.warnings += typed.warnings + units.warnings + [warning for _disks, found in disks.values() for warning in found]
     plan.refusals += units.refusals
     if parameters["save_at_shutdown"] is not None:
         plan_saving(plan, parameters["save_at_shutdown"])

@@ -70,7 +70,7 @@ class Attacher:
             raise TimedOut(
                 f"Domain {backend} was not ready within {limit:g} s: {missing}",
                 rule="a device is detached only when the domain that is to serve it then does so",
-                remedy=f"Check its console: xl console {backend}",
+                remedy=f"Check its console: xl console -t pv {backend}",
             ) from exc
 
     def detach(self, domain: str, device: PvDevice, useless: bool) -> None:

@@ -69,8 +69,12 @@ class Definition:
     without_hap: bool = False
     #: In MiB.
     memory: int = 0
-    driver_domain: bool = False
+    vcpus: int = 1
+    #: The kernel's path in dom0, or "".
     kernel: str = ""
+    #: The device model of its own that it names (`device_model_override`), or "".
+    device_model: str = ""
+    driver_domain: bool = False
     #: Files that must exist in dom0.
     files: tuple[str, ...] = ()
     #: (target, source) of each disk that is copied from an image unless it exists.
@@ -85,6 +89,16 @@ class Definition:
     ready: Ready | None = None
     #: In seconds.
     wait_timeout: float = 300.0
+
+    @property
+    def console(self) -> str:
+        """The command that shows its console; by default xl would take the serial port of an HVM domain (xl(1), console)."""
+        return f"xl console -t pv {self.name}" if self.kind == "hvm" else f"xl console {self.name}"
+
+    @property
+    def memory_needed(self) -> int:
+        """The memory in MiB that Xen must have for it: of a PVH or HVM domain, also what maps it (libxl_get_required_shadow_memory)."""
+        return self.memory if self.kind == "pv" else self.memory + self.vcpus - (-self.memory // 128)
 
     @property
     def local_disks(self) -> tuple[Disk, ...]:
@@ -157,8 +171,10 @@ def _present(name: str, parameters: t.Mapping[str, t.Any], devices: t.Mapping[st
         kind=parameters["type"],
         without_hap=options.get("hap") in (False, 0, "0"),
         memory=parameters["memory"],
-        driver_domain=parameters["driver_domain"],
+        vcpus=parameters["vcpus"],
         kernel=parameters["kernel"] or "",
+        device_model=str(options.get("device_model_override") or ""),
+        driver_domain=parameters["driver_domain"],
         files=tuple(path for path in files if path),
         copies=tuple((disk["target"], disk["source"]) for disk in local_disks if disk.get("source")),
         disks=tuple(Disk(disk["target"], disk.get("access") != "ro", _backend(disk), _is_path(disk)) for disk in disks),
@@ -236,7 +252,7 @@ def _check_values(parameters: t.Mapping[str, t.Any], options: t.Mapping[str, t.A
     if parameters["pci"] and kind == "pvh":
         raise InvalidInput(
             "type is pvh and pci is set",
-            rule="x86 PVH domains cannot own PCI devices (libxl_x86.c)",
+            rule="x86 PVH domains cannot own PCI devices up to Xen 4.22 (libxl_x86.c)",
             remedy="Use type: pv or type: hvm",
         )
 

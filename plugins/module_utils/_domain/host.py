@@ -15,7 +15,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from .._errors import InvalidInput, NotOnThisHost
+from .._file_types import ELF
 from .._files import list_directory, read_text
+from .._xen.host import has_device_model
 from .._xen.xl import Domain, Xl
 from .definition import PREVIOUS, RESTARTED, Definition
 from .devices import KINDS, VIF, PvDevice, read_devices
@@ -66,6 +68,8 @@ class Current:
     #: Why xl does not accept a definition that differs from the one in the file, or "".
     objection: str = ""
     missing_files: tuple[str, ...] = ()
+    #: Whether its kernel is an ELF file, which QEMU does not boot in an HVM domain.
+    elf_kernel: bool = False
     #: Those of `Definition.copies` whose targets do not exist.
     missing_disks: tuple[tuple[str, str], ...] = ()
     #: How the host itself uses one of the disks of a domain that may be started, by target.
@@ -99,6 +103,10 @@ class DomainHost:
     bridges: t.Mapping[str, t.Sequence[str] | None] = field(default_factory=dict)
     #: The script of vifs that name none.
     vif_script: str = ""
+    #: Whether there is a device model for HVM domains; only looked for when one of them may be started.
+    device_model: bool = True
+    #: The memory in MiB that dom0 itself can still use; only read when an HVM domain may be started.
+    dom0_available: int | None = None
     #: What `xl info` prints, by key, when a domain may be started, or needs more of the processor than PV guests and is new.
     info: t.Mapping[str, str] = field(default_factory=dict)
 
@@ -120,6 +128,7 @@ def read_host(
     texts = unit_texts(wanted, paths)
     current = {domain.name: reader.current(domain, texts.get(domain.name, "")) for domain in wanted}
     startable = [d for d in wanted if d.state == "running" and (not current[d.name].alive or current[d.name].outdated)]
+    hvm = any(d.kind == "hvm" for d in startable)
     goes = any(current[d.name].alive and (d.state in ("stopped", "absent") or current[d.name].outdated) for d in wanted)
     restartable = {d.name for d in wanted if d.verb or (current[d.name].alive and current[d.name].outdated)}
     return DomainHost(
@@ -130,8 +139,16 @@ def read_host(
         bridges={backend: reader.bridges(backend) for backend in sorted({vif.backend for d in startable for vif in d.vifs})},
         vif_script=default_vif_script(paths.definitions) if any(domain.vifs for domain in startable) else "",
         open_disks=reader.open_disks() if any(domain.local_disks for domain in startable) else (),
+        device_model=not hvm or has_device_model(paths.device_models),
+        dom0_available=available_memory(paths.procfs) if hvm else None,
         info=xl.info() if startable or any(d.kind != "pv" and current[d.name].changed for d in wanted) else {},
     )
+
+
+def available_memory(procfs: str) -> int | None:
+    """Return the memory in MiB that programs of dom0 can still get, or None if the kernel does not say."""
+    found = re.search(r"^MemAvailable:\s+(\d+) kB$", read_text(f"{procfs}/meminfo") or "", re.MULTILINE)
+    return int(found[1]) // 1024 if found else None
 
 
 def dom0_bridges(sysfs: str) -> list[str]:
@@ -227,6 +244,7 @@ class _HostReader:
             links=tuple(self._paths.links(wanted.name)),
             objection=objection,
             missing_files=tuple(file for file in [*wanted.files, *_sources(wanted)] if not os.path.exists(file)),
+            elf_kernel=wanted.kind == "hvm" and _is_elf(wanted.kernel),
             missing_disks=tuple(copy for copy in wanted.copies if not os.path.exists(copy[0])),
             used_disks={disk.target: self._disks.host_use(disk) for disk in wanted.local_disks} if startable else {},
             related={disk.target: self._disks.related(disk.target) for disk in wanted.local_disks} if startable else {},
@@ -361,6 +379,15 @@ class _HostReader:
         domid = self._store.domid_of(backend)
         text = None if domid is None else self._store.read_text(f"/local/domain/{domid}/data/driver-domain/bridges")
         return None if text is None else text.split()
+
+
+def _is_elf(path: str) -> bool:
+    try:
+        with open(path, "rb") as handle:
+            return ELF.matches(handle.read(8))
+    except OSError:
+        # Whether the file is there is checked for every domain.
+        return False
 
 
 def _backend_in(text: str) -> str:

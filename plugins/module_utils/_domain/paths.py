@@ -12,6 +12,7 @@ import os
 from dataclasses import dataclass
 
 from .._files import list_directory, read_text
+from .._xen.host import DEVICE_MODELS
 from .userdata import USERDATA, kept_configuration
 
 #: The first line of every file that the collection writes for a domain.
@@ -40,6 +41,9 @@ class Paths:
     active: str = "/run/xen-driver-domains/units"
     #: The program of these units.
     program: str = "/usr/local/lib/xen-driver-domains/domain.pyz"
+    procfs: str = "/proc"
+    #: Patterns of the device models that libxl may start.
+    device_models: tuple[str, ...] = DEVICE_MODELS
 
     def definition(self, name: str) -> str:
         """The definition file of a domain."""

@@ -33,17 +33,27 @@ class WentAway(DriverDomainsError):
 
 
 def wait_until_ready(
-    store: XenStore, name: str, domid: int, ready: Ready | None, timeout: float, vifs: int = 0, disks: t.Collection[int] = ()
+    store: XenStore,
+    name: str,
+    domid: int,
+    ready: Ready | None,
+    timeout: float,
+    vifs: int = 0,
+    disks: t.Collection[int] = (),
+    console: str = "",
 ) -> None:
     """Wait until a domain's readiness key has its value and all of its vifs are connected.
 
     :param vifs: so many vifs it has at least.
     :param disks: the numbers of the disks that must be connected, too.
+    :param console: the command that shows its console, if its type is known.
     :raises WentAway: the domain ended.
     :raises DriverDomainsError: the domain reports an error, or a hotplug script failed.
     :raises TimedOut: none of this happened within `timeout` seconds.
     """
     home = f"/local/domain/{domid}"
+    # What all types have (xl(1), console).
+    console = console or f"xl console -t pv {name}"
     missing = "it does not answer"
 
     def served(_values: dict[str, str | None]) -> bool:
@@ -53,7 +63,7 @@ def wait_until_ready(
         devices = read_devices(store, [domid], settings=("dev",))[domid]
         own = [device for device in devices if device.kind == VIF]
         again = [device for device in devices if device.kind == VBD and device.devid in disks]
-        missing = not_connected(name, own, vifs) or not_connected(name, again, len(again)) or _not_ready(store, name, home, ready)
+        missing = not_connected(name, own, vifs) or not_connected(name, again, len(again)) or _not_ready(store, name, home, ready, console)
         return not missing
 
     # Changes below a watched node wake the wait, and so does the removal of the domain's home when it goes away.
@@ -64,11 +74,11 @@ def wait_until_ready(
     except TimedOut as exc:
         raise TimedOut(
             f"Domain {name} (domid {domid}) was not ready within {timeout:g} s: {missing}",
-            remedy=f"Check its console (xl console {name})"
+            remedy=f"Check its console ({console})"
             + (f" and, for its vifs, {HOTPLUG_LOG} in their backend domain" if "vif" in missing else "")
             + ", or raise wait_timeout",
         ) from exc
 
 
-def _not_ready(store: XenStore, name: str, home: str, ready: Ready | None) -> str:
-    return not_ready(store, name, home, ready.key, ready.value, ready.error_key) if ready else ""
+def _not_ready(store: XenStore, name: str, home: str, ready: Ready | None, console: str) -> str:
+    return not_ready(store, name, home, ready.key, ready.value, ready.error_key, console) if ready else ""

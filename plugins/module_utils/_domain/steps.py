@@ -175,7 +175,7 @@ class DomainSteps:
                     f"Domain {domain.name}",
                     f"it did not shut down within {self._limits.shutdown:g} s",
                     "a domain whose power is cut may lose data",
-                    f"Raise shutdown_timeout, or check its console: xl console {domain.name}",
+                    f"Raise shutdown_timeout, or check its console: xl console -t pv {domain.name}",
                 )
             self.destroy(domain)
 
@@ -307,7 +307,7 @@ class DomainSteps:
             raise self._gone(domain, f"Domain {domain.name} went away right after its start")
         disks = self._disks.get(domain.name, ())
         try:
-            wait_until_ready(self._store, domain.name, domid, domain.ready, domain.wait_timeout, len(domain.vifs), disks)
+            wait_until_ready(self._store, domain.name, domid, domain.ready, domain.wait_timeout, len(domain.vifs), disks, domain.console)
         except WentAway as exc:
             raise self._gone(domain, exc.problem) from exc
 
@@ -343,7 +343,7 @@ class DomainSteps:
         except TimedOut as exc:
             raise TimedOut(
                 f"These were attached again, but are not connected after {self._limits.attach:g} s: {'; '.join(missing)}",
-                remedy=f"Check their domains (xl console NAME), and {HOTPLUG_LOG} in their backend domains",
+                remedy=f"Check their domains (xl console -t pv NAME), and {HOTPLUG_LOG} in their backend domains",
             ) from exc
 
     def _of(self, wanted: t.Collection[tuple[str, str, int]]) -> dict[tuple[str, str, int], PvDevice | None]:

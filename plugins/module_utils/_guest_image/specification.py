@@ -93,6 +93,8 @@ class Image:
     size: int
     mirror: tuple[str, ...]
     revision: str
+    #: Whether the kernel for x86 stays a bzImage.
+    bzimage: bool = False
 
     @classmethod
     def from_parameters(cls, parameters: t.Mapping[str, t.Any], default_architecture: str) -> Image:
@@ -120,12 +122,20 @@ class Image:
             size=parse_size(name, parameters["size"] or "2G") if disk else 0,
             mirror=tuple(parameters["mirror"] or []),
             revision=parameters["revision"] or "",
+            bzimage=bool(parameters.get("bzimage")) and parameters["kernel"],
         )
 
     @property
     def key(self) -> str:
         """The hash of everything that goes into the build, as 16 hexadecimal digits."""
-        determining = [RECIPE, self.build_command("DIRECTORY"), self.kernel, self.size, self.revision]
+        determining = [
+            RECIPE,
+            self.build_command("DIRECTORY"),
+            self.kernel,
+            self.size,
+            self.revision,
+            *(["bzimage"] if self.bzimage else []),
+        ]
         digest = hashlib.sha256(json.dumps(determining).encode())
         digest.update(self.overlay())
         return digest.hexdigest()[:16]
@@ -204,6 +214,7 @@ class Image:
             # The checksum of a short secret gives it away.
             "files": {file.path: hashlib.sha256(file.data).hexdigest() if file.public else "secret" for file in self.files},
             "kernel": self.kernel,
+            **({"bzimage": True} if self.bzimage else {}),
             **({"size": self.size} if self.size else {}),
             **({"mirror": list(self.mirror)} if self.mirror else {}),
             **({"revision": self.revision} if self.revision else {}),

@@ -161,6 +161,18 @@ def detach_arguments(kind: str, domain: str, devid: int, force: bool = False) ->
     return ("block-detach", *(["--force"] if force else []), domain, str(devid))
 
 
+def domain_types(info: t.Mapping[str, str], without_hap: bool = False) -> tuple[str, ...]:
+    """Return the types of domains that a host can run, from `xl info` (virt_caps, xl(1), info).
+
+    PVH and HVM need the processor's virtualisation, and its help with their memory (hap). Shadow paging does without that help.
+
+    :param without_hap: for a domain with `hap=0`.
+    """
+    caps = set(info.get("virt_caps", "").split())
+    pv = ("pv",) if "pv" in caps else ()
+    return (*pv, "pvh", "hvm") if {"hvm", "shadow" if without_hap else "hap"} <= caps else pv
+
+
 def has_iommu(info: t.Mapping[str, str]) -> bool:
     """Whether devices can be passed through at all, from `xl info` (virt_caps, xl(1), info)."""
     return bool({"pv_directio", "hvm_directio"} & set(info.get("virt_caps", "").split()))

@@ -103,7 +103,8 @@ def qemu_args(files: Files, ssh_port: int, snapshot: str | None = None, hardware
     # Xen needs the interrupt remapping of an IOMMU to pass devices through, to PV guests too, and
     # of the emulated ones only Intel's can be saved in a snapshot.
     args += ["-machine", "q35,kernel-irqchip=split", "-device", "intel-iommu,intremap=on"]
-    args += ["-accel", "tcg,thread=multi", "-cpu", "qemu64", "-smp", str(PROCESSORS), "-m", str(MEMORY_MIB)]
+    # With the emulated nested paging (npt) of AMD's virtualisation (svm), Xen has hap: PVH and HVM guests run without hardware for it.
+    args += ["-accel", "tcg,thread=multi", "-cpu", "qemu64,+svm,+npt", "-smp", str(PROCESSORS), "-m", str(MEMORY_MIB)]
     args += ["-blockdev", json.dumps(_disk(files.disk))]
     args += ["-device", f"virtio-blk-pci,drive={DISK_NODE},addr={DISK_SLOT:#x}"]
     forward = f"hostfwd=tcp:127.0.0.1:{ssh_port}-{MANAGEMENT_ADDRESS}:22"

@@ -122,6 +122,8 @@ class FakeHost:
             f"{root}/units",
             f"{root}/active",
             f"{root}/program/domain.pyz",
+            f"{root}/proc",
+            (f"{root}/qemu*",),
         )
         #: The calls of systemctl. What starts and stops units is not among `calls`: the domains then run, or do not.
         self.systemctl: list[tuple[str, ...]] = []
@@ -137,6 +139,9 @@ class FakeHost:
         self.free_memory = 1024
         self.total_memory = 4096
         self.virt_caps = "pv pv_directio"
+        (root / "qemu").write_text("")
+        (root / "qemu").chmod(0o755)
+        self.dom0_memory(512)
         self.xen_options = "dom0_mem=768M"
         #: xl does not accept a definition that holds this text, and what it then says.
         self.rejected = ""
@@ -152,6 +157,11 @@ class FakeHost:
         self.returning: set[str] = set()
         (root / "lib").mkdir()
         (root / "kernel").write_text("")
+
+    def dom0_memory(self, available: int) -> None:
+        """Let dom0 have so much memory left, in MiB."""
+        (self.root / "proc").mkdir(exist_ok=True)
+        (self.root / "proc/meminfo").write_text(f"MemTotal:  786432 kB\nMemAvailable:   {available * 1024} kB\n")
 
     def run_plan(self, domains: t.Sequence[dict[str, t.Any]], pci: t.Mapping[str, str] | None = None, **options: t.Any) -> Plan:
         """Plan, and apply unless in check mode, as run_module does."""

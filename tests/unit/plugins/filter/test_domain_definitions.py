@@ -340,3 +340,56 @@ def test_the_digest_is_that_of_what_the_module_installs(tmp_path: Path) -> None:
     life.pass_on()
     assert installed_digest(places) == INCOMPLETE
     assert FILTERS["recovery_digest"]([]) != FILTERS["recovery_digest"](recovered)
+
+
+@pytest.mark.parametrize(
+    ("domain", "role", "kind"),
+    [
+        ({"name": "a", "image": "minimal"}, "domu", "auto"),
+        ({"name": "a", "image": "minimal", "type": "pv"}, "domu", "pv"),
+        ({"name": "a", "kernel": "/k"}, "domu", None),
+        ({"name": "a", "image": "none"}, "domu", None),
+        ({"name": "a", "kernel": "/k", "type": "pvh"}, "domu", "pvh"),
+        (NET, "driver_domain", None),
+    ],
+)
+def test_only_guests_with_our_kernels_get_what_the_host_runs_best(domain: dict[str, t.Any], role: str, kind: str | None) -> None:
+    images = {name: {"kernel": "/k", "ramdisk": "/r", "disk": ""} for name in ("guest-minimal", "domain-net-dd")}
+    (definition,) = FILTERS["domain_definitions"]([domain], role, images=images, devices=DEVICES)
+    assert definition.get("type") == kind
+
+
+def test_an_hvm_driver_domain_has_no_more_than_it_needs() -> None:
+    definition = definitions({**NET, "type": "hvm", "vifs": [{"bridge": "br0"}, {"model": "e1000"}]}, "driver_domain")
+    assert definition["options"] == {"vga": "none", "nographic": True, "vnc": False}
+    assert definition["vifs"] == [{"type": "vif", "bridge": "br0"}, {"model": "e1000"}]
+    assert "iommu=soft" not in definition["cmdline"] and "console=hvc0" in definition["cmdline"]
+    own = definitions({**NET, "type": "hvm", "options": {"vga": "stdvga", "acpi": True}}, "driver_domain")["options"]
+    assert own == {"vga": "stdvga", "nographic": True, "vnc": False, "acpi": True}
+
+
+def test_an_hvm_guest_with_a_disk_of_its_own_keeps_its_screen() -> None:
+    (definition,) = FILTERS["domain_definitions"]([{"name": "w", "image": "none", "type": "hvm", "vifs": [{"bridge": "b"}]}], "domu")
+    assert ("options" in definition, definition["vifs"]) == (False, [{"bridge": "b"}])
+
+
+@pytest.mark.parametrize(("kind", "bzimage"), [("hvm", True), ("pvh", False), ("pv", False)])
+def test_the_image_for_a_type(kind: str, bzimage: bool) -> None:
+    (image,) = FILTERS["domain_images"]([{"name": "a", "image": "minimal", "type": kind}], "domu")
+    assert (image["name"], image.get("bzimage", False)) == (f"guest-minimal{'-hvm' if bzimage else ''}", bzimage)
+    (image,) = FILTERS["domain_images"]([{**NET, "type": kind}], "driver_domain")
+    assert (image["name"], image.get("bzimage", False)) == ("domain-net-dd", bzimage)
+
+
+def test_which_types_need_more_of_the_host() -> None:
+    domains = [
+        {"name": "a"},
+        {"name": "b", "type": "pvh"},
+        {"name": "c", "type": "hvm", "pci": ["uplink0"]},
+        {"name": "d", "type": "pvh", "state": "absent"},
+        {"name": "e", "type": "hvm", "options": {"hap": False}},
+        {"name": "f", "type": "auto"},
+    ]
+    assert FILTERS["domain_types"](domains, "domu") == [["b", "pvh"], ["c", "hvm"]]
+    with pytest.raises(AnsibleFilterError, match=r"net-dd: type is pvh.*cannot own PCI devices up to Xen 4.22"):
+        FILTERS["domain_types"]([{**NET, "type": "pvh"}], "driver_domain")

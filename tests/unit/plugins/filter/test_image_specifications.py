@@ -61,6 +61,10 @@ def test_specification(image: dict[str, t.Any], expected: dict[str, t.Any]) -> N
     assert specification(image) == {"name": "i", **expected}
 
 
+def test_the_kernel_of_an_hvm_domain() -> None:
+    assert (specification({"bzimage": True})["bzimage"], "bzimage" in specification({"bzimage": False})) == (True, False)
+
+
 def test_arm_has_no_virtual_pci_bus() -> None:
     assert specification({"modules": ["bcmgenet"]}, architecture="arm64")["modules"] == ["xen-netfront", "bcmgenet"]
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain import attacher
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.checks import DEVICE_MODEL_MEMORY
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.kept import agrees
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.paths import MARKER
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.units import SHUTDOWN_UNIT
@@ -875,6 +876,67 @@ class TestPaging:
         host.run_plan([{"name": "web1", "type": "pvh"}])
         host.virt_caps = ""
         assert host.run_plan([{"name": "web1", "type": "pvh"}]).actions == []
+
+
+class TestDeviceModel:
+    """QEMU in dom0, which each HVM domain has."""
+
+    CAPS = "pv hvm hap pv_directio hvm_directio"
+
+    def test_a_host_without_it(self, host: FakeHost) -> None:
+        host.virt_caps = self.CAPS
+        (host.root / "qemu").unlink()
+        before = files(host.root)
+        with pytest.raises(Refused, match=r"Domain web1: its type is hvm, and this host has no device model .*qemu-system-xen"):
+            host.run_plan([{"name": "web1", "type": "hvm"}, {"name": "web2", "type": "pvh"}])
+        assert (host.calls, files(host.root)) == ([], before)
+        # An earlier task may install it.
+        assert "no device model" in host.run_plan([{"name": "web1", "type": "hvm"}], check_mode=True).warnings[0]
+
+    def test_a_device_model_of_its_own(self, host: FakeHost) -> None:
+        host.virt_caps = self.CAPS
+        (host.root / "qemu").unlink()
+        host.run_plan([{"name": "web1", "type": "hvm", "options": {"device_model_override": "/usr/bin/qemu-system-i386"}}])
+        assert host.calls == [("create", "web1")]
+
+    @pytest.mark.parametrize("kind", ["pv", "pvh"])
+    def test_others_need_none(self, kind: str, host: FakeHost) -> None:
+        host.virt_caps = self.CAPS
+        (host.root / "qemu").unlink()
+        host.dom0_memory(1)
+        host.run_plan([{"name": "web1", "type": kind}])
+        assert host.calls == [("create", "web1")]
+
+    def test_memory_of_dom0(self, host: FakeHost) -> None:
+        host.virt_caps = self.CAPS
+        host.dom0_memory(2 * DEVICE_MODEL_MEMORY - 1)
+        guests = [{"name": "a", "type": "hvm"}, {"name": "b", "type": "hvm"}]
+        with pytest.raises(Refused, match=r"the device models of a, b need 128 MiB in dom0, and 127 MiB are available"):
+            host.run_plan(guests)
+        host.run_plan(guests[:1])
+        # One that runs has its own already, even if it is restarted.
+        host.dom0_memory(1)
+        host.run_plan([{**guests[0], "vcpus": 2}], restart_changed=True)
+        assert host.calls == [("create", "a"), ("shutdown", "a"), ("create", "a")]
+
+    @pytest.mark.parametrize(("kind", "refused"), [("hvm", True), ("pvh", False), ("pv", False)])
+    def test_qemu_boots_no_elf_file(self, kind: str, refused: bool, host: FakeHost) -> None:
+        host.virt_caps = self.CAPS
+        (host.root / "kernel").write_bytes(b"\x7fELF" + bytes(60))
+        guest = [{"name": "web1", "type": kind}]
+        if refused:
+            for check_mode in (True, False):
+                with pytest.raises(Refused, match=r"Domain web1: its type is hvm, and .*/kernel is an ELF file"):
+                    host.run_plan(guest, check_mode=check_mode)
+        else:
+            host.run_plan(guest)
+        assert host.calls == ([] if refused else [("create", "web1")])
+
+    def test_the_memory_that_maps_the_memory_counts(self, host: FakeHost) -> None:
+        host.virt_caps, host.free_memory = self.CAPS, 256
+        host.run_plan([{"name": "a", "memory": 256}], check_mode=True)
+        with pytest.raises(Refused, match=r"need 259 MiB of memory, and 256 MiB are free"):
+            host.run_plan([{"name": "a", "memory": 256, "type": "pvh"}])
 
 
 def test_devices_are_not_passed_to_hvm_on_a_host_that_can_only_pass_them_to_pv(host: FakeHost) -> None:

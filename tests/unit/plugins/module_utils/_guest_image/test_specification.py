@@ -32,6 +32,7 @@ from ansible_collections.xen.driver_domains.tests.unit.fakes.images import image
         {"files": [{"path": "/etc/a", "content": "a", "mode": "0600"}, {"path": "/etc/b", "content": "b", "mode": "0755"}]},
         {"files": [{"path": "/etc/c", "content": "a", "mode": "0644"}, {"path": "/etc/b", "content": "b", "mode": "0755"}]},
         {"kernel": False},
+        {"bzimage": True},
         {"modules": ["e1000e"]},
         {"mirror": ["deb http://mirror.example.org/debian trixie main"]},
         {"revision": "2026-08"},
@@ -55,6 +56,7 @@ def test_the_size_of_a_disk_changes_its_key() -> None:
         {"files": list(reversed(item()["files"]))},
         {"architecture": "amd64"},
         {"revision": ""},
+        {"bzimage": False},
     ],
     ids=json.dumps,
 )
