@@ -33,6 +33,8 @@ VBD_OPTIONS: dict[str, t.Any] = {
     "trusted": {"type": "bool"},
     "target": {"type": "str"},
 }
+#: Settings that only the definition of a domain can have, since such a disk cannot be attached to one that runs.
+_ONLY_DEFINED = ("specification", "grant_usage")
 #: Settings whose default differs by host, guest or backend: left out, any value will do.
 _DEFAULT_VARIES = ("backendtype", "script", "discard")
 
@@ -92,7 +94,8 @@ def disk_settings(disk: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     if full.get("trusted") is None and full.get("backend") not in DOM0:
         # As for vifs: who attacks a driver domain must not get its clients as well (XSA-403).
         full["trusted"] = False
-    return {key: full.get(key) for key in VBD_OPTIONS}
+    # Nothing is in an empty drive.
+    return {key: full.get(key) for key in (*_ONLY_DEFINED, *VBD_OPTIONS) if key != "target" or full.get(key)}
 
 
 def differences(wanted: t.Mapping[str, t.Any], made: t.Mapping[str, t.Any]) -> list[str]:
