@@ -188,6 +188,8 @@ class _Reader:
 
     def _disk(self, found: Read) -> dict[str, t.Any]:
         disk = found.settings
+        if "vdev" not in disk:
+            raise InvalidInput(found.lost[0])
         self.lost += found.lost
         if disk.get("backend") in DOM0:
             disk.pop("backend", None)

@@ -66,12 +66,14 @@ def read_disk(text: str) -> Read:
         fmt = fmt if settings.get("target") else "empty"
     elif settings.get("target") is None:
         raise _not_a("disk", text, "it has no target")
-    if not settings.get("vdev"):
+    if settings.get("vdev") is None:
         raise _not_a("disk", text, "it has no vdev")
-    if fmt == "empty":
+    if not settings["vdev"]:
+        disk.lost.append(f"the disk {text!r} has an empty vdev")
+    if settings.get("devtype") != "cdrom" and (fmt == "empty" or not settings["target"]):
+        disk.lost.append(f"the disk {settings['vdev']} is empty, and no cdrom drive")
+    elif fmt == "empty":
         settings["target"] = ""
-        if settings.get("devtype") != "cdrom":
-            disk.lost.append(f"the disk {settings['vdev']} is empty, and no cdrom drive")
     elif fmt != "raw":
         settings["format"] = fmt
     if settings.get("backendtype") == "tap":
@@ -170,7 +172,8 @@ class _Disk:
         return True
 
     def _set(self, key: str, value: str) -> None:
-        if self.settings.get(key):
+        again = key in ("backendtype", "specification") and self.settings.get(key) == value
+        if self.settings.get(key) and not again:
             raise _not_a("disk", self._text, f"{key} is given twice")
         self.settings[key] = value
 
@@ -226,6 +229,8 @@ def read_pci(text: str) -> Read:
     rest = text[address.end() :] if address else text
     if address:
         settings["bdf"] = _bdf(text, address)
+        if address[5]:
+            settings["vslot"] = _vslot(text, address[5])
     for part in filter(None, rest.split(",")):
         key, equals, value = part.partition("=")
         if not equals:
@@ -237,7 +242,7 @@ def read_pci(text: str) -> Read:
                 raise _not_a("PCI device", text, f"{value!r} is no address")
             settings["bdf"] = _bdf(text, address)
         elif key == "vslot":
-            settings["vslot"] = value.lower()
+            settings["vslot"] = _vslot(text, value)
         elif key in _PCI_BOOLEANS:
             settings[key] = bool(_atoi(value))
         elif key == "rdm_policy" and value in ("strict", "relaxed"):
@@ -246,8 +251,6 @@ def read_pci(text: str) -> Read:
             settings["name"] = value
         else:
             raise _not_a("PCI device", text, f"{part!r} is unknown")
-    if address and address[5]:
-        settings["vslot"] = address[5].lower()
     if ("bdf" in settings) == ("name" in settings):
         raise _not_a("PCI device", text, "it has neither an address nor a name, or both")
     if str(settings.get("bdf", "")).endswith("*"):
@@ -261,6 +264,13 @@ def _bdf(text: str, address: re.Match[str]) -> str:
     if domain > 0xFFFF or bus > 0xFF or device > 0x1F or (function != "*" and int(function, 16) > 7):
         raise _not_a("PCI device", text, "its address is out of range")
     return f"{domain:04x}:{bus:02x}:{device:02x}.{function if function == '*' else int(function, 16)}"
+
+
+def _vslot(text: str, value: str) -> str:
+    found = re.match(r"\s*(?:0[xX])?([0-9a-fA-F]+)", value)
+    if not found or int(found[1], 16) > 0x1F:
+        raise _not_a("PCI device", text, f"{value!r} is no vslot")
+    return f"{int(found[1], 16):x}"
 
 
 def _atoi(text: str) -> int:
