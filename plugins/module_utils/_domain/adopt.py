@@ -30,8 +30,6 @@ DRIVER_DOMAIN, GUEST = "driver_domain", "domu"
 _ACTIONS = ("on_poweroff", "on_reboot", "on_crash", "on_watchdog")
 #: What a driver domain of the role does unless it is told what xl would do (xl.cfg(5)).
 _XL_ACTION = {"on_crash": "destroy", "on_watchdog": "destroy"}
-#: What libxl takes for a setting that is not there, by its name there.
-_DEFAULTS = {"trusted": "True", "max_vcpus": 1, "avail_vcpus": [0]}
 #: What the module xl_domain fills in.
 _BLANK: dict[str, t.Any] = {
     **dict.fromkeys(("maxmem", "kernel", "ramdisk", "cmdline", "pci", "vifs", "disks", "options", "ready", *_ACTIONS)),
@@ -90,14 +88,15 @@ class Devices:
         return {"slot": found[1] + "".join(f"/{step[8:]}" for step in found[2].split("/")[1:])} if found else {"bdf": bdf}
 
 
-def adopt(settings: t.Mapping[str, Value], devices: Devices, machine: str = "x86_64") -> Adopted:
+def adopt(settings: t.Mapping[str, Value], devices: Devices, machine: str = "x86_64", macs: t.Sequence[str] = ()) -> Adopted:
     """Return a domain as the roles declare it.
 
     :param settings: a definition, from `xlcfg_reader.read`.
     :param machine: kind of the host's processor, from uname(2).
+    :param macs: the MAC addresses that it has if it runs, in the order of its vifs.
     :raises InvalidInput: xl would not start it, or the collection cannot.
     """
-    reader = _Reader(settings, devices)
+    reader = _Reader(settings, devices, macs)
     domain = reader.domain(machine)
     serves = bool(domain.pop("driver_domain"))
     if serves:
@@ -127,7 +126,8 @@ def definition(adopted: Adopted, devices: Devices) -> Definition:
 
 
 class _Reader:
-    def __init__(self, settings: t.Mapping[str, Value], devices: Devices) -> None:
+    def __init__(self, settings: t.Mapping[str, Value], devices: Devices, macs: t.Sequence[str]) -> None:
+        self._macs = macs
         self._left = dict(settings)
         self._devices = devices
         self.lost: list[str] = []
@@ -140,7 +140,7 @@ class _Reader:
         domain: dict[str, t.Any] = {
             "name": name,
             "image": "none",
-            "type": kind if kind != "pv" else None,
+            "type": kind,
             **{key: self._number(key) for key in ("memory", "maxmem", "vcpus")},
             **{key: self._text(key) for key in ("kernel", "ramdisk")},
             "cmdline": self._cmdline(),
@@ -176,7 +176,10 @@ class _Reader:
     def _vif(self, found: Read, kind: str, place: int) -> dict[str, t.Any]:
         vif = found.settings
         self.lost += found.lost
-        if "mac" not in vif:
+        if "mac" not in vif and place < len(self._macs):
+            vif["mac"] = self._macs[place]
+            self.lost.append(f"vif {place} has no MAC address, so xl chooses another one at each start; it keeps the one that it has now")
+        elif "mac" not in vif:
             self.lost.append(f"vif {place} has no MAC address, so xl chooses another one at each start; it gets one that stays")
         if vif.get("backend") in DOM0:
             vif.pop("backend", None)
@@ -237,49 +240,3 @@ class _Reader:
                 break
             texts.append(str(item))
         return texts
-
-
-def differences(one: t.Any, other: t.Any, place: str = "") -> list[str]:
-    """Return where two domain configurations of xl differ, in words. What is empty counts as not there.
-
-    :param one: what xl makes of a definition (`xl create --dryrun`); `other` likewise.
-    """
-    if isinstance(one, dict) and isinstance(other, dict):
-        found = []
-        for key in sorted({*one, *other}):
-            found += differences(one.get(key), other.get(key), f"{place}.{key}" if place else key)
-        return found
-    if isinstance(one, list) and isinstance(other, list) and one != other:
-        length = max(len(one), len(other))
-        pairs = zip([*one, *[None] * (length - len(one))], [*other, *[None] * (length - len(other))])
-        return [text for number, pair in enumerate(pairs) for text in differences(*pair, f"{place}[{number}]")]
-    if _plain(place, one) == _plain(place, other):
-        return []
-    return [f"{place} is {other!r}, not {one!r}"]
-
-
-def _plain(place: str, value: t.Any) -> t.Any:
-    """Return a value as it is compared: what libxl takes where nothing is said counts as nothing (libxl_create.c, libxl_nic.c)."""
-    if _DEFAULTS.get(place.rpartition(".")[2]) == value:
-        return None
-    if isinstance(value, (dict, list, str)) and not _has_content(value):
-        return None
-    return value
-
-
-def _has_content(value: t.Any) -> bool:
-    if isinstance(value, dict):
-        return any(_has_content(item) for item in value.values())
-    return any(_has_content(item) for item in value) if isinstance(value, list) else value not in ("", None)
-
-
-def same(theirs: t.Mapping[str, t.Any], ours: t.Mapping[str, t.Any], text: str) -> list[str]:
-    """Return where our definition of a domain differs from the one that others wrote, in words.
-
-    :param theirs: what xl makes of theirs; it generates a UUID if there is none in it.
-    :param text: their definition.
-    """
-    if re.search(r"^\s*uuid\s*=", text, re.MULTILINE):
-        return differences(theirs, ours)
-    plain = [{**configuration, "c_info": {**configuration.get("c_info", {}), "uuid": None}} for configuration in (dict(theirs), dict(ours))]
-    return differences(plain[0], plain[1])

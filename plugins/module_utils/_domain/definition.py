@@ -56,6 +56,8 @@ class Attachment(t.NamedTuple):
     backend: str
     bridge: str
     script: str = ""
+    #: Whether the guest has an emulated card as well, which it may use instead.
+    emulated: bool = False
 
 
 @dataclass(frozen=True)
@@ -163,7 +165,16 @@ def _present(name: str, parameters: t.Mapping[str, t.Any], devices: t.Mapping[st
         disks=tuple(Disk(disk["target"], _is_writable(disk), _backend(disk), _is_path(disk)) for disk in disks),
         pci=tuple(device for device, _text in pci),
         specifications=texts,
-        vifs=tuple(Attachment(vif["mac"], _backend(vif), vif.get("bridge") or "", vif.get("script") or "") for vif in vifs),
+        vifs=tuple(
+            Attachment(
+                vif["mac"],
+                _backend(vif),
+                vif.get("bridge") or "",
+                vif.get("script") or "",
+                emulated=parameters["type"] == "hvm" and vif.get("type") != "vif",
+            )
+            for vif in vifs
+        ),
         backends=_backends(parameters),
         ready=Ready(ready["key"], ready["value"], ready["error_key"] or "") if ready else None,
         wait_timeout=parameters["wait_timeout"],

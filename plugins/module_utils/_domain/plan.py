@@ -142,6 +142,15 @@ def _plan_stop(plan: Plan, host: DomainHost, steps: DomainSteps, wanted: Definit
 def _plan_files(plan: Plan, host: DomainHost, steps: DomainSteps, domain: Definition) -> None:
     current = host.current[domain.name]
     path, link = current.path, current.wanted_link
+    for other in current.other_starts:
+        plan.add(
+            f"take {other} away, which is the same as {path}",
+            partial(steps.take_away, other, domain.name),
+            subject=other,
+            before=f"starts {domain.name}",
+        )
+    if current.taken_over:
+        plan.add(f"take over {path}, which is the same", partial(steps.keep_aside, domain.name))
     if domain.state != "absent":
         before, after = (hide_secrets_in_text(text) for text in (read_text(path) or "", domain.text))
         plan.write_file(path, domain.text, mode=0o600, before=before, after=after)

@@ -18,7 +18,7 @@ from functools import cached_property, partial
 from uuid import uuid4
 
 from .._errors import DriverDomainsError, NotOnThisHost, TimedOut
-from .._files import remove
+from .._files import read_text, remove, write_text
 from .._plan import Plan
 from .._runner import Runner
 from .._xen.xl import Domain, Xl
@@ -114,6 +114,16 @@ class DomainSteps:
         os.makedirs(os.path.dirname(link), exist_ok=True)
         remove(link)
         os.symlink(target, link)
+
+    def keep_aside(self, name: str) -> None:
+        """Keep a copy of the definition of others that ours replaces: it may have comments."""
+        write_text(self._paths.aside(name), read_text(self._paths.definition(name)) or "", mode=0o600)
+
+    def take_away(self, path: str, name: str) -> None:
+        """Remove a link of others that starts a domain, or keep the file itself elsewhere."""
+        if not os.path.islink(path):
+            write_text(self._paths.aside(name), read_text(path) or "", mode=0o600)
+        remove(path)
 
     def unpause(self, name: str) -> None:
         """Unpause a domain."""
@@ -215,7 +225,7 @@ class DomainSteps:
                 self._xl.destroy(str(homes[path]))
 
     def wait_ready(self, domain: Definition) -> None:
-        """Wait until a domain's readiness key has its value and all of its vifs are connected.
+        """Wait until a domain's readiness key has its value, and all of its vifs are connected that are not emulated as well.
 
         :raises DriverDomainsError: the domain reports an error, a hotplug script failed, or the domain went away.
         :raises TimedOut: none of this happened in time.
@@ -225,15 +235,17 @@ class DomainSteps:
             raise self._gone(domain, "went away right after its start")
         home = f"/local/domain/{domid}"
         missing = "it does not answer"
+        # Who has drivers for the emulated cards does not have to have one for the others.
+        emulated = {vif.mac for vif in domain.vifs if vif.emulated}
 
         def served(_values: dict[str, str | None]) -> bool:
             nonlocal missing
             if self._store.read_text(f"{home}/name") is None:
                 raise self._gone(domain, f"(domid {domid}) went away before it was ready")
-            devices = read_devices(self._store, [domid], settings=("dev",))[domid]
-            vifs = [device for device in devices if device.kind == VIF]
+            devices = read_devices(self._store, [domid], settings=("dev", "mac"))[domid]
+            vifs = [device for device in devices if device.kind == VIF and device.mac not in emulated]
             again = [device for device in devices if device.kind == VBD and device.devid in self._disks.get(domain.name, ())]
-            missing = not_connected(domain.name, vifs, len(domain.vifs)) or not_connected(domain.name, again, len(again))
+            missing = not_connected(domain.name, vifs, len(domain.vifs) - len(emulated)) or not_connected(domain.name, again, len(again))
             missing = missing or self._not_ready(domain, home)
             return not missing
 

@@ -33,7 +33,7 @@ def wanted_vbds(items: t.Sequence[t.Mapping[str, t.Any]]) -> list[WantedDevice]:
     """
     wanted = [WantedDevice(item["domain"], item["vdev"], item["state"] == "present", disk_settings(item)) for item in items]
     for number, disk in enumerate(wanted):
-        if disk.present and not disk.settings["target"] and disk.settings.get("devtype") != "cdrom":
+        if disk.present and not disk.settings.get("target") and disk.settings.get("devtype") != "cdrom":
             raise InvalidInput(
                 f"{disk.domain}: the disk {disk.identity} has no target", rule="only a cdrom drive can be empty", remedy="Set target"
             )

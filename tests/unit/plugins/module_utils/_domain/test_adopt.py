@@ -6,14 +6,11 @@
 
 from __future__ import annotations
 
-import os
 import typing as t
 from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import given
-from hypothesis import strategies as st
 
 from ansible_collections.xen.driver_domains.plugins.filter.domain_definitions import FilterModule
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.adopt import (
@@ -22,10 +19,9 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._domain.adopt i
     Devices,
     adopt,
     definition,
-    same,
 )
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.definition import definitions
-from ansible_collections.xen.driver_domains.plugins.module_utils._errors import InvalidInput
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.equality import same
 from ansible_collections.xen.driver_domains.plugins.module_utils._xen.xlcfg_reader import read
 from ansible_collections.xen.driver_domains.tests.unit.fakes.domains import BLANK
 from ansible_collections.xen.driver_domains.tests.unit.xl_parser import xl_program

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.xen.driver_domains.plugins.module_utils._domain.adopt import differences
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.definition import definitions
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.equality import differences
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import InvalidInput
 from ansible_collections.xen.driver_domains.plugins.module_utils._xen.xlcfg import render
 from ansible_collections.xen.driver_domains.plugins.module_utils._xen.xlspec_reader import Read, read_disk, read_pci, read_vif
