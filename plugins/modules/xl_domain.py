@@ -240,7 +240,7 @@ options:
             description:
               - Whether the frontend trusts its backend. By default it trusts dom0, and no other domain.
               - A frontend that does not trust its backend (Linux since 5.19) shares only copies of its blocks with it, which costs time.
-              - Before Xen 4.17, C(xl) does not accept V(false), so set V(true) there.
+              - Before Xen 4.19, C(xl) does not accept V(false) for a disk: there a frontend trusts every backend, with a warning.
             type: bool
       on_poweroff:
         description:
@@ -425,6 +425,7 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._domain.host im
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.plan import plan_domains
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.shutdown import plan_saving
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.steps import DomainSteps, Limits
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.vbd_options import trust_warnings, trusting
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.vif_options import VIF_OPTIONS
 from ansible_collections.xen.driver_domains.plugins.module_utils._module import run_module
 from ansible_collections.xen.driver_domains.plugins.module_utils._pci.host import PciHost
@@ -534,7 +535,8 @@ ARGUMENTS = {
 def prepare(parameters: dict[str, t.Any]) -> Plan:
     """Read the host and plan."""
     # Definitions can be removed without Xen: no domain can be running.
-    under_xen = xen_version() is not None or any(domain["state"] != "absent" for domain in parameters["domains"])
+    version = xen_version()
+    under_xen = version is not None or any(domain["state"] != "absent" for domain in parameters["domains"])
     if under_xen:
         require_dom0()
     else:
@@ -544,13 +546,14 @@ def prepare(parameters: dict[str, t.Any]) -> Plan:
     requests = parse_requests(parameters["pci_devices"])
     devices = dict(choose(requests, PciHost(store=store).devices())) if requests else {}
     units = keep_units(parameters["domains"], rebuild=parameters["restart_changed"] and "rebuild_disk" in parameters["force"])
-    wanted = definitions(units.domains, devices)
+    disks = {domain["name"]: trusting(domain["disks"] or [], version) for domain in units.domains}
+    wanted = definitions([{**domain, "disks": disks[domain["name"]][0]} for domain in units.domains], devices)
     limits = Limits(create=parameters["create_timeout"], shutdown=parameters["shutdown_timeout"])
     steps = DomainSteps(xl, store, runner, paths, limits)
     host = read_host(wanted, xl, store, paths, steps.attacher.stuck if store else None)
     plan = plan_domains(wanted, host, steps, parameters["restart_changed"])
     plan.results["recovery"] = installed_digest()
-    plan.warnings += units.warnings
+    plan.warnings += units.warnings + trust_warnings({name: loose for name, (_disks, loose) in disks.items()}, version)
     plan.refusals += units.refusals
     if parameters["save_at_shutdown"] is not None:
         plan_saving(plan, parameters["save_at_shutdown"])

@@ -65,6 +65,9 @@ class LibXlu:
         for name in ("xlu_cfg_value_get_list", "xlu_cfg_value_get_string", "xlu_cfg_get_list", "xlu_cfg_get_string", "xlu_cfg_get_long"):
             getattr(self._library, name).restype = ctypes.c_int
         self._library.xlu_cfg_get_listitem2.restype = ctypes.c_void_p
+        self._light = ctypes.CDLL(str(next(path.parent.glob("libxenlight.so.*.*"))))
+        for kind in ("disk", "pci"):
+            getattr(self._light, f"libxl_device_{kind}_to_json").restype = ctypes.c_void_p
         self._configuration = ctypes.c_void_p()
 
     def read(self, text: str, names: t.Iterable[str]) -> dict[str, t.Any] | None:
@@ -87,6 +90,29 @@ class LibXlu:
             assert not self._library.xlu_cfg_readdata(configuration, data, len(data))
             value = ctypes.c_long()
             return None if self._library.xlu_cfg_get_long(configuration, name.encode(), ctypes.byref(value), 1) else value.value
+        finally:
+            self._library.xlu_cfg_destroy(configuration)
+
+    def disk(self, text: str) -> dict[str, t.Any] | None:
+        """Return what xl makes of the description of a disk, None when it accepts none."""
+        specifications = (ctypes.c_char_p * 1)(text.encode("utf-8", "surrogateescape"))
+        return self._device("disk", lambda configuration, disk: self._library.xlu_disk_parse(configuration, 1, specifications, disk))
+
+    def pci(self, text: str) -> dict[str, t.Any] | None:
+        """Return what xl makes of the description of a PCI device, None when it accepts none."""
+        specification = text.encode("utf-8", "surrogateescape")
+        return self._device("pci", lambda configuration, pci: self._library.xlu_pci_parse_spec_string(configuration, pci, specification))
+
+    def _device(self, kind: str, parse: t.Callable[..., int]) -> dict[str, t.Any] | None:
+        # Larger than the structs. Of its context, libxl uses nothing here.
+        device, context = ctypes.create_string_buffer(4096), ctypes.create_string_buffer(65536)
+        getattr(self._light, f"libxl_device_{kind}_init")(device)
+        configuration = ctypes.c_void_p(self._library.xlu_cfg_init(self._null, b"test"))
+        try:
+            if parse(configuration, device):
+                return None
+            text = getattr(self._light, f"libxl_device_{kind}_to_json")(context, device)
+            return dict(json.loads(ctypes.string_at(text)))
         finally:
             self._library.xlu_cfg_destroy(configuration)
 

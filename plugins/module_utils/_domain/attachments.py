@@ -17,8 +17,8 @@ from .._errors import DriverDomainsError
 from .._plan import Plan
 from .aside import WaitingDevice, give_up_waiting
 from .attacher import Attacher
+from .device_text import device_text
 from .devices import VBD, VIF, PvDevice, read_devices
-from .repairs import device_text
 from .userdata import USERDATA, kept_configuration, kept_device
 
 if t.TYPE_CHECKING:

@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 
 from .._errors import InvalidInput
 from .._xen.xlcfg import render, specification
+from .device_text import device_text
 from .disks import Disk, vdev_number
-from .repairs import device_text
-from .vbd_made import disk_settings
+from .vbd_options import disk_settings
 from .vif_options import DOM0, vif_settings
 
 if t.TYPE_CHECKING:

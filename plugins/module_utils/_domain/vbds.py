@@ -13,7 +13,8 @@ import typing as t
 from .._errors import InvalidInput
 from .attachments import Rules, WantedDevice
 from .devices import VBD
-from .vbd_made import differences, disk_settings, made_settings, same_vdev
+from .vbd_made import differences, made_settings, same_vdev
+from .vbd_options import disk_settings
 
 #: How disks are found and compared.
 VBD_RULES = Rules(

@@ -73,6 +73,8 @@ def read_disk(text: str) -> Read:
     if settings.get("devtype") != "cdrom" and (fmt == "empty" or not settings["target"]):
         disk.lost.append(f"the disk {settings['vdev']} is empty, and no cdrom drive")
     elif fmt == "empty":
+        if settings.get("target"):
+            disk.lost.append(f"the drive {settings['vdev']} is empty, and has a target, which is left out")
         settings["target"] = ""
     elif fmt != "raw":
         settings["format"] = fmt

@@ -143,4 +143,4 @@ def test_the_file_of_variables(host: FakeHost) -> None:
         pass
 
     Loader.add_constructor("!unsafe", lambda loader, node: loader.construct_scalar(t.cast("yaml.ScalarNode", node)))
-    assert yaml.load(text, Loader) == found["variables"]  # noqa: S506
+    assert yaml.load(text, Loader) == found["variables"]
