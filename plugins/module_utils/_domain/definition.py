@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from .._errors import InvalidInput
 from .._xen.xlcfg import render, specification
 from .device_text import device_text
-from .disks import Disk, vdev_number
+from .disk import Disk, vdev_number
 from .vbd_options import disk_settings
 from .vif_options import DOM0, vif_settings
 

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 
 from . import vbd_made, vif_made
 from .device_text import device_text
-from .devices import CLOSED, VIF, PvDevice, broken, lost_backend
-from .userdata import kept_device
+from .devices import CLOSED, VIF, PvDevice, broken, kept_device, lost_backend
 
 
 @dataclass(frozen=True)

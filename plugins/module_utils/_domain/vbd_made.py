@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import typing as t
 
-from .disks import vdev_number
+from .disk import vdev_number
 from .vbd_options import disk_settings
 
 if t.TYPE_CHECKING:
@@ -26,7 +26,7 @@ _DEFAULT_VARIES = ("backendtype", "script", "discard")
 def made_settings(device: PvDevice, kept: t.Mapping[str, t.Any] | None) -> dict[str, t.Any]:
     """Return the settings with which a disk was made, by the names of `vbd_options.VBD_OPTIONS`; one that is not known is missing.
 
-    :param kept: what libxl keeps of it, see `userdata.kept_device`.
+    :param kept: what libxl keeps of it, see `devices.kept_device`.
     """
     written = device.made
     backendtype = written.get("type", "")
