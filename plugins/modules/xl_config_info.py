@@ -16,7 +16,7 @@ description:
   - Definitions are read as C(xl) reads them. Both the definition that was found and the one that the roles would write are then parsed
     by C(xl) itself, and compared. RV(domains[].differences) and RV(domains[].not_expressed) have what is not the same.
   - C(site.yml) takes over a definition that is the same, and its running domain without restarting it. The playbook
-    P(xen.driver_domains.import#playbook) writes the variables to a file of the inventory.
+    C(xen.driver_domains.import) writes the variables to a file of the inventory.
   - A PCI device is matched by its slot path, which stays when other hardware is added, or by its address if it is not there.
   - A running domain whose definition is not found is returned as Xen's toolstack keeps it.
   - The variables hold passwords such as C(vncpasswd) as the definitions do. Use C(no_log).

@@ -88,7 +88,7 @@ options:
         description:
           - Whether the frontend trusts its backend. By default it trusts dom0, and no other domain.
           - A frontend that does not trust its backend (Linux since 5.19) shares only copies of its blocks with it, which costs time.
-          - Before Xen 4.19, C(xl) does not accept V(false) for a disk: there a frontend trusts every backend, with a warning.
+          - Before Xen 4.19, C(xl) does not accept V(false) for a disk. A frontend then trusts every backend, with a warning.
         type: bool
   prune:
     description: Whether to detach all other disks of the domains that O(vbds) names.

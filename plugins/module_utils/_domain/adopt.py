@@ -28,7 +28,7 @@ if t.TYPE_CHECKING:
 #: Roles by what a domain is.
 DRIVER_DOMAIN, GUEST = "driver_domain", "domu"
 _ACTIONS = ("on_poweroff", "on_reboot", "on_crash", "on_watchdog")
-#: What a driver domain of the role does unless it is told what xl would do (xl.cfg(5)).
+#: What xl does where a definition says nothing, xl.cfg(5); the role has other defaults.
 _XL_ACTION = {"on_crash": "destroy", "on_watchdog": "destroy"}
 #: What the module xl_domain fills in.
 _BLANK: dict[str, t.Any] = {

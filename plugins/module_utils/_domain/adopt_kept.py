@@ -29,7 +29,7 @@ _TEXTS = {
     "rtc_timeoffset": "rtc_timeoffset",
 }
 #: What libxl fills in by itself, or what the running domain has done to it since.
-_FILLED = frozenset(
+FILLED = frozenset(
     ("type", "name", "uuid", "run_hotplug_scripts", "max_vcpus", "avail_vcpus", "max_memkb", "target_memkb", "shadow_memkb", "iommu_memkb")
 ) | {
     *("sched_params", "claim_mode", "device_model_version", "device_model_stubdomain", "event_channels", "video_memkb", "localtime"),
@@ -57,7 +57,8 @@ def settings_of(kept: t.Mapping[str, t.Any]) -> tuple[dict[str, Value], list[str
         "maxmem": int(build.get("max_memkb") or 0) // 1024 or None,
         "vcpus": len(build.get("avail_vcpus") or [0]),
         **{ours: build.get(libxl) for libxl, ours in _TEXTS.items()},
-        **{key: str(kept[key]).replace("_", "-") for key in _ACTIONS if kept.get(key)},
+        # What is the first of its kind is not written down, and xl has another default for on_reboot.
+        **{key: str(kept.get(key) or "destroy").replace("_", "-") for key in _ACTIONS},
         "driver_domain": 1 if info.get("driver_domain") == "True" else None,
         "pci": [_pci(device) for device in _list(kept, "pcidevs")],
         "vif": [_vif(device) for device in _list(kept, "nics")],
@@ -68,7 +69,7 @@ def settings_of(kept: t.Mapping[str, t.Any]) -> tuple[dict[str, Value], list[str
     vcpus = build.get("max_vcpus")
     if isinstance(vcpus, int) and vcpus > found["vcpus"]:
         found["maxvcpus"] = vcpus
-    left = [key for part in (info, build) for key, value in part.items() if key not in _FILLED and key not in _TEXTS and value]
+    left = [key for part in (info, build) for key, value in part.items() if key not in FILLED and key not in _TEXTS and value]
     left += [key for key, value in kept.items() if key not in ("c_info", "b_info", *_DEVICES, *_ACTIONS, "on_soft_reset") and value]
     return {key: value for key, value in found.items() if value not in (None, [], "")}, sorted(set(left))
 
@@ -91,7 +92,7 @@ def _vif(nic: t.Mapping[str, t.Any]) -> str:
     kinds = {"vif": "vif", "vif_ioemu": "ioemu"}
     parts = {key: nic.get(key) for key in ("mac", "bridge", "ip", "script", "gatewaydev", "vlan", "mtu")}
     parts |= {"vifname": nic.get("ifname"), "backend": _backend(nic), "type": kinds.get(str(nic.get("nictype")))}
-    parts["model"] = nic.get("model") if parts["type"] == "ioemu" else None
+    parts["model"] = nic.get("model") if parts["type"] != "vif" else None
     # The default (libxl_nic.c); others are not those of the definition any more, either.
     parts["mtu"] = None if parts["mtu"] == 1500 else parts["mtu"]
     size, interval = nic.get("rate_bytes_per_interval"), nic.get("rate_interval_usecs")
@@ -112,6 +113,7 @@ def _disk(disk: t.Mapping[str, t.Any]) -> str:
     }
     words = ["devtype=cdrom"] if disk.get("is_cdrom") else []
     words += ["direct-io-safe"] if disk.get("direct_io_safe") else []
+    words += {"True": ["discard"], "False": ["no-discard"]}.get(str(disk.get("discard_enable")), [])
     words += ["untrusted"] if disk.get("trusted") == "False" else []
     return ",".join(filter(None, [_text(parts, words), f"target={disk['pdev_path']}" if disk.get("pdev_path") else ""]))
 
@@ -120,6 +122,8 @@ def _pci(device: t.Mapping[str, t.Any]) -> str:
     domain, bus, slot, function = (int(device.get(key) or 0) for key in ("domain", "bus", "dev", "func"))
     bdf = f"{domain:04x}:{bus:02x}:{slot:02x}.{function}"
     words = [f"{key}=1" for key in ("permissive", "msitranslate", "seize", "power_mgmt") if device.get(key)]
+    words += [f"vslot={int(device['vdevfn']) >> 3:x}"] if device.get("vdevfn") else []
+    words += [f"rdm_policy={device['rdm_policy']}"] if device.get("rdm_policy") in ("strict", "relaxed") else []
     return ",".join([bdf, *words])
 
 
