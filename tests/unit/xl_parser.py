@@ -25,10 +25,21 @@ import pytest
 
 #: What `xl create --dryrun` asks Xen and xenstored before and while it parses.
 _ANSWERS = """
+#include <string.h>
 static char handle[65536];
 void *xc_interface_open(void *logger, void *other, unsigned flags) { return handle; }
 int xc_interface_close(void *interface) { return 0; }
-int xc_version(void *interface, int command, void *argument) { return -1; }
+/* XENVER_compile_info: texts of 144 bytes in all (xen/include/public/version.h). */
+int xc_version(void *interface, int command, char *texts) {
+  for (int place = 0; command == 4 && place < 144; place++) texts[place] = 0;
+  return 0;
+}
+/* Since Xen 4.20 these are asked for in other ways. */
+char *xc_xenver_buildid(void *interface) { return strdup(""); }
+char *xc_xenver_capabilities(void *interface) { return strdup(""); }
+char *xc_xenver_changeset(void *interface) { return strdup(""); }
+char *xc_xenver_commandline(void *interface) { return strdup(""); }
+char *xc_xenver_extraversion(void *interface) { return strdup(""); }
 void *xs_open(unsigned long flags) { return handle; }
 void xs_close(void *store) { }
 /* The number of NUMA nodes: struct libxl_physinfo in _libxl_types.h of Xen 4.17 to 4.20. */
