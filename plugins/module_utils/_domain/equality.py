@@ -56,10 +56,14 @@ def _has_content(value: t.Any) -> bool:
 def same(theirs: t.Mapping[str, t.Any], ours: t.Mapping[str, t.Any], text: str) -> list[str]:
     """Return where our definition of a domain differs from the one that others wrote, in words.
 
+    What theirs leaves to chance, ours may set: the MAC addresses of vifs, and the UUID.
+
     :param theirs: what xl makes of theirs; it generates a UUID if there is none in it.
     :param text: their definition.
     """
-    if re.search(r"^\s*uuid\s*=", text, re.MULTILINE):
-        return differences(theirs, ours)
-    plain = [{**configuration, "c_info": {**configuration.get("c_info", {}), "uuid": None}} for configuration in (dict(theirs), dict(ours))]
-    return differences(plain[0], plain[1])
+    found = differences(theirs, ours)
+    nics = theirs.get("nics")
+    free = {f"nics[{place}].mac" for place, nic in enumerate(nics if isinstance(nics, list) else []) if not nic.get("mac")}
+    if not re.search(r"^\s*uuid\s*=", text, re.MULTILINE):
+        free.add("c_info.uuid")
+    return [difference for difference in found if difference.partition(" is ")[0] not in free]

@@ -1039,6 +1039,16 @@ def test_a_vif_that_does_not_connect_ends_in_a_timeout_that_tells_the_states(hos
         host.run_plan([GUEST])
 
 
+def test_nobody_waits_for_a_vif_beside_which_the_guest_has_an_emulated_card(host: FakeHost) -> None:
+    """It may have no driver for vifs."""
+    host.virt_caps = "pv hvm hap"
+    host.vif_state = "2"
+    vif = {"mac": "00:16:3e:00:00:12"}
+    host.run_plan([{"name": "win", "type": "hvm", "vifs": [vif]}])
+    with pytest.raises(TimedOut, match="was not ready"):
+        host.run_plan([{"name": "linux", "type": "hvm", "vifs": [{"mac": "00:16:3e:00:00:13", "type": "vif"}]}])
+
+
 ORDERS = "/tool/xen-driver-domains/recovery"
 
 

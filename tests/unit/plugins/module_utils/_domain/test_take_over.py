@@ -110,3 +110,14 @@ def test_what_is_to_be_absent_is_never_taken_over(host: FakeHost) -> None:
     host.add("web1", text=text)
     with pytest.raises(Refused, match="was not written by this collection"):
         host.run_plan([{"name": "web1", "state": "absent"}])
+
+
+def test_an_address_that_was_left_to_chance_may_be_set(host: FakeHost) -> None:
+    vif = {"mac": "00:16:3e:00:00:21", "bridge": "br0"}
+    text = theirs(host) + 'vif = ["bridge=br0"]\n'
+    (host.root / "xen" / "web1.cfg").write_text(text)
+    host.add("web1", text=text.replace("bridge=br0", "mac=00:16:3e:00:00:21,bridge=br0"))
+    plan = host.run_plan([{**WEB, "vifs": [vif]}], check_mode=True)
+    assert plan.results["pending_restart"] == []
+    plan = host.run_plan([{**WEB, "vifs": [{**vif, "mac": "00:16:3e:00:00:22"}]}], check_mode=True)
+    assert plan.results["pending_restart"] == ["web1"]
