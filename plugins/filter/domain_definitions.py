@@ -53,7 +53,8 @@ def domain_images(
             images[name] = {
                 "name": name,
                 "profile": domain["image"],
-                "backends": ["vif"] if domain.get("driver_domain") else [],
+                # One that has disks of its own may serve them.
+                "backends": ["vif", *(["vbd"] if domain.get("disks") else [])] if domain.get("driver_domain") else [],
                 "modules": sorted({module for device in _pci(domain) for module in modules_of.get(device["device"], [])}),
                 **{key: domain[key] for key in ("packages", "authorized_keys") if domain.get(key)},
                 **({"size": domain["disk_size"]} if domain.get("disk_size") else {}),

@@ -71,9 +71,14 @@ def remember(
             clients = sorted({running[d.domid].name for d in snapshot.devices if d.backend_id == domid and d.domid in running})
             happened.append(f"{memory.names[domid]} (domain {domid}) is gone; it served {', '.join(clients)}")
     ready = {domid: memory.ready.get(domid, now) for domid, domain in running.items() if domain.ready}
+    appeared = {domid: memory.appeared.get(domid, now) for domid in running}
+    declared = {domain.name for domain in configuration.domains}
+    for domid, domain in running.items():
+        if domain.name in declared and (domid in ready) != (domid in memory.ready) and domid in memory.appeared:
+            what = f"serves, {now - appeared[domid]:.1f} s after it was started" if domain.ready else "no longer reports that it serves"
+            happened.append(f"{domain.name} (domain {domid}) {what}")
     seen = memory.seen | {domain.name for domain in configuration.domains if any(domain.name == r.name for r in running.values())}
     present = {domain.name for domain in running.values()}
-    declared = {domain.name for domain in configuration.domains}
     gone = {name: memory.gone.get(name, now) for name in sorted(seen & declared - present)}
     happened += [
         f"{name} is gone" for name in gone if name not in memory.gone and not any(line.startswith(f"{name} (") for line in happened)
@@ -111,6 +116,7 @@ def remember(
             attempts={key: times for key, times in attempts.items() if times},
             hopeless=hopeless,
             ready=ready,
+            appeared=appeared,
             resumed=snapshot.resumed,
         ),
         happened,

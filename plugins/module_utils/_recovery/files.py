@@ -99,6 +99,7 @@ def read_memory(path: str) -> Memory:
             attempts=found["attempts"],
             hopeless=frozenset(found["hopeless"]),
             ready={int(domid): at for domid, at in found["ready"].items()},
+            appeared={int(domid): at for domid, at in found["appeared"].items()},
             resumed=found["resumed"],
         )
     except (OSError, ValueError, TypeError, KeyError, AttributeError):

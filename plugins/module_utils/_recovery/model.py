@@ -123,6 +123,8 @@ class Memory:
     hopeless: frozenset[str] = frozenset()
     #: When backends were first seen ready, by domid.
     ready: t.Mapping[int, float] = field(default_factory=dict)
+    #: When running domains were first seen, by domid.
+    appeared: t.Mapping[int, float] = field(default_factory=dict)
     resumed: str = ""
 
 

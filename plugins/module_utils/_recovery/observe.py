@@ -25,6 +25,9 @@ RESUMED = f"{ORDERS}/resumed"
 STATUS, READY = "data/driver-domain/status", "ready"
 #: The directories of backends for the kinds of devices that are recovered.
 _BACKENDS = ("vbd", "vif")
+#: When a domain has shut itself down, libxl leaves the directories of its PCI devices: it waits for a backend that works
+#: (libxl__device_pci_remove_xenstore in libxl_pci.c), and that one is closed.
+_PCI = "/local/domain/0/backend/pci"
 #: What matters of the events below /libxl and of those of a backend: that devices come and go, and what they report.
 _CONCERNS = re.compile(
     r"@.*|/libxl(?:/[0-9]+(?:/device(?:/(?:vif|vbd)(?:/[0-9]+(?:/backend)?)?)?)?)?"
@@ -66,7 +69,7 @@ def observe(store: XenStore, configuration: Configuration) -> Snapshot:
     return Snapshot(
         running,
         tuple(device for device in devices if device.backend_id != 0),
-        _orphans(store, running, {device.backend_path for device in devices}, backends),
+        (*_orphans(store, running, {device.backend_path for device in devices}, backends), *_pci_orphans(store, running, declared)),
         frozenset((orders[ASIDE] or "").split()),
         orders[RESUMED] or "",
         frozenset((orders[UNWANTED] or "").split()),
@@ -81,6 +84,13 @@ def _orphans(store: XenStore, running: t.Mapping[int, Running], known: t.Collect
     unknown = [node for node in nodes if node not in known]
     states = store.read_texts(f"{node}/state" for node in unknown) if unknown else {}
     return tuple(node for node in unknown if states[f"{node}/state"] in CLOSED or int(node.split("/")[-2]) not in running)
+
+
+def _pci_orphans(store: XenStore, running: t.Collection[int], declared: t.Collection[str]) -> tuple[str, ...]:
+    """Return what libxl has left of the PCI devices of declared domains that are gone."""
+    left = [f"{_PCI}/{name}" for name in store.directory(_PCI) if name.isdecimal() and int(name) not in running]
+    names = store.read_texts(f"{path}/0/domain" for path in left) if left else {}
+    return tuple(path for path in left if names[f"{path}/0/domain"] in declared)
 
 
 def watched(configuration: Configuration, snapshot: Snapshot, memory: Memory) -> set[str]:

@@ -158,15 +158,14 @@ class RecoveryService:
 
     def _look_and_decide(self, now: float) -> float | None:
         """Look and decide, and put what is to be done into the queue; return when to look again."""
+        # Taken before it is known whether there is anything to do: what is seen afterwards nobody else changes.
+        mine = self._turn.take()
         snapshot = self._look(now)
         decision = self._decide(snapshot, now)
-        if decision.actions and not self._turn.taken:
-            if not self._take_turn(now):
-                self._save(snapshot)
-                return None
-            # Whoever had the turn has changed the host.
-            snapshot = self._look(now)
-            decision = self._decide(snapshot, now)
+        if decision.actions and not mine:
+            self._await_turn(now)
+            self._save(snapshot)
+            return None
         for key, reason in decision.hopeless.items():
             self._memory = replace(self._memory, hopeless=self._memory.hopeless | {key})
             self._tell(f"Giving up: {reason}. 'recovery.pyz resume' tries again")
@@ -254,13 +253,10 @@ class RecoveryService:
 
     # Acting
 
-    def _take_turn(self, now: float) -> bool:
-        if self._turn.take():
-            return True
+    def _await_turn(self, now: float) -> None:
         if _WAITER not in self._commands.keys:
             # It ends when the one that has the turn does, which wakes us.
             self._commands.start(_WAITER, ["flock", self._turn.path, "true"], now, 86400.0)
-        return False
 
     def _act(self, action: Action, now: float) -> None:
         if isinstance(action, Sweep):

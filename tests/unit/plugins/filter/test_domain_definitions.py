@@ -206,6 +206,13 @@ def test_an_unknown_role_is_refused() -> None:
         FILTERS["domain_images"]([], "dom0")
 
 
+def test_a_driver_domain_with_disks_serves_disks_too() -> None:
+    disks = [{"target": "/dev/vg/data", "vdev": "xvda"}]
+    images = FILTERS["domain_images"]([{"name": "store", "disks": disks}], "driver_domain")
+    assert [image["backends"] for image in images] == [["vif", "vbd"]]
+    assert FILTERS["domain_images"]([{"name": "web1", "disks": disks}], "domu")[0]["backends"] == []
+
+
 def test_backends_of_declared_and_of_running_domains() -> None:
     declared = [{"name": "a", "vifs": [{"backend": "net-dd"}, {"bridge": "xenbr0"}]}, {"name": "b"}]
     running = [{"name": "a", "vifs": [{"backend": "net-dd", "connected": True}, {"backend": "Domain-0"}]}, {"name": "b", "vifs": []}]

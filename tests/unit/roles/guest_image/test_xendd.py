@@ -69,8 +69,10 @@ if [ -e "$XENDD_ROOT/script" ]; then
     printf '%s ' "$!" >"$XENDD_ROOT/proc/$$/task/$$/children"
 fi
 if [ -e "$XENDD_ROOT/says" ]; then
-    cat "$XENDD_ROOT/says" >&2
+    # Removed first: xendd may end this program as soon as it reads the first line.
+    lines=$(cat "$XENDD_ROOT/says")
     rm "$XENDD_ROOT/says"
+    printf '%s\n' "$lines" >&2
 fi
 while [ -e "$XENDD_ROOT/stay" ]; do sleep 0.05; done
 exit 3

@@ -67,6 +67,7 @@ def test_a_driver_domain_that_was_destroyed(site: FakeSite) -> None:
         "net-dd (domain 1) is gone; it served web1",
         "Starting net-dd",
         "net-dd runs again",
+        "net-dd (domain 3) serves, 5.0 s after it was started",
         "web1: vif 0 works again at net-dd (domain 3), after 0.0 s",
     ]
     assert site.status["recoveries"][-1].endswith("web1: vif 0 works again at net-dd (domain 3), after 0.0 s")
@@ -728,3 +729,21 @@ def test_undeclared_backends_serve_as_well(tmp_path: Path) -> None:
         site.add("other")
         site.settle(service, 1.1)
         assert len(site.verbs("network-attach")) == 1
+
+
+def test_what_libxl_leaves_of_pci_devices_is_removed(site: FakeSite) -> None:
+    """That of declared domains, when they are gone for good."""
+    service = site.service()
+    top = "/local/domain/0/backend/pci"
+    for domid, name in ((1, "net-dd"), (7, "web9")):
+        site.store.set(f"{top}/{domid}/0/domain", name)
+    site.settle(service, 100)
+    site.destroy(1)
+    new = site.add("net-dd", ready="ready")
+    site.store.set(f"{top}/{new}/0/domain", "net-dd")
+    site.settle(service)
+    site.settle(service, 40)
+    assert f"{top}/1/0/domain" in site.store.tree
+    site.settle(service, 6)
+    assert [path for path in site.store.tree if path.endswith("/0/domain")] == [f"{top}/{new}/0/domain", f"{top}/7/0/domain"]
+    assert site.said[-1] == f"Removing what a device left behind: {top}/1"
