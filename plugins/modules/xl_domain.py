@@ -117,6 +117,14 @@ options:
           msitranslate:
             description: See the manual page C(xl-pci-configuration).
             type: bool
+          seize:
+            description:
+              - Whether C(xl) takes the device from its driver when it is not assignable. Not needed for devices that
+                M(xen.driver_domains.xl_pci_assignable) made assignable, which checks first what depends on them.
+            type: bool
+          vslot:
+            description: Number of the slot in which the domain has the device, in hexadecimal digits.
+            type: str
           power_mgmt:
             description: See the manual page C(xl-pci-configuration); HVM only.
             type: bool
@@ -191,7 +199,6 @@ options:
               - A disk in dom0 is refused if dom0 uses it itself (mounted, swap, part of LVM or RAID), or if another domain has it, or
                 something that it is made of or that is made of it, and one of the two writes. Not checked if there is a script.
             type: str
-            required: true
           source:
             description:
               - Image file in dom0 from which O(domains[].disks[].target) is copied when it does not exist.
@@ -219,7 +226,15 @@ options:
           backendtype:
             description: See the manual page C(xl-disk-configuration).
             type: str
-            choices: [phy, qdisk]
+            choices: [phy, qdisk, standalone]
+          specification:
+            description:
+              - What the disk is for the guest, one of Xen or of virtio. See the manual page C(xl-disk-configuration).
+            type: str
+            choices: [xen, virtio]
+          grant_usage:
+            description: Whether the backend of a virtio disk reaches only what the guest grants to it; since Xen 4.19.
+            type: bool
           script:
             description: Hotplug script of the disk.
             type: str
@@ -238,7 +253,7 @@ options:
             description:
               - Whether the frontend trusts its backend. By default it trusts dom0, and no other domain.
               - A frontend that does not trust its backend (Linux since 5.19) shares only copies of its blocks with it, which costs time.
-              - Before Xen 4.17, C(xl) does not accept V(false), so set V(true) there.
+              - Before Xen 4.19, C(xl) does not accept V(false) for a disk. A frontend then trusts every backend, with a warning.
             type: bool
       on_poweroff:
         description:
@@ -459,6 +474,7 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._domain.plan im
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.revisions import GUARD, on_host
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.shutdown import plan_saving
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.steps import DomainSteps, Limits
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.vbd_options import trust_warnings, trusting
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.vif_options import VIF_OPTIONS
 from ansible_collections.xen.driver_domains.plugins.module_utils._module import run_module
 from ansible_collections.xen.driver_domains.plugins.module_utils._pci.host import PciHost
@@ -501,6 +517,8 @@ ARGUMENTS = {
                     "device": {"type": "str", "required": True},
                     "permissive": {"type": "bool"},
                     "msitranslate": {"type": "bool"},
+                    "seize": {"type": "bool"},
+                    "vslot": {"type": "str"},
                     "power_mgmt": {"type": "bool"},
                     "rdm_policy": {"type": "str", "choices": ["strict", "relaxed"]},
                 },
@@ -514,16 +532,17 @@ ARGUMENTS = {
                 "type": "list",
                 "elements": "dict",
                 "options": {
-                    "target": {"type": "str", "required": True},
+                    "target": {"type": "str"},
                     "source": {"type": "path"},
                     "vdev": {"type": "str", "required": True},
                     "format": {"type": "str", "choices": ["raw", "qcow2", "qcow", "vhd", "qed"], "default": "raw"},
                     "access": {"type": "str", "choices": ["rw", "ro"], "default": "rw"},
                     "backend": {"type": "str"},
-                    "backendtype": {"type": "str", "choices": ["phy", "qdisk"]},
+                    "backendtype": {"type": "str", "choices": ["phy", "qdisk", "standalone"]},
+                    "specification": {"type": "str", "choices": ["xen", "virtio"]},
                     "script": {"type": "str"},
                     "devtype": {"type": "str", "choices": ["disk", "cdrom"], "default": "disk"},
-                    **{name: {"type": "bool"} for name in ("direct_io_safe", "discard", "trusted")},
+                    **{name: {"type": "bool"} for name in ("direct_io_safe", "discard", "grant_usage", "trusted")},
                 },
             },
             "on_poweroff": {"type": "str", "choices": ACTIONS},
@@ -570,7 +589,8 @@ ARGUMENTS = {
 def prepare(parameters: dict[str, t.Any]) -> Plan:
     """Read the host and plan."""
     # Definitions can be removed without Xen: no domain can be running.
-    under_xen = xen_version() is not None or any(domain["state"] != "absent" for domain in parameters["domains"])
+    version = xen_version()
+    under_xen = version is not None or any(domain["state"] != "absent" for domain in parameters["domains"])
     if under_xen:
         require_dom0()
     else:
@@ -581,7 +601,8 @@ def prepare(parameters: dict[str, t.Any]) -> Plan:
     devices = dict(choose(requests, PciHost(store=store).devices())) if requests else {}
     typed = settle_types(parameters["domains"], paths, xl.info)
     units = keep_units(typed.domains, rebuild=parameters["restart_changed"] and "rebuild_disk" in parameters["force"])
-    wanted = definitions(units.domains, devices)
+    disks = {domain["name"]: trusting(domain["disks"] or [], version) for domain in units.domains}
+    wanted = definitions([{**domain, "disks": disks[domain["name"]][0]} for domain in units.domains], devices)
     wanted = on_host(wanted, paths.definition, xl, GUARD in parameters["force"], units.warnings)
     limits = Limits(create=parameters["create_timeout"], shutdown=parameters["shutdown_timeout"])
     steps = DomainSteps(xl, store, runner, paths, limits)
@@ -589,6 +610,7 @@ def prepare(parameters: dict[str, t.Any]) -> Plan:
     plan = plan_domains(wanted, host, steps, parameters["restart_changed"], parameters["rollback"])
     plan.results["recovery"] = installed_digest()
     plan.warnings += typed.warnings + units.warnings
+    plan.warnings += trust_warnings({name: loose for name, (_disks, loose) in disks.items()}, version)
     plan.refusals += units.refusals
     if parameters["save_at_shutdown"] is not None:
         plan_saving(plan, parameters["save_at_shutdown"])

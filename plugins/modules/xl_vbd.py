@@ -88,7 +88,7 @@ options:
         description:
           - Whether the frontend trusts its backend. By default it trusts dom0, and no other domain.
           - A frontend that does not trust its backend (Linux since 5.19) shares only copies of its blocks with it, which costs time.
-          - Before Xen 4.17, C(xl) does not accept V(false), so set V(true) there.
+          - Before Xen 4.19, C(xl) does not accept V(false) for a disk. A frontend then trusts every backend, with a warning.
         type: bool
   prune:
     description: Whether to detach all other disks of the domains that O(vbds) names.
@@ -147,7 +147,7 @@ import typing as t
 
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.attacher import Attacher
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.attachments import CONNECTED_DISK, DevicePlanner, devices_in_path
-from ansible_collections.xen.driver_domains.plugins.module_utils._domain.vbd_made import VBD_OPTIONS
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.vbd_options import VBD_OPTIONS, trust_warnings, trusting
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.vbds import VBD_RULES, wanted_vbds
 from ansible_collections.xen.driver_domains.plugins.module_utils._host_uses import HOST_GUARDS, HostUses
 from ansible_collections.xen.driver_domains.plugins.module_utils._module import run_module
@@ -162,13 +162,16 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._xenstore.clien
 
 def prepare(parameters: dict[str, t.Any]) -> Plan:
     """Read XenStore and plan."""
-    wanted = wanted_vbds(parameters["vbds"])
-    require_dom0()
+    version = require_dom0()
+    vbds, loose = trusting(parameters["vbds"], version)
+    wanted = wanted_vbds(vbds)
     store = XenStore()
     attacher = Attacher(Xl(), store, parameters["timeout"])
     uses = HostUses(Runner(), devices_in_path)
     waiting = waiting_devices()
-    return DevicePlanner(VBD_RULES, store, attacher, lambda: uses.uses, waiting=waiting).plan(wanted, parameters["prune"])
+    plan = DevicePlanner(VBD_RULES, store, attacher, lambda: uses.uses, waiting=waiting).plan(wanted, parameters["prune"])
+    plan.warnings += trust_warnings({"": loose}, version)
+    return plan
 
 
 def main() -> None:

@@ -72,3 +72,20 @@ def test_the_owner_of_a_device_is_read_with_the_device(tmp_path: Path, monkeypat
     (refusal,) = xl_domain.prepare({**POLICY, "pci_devices": [device], "domains": [domain]}).refusals
     assert refusal.reason == "the running domain old-dd has the device 0000:03:00.0"
     assert stores == [fake.store]
+
+
+def test_disks_trust_their_backends_where_xl_cannot_say_otherwise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = FakeHost(tmp_path)
+    fake.add("store")
+    replaced = {"Runner": lambda: fake, "Xl": lambda runner: fake, "XenStore": lambda: fake.store, "Paths": lambda: fake.paths}
+    for name, value in {**replaced, "xen_version": lambda: (4, 17), "require_dom0": lambda: None}.items():
+        monkeypatch.setattr(xl_domain, name, value)
+    disk = {"vdev": "xvda", "target": "/dev/tank/a", "backend": "store"}
+    domain = {**BLANK, "name": "web1", "memory": 128, "kernel": str(tmp_path / "kernel"), "disks": [disk]}
+    plan = xl_domain.prepare({**POLICY, "pci_devices": [], "domains": [domain]})
+    assert not [action for action in plan.actions if "untrusted" in action.after]
+    assert [warning for warning in plan.warnings if "since Xen 4.19, and this is 4.17" in warning]
+    monkeypatch.setattr(xl_domain, "xen_version", lambda: (4, 20))
+    plan = xl_domain.prepare({**POLICY, "pci_devices": [], "domains": [domain]})
+    assert [action for action in plan.actions if "untrusted" in action.after]
+    assert not [warning for warning in plan.warnings if "untrusted" in warning]
