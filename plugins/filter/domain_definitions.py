@@ -208,7 +208,9 @@ def _definition(
     definition["pci"] = _pci(domain)
     definition["vifs"] = [{key: value for key, value in vif.items() if key not in _OWN_VIF_KEYS} for vif in vifs]
     check_word("domain name", domain["name"], "name")
-    words = ["console=hvc0", "net.ifnames=0"]
+    # The files of the user's own are booted just as the user says.
+    own = domain["image"] == "none"
+    words = [] if own else ["console=hvc0", "net.ifnames=0"]
     if _uses_image(domain):
         image = images[image_name(domain)]
         definition.update(kernel=image["kernel"], ramdisk=image["ramdisk"] or None)
@@ -222,11 +224,12 @@ def _definition(
         if domain.get("type") == "hvm":
             definition["options"] = {**_HVM_OPTIONS, **(domain.get("options") or {})}
             definition["vifs"] = [vif if vif.get("model") else {"type": "vif", **vif} for vif in definition["vifs"]]
-    if definition["pci"] and domain.get("type", "pv") == "pv":
+    if definition["pci"] and domain.get("type", "pv") == "pv" and not own:
         # A PV guest with a PCI device needs the software IOTLB.
         words.append("iommu=soft")
-    words.append(f"xendd.hostname={domain['name']}")
-    if domain.get("driver_domain"):
+    if not own:
+        words.append(f"xendd.hostname={domain['name']}")
+    if domain.get("driver_domain") and not own:
         words.append("xendd.backend=1")
         if _uses_image(domain):
             # xenwatchdogd makes a hypercall. By default, Linux lets no process of a guest do that since the fix of XSA-482; Xen goes on
@@ -239,7 +242,7 @@ def _definition(
     words += _bonds(domain, vifs)
     for index, vif in enumerate(vifs):
         words += _address(f"eth{index}", vif)
-    definition["cmdline"] = " ".join([*words, check_line(domain.get("cmdline") or "", "cmdline")]).strip()
+    definition["cmdline"] = " ".join(filter(None, [*words, check_line(domain.get("cmdline") or "", "cmdline")])) or None
     return definition
 
 

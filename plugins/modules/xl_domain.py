@@ -119,6 +119,14 @@ options:
           msitranslate:
             description: See the manual page C(xl-pci-configuration).
             type: bool
+          seize:
+            description:
+              - Whether C(xl) takes the device from its driver when it is not assignable. Not needed for devices that
+                M(xen.driver_domains.xl_pci_assignable) made assignable, which checks first what depends on them.
+            type: bool
+          vslot:
+            description: Number of the slot in which the domain has the device, in hexadecimal digits.
+            type: str
           power_mgmt:
             description: See the manual page C(xl-pci-configuration); HVM only.
             type: bool
@@ -193,7 +201,6 @@ options:
               - A disk in dom0 is refused if dom0 uses it itself (mounted, swap, part of LVM or RAID), or if another domain has it, or
                 something that it is made of or that is made of it, and one of the two writes. Not checked if there is a script.
             type: str
-            required: true
           source:
             description:
               - Image file in dom0 from which O(domains[].disks[].target) is copied when it does not exist.
@@ -221,7 +228,15 @@ options:
           backendtype:
             description: See the manual page C(xl-disk-configuration).
             type: str
-            choices: [phy, qdisk]
+            choices: [phy, qdisk, standalone]
+          specification:
+            description:
+              - What the disk is for the guest, one of Xen or of virtio. See the manual page C(xl-disk-configuration).
+            type: str
+            choices: [xen, virtio]
+          grant_usage:
+            description: Whether the backend of a virtio disk reaches only what the guest grants to it; since Xen 4.19.
+            type: bool
           script:
             description: Hotplug script of the disk.
             type: str
@@ -462,7 +477,7 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._domain.plan im
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.revisions import GUARD, on_host
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.shutdown import plan_saving
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.steps import DomainSteps, Limits
-from ansible_collections.xen.driver_domains.plugins.module_utils._domain.vbd_made import trusting
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.vbd_options import trusting
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.vif_options import VIF_OPTIONS
 from ansible_collections.xen.driver_domains.plugins.module_utils._module import run_module
 from ansible_collections.xen.driver_domains.plugins.module_utils._pci.host import PciHost
@@ -505,6 +520,8 @@ ARGUMENTS = {
                     "device": {"type": "str", "required": True},
                     "permissive": {"type": "bool"},
                     "msitranslate": {"type": "bool"},
+                    "seize": {"type": "bool"},
+                    "vslot": {"type": "str"},
                     "power_mgmt": {"type": "bool"},
                     "rdm_policy": {"type": "str", "choices": ["strict", "relaxed"]},
                 },
@@ -518,16 +535,17 @@ ARGUMENTS = {
                 "type": "list",
                 "elements": "dict",
                 "options": {
-                    "target": {"type": "str", "required": True},
+                    "target": {"type": "str"},
                     "source": {"type": "path"},
                     "vdev": {"type": "str", "required": True},
                     "format": {"type": "str", "choices": ["raw", "qcow2", "qcow", "vhd", "qed"], "default": "raw"},
                     "access": {"type": "str", "choices": ["rw", "ro"], "default": "rw"},
                     "backend": {"type": "str"},
-                    "backendtype": {"type": "str", "choices": ["phy", "qdisk"]},
+                    "backendtype": {"type": "str", "choices": ["phy", "qdisk", "standalone"]},
+                    "specification": {"type": "str", "choices": ["xen", "virtio"]},
                     "script": {"type": "str"},
                     "devtype": {"type": "str", "choices": ["disk", "cdrom"], "default": "disk"},
-                    **{name: {"type": "bool"} for name in ("direct_io_safe", "discard", "trusted")},
+                    **{name: {"type": "bool"} for name in ("direct_io_safe", "discard", "grant_usage", "trusted")},
                 },
             },
             "on_poweroff": {"type": "str", "choices": ACTIONS},

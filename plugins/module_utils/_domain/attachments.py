@@ -17,9 +17,9 @@ from .._errors import DriverDomainsError
 from .._plan import Plan
 from .aside import UNWANTED, WaitingDevice, give_up_waiting, words_in
 from .attacher import Attacher
-from .devices import VBD, VIF, PvDevice, read_devices
-from .repairs import device_text
-from .userdata import USERDATA, kept_configuration, kept_device
+from .device_text import device_text
+from .devices import VBD, VIF, PvDevice, kept_device, read_devices
+from .userdata import USERDATA, kept_configuration
 
 if t.TYPE_CHECKING:
     from .._host_chains import Use

@@ -15,11 +15,11 @@ from dataclasses import dataclass, field
 
 from .._errors import InvalidInput
 from .._xen.xlcfg import render, specification
-from .disks import Disk, vdev_number
+from .device_text import device_text
+from .disk import Disk, vdev_number
 from .paths import MARKER
 from .ready import Ready
-from .repairs import device_text
-from .vbd_made import disk_settings
+from .vbd_options import disk_settings
 from .vif_options import DOM0, vif_settings
 
 if t.TYPE_CHECKING:
@@ -33,7 +33,7 @@ PV_CMDLINE_LIMIT = 1023
 RESTARTED, PREVIOUS = "restarted", "previous"
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}")
-_PCI_OPTIONS = ("permissive", "msitranslate", "power_mgmt", "rdm_policy")
+_PCI_OPTIONS = ("vslot", "permissive", "msitranslate", "seize", "power_mgmt", "rdm_policy")
 #: The beginning of a target that is no path.
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:")
 #: Settings that have a parameter of their own: `options` must not set them a second time.
@@ -49,6 +49,8 @@ class Attachment(t.NamedTuple):
     backend: str
     bridge: str
     script: str = ""
+    #: Whether the guest has an emulated card as well, which it may use instead.
+    emulated: bool = False
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,11 @@ class Definition:
     def console(self) -> str:
         """The command that shows its console; by default xl would take the serial port of an HVM domain (xl(1), console)."""
         return f"xl console -t pv {self.name}" if self.kind == "hvm" else f"xl console {self.name}"
+
+    @property
+    def emulated(self) -> frozenset[str]:
+        """The MAC addresses of its vifs beside which it has an emulated card."""
+        return frozenset(vif.mac for vif in self.vifs if vif.emulated)
 
     @property
     def memory_needed(self) -> int:
@@ -149,7 +156,7 @@ def _present(name: str, parameters: t.Mapping[str, t.Any], devices: t.Mapping[st
     _check_values(parameters, options)
     pci = [_pci(item, devices) for item in parameters["pci"] or []]
     vifs = [_for_kind(vif, parameters["type"]) for vif in vif_settings(name, parameters.get("vifs") or [])]
-    disks = parameters["disks"] or []
+    disks = [{**disk, "target": disk.get("target") or ""} for disk in parameters["disks"] or []]
     texts = {"vif": [device_text("vif", vif) for vif in vifs], "vbd": [_disk(disk) for disk in disks]}
     settings: dict[str, t.Any] = {
         **{key: parameters[key] for key in ("name", "type", "memory", "maxmem", "vcpus", "kernel", "ramdisk", "cmdline")},
@@ -177,10 +184,19 @@ def _present(name: str, parameters: t.Mapping[str, t.Any], devices: t.Mapping[st
         driver_domain=parameters["driver_domain"],
         files=tuple(path for path in files if path),
         copies=tuple((disk["target"], disk["source"]) for disk in local_disks if disk.get("source")),
-        disks=tuple(Disk(disk["target"], disk.get("access") != "ro", _backend(disk), _is_path(disk)) for disk in disks),
+        disks=tuple(Disk(disk["target"], _is_writable(disk), _backend(disk), _is_path(disk)) for disk in disks),
         pci=tuple(device for device, _text in pci),
         specifications=texts,
-        vifs=tuple(Attachment(vif["mac"], _backend(vif), vif.get("bridge") or "", vif.get("script") or "") for vif in vifs),
+        vifs=tuple(
+            Attachment(
+                vif["mac"],
+                _backend(vif),
+                vif.get("bridge") or "",
+                vif.get("script") or "",
+                emulated=parameters["type"] == "hvm" and vif.get("type") != "vif",
+            )
+            for vif in vifs
+        ),
         backends=_backends(parameters),
         ready=_ready(parameters["ready"]),
         wait_timeout=parameters["wait_timeout"],
@@ -283,6 +299,10 @@ def _for_kind(vif: dict[str, t.Any], kind: str) -> dict[str, t.Any]:
 
 
 def _disk(disk: t.Mapping[str, t.Any]) -> str:
+    if not disk["target"] and disk.get("devtype") != "cdrom":
+        raise InvalidInput(
+            f"the disk {disk['vdev']} has no target", rule="only a cdrom drive may be empty", remedy="Set target, or devtype: cdrom"
+        )
     if disk.get("source") and not _is_path(disk):
         raise InvalidInput(
             f"the disk {disk['vdev']} has a source and a " + ("backend" if disk.get("backend") else "script, or a target that is no path"),
@@ -307,6 +327,11 @@ def _backend(device: t.Mapping[str, t.Any]) -> str:
 def _is_path(disk: t.Mapping[str, t.Any]) -> bool:
     """Whether the target of a disk is a path in dom0: not one for a script, or for a driver of QEMU such as `nbd:` or `rbd:`."""
     return not _backend(disk) and not disk.get("script") and bool(disk["target"]) and not _SCHEME.match(disk["target"])
+
+
+def _is_writable(disk: t.Mapping[str, t.Any]) -> bool:
+    """Whether a guest may write to a disk. xl attaches cdrom drives for reading only (xlu_disk_parse): guests can share an image."""
+    return disk.get("access") != "ro" and disk.get("devtype") != "cdrom"
 
 
 def _refuse_shared_disks(domains: t.Sequence[Definition]) -> None:

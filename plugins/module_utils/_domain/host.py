@@ -17,11 +17,12 @@ from functools import cached_property
 from .._errors import InvalidInput, NotOnThisHost
 from .._file_types import ELF
 from .._files import list_directory, read_text
-from .._xen.host import has_device_model
+from .._xen.host import DEVICE_MODELS, has_device_model
 from .._xen.xl import Domain, Xl
 from .definition import PREVIOUS, RESTARTED, Definition
 from .devices import KINDS, VIF, PvDevice, read_devices
 from .disks import Disks, OpenDisk, identity, open_disks
+from .equality import same
 from .kept import agrees, agrees_at_heart, is_known, is_ours, missing_devices, returns_after_shutdown, settings, was_started_from
 from .order import ServedDevice, device_backends, services
 from .paths import MARKER, Paths
@@ -31,6 +32,10 @@ from .units import unit_texts
 
 if t.TYPE_CHECKING:
     from .._xenstore.client import XenStore
+
+
+#: The name that a definition gives its domain.
+_DOMAIN_NAME = re.compile(r"""(?:^|;)[ \t]*name[ \t]*=[ \t]*["']([A-Za-z0-9_.+-]+)["']""", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,10 @@ class Current:
     repairs: tuple[Repair, ...] = ()
     #: Files that this collection did not write, where the definition and the unit belong.
     foreign_files: tuple[str, ...] = ()
+    #: Whether the definition file is one of others that is the same as the requested one, and is replaced by it.
+    taken_over: bool = False
+    #: Other definitions of the same domain that xendomains starts, and that are the same as the requested one.
+    other_starts: tuple[str, ...] = ()
     #: Links for xendomains that lead to the definition.
     links: tuple[str, ...] = ()
     #: Why xl does not accept a definition that differs from the one in the file, or "".
@@ -139,7 +148,7 @@ def read_host(
         bridges={backend: reader.bridges(backend) for backend in sorted({vif.backend for d in startable for vif in d.vifs})},
         vif_script=default_vif_script(paths.definitions) if any(domain.vifs for domain in startable) else "",
         open_disks=reader.open_disks() if any(domain.local_disks for domain in startable) else (),
-        device_model=not hvm or has_device_model(paths.device_models),
+        device_model=not hvm or has_device_model(paths.device_models or DEVICE_MODELS),
         dom0_available=available_memory(paths.procfs) if hvm else None,
         info=xl.info() if startable or any(d.kind != "pv" and current[d.name].changed for d in wanted) else {},
     )
@@ -188,6 +197,8 @@ class _HostReader:
         self._domains = domains
         self._disks = Disks(paths.sysfs)
         self._parses: dict[str, tuple[dict[str, t.Any] | None, str]] = {}
+        #: Definitions of others that xendomains starts, by the name of the domain, with their texts.
+        self._starts = _foreign_starts(paths)
 
     @property
     def _store(self) -> XenStore:
@@ -208,6 +219,11 @@ class _HostReader:
         domain = self._domains.get(wanted.name)
         path = self._paths.definition(wanted.name)
         contents = {file: read_text(file) for file in (path, self._paths.unit(wanted.name))}
+        # A definition that is used as the host has it is nobody else's business.
+        replaced = wanted.state != "absent" and not wanted.verb
+        starts = self._starts.get(wanted.name, {}) if replaced else {}
+        other_starts = tuple(file for file, text in starts.items() if self._is_same(wanted, text))
+        taken_over = replaced and self._is_same(wanted, contents[path])
         kept = self._paths.kept(domain.domid) if domain else None
         compared = kept if domain and domain.alive and wanted.state in ("running", "present") else None
         parsed, objection = self._parse(wanted, compared, contents[path])
@@ -235,12 +251,20 @@ class _HostReader:
             agreed=compared if agreed and compared else "",
             changed=contents[path] != wanted.text,
             kept=kept or "",
-            foreign=domain is not None and not (domain.paused and kept is None) and self._is_foreign(wanted.name, kept, contents[path]),
+            foreign=domain is not None
+            and not (domain.paused and kept is None)
+            and not agreed
+            and self._is_foreign(wanted.name, kept, wanted.text if taken_over else contents[path]),
             returns=returns_after_shutdown(kept) if kept and domain and domain.alive else "",
             outdated=outdated,
             running_text=running_text,
             repairs=tuple(repairs),
-            foreign_files=tuple(file for file, text in contents.items() if not (text or MARKER).startswith(MARKER)),
+            taken_over=taken_over,
+            other_starts=other_starts,
+            foreign_files=(
+                *(file for file, text in contents.items() if not (text or MARKER).startswith(MARKER) and not (taken_over and file == path)),
+                *(file for file in starts if file not in other_starts),
+            ),
             links=tuple(self._paths.links(wanted.name)),
             objection=objection,
             missing_files=tuple(file for file in [*wanted.files, *_sources(wanted)] if not os.path.exists(file)),
@@ -250,6 +274,13 @@ class _HostReader:
             related={disk.target: self._disks.related(disk.target) for disk in wanted.local_disks} if startable else {},
             identities={disk.target: identity(disk.target) for disk in wanted.local_disks},
         )
+
+    def _is_same(self, wanted: Definition, text: str | None) -> bool:
+        """Whether a definition of others is the same to xl as the requested one."""
+        if text is None or text.startswith(MARKER):
+            return False
+        theirs, ours = self._parsed(text)[0], self._parsed(wanted.text)[0]
+        return theirs is not None and ours is not None and not same(theirs, ours, text)
 
     def _parse(self, wanted: Definition, compared: str | None, text: str | None) -> tuple[dict[str, t.Any] | None, str]:
         """Return how xl parses a definition, or why it does not accept it.
@@ -388,6 +419,19 @@ def _is_elf(path: str) -> bool:
     except OSError:
         # Whether the file is there is checked for every domain.
         return False
+
+
+def _foreign_starts(paths: Paths) -> dict[str, dict[str, str]]:
+    """Return the definitions of others that xendomains starts, by the name of the domain: their files there, and their texts."""
+    found: dict[str, dict[str, str]] = {}
+    for file in list_directory(paths.autostart):
+        path = f"{paths.autostart}/{file}"
+        text = read_text(path) if os.path.isfile(path) else None
+        names = _DOMAIN_NAME.findall(text) if text and not text.startswith(MARKER) else []
+        # What leads to the place of our definition is a link to that.
+        if names and os.path.realpath(path) != os.path.realpath(paths.definition(names[-1])):
+            found.setdefault(names[-1], {})[path] = str(text)
+    return found
 
 
 def _backend_in(text: str) -> str:

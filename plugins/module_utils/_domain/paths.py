@@ -12,7 +12,6 @@ import os
 from dataclasses import dataclass
 
 from .._files import list_directory, read_text
-from .._xen.host import DEVICE_MODELS
 from .userdata import USERDATA, kept_configuration
 
 #: The first line of every file that the collection writes for a domain.
@@ -42,12 +41,16 @@ class Paths:
     #: The program of these units.
     program: str = "/usr/local/lib/xen-driver-domains/domain.pyz"
     procfs: str = "/proc"
-    #: Patterns of the device models that libxl may start.
-    device_models: tuple[str, ...] = DEVICE_MODELS
+    #: Patterns of the device models that libxl may start; without any, those of `_xen.host`.
+    device_models: tuple[str, ...] = ()
 
     def definition(self, name: str) -> str:
         """The definition file of a domain."""
         return f"{self.definitions}/{name}.cfg"
+
+    def aside(self, name: str) -> str:
+        """Where the definition of others is kept that was replaced by ours."""
+        return f"{self.definition(name)}.taken-over"
 
     def links(self, name: str) -> list[str]:
         """The links that are there, whatever they are called, that let xendomains start a domain with the host."""

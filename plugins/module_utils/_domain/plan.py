@@ -232,6 +232,15 @@ def _plan_going_back(plan: Plan, host: DomainHost, domain: Definition) -> None:
 def _plan_files(plan: Plan, host: DomainHost, units: DomainUnits, domain: Definition, steps: DomainSteps) -> None:
     current = host.current[domain.name]
     path = current.path
+    for other in current.other_starts:
+        plan.add(
+            f"take {other} away, which is the same as {path}",
+            partial(steps.take_away, other, domain.name),
+            subject=other,
+            before=f"starts {domain.name}",
+        )
+    if current.taken_over:
+        plan.add(f"take over {path}, which is the same", partial(steps.keep_aside, domain.name))
     if domain.state != "absent":
         if current.changed and current.running_text:
             plan.write_file(previous_of(path), current.running_text, mode=0o600, before="", after="")

@@ -28,42 +28,46 @@ class Ready:
     error_key: str = ""
 
 
+@dataclass(frozen=True)
+class Expected:
+    """What a domain must do and have to count as ready."""
+
+    ready: Ready | None = None
+    #: So many vifs it has at least; all that it has must be connected, but for the emulated ones.
+    vifs: int = 0
+    #: The MAC addresses of vifs beside which the guest has an emulated card: it may have no driver for them.
+    emulated: t.Collection[str] = ()
+    #: The numbers of the disks that must be connected, too.
+    disks: t.Collection[int] = ()
+    #: The command that shows its console, if its type is known.
+    console: str = ""
+
+
 class WentAway(DriverDomainsError):
     """A domain is gone before it was ready."""
 
 
-def wait_until_ready(
-    store: XenStore,
-    name: str,
-    domid: int,
-    ready: Ready | None,
-    timeout: float,
-    vifs: int = 0,
-    disks: t.Collection[int] = (),
-    console: str = "",
-) -> None:
-    """Wait until a domain's readiness key has its value and all of its vifs are connected.
+def wait_until_ready(store: XenStore, name: str, domid: int, expected: Expected, timeout: float) -> None:
+    """Wait until a domain's readiness key has its value, and all of its vifs are connected that are not emulated as well.
 
-    :param vifs: so many vifs it has at least.
-    :param disks: the numbers of the disks that must be connected, too.
-    :param console: the command that shows its console, if its type is known.
     :raises WentAway: the domain ended.
     :raises DriverDomainsError: the domain reports an error, or a hotplug script failed.
     :raises TimedOut: none of this happened within `timeout` seconds.
     """
     home = f"/local/domain/{domid}"
     # What all types have (xl(1), console).
-    console = console or f"xl console -t pv {name}"
+    console = expected.console or f"xl console -t pv {name}"
     missing = "it does not answer"
 
     def served(_values: dict[str, str | None]) -> bool:
         nonlocal missing
         if store.read_text(f"{home}/name") is None:
             raise WentAway(f"Domain {name} (domid {domid}) went away before it was ready")
-        devices = read_devices(store, [domid], settings=("dev",))[domid]
-        own = [device for device in devices if device.kind == VIF]
-        again = [device for device in devices if device.kind == VBD and device.devid in disks]
-        missing = not_connected(name, own, vifs) or not_connected(name, again, len(again)) or _not_ready(store, name, home, ready, console)
+        devices = read_devices(store, [domid], settings=("dev", "mac"))[domid]
+        vifs = [device for device in devices if device.kind == VIF and device.mac not in expected.emulated]
+        disks = [device for device in devices if device.kind == VBD and device.devid in expected.disks]
+        missing = not_connected(name, vifs, expected.vifs) or not_connected(name, disks, len(disks))
+        missing = missing or _not_ready(store, name, home, expected.ready, console)
         return not missing
 
     # Changes below a watched node wake the wait, and so does the removal of the domain's home when it goes away.

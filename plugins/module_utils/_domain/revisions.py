@@ -19,7 +19,7 @@ from .._errors import InvalidInput
 from .._files import read_text
 from .._xen.xl import Xl
 from .definition import PREVIOUS, RESTARTED, Attachment, Definition
-from .disks import Disk
+from .disk import Disk
 
 #: The name by which `force` allows to use a definition again that the domain was taken back from.
 GUARD = "withdrawn_definition"
@@ -93,7 +93,13 @@ def as_defined(domain: Definition, text: str, parsed: t.Mapping[str, t.Any]) -> 
         specifications={},
         pci=(),
         vifs=tuple(
-            Attachment(str(vif.get("mac")), _backend(vif), str(vif.get("bridge") or ""), str(vif.get("script") or ""))
+            Attachment(
+                str(vif.get("mac")),
+                _backend(vif),
+                str(vif.get("bridge") or ""),
+                str(vif.get("script") or ""),
+                emulated=info.get("type") == "hvm" and vif.get("nictype") != "vif",
+            )
             for vif in _list(parsed, "nics")
         ),
         backends=frozenset(_backend(device) for kind in parsed for device in _list(parsed, kind)) - {""},

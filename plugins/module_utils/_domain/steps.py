@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 
 from .._errors import DriverDomainsError, NotOnThisHost, TimedOut
-from .._files import make_directories, remove, rename, write_text
+from .._files import make_directories, read_text, remove, rename, write_text
 from .._plan import Plan
 from .._runner import Runner
 from .._xen.xl import Domain, Xl
@@ -28,7 +28,7 @@ from .devices import CONNECTED, VBD, WAITING, PvDevice, read_devices
 from .disk_units import disks_to_put_back, note_source, put_back
 from .kept import make_known, make_ours
 from .paths import Paths
-from .ready import WentAway, wait_until_ready
+from .ready import Expected, WentAway, wait_until_ready
 from .repairs import Repair
 from .revisions import as_defined, previous_of, withdrawn_of
 from .status import HOTPLUG_LOG, vif_status
@@ -133,6 +133,16 @@ class DomainSteps:
                     rename(unfinished, target)
             finally:
                 remove(unfinished)
+
+    def keep_aside(self, name: str) -> None:
+        """Keep a copy of the definition of others that ours replaces: it may have comments."""
+        write_text(self._paths.aside(name), read_text(self._paths.definition(name)) or "", mode=0o600)
+
+    def take_away(self, path: str, name: str) -> None:
+        """Remove a link of others that starts a domain, or keep the file itself elsewhere."""
+        if not os.path.islink(path):
+            write_text(self._paths.aside(name), read_text(path) or "", mode=0o600)
+        remove(path)
 
     def unpause(self, name: str) -> None:
         """Unpause a domain."""
@@ -296,7 +306,7 @@ class DomainSteps:
         make_ours(self._paths.record(name), kept)
 
     def wait_ready(self, domain: Definition) -> None:
-        """Wait until a domain's readiness key has its value and all of its vifs are connected.
+        """Wait until a domain's readiness key has its value, and all of its vifs are connected that are not emulated as well.
 
         :raises DriverDomainsError: the domain reports an error, a hotplug script failed, or the domain went away.
         :raises TimedOut: none of this happened in time.
@@ -305,9 +315,10 @@ class DomainSteps:
         domid = self._domids().get(domain.name)
         if domid is None:
             raise self._gone(domain, f"Domain {domain.name} went away right after its start")
-        disks = self._disks.get(domain.name, ())
+        vifs = sum(not vif.emulated for vif in domain.vifs)
+        expected = Expected(domain.ready, vifs, domain.emulated, self._disks.get(domain.name, ()), domain.console)
         try:
-            wait_until_ready(self._store, domain.name, domid, domain.ready, domain.wait_timeout, len(domain.vifs), disks, domain.console)
+            wait_until_ready(self._store, domain.name, domid, expected, domain.wait_timeout)
         except WentAway as exc:
             raise self._gone(domain, exc.problem) from exc
 

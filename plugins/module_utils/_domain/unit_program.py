@@ -25,7 +25,7 @@ from .._xenstore.client import XenStore
 from .aside import set_stopped
 from .creation import create_domain
 from .paths import Paths
-from .ready import Ready, WentAway, wait_until_ready
+from .ready import Expected, Ready, WentAway, wait_until_ready
 from .stopping import clients_of, stop_domains, with_clients
 
 #: Seconds that `xl create` may take.
@@ -35,7 +35,7 @@ RETURN = 6.0
 #: How the images of the collection report that they serve.
 STATUS, READY = "data/driver-domain/status", "ready"
 _USAGE = """\
-usage: domain.pyz start NAME [limit=SECONDS] [ready=KEY=VALUE] [error=KEY] [backend=NAME]...
+usage: domain.pyz start NAME [limit=SECONDS] [ready=KEY=VALUE] [error=KEY] [emulated=MAC]... [backend=NAME]...
        domain.pyz stop NAME
        domain.pyz stop-all
 Run by the units xen-domain@NAME.service and xen-driver-domains-shutdown.service.
@@ -51,6 +51,8 @@ class Start:
     limit: float = 300.0
     ready: Ready | None = None
     backends: tuple[str, ...] = ()
+    #: The MAC addresses of vifs beside which it has emulated cards.
+    emulated: tuple[str, ...] = ()
 
 
 def parse_start(words: t.Sequence[str]) -> Start:
@@ -59,7 +61,7 @@ def parse_start(words: t.Sequence[str]) -> Start:
     :raises ValueError: they make no sense.
     """
     options = [word.partition("=")[::2] for word in words[1:]]
-    if any(option not in ("limit", "ready", "error", "backend") for option, _value in options):
+    if any(option not in ("limit", "ready", "error", "emulated", "backend") for option, _value in options):
         raise ValueError
     single = dict(options)
     key, _equals, value = single.get("ready", "").partition("=")
@@ -68,6 +70,7 @@ def parse_start(words: t.Sequence[str]) -> Start:
         float(single.get("limit", Start.limit)),
         Ready(key, value, single.get("error", "")) if key else None,
         tuple(value for option, value in options if option == "backend"),
+        tuple(value for option, value in options if option == "emulated"),
     )
 
 
@@ -212,7 +215,7 @@ class DomainUnit:
                 raise WentAway(f"{wanted.name} went away right after its start", remedy=f"See /var/log/xen/xl-{wanted.name}.log")
             try:
                 remaining = max(0.0, began + wanted.limit - time.monotonic())
-                wait_until_ready(self._store, wanted.name, domid, wanted.ready, remaining)
+                wait_until_ready(self._store, wanted.name, domid, Expected(wanted.ready, emulated=wanted.emulated), remaining)
                 self._say(f"{wanted.name} is ready, after {time.monotonic() - began:.1f} s")
                 return
             except WentAway:

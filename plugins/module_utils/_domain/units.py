@@ -134,6 +134,7 @@ def _unit_text(domain: Definition, backends: t.Mapping[str, str], paths: Paths) 
     if domain.ready:
         arguments += [f"ready={domain.ready.key}={domain.ready.value}"]
         arguments += [f"error={domain.ready.error_key}"] if domain.ready.error_key else []
+    arguments += [f"emulated={mac}" for mac in sorted(domain.emulated)]
     arguments += [f"backend={backend}" for backend in backends]
     return _UNIT.format(
         marker=MARKER,

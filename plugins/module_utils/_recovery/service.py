@@ -24,9 +24,9 @@ from dataclasses import replace
 
 from .._domain.aside import ORDERS, UNWANTED
 from .._domain.attacher import remove_nodes
-from .._domain.devices import KINDS, VIF, PvDevice, read_devices
+from .._domain.devices import KINDS, VIF, PvDevice, kept_device, read_devices
 from .._domain.repairs import backend_name, repair
-from .._domain.userdata import USERDATA, kept_configuration, kept_device
+from .._domain.userdata import USERDATA, kept_configuration
 from .._errors import DriverDomainsError
 from .._polling import wait_until
 from .._printable import printable_line

@@ -188,6 +188,16 @@ def test_a_kernel_of_the_users_own_needs_no_image() -> None:
     assert definition["cmdline"].endswith(" quiet")
 
 
+def test_files_of_the_users_own_are_booted_as_the_user_says() -> None:
+    """Nothing is added but what was asked for."""
+    assert definitions({"name": "own", "image": "none", "kernel": "/k", "cmdline": "quiet"}, "domu")["cmdline"] == "quiet"
+    assert definitions({"name": "own", "image": "none", "options": {"bootloader": "pygrub"}}, "domu")["cmdline"] is None
+    served = {"name": "own", "image": "none", "kernel": "/k", "vifs": [{"address": "10.0.3.5/24"}]}
+    assert definitions(served, "domu")["cmdline"] == "xendd.address=eth0,10.0.3.5/24"
+    driver = definitions({**NET, "image": "none", "kernel": "/k", "cmdline": "quiet"}, "driver_domain")
+    assert driver["cmdline"] == "xendd.bridge=xenbr0,52:54:00:aa:00:02 xendd.address=xenbr0,10.0.3.9/24 quiet"
+
+
 def test_a_guest_that_is_called_like_a_shared_image_has_one_of_its_own() -> None:
     images = FILTERS["domain_images"]([{"name": "guest-debian", "authorized_keys": ["ssh-ed25519 A"]}, {"name": "b"}], "domu")
     assert [("authorized_keys" in image, image["name"]) for image in images] == [(True, "domain-guest-debian"), (False, "guest-debian")]

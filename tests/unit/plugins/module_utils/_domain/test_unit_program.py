@@ -96,6 +96,19 @@ def test_a_domain_that_is_not_ready_runs_all_the_same(host: Host, status: str, r
     assert line.startswith("net-dd runs, but is not ready: ") and reason in line
 
 
+def test_a_vif_beside_an_emulated_card_is_not_waited_for(host: Host) -> None:
+    """A guest without Xen's drivers uses the emulated card, and never connects the other."""
+
+    def come_up(name: str) -> None:
+        domid = host.add(name, "Domain-0")
+        host.server.set(f"/libxl/{domid}/device/vif/0/mac", "00:16:3e:00:00:12")
+        host.server.set(f"/local/domain/{domid}/device/vif/0/state", "1")
+
+    host.creation = come_up
+    host.unit().start(Start("win", 0.2, emulated=("00:16:3e:00:00:12",)))
+    assert [line for line in host.said if line.startswith("win is ready")] == host.said != []
+
+
 def test_a_domain_that_restarts_itself_meanwhile_is_waited_for(host: Host) -> None:
     def restart() -> None:
         host.end(host.domid("net-dd"))
@@ -232,8 +245,8 @@ class TestStop:
 
 
 def test_arguments() -> None:
-    words = ["a+b", "limit=12.5", "ready=data/x=y=z", "error=data/e", "backend=net-dd", "backend=c d"]
-    assert parse_start(words) == Start("a+b", 12.5, Ready("data/x", "y=z", "data/e"), ("net-dd", "c d"))
+    words = ["a+b", "limit=12.5", "ready=data/x=y=z", "error=data/e", "backend=net-dd", "backend=c d", "emulated=00:16:3e:00:00:12"]
+    assert parse_start(words) == Start("a+b", 12.5, Ready("data/x", "y=z", "data/e"), ("net-dd", "c d"), ("00:16:3e:00:00:12",))
     assert parse_start(["web1"]) == Start("web1")
 
 

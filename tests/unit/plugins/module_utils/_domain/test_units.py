@@ -106,6 +106,13 @@ def test_backends_of_others_start_with_xendomains(host: FakeHost) -> None:
     assert "xendomains.service" not in words(host, "web", "After")
 
 
+def test_vifs_beside_emulated_cards_are_not_waited_for(host: FakeHost) -> None:
+    vifs = [{"mac": "00:16:3e:00:00:12", "bridge": "br0"}, {"mac": "00:16:3e:00:00:13", "bridge": "br0", "type": "vif"}]
+    define(host, {"name": "web", "type": "hvm", "vifs": vifs}, {"name": "plain", "vifs": vifs[:1]})
+    assert unit(host, "xen-domain@web.service")["Service"]["ExecStart"].endswith(" start web limit=1 emulated=00:16:3e:00:00:12")
+    assert unit(host, "xen-domain@plain.service")["Service"]["ExecStart"].endswith(" start plain limit=1")
+
+
 def test_those_that_wait_for_each_other(host: FakeHost) -> None:
     guests = [{"name": "a", "vifs": [{"backend": "b"}]}, {"name": "b", "vifs": [{"backend": "a"}]}]
     with pytest.raises(InvalidInput, match="a, b can never start: each waits"):
