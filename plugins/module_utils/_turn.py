@@ -62,9 +62,15 @@ _OWN = Turn()
 def take_turn(turn: Turn = _OWN, patience: float = PATIENCE) -> None:
     """Wait for the turn, and keep it until this process ends.
 
+    Without root there is none: the module then refuses by itself (`require_root`).
+
     :raises DriverDomainsError: others kept it for longer than `patience` seconds.
     """
-    if not wait_until(turn.take, patience):
+    try:
+        taken = wait_until(turn.take, patience)
+    except PermissionError:
+        return
+    if not taken:
         raise DriverDomainsError(
             f"Another process has been changing the domains of this host for {patience:g} s",
             rule=f"runs and the recovery service do so one after the other, by a lock on {turn.path}",

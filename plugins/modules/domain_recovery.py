@@ -11,9 +11,10 @@ version_added: 0.1.0
 short_description: Install the service that recovers driver domains and their clients
 description:
   - Installs a small service in dom0, C(xen-domain-recovery.service). When a backend domain was restarted, it attaches the vifs and disks of
-    its clients to the new one as soon as that reports that it serves. It brings back the declared domains that end, whatever ended
-    them.
-  - The service waits for events of XenStore. It polls nothing, and does nothing while nothing happens.
+    its clients to the new one as soon as that reports that it serves. It starts declared domains again that have ended, except
+    those that M(xen.driver_domains.xl_domain) stopped.
+  - The service waits for events of XenStore, and does nothing while nothing happens. It looks every 5 s only while it waits for a paused or
+    dying domain.
   - What fails is tried again, with growing delays, up to O(attempts) times in an hour. Then the service says so once in the journal,
     and leaves it alone until C(/usr/local/lib/xen-driver-domains/recovery.pyz resume).
   - C(recovery.pyz pause NAME) keeps it away from a domain, C(recovery.pyz status) shows what it sees. M(xen.driver_domains.xl_domain_info)

@@ -26,7 +26,7 @@ description:
     domain that does not shut down within 300 s is destroyed.
   - While the module changes something, the recovery service (M(xen.driver_domains.domain_recovery)) and other runs wait. A domain that the
     module stops as requested is not brought back by the service, until the module starts it again.
-  - A hotplug script that fails in a driver domain leaves no trace in XenStore. The vif then does not connect within
+  - A hotplug script that fails in a driver domain often leaves no trace in XenStore. The vif then does not connect within
     O(domains[].wait_timeout), and C(/var/log/xen) in the driver domain says why.
 author:
   - The xen.driver_domains authors (@xen-driver-domains)
@@ -320,7 +320,7 @@ options:
         default: false
   restart_changed:
     description:
-      - Whether to restart a running domain whose definition changed or whose backend is gone.
+      - Whether to restart a running domain whose definition changed, or that has a device that cannot be attached again.
       - The domains that a restarted domain serves run on. Their vifs and disks are attached again as soon as it is ready, also those of
         domains that are not among O(domains).
     type: bool

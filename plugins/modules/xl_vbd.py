@@ -72,17 +72,17 @@ options:
         description: Name of the domain that serves the disk; dom0 by default.
         type: str
       backendtype:
-        description: See the manual page C(xl-disk-configuration). Left out, any value will do.
+        description: See the manual page C(xl-disk-configuration). If left out, it stays as it is.
         type: str
         choices: [phy, qdisk]
       script:
-        description: Hotplug script of the disk; runs in the backend domain. Left out, any value will do.
+        description: Hotplug script of the disk; runs in the backend domain. If left out, it stays as it is.
         type: str
       direct_io_safe:
         description: See the manual page C(xl-disk-configuration).
         type: bool
       discard:
-        description: Whether the guest may discard blocks. Left out, any value will do.
+        description: Whether the guest may discard blocks. If left out, it stays as it is.
         type: bool
       trusted:
         description:
@@ -95,7 +95,7 @@ options:
     type: bool
     default: false
   timeout:
-    description: Seconds to wait until each disk is connected, and before it is attached again, until it is gone.
+    description: Seconds to wait for each disk, until it is gone after it was detached, and until it is connected after it was attached.
     type: int
     default: 60
   force:
@@ -103,14 +103,14 @@ options:
       - Guard rails to override, by name.
       - V(connected_disk) - a disk that is connected would be replaced, and a guest may be writing to it.
       - The others are about disks of dom0 that would be detached or replaced.
-      - V(management_route) - the disk carries a management connection.
-      - V(default_route) - the disk carries a default route.
-      - V(root_disk) - the system needs the disk for its disks.
-      - V(mounted_disk) - the host needs the disk for a mounted file system.
-      - V(guest_network) - a bridge of dom0 that serves running guests stands on the disk.
-      - V(guest_disk) - a disk of a running guest stands on the disk.
-      - V(console) - the console of the host stands on the disk.
-      - V(keyboard) - the keyboard of the console stands on the disk.
+      - V(management_route) - the network that Ansible uses depends on the disk.
+      - V(default_route) - a default route depends on the disk.
+      - V(root_disk) - the disk holds a file system or swap space that the host cannot run without.
+      - V(mounted_disk) - the disk holds another mounted file system.
+      - V(guest_network) - a bridge of dom0 that serves running guests depends on the disk.
+      - V(guest_disk) - dom0 serves the disk, or something on it, to a running guest.
+      - V(console) - the console of the host depends on the disk.
+      - V(keyboard) - the keyboard of the console depends on the disk.
     type: list
     elements: str
     choices: [connected_disk, management_route, default_route, root_disk, mounted_disk, guest_network, guest_disk, console, keyboard]

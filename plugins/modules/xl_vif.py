@@ -17,8 +17,8 @@ description:
   - What does not work is removed even if the guest does not let go of it.
   - While the module changes something, the recovery service (M(xen.driver_domains.domain_recovery)) and other runs wait. A vif that the
     service would attach again, and that is not wanted any more, is forgotten.
-  - A setting that is left out has its default again. Only for O(vifs[].bridge), O(vifs[].script), O(vifs[].type) and O(vifs[].model), whose
-    defaults dom0 decides about, any value will do then.
+  - A setting that you leave out goes back to its default. O(vifs[].bridge), O(vifs[].script), O(vifs[].type) and O(vifs[].model) are
+    exceptions, as dom0 decides about their defaults. If you leave them out, they stay as they are.
   - What counts is what the toolstack wrote below C(/libxl) and in its own files. Keys that the guest can write are not believed.
   - A vif of dom0 that dom0 is reached through is not detached, unless O(force) says so.
   - It is meant for dom0, and for domains that Xen itself started (dom0less), which have no definition that M(xen.driver_domains.xl_domain)
@@ -91,7 +91,7 @@ options:
     type: bool
     default: false
   timeout:
-    description: Seconds to wait until each vif is connected, and before it is attached again, until it is gone.
+    description: Seconds to wait for each vif, until it is gone after it was detached, and until it is connected after it was attached.
     type: int
     default: 60
   force:
@@ -99,7 +99,7 @@ options:
       - Guard rails to override, by name. They are about vifs of dom0 that would be detached or replaced.
       - V(management_route) - the vif carries a management connection.
       - V(default_route) - the vif carries a default route.
-      - V(root_disk) - the system needs the vif for its disks.
+      - V(root_disk) - the host needs the vif for a file system or swap space that it cannot run without.
       - V(mounted_disk) - the host needs the vif for a mounted file system.
       - V(guest_network) - the vif is a port of a bridge in dom0 that serves running guests.
       - V(guest_disk) - dom0 needs the vif for a disk that it serves to a running guest.

@@ -99,8 +99,8 @@ def remember(
     released = _released(snapshot, memory, now, devices, busy)
     waiting.update({key: memory.waiting.get(key, now) for key in released if not _client(snapshot, released[key])})
 
-    works = {f"{key}@{device.backend_id}" for key, device in devices.items() if _works(device, running)}
-    attempts = {key: [at for at in times if now - at < COUNTED] for key, times in memory.attempts.items() if key not in works}
+    # Those that helped count, too: a backend that alternately works and fails must not keep dom0 busy.
+    attempts = {key: [at for at in times if now - at < COUNTED] for key, times in memory.attempts.items()}
     hopeless = frozenset(key for key in memory.hopeless if _still_hopeless(key, devices, released, gone))
     if snapshot.resumed != memory.resumed:
         attempts, hopeless = {}, frozenset()
@@ -214,7 +214,7 @@ class _Choice:
             return False
         times = self.memory.attempts.get(key, ())
         if len(times) >= self.configuration.attempts:
-            self.hopeless[key] = f"{what}: {len(times)} attempts within an hour have failed"
+            self.hopeless[key] = f"{what}: it was tried {len(times)} times within an hour"
             return False
         return not times or self.is_due(times[-1] + FIRST_DELAY * 2 ** (len(times) - 1))
 

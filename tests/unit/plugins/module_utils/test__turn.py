@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -50,3 +51,16 @@ def test_commands_do_not_inherit_it(tmp_path: Path) -> None:
         turn.pass_on()
         assert Turn(turn.path).take()
         process.kill()
+
+
+def test_without_root_there_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the module then does says that it needs root."""
+
+    def refuse(*_args: object, **_options: object) -> int:
+        raise PermissionError(13, "Permission denied")
+
+    turn = Turn(str(tmp_path / "lock"))
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", refuse)
+        take_turn(turn, patience=0.1)
+    assert not turn.taken

@@ -42,7 +42,7 @@ class Host(FakeHost):
         self.disk_states = ("4", "4")
 
     def attach_device(self, kind: str, domain: str, specification: str) -> None:
-        head, _, target = specification.partition("target=")
+        head, _equals, target = specification.partition("target=")
         settings = dict(part.partition("=")[::2] for part in head.rstrip(",").split(","))
         super().attach_device(kind, domain, specification)
         domid, devid = self.store.domid_of(domain), VDEVS[settings["vdev"]]

@@ -215,6 +215,24 @@ def test_a_guest_notices_what_is_gone_unless_it_is_paused(flags: dict[int, str] 
     assert released.at == (NOW if flags == {2: "p"} else NOW - since)
 
 
+def test_a_backend_that_works_and_fails_in_turns_does_not_keep_dom0_busy() -> None:
+    good, bad = device(), device(hotplug_status="error")
+    memory, now, released = Memory(), NOW, 0
+    for _turn in range(20):
+        for seen in (bad, good):
+            now += 100
+            memory, _said = remember(CONFIGURATION, snapshot(DRIVER, WEB, devices=[seen], flags={}), memory, now)
+            decision = decide(CONFIGURATION, snapshot(DRIVER, WEB, devices=[seen], flags={}), memory, now)
+            memory = replace(memory, hopeless=memory.hopeless | set(decision.hopeless))
+            for action in decision.actions:
+                assert isinstance(action, Release)
+                released += 1
+                # As the service counts it when it attaches the device again.
+                attempts = (*memory.attempts.get(f"{KEY}@7", ()), now)
+                memory = replace(memory, attempts={**memory.attempts, f"{KEY}@7": attempts})
+    assert released == CONFIGURATION.attempts and memory.hopeless == {f"{KEY}@7"}
+
+
 def test_resuming_forgets_what_was_given_up() -> None:
     memory = replace(HELD, hopeless=frozenset({f"{KEY}@7"}), attempts={f"{KEY}@7": [NOW] * 5})
     kept, _said = remember(CONFIGURATION, snapshot(DRIVER, WEB), memory, NOW)

@@ -217,7 +217,7 @@ def test_a_domain_that_cannot_be_started(site: FakeSite) -> None:
     assert [round(later - earlier) for earlier, later in zip(times, times[1:])] == [5, 10, 20, 40]
     assert site.said.count("net-dd was not started: xl: no memory") == 5
     assert [line for line in site.said if line.startswith("Giving up")] == [
-        "Giving up: net-dd cannot be started: 5 attempts within an hour have failed. 'recovery.pyz resume' tries again"
+        "Giving up: net-dd cannot be started: it was tried 5 times within an hour. 'recovery.pyz resume' tries again"
     ]
     assert site.status["given_up"] == ["create/net-dd"]
     assert site.settle(service, 10_000) is None
@@ -619,7 +619,7 @@ def test_what_has_begun_is_finished_before_it_ends(site: FakeSite) -> None:
     with Loop(site, program):
         until(lambda: "READY=1" in site.notified)
         site.store.remove("/local/domain/1")
-        until(lambda: (site.root / "begun").exists())
+        until((site.root / "begun").exists)
         assert not Turn(str(site.root / "lock")).take()
     assert (site.root / "finished").exists()
     assert Turn(str(site.root / "lock")).take()
