@@ -58,7 +58,8 @@ options:
           - V(previous) - as V(running), but with the definition with which it ran before, C(/etc/xen/NAME.cfg.previous), and the disks
             that were kept when they were rebuilt. The present definition is withdrawn - as long as it is requested, the domain keeps the
             older one, with a warning, unless O(force) has V(withdrawn_definition).
-          - For V(restarted) and V(previous), only O(domains[].name), O(domains[].ready) and O(domains[].wait_timeout) matter.
+          - For V(restarted) and V(previous), only O(domains[].name), O(domains[].ready) and O(domains[].wait_timeout) matter. The unit of
+            such a domain stays as it is.
         type: str
         choices: [running, stopped, present, absent, restarted, previous]
         default: running

@@ -14,6 +14,7 @@ from __future__ import annotations
 import typing as t
 
 from .._xen.xlcfg_reader import Value
+from .kept import backend_of, entries, part
 
 _TEXTS = {
     "kernel": "kernel",
@@ -48,7 +49,7 @@ def settings_of(kept: t.Mapping[str, t.Any]) -> tuple[dict[str, Value], list[str
 
     :param kept: the configuration.
     """
-    info, build = (_part(kept, key) for key in ("c_info", "b_info"))
+    info, build = (part(kept, key) for key in ("c_info", "b_info"))
     kind = str(info.get("type") or "pv")
     found: dict[str, t.Any] = {
         "name": info.get("name"),
@@ -60,28 +61,18 @@ def settings_of(kept: t.Mapping[str, t.Any]) -> tuple[dict[str, Value], list[str
         # What is the first of its kind is not written down, and xl has another default for on_reboot.
         **{key: str(kept.get(key) or "destroy").replace("_", "-") for key in _ACTIONS},
         "driver_domain": 1 if info.get("driver_domain") == "True" else None,
-        "pci": [_pci(device) for device in _list(kept, "pcidevs")],
-        "vif": [_vif(device) for device in _list(kept, "nics")],
-        "disk": [_disk(device) for device in _list(kept, "disks")],
+        "pci": [_pci(device) for device in entries(kept, "pcidevs")],
+        "vif": [_vif(device) for device in entries(kept, "nics")],
+        "disk": [_disk(device) for device in entries(kept, "disks")],
     }
     if found["maxmem"] == found["memory"]:
         del found["maxmem"]
     vcpus = build.get("max_vcpus")
     if isinstance(vcpus, int) and vcpus > found["vcpus"]:
         found["maxvcpus"] = vcpus
-    left = [key for part in (info, build) for key, value in part.items() if key not in FILLED and key not in _TEXTS and value]
+    left = [key for own in (info, build) for key, value in own.items() if key not in FILLED and key not in _TEXTS and value]
     left += [key for key, value in kept.items() if key not in ("c_info", "b_info", *_DEVICES, *_ACTIONS, "on_soft_reset") and value]
     return {key: value for key, value in found.items() if value not in (None, [], "")}, sorted(set(left))
-
-
-def _part(kept: t.Mapping[str, t.Any], key: str) -> dict[str, t.Any]:
-    part = kept.get(key)
-    return part if isinstance(part, dict) else {}
-
-
-def _list(kept: t.Mapping[str, t.Any], key: str) -> list[dict[str, t.Any]]:
-    items = kept.get(key)
-    return [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
 
 
 def _text(parts: t.Mapping[str, t.Any], words: t.Iterable[str] = ()) -> str:
@@ -91,7 +82,7 @@ def _text(parts: t.Mapping[str, t.Any], words: t.Iterable[str] = ()) -> str:
 def _vif(nic: t.Mapping[str, t.Any]) -> str:
     kinds = {"vif": "vif", "vif_ioemu": "ioemu"}
     parts = {key: nic.get(key) for key in ("mac", "bridge", "ip", "script", "gatewaydev", "vlan", "mtu")}
-    parts |= {"vifname": nic.get("ifname"), "backend": _backend(nic), "type": kinds.get(str(nic.get("nictype")))}
+    parts |= {"vifname": nic.get("ifname"), "backend": backend_of(nic), "type": kinds.get(str(nic.get("nictype")))}
     parts["model"] = nic.get("model") if parts["type"] != "vif" else None
     # The default (libxl_nic.c); others are not those of the definition any more, either.
     parts["mtu"] = None if parts["mtu"] == 1500 else parts["mtu"]
@@ -106,7 +97,7 @@ def _disk(disk: t.Mapping[str, t.Any]) -> str:
         "vdev": disk.get("vdev"),
         "format": disk.get("format"),
         "access": None if disk.get("readwrite") or disk.get("is_cdrom") else "ro",
-        "backend": _backend(disk),
+        "backend": backend_of(disk),
         "backendtype": _DISK_WORDS.get(str(disk.get("backend"))),
         "script": disk.get("script"),
         "specification": "virtio" if disk.get("specification") == "virtio" else None,
@@ -125,8 +116,3 @@ def _pci(device: t.Mapping[str, t.Any]) -> str:
     words += [f"vslot={int(device['vdevfn']) >> 3:x}"] if device.get("vdevfn") else []
     words += [f"rdm_policy={device['rdm_policy']}"] if device.get("rdm_policy") in ("strict", "relaxed") else []
     return ",".join([bdf, *words])
-
-
-def _backend(device: t.Mapping[str, t.Any]) -> str | None:
-    name = device.get("backend_domname")
-    return str(name) if name and name not in ("0", "Domain-0") else None

@@ -18,6 +18,7 @@ import typing as t
 from dataclasses import dataclass, field
 
 from .._printable import printable_line
+from .kept import entries
 from .kept import settings as kept_settings
 
 if t.TYPE_CHECKING:
@@ -195,9 +196,7 @@ def kept_device(kept: str | None, device: PvDevice) -> dict[str, t.Any] | None:
 
     :param kept: the configuration.
     """
-    is_vif = device.kind == "vif"
-    listed = kept_settings(kept or "").get("nics" if is_vif else "disks")
-    found = [item for item in listed if isinstance(item, dict)] if isinstance(listed, list) else []
-    if is_vif:
-        return next((vif for vif in found if str(vif.get("mac")).lower() == device.mac), None)
-    return next((disk for disk in found if disk.get("vdev") == device.made.get("dev")), None)
+    configuration = kept_settings(kept or "")
+    if device.kind == VIF:
+        return next((vif for vif in entries(configuration, "nics") if str(vif.get("mac")).lower() == device.mac), None)
+    return next((disk for disk in entries(configuration, "disks") if disk.get("vdev") == device.made.get("dev")), None)

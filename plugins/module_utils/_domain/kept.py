@@ -28,6 +28,24 @@ def settings(kept: str) -> dict[str, t.Any]:
     return found if isinstance(found, dict) else {}
 
 
+def part(configuration: t.Mapping[str, t.Any], key: str) -> dict[str, t.Any]:
+    """Return a part of a configuration, such as `b_info`; an empty one if it is not there."""
+    found = configuration.get(key)
+    return found if isinstance(found, dict) else {}
+
+
+def entries(configuration: t.Mapping[str, t.Any], key: str) -> list[dict[str, t.Any]]:
+    """Return the devices of a kind, such as `nics`, in a configuration."""
+    found = configuration.get(key)
+    return [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
+
+
+def backend_of(device: t.Mapping[str, t.Any]) -> str:
+    """Return the name of the domain that serves a device; "" for dom0."""
+    name = str(device.get("backend_domname") or "")
+    return "" if name in ("0", "Domain-0") else name
+
+
 #: The devices that the collection has parameters for. Their order says nothing: one that was detached and attached again comes last.
 _DEVICES = ("nics", "disks", "pcidevs")
 

@@ -20,6 +20,7 @@ from .._files import read_text
 from .._xen.xl import Xl
 from .definition import PREVIOUS, RESTARTED, Attachment, Definition
 from .disk import Disk
+from .kept import backend_of, entries, part
 
 #: The name by which `force` allows to use a definition again that the domain was taken back from.
 GUARD = "withdrawn_definition"
@@ -73,11 +74,12 @@ def as_defined(domain: Definition, text: str, parsed: t.Mapping[str, t.Any]) -> 
 
     :param parsed: what xl makes of the text, which is libxl's configuration of a domain.
     """
-    info, boot = _dict(parsed.get("c_info")), _dict(parsed.get("b_info"))
+    info, boot = part(parsed, "c_info"), part(parsed, "b_info")
     disks = [
-        Disk(str(disk.get("pdev_path")), bool(disk.get("readwrite")), _backend(disk), _is_path(disk)) for disk in _list(parsed, "disks")
+        Disk(str(disk.get("pdev_path") or ""), bool(disk.get("readwrite")), backend_of(disk), _is_path(disk))
+        for disk in entries(parsed, "disks")
     ]
-    files = [str(boot[part]) for part in ("kernel", "ramdisk") if boot.get(part)]
+    files = [str(boot[key]) for key in ("kernel", "ramdisk") if boot.get(key)]
     return replace(
         domain,
         text=text,
@@ -95,14 +97,14 @@ def as_defined(domain: Definition, text: str, parsed: t.Mapping[str, t.Any]) -> 
         vifs=tuple(
             Attachment(
                 str(vif.get("mac")),
-                _backend(vif),
+                backend_of(vif),
                 str(vif.get("bridge") or ""),
                 str(vif.get("script") or ""),
                 emulated=info.get("type") == "hvm" and vif.get("nictype") != "vif",
             )
-            for vif in _list(parsed, "nics")
+            for vif in entries(parsed, "nics")
         ),
-        backends=frozenset(_backend(device) for kind in parsed for device in _list(parsed, kind)) - {""},
+        backends=frozenset(backend_of(device) for kind in parsed for device in entries(parsed, kind)) - {""},
     )
 
 
@@ -125,19 +127,5 @@ def _needed(domain: Definition, text: str | None, problem: str) -> str:
     return text
 
 
-def _list(parsed: t.Mapping[str, t.Any], key: str) -> list[dict[str, t.Any]]:
-    found = parsed.get(key)
-    return [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
-
-
-def _dict(value: t.Any) -> dict[str, t.Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _backend(device: t.Mapping[str, t.Any]) -> str:
-    name = str(device.get("backend_domname") or "")
-    return "" if name in ("0", "Domain-0") else name
-
-
 def _is_path(disk: t.Mapping[str, t.Any]) -> bool:
-    return not _backend(disk) and not disk.get("script") and str(disk.get("pdev_path")).startswith("/")
+    return not backend_of(disk) and not disk.get("script") and str(disk.get("pdev_path")).startswith("/")

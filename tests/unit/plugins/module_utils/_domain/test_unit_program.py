@@ -105,8 +105,8 @@ def test_a_vif_beside_an_emulated_card_is_not_waited_for(host: Host) -> None:
         host.server.set(f"/local/domain/{domid}/device/vif/0/state", "1")
 
     host.creation = come_up
-    host.unit().start(Start("win", 0.2, emulated=("00:16:3e:00:00:12",)))
-    assert [line for line in host.said if line.startswith("win is ready")] == host.said != []
+    host.unit().start(Start("web1", 0.2, emulated=("00:16:3e:00:00:12",)))
+    assert [line for line in host.said if line.startswith("web1 is ready")] == host.said != []
 
 
 def test_a_domain_that_restarts_itself_meanwhile_is_waited_for(host: Host) -> None:

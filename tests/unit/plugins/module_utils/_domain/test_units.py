@@ -108,7 +108,8 @@ def test_backends_of_others_start_with_xendomains(host: FakeHost) -> None:
 
 def test_vifs_beside_emulated_cards_are_not_waited_for(host: FakeHost) -> None:
     vifs = [{"mac": "00:16:3e:00:00:12", "bridge": "br0"}, {"mac": "00:16:3e:00:00:13", "bridge": "br0", "type": "vif"}]
-    define(host, {"name": "web", "type": "hvm", "vifs": vifs}, {"name": "plain", "vifs": vifs[:1]})
+    host.virt_caps = "pv hvm hap"
+    define(host, {"name": "web", "type": "hvm", "vifs": vifs}, {"name": "plain", "vifs": [{"bridge": "br0"}]})
     assert unit(host, "xen-domain@web.service")["Service"]["ExecStart"].endswith(" start web limit=1 emulated=00:16:3e:00:00:12")
     assert unit(host, "xen-domain@plain.service")["Service"]["ExecStart"].endswith(" start plain limit=1")
 
