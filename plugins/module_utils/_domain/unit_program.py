@@ -34,6 +34,8 @@ CREATE_LIMIT = 300.0
 RETURN = 6.0
 #: How the images of the collection report that they serve.
 STATUS, READY = "data/driver-domain/status", "ready"
+#: The exit code of what ends in the same way another time; the units of domains are not tried again then.
+NOT_AGAIN = 78
 _USAGE = """\
 usage: domain.pyz start NAME [limit=SECONDS] [ready=KEY=VALUE] [error=KEY] [emulated=MAC]... [backend=NAME]...
        domain.pyz stop NAME
@@ -74,6 +76,10 @@ def parse_start(words: t.Sequence[str]) -> Start:
     )
 
 
+class NotStarted(DriverDomainsError):
+    """A domain must not be started, or cannot, and another attempt would end in the same way."""
+
+
 class DomainUnit:
     """Starts and stops domains for systemd.
 
@@ -99,14 +105,15 @@ class DomainUnit:
     def start(self, wanted: Start) -> None:
         """Start a domain unless it runs, and wait until it serves. One that runs but does not serve in time counts as started.
 
-        :raises DriverDomainsError: it cannot be started, or ends right away.
+        :raises NotStarted: it must not be started, or has no definition.
+        :raises DriverDomainsError: xl failed, or it ends right away.
         """
         if self._runs(wanted.name):
             self._say(f"{wanted.name} runs already")
         else:
             reason = held_back(wanted.name, self._held)
             if reason:
-                raise DriverDomainsError(f"{wanted.name} is not started: {reason}")
+                raise NotStarted(f"{wanted.name} is not started: {reason}")
             self._wait_for_restore(wanted)
             self._wait_for_backends(wanted)
             # Whoever has the turn may start it, too.
@@ -150,7 +157,7 @@ class DomainUnit:
     def _create(self, name: str) -> None:
         text = read_text(self._paths.definition(name))
         if text is None:
-            raise DriverDomainsError(f"{name} cannot be started: there is no {self._paths.definition(name)}")
+            raise NotStarted(f"{name} cannot be started: there is no {self._paths.definition(name)}")
         create_domain(self._xl, self._store, self._paths, name, text, CREATE_LIMIT)
 
     def _wait_for_restore(self, wanted: Start) -> None:
@@ -166,7 +173,7 @@ class DomainUnit:
         try:
             self._store.wait_for(["@introduceDomain"], restored, wanted.limit)
         except TimedOut as exc:
-            raise DriverDomainsError(
+            raise NotStarted(
                 f"{wanted.name} is not started: it was saved, and xendomains has not restored it",
                 rule="a domain that is started writes to disks, which its saved memory then does not fit any more",
                 remedy=f"Restore it (xl restore {file}), or remove that file and lose what it had in memory",
@@ -256,7 +263,7 @@ def main(arguments: t.Sequence[str] | None = None) -> int:
                 unit.stop(start.name)
     except (DriverDomainsError, OSError) as exc:
         _say(str(exc))
-        return 1
+        return NOT_AGAIN if isinstance(exc, NotStarted) else 1
     return 0
 
 

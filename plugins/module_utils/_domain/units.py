@@ -30,7 +30,7 @@ from .._runner import Runner
 from .order import start_order
 from .paths import MARKER, SHUTDOWN, Paths, unit_name
 from .stopping import LIMIT
-from .unit_program import main
+from .unit_program import NOT_AGAIN, main
 
 if t.TYPE_CHECKING:
     from .definition import Definition
@@ -41,6 +41,8 @@ UNIT_PROGRAM = main
 #: Stops all domains.
 SHUTDOWN_UNIT = "xen-driver-domains-shutdown.service"
 _XENDOMAINS = "xendomains.service"
+#: So often systemd tries to start a domain that fails, within an hour.
+_ATTEMPTS = 5
 #: Xen's own services, as Debian and as Xen call them.
 _XEN = "xen.service xenstored.service xenconsoled.service xen-init-dom0.service xen-qemu-dom0-disk-backend.service"
 #: What may provide the bridges and the block devices of dom0 (the latter as Debian's xendomains has them, and more of the kind).
@@ -55,11 +57,17 @@ Description=Xen domain {name}
 Documentation=man:xl(1)
 After={after}
 {more}ConditionPathExists=/proc/xen
+StartLimitIntervalSec=3600
+StartLimitBurst={attempts}
 
 [Service]
 Type=oneshot
 RemainAfterExit=yes
 ExecStart={python} -ISB {program} start {arguments}
+# xl may fail while the host boots and is busy.
+Restart=on-failure
+RestartSec=10
+RestartPreventExitStatus={not_again}
 ExecStop={python} -ISB {program} stop {name}
 # Time for all to shut down is in the program. What xl leaves behind watches over the domain.
 TimeoutStopSec={stop:g}
@@ -145,6 +153,8 @@ def _unit_text(domain: Definition, backends: t.Mapping[str, str], paths: Paths) 
         program=paths.program,
         arguments=" ".join(_quoted(argument.replace("$", "$$")) for argument in arguments),
         stop=LIMIT + 60,
+        attempts=_ATTEMPTS,
+        not_again=NOT_AGAIN,
     )
 
 

@@ -20,7 +20,15 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._domain import 
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.aside import ORDERS, STOPPED
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.paths import MARKER, Paths
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.ready import Ready
-from ansible_collections.xen.driver_domains.plugins.module_utils._domain.unit_program import STATUS, DomainUnit, Start, main, parse_start
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.unit_program import (
+    NOT_AGAIN,
+    STATUS,
+    DomainUnit,
+    NotStarted,
+    Start,
+    main,
+    parse_start,
+)
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import CommandFailed, DriverDomainsError
 from ansible_collections.xen.driver_domains.plugins.module_utils._held_back import hold_back
 from ansible_collections.xen.driver_domains.plugins.module_utils._turn import Turn
@@ -148,7 +156,7 @@ def test_what_xl_refuses(host: Host) -> None:
 
 def test_one_that_was_held_back_at_boot(host: Host) -> None:
     hold_back("net-dd", "it would get 0000:03:00.0, which is not uplink0 any more", f"{host.root}/held")
-    with pytest.raises(DriverDomainsError, match="net-dd is not started: it would get 0000:03:00.0, which is not uplink0"):
+    with pytest.raises(NotStarted, match="net-dd is not started: it would get 0000:03:00.0, which is not uplink0"):
         host.unit().start(NET)
     assert host.calls == []
     # Whoever has started it knew better.
@@ -158,7 +166,7 @@ def test_one_that_was_held_back_at_boot(host: Host) -> None:
 
 
 def test_one_without_a_definition(host: Host) -> None:
-    with pytest.raises(DriverDomainsError, match="there is no .*/xen/gone.cfg"):
+    with pytest.raises(NotStarted, match="there is no .*/xen/gone.cfg"):
         host.unit().start(Start("gone"))
 
 
@@ -183,7 +191,7 @@ class TestSaved:
     def test_xendomains_does_not(self, host: Host) -> None:
         (host.root / "saved").mkdir()
         (host.root / "saved/net-dd").write_text("")
-        with pytest.raises(DriverDomainsError, match=r"it was saved, and xendomains has not restored it.*xl restore /.*/saved/net-dd\)"):
+        with pytest.raises(NotStarted, match=r"it was saved, and xendomains has not restored it.*xl restore /.*/saved/net-dd\)"):
             host.unit().start(Start("net-dd", 0.2))
         assert host.calls == []
 
@@ -254,6 +262,18 @@ def test_arguments() -> None:
 def test_arguments_that_make_no_sense(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(words) == 2
     assert "usage: domain.pyz start NAME" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("error", "code"), [(NotStarted, NOT_AGAIN), (CommandFailed, 1)], ids=["in vain", "xl"])
+def test_systemd_tries_again_only_what_may_help(
+    host: Host, error: type[DriverDomainsError], code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_unit: DomainUnit, _wanted: Start) -> None:
+        raise error("no")
+
+    monkeypatch.setattr(DomainUnit, "start", fail)
+    monkeypatch.setattr(unit_program, "XenStore", lambda: host.store)
+    assert main(["start", "web1"]) == code
 
 
 def test_the_program_is_small_and_whole(tmp_path: Path) -> None:

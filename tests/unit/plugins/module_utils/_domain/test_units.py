@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.paths import MARKER, unit_name
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.unit_program import NOT_AGAIN
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.units import SHUTDOWN_UNIT
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import InvalidInput, Refused
 from ansible_collections.xen.driver_domains.tests.unit.fakes.domains import FakeHost
@@ -60,6 +61,7 @@ def test_a_unit_starts_stops_and_is_active_as_long_as_its_domain_is_wanted(host:
     assert service["ExecStart"] == f"{program} start web1 limit=1 backend=net-dd"
     assert service["ExecStop"] == f"{program} stop web1"
     assert (service["Type"], service["RemainAfterExit"], service["KillMode"]) == ("oneshot", "yes", "process")
+    assert (service["Restart"], service["RestartPreventExitStatus"]) == ("on-failure", str(NOT_AGAIN))
     assert float(service["TimeoutStopSec"]) > 300
     assert f"/run/{service['RuntimeDirectory']}" == "/run/xen-driver-domains/units/web1"
     start = unit(host, "xen-domain@net-dd.service")["Service"]["ExecStart"]
