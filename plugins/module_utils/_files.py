@@ -123,6 +123,15 @@ def link(path: str, target: str) -> None:
         raise DriverDomainsError(f"Cannot make the link {path}: {exc.strerror}", remedy="Run the task as root (become: true)") from exc
 
 
+def hard_link(path: str, new: str) -> None:
+    """Give a file a second name in the same directory.
+
+    :raises OSError: it cannot be linked.
+    """
+    os.link(path, new)
+    _sync_directory_of(new)
+
+
 def rename(old: str, new: str) -> None:
     """Rename a file or directory. What `new` was before is replaced. The caller has synchronised the content of a new file.
 

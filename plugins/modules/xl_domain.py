@@ -604,10 +604,12 @@ def prepare(parameters: dict[str, t.Any]) -> Plan:
     requests = parse_requests(parameters["pci_devices"])
     devices = dict(choose(requests, PciHost(store=store).devices())) if requests else {}
     typed = settle_types(parameters["domains"], paths, xl.info)
-    units = keep_units(typed.domains, rebuild=parameters["restart_changed"] and "rebuild_disk" in parameters["force"])
-    disks = {domain["name"]: trusting(domain["disks"] or [], version, domain["name"]) for domain in units.domains}
-    wanted = definitions([{**domain, "disks": disks[domain["name"]][0]} for domain in units.domains], devices)
-    wanted = on_host(wanted, paths.definition, xl, GUARD in parameters["force"], units.warnings)
+    disks = {domain["name"]: trusting(domain["disks"] or [], version, domain["name"]) for domain in typed.domains}
+    domains = [{**domain, "disks": disks[domain["name"]][0]} for domain in typed.domains]
+    units = keep_units(domains, rebuild=parameters["restart_changed"] and "rebuild_disk" in parameters["force"])
+    requested = {domain.name: domain.text for domain in definitions(units.requested, devices)}
+    wanted = definitions(units.domains, devices)
+    wanted = on_host(wanted, paths.definition, xl, GUARD in parameters["force"], units.warnings, requested)
     limits = Limits(create=parameters["create_timeout"], shutdown=parameters["shutdown_timeout"])
     steps = DomainSteps(xl, store, runner, paths, limits)
     host = read_host(wanted, xl, store, paths, steps.attacher.stuck if store else None)

@@ -14,6 +14,7 @@ import typing as t
 from uuid import uuid4
 
 from .._errors import DriverDomainsError, TimedOut
+from .exchange import finish
 from .kept import make_known
 
 if t.TYPE_CHECKING:
@@ -25,9 +26,10 @@ if t.TYPE_CHECKING:
 def create_domain(xl: Xl, store: XenStore, paths: Paths, name: str, text: str, timeout: float) -> None:
     """Create a domain from its definition file, whose text is `text`, and put on record that it was.
 
-    :raises DriverDomainsError: xl failed.
+    :raises DriverDomainsError: xl failed, or one of its disks could not take its place (`exchange`).
     :raises TimedOut: it took longer than `timeout` seconds; nothing is left of the domain.
     """
+    finish(paths.definition(name))
     # A definition that sets its own does not say which of several `xl create` made a domain.
     uuid = "" if re.search(r"^uuid\s*=", text, re.MULTILINE) else str(uuid4())
     try:

@@ -21,6 +21,7 @@ from .._xen.host import DEVICE_MODELS, has_device_model
 from .._xen.xl import Domain, Xl
 from .definition import PREVIOUS, RESTARTED, Definition
 from .devices import KINDS, VIF, PvDevice, read_devices
+from .disk_units import disks_to_put_back, disks_to_rebuild
 from .disks import Disks, OpenDisk, identity, open_disks
 from .equality import same
 from .kept import agrees, agrees_at_heart, is_known, is_ours, missing_devices, returns_after_shutdown, settings, was_started_from
@@ -81,6 +82,10 @@ class Current:
     elf_kernel: bool = False
     #: Those of `Definition.copies` whose targets do not exist.
     missing_disks: tuple[tuple[str, str], ...] = ()
+    #: Those of `Definition.copies` whose targets are of another image.
+    other_disks: tuple[tuple[str, str], ...] = ()
+    #: The disks that are of another image than the previous definition, when that is requested, each with the one that was kept.
+    kept_disks: tuple[tuple[str, str], ...] = ()
     #: How the host itself uses one of the disks of a domain that may be started, by target.
     used_disks: t.Mapping[str, str] = field(default_factory=dict)
     #: The identity of each of its disks, by target; "" when it does not exist.
@@ -239,6 +244,10 @@ class _HostReader:
             lost = self._lost_devices(wanted, domain.domid, parsed, compared) if domain and wanted.state == "running" else []
             repairs += lost
             outdated = outdated if lost else "it was started with another definition"
+        rebuilt = disks_to_rebuild(wanted.copies) if wanted.state == "running" else []
+        put_back = disks_to_put_back(wanted.kernel, [disk.target for disk in wanted.local_disks]) if wanted.verb == PREVIOUS else []
+        if domain and domain.alive and (rebuilt or put_back):
+            outdated = outdated or f"its disk {(rebuilt or put_back)[0][0]} is of another image"
         if wanted.verb == RESTARTED and domain and domain.alive:
             outdated = outdated or "this was requested"
         running_text = self._running_text(wanted, kept, contents[path]) if kept and domain and domain.alive and not agreed else ""
@@ -270,6 +279,8 @@ class _HostReader:
             missing_files=tuple(file for file in [*wanted.files, *_sources(wanted)] if not os.path.exists(file)),
             elf_kernel=wanted.kind == "hvm" and _is_elf(wanted.kernel),
             missing_disks=tuple(copy for copy in wanted.copies if not os.path.exists(copy[0])),
+            other_disks=tuple(rebuilt),
+            kept_disks=tuple(put_back),
             used_disks={disk.target: self._disks.host_use(disk) for disk in wanted.local_disks} if startable else {},
             related={disk.target: self._disks.related(disk.target) for disk in wanted.local_disks} if startable else {},
             identities={disk.target: identity(disk.target) for disk in wanted.local_disks},

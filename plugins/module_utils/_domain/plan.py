@@ -13,17 +13,17 @@ from dataclasses import replace
 from functools import partial
 
 from .._files import read_text, remove
-from .._plan import Plan
+from .._plan import Action, Plan
 from .._secrets import hide_secrets_in_text
 from .checks import check
 from .definition import PREVIOUS, Definition
 from .devices import KINDS, VBD, VIF
-from .disk_units import disks_to_put_back, plan_rebuilding, put_back
+from .exchange import disks_of, exchange, kept_as, next_of, source_of
 from .host import DomainHost
 from .order import start_order, stop_order
 from .repairs import Repair
 from .revisions import previous_of, withdrawn_of
-from .steps import DomainSteps
+from .steps import DomainSteps, WayBack
 from .units import DomainUnits
 
 
@@ -59,17 +59,26 @@ def plan_domains(
     served = _served_again(host, {d.name for d in starts if d.verb or d in restarts}, {d.name for d in [*stops, *starts]})
 
     plan, units = Plan(refusals=list(check(host, wanted, starts, stops, restarts))), steps.units()
+    # Definition and disks change while the domain does not run. What takes long, or may fail for lack of room, comes before.
+    changes = {d.name: _changes(host, d) for d in wanted if d.state != "absent"}
+    late = {d.name for d in starts if d in restarts or _exchanged(host, d)}
+    for domain in starts:
+        for target, source in host.current[domain.name].other_disks:
+            new = next_of(target)
+            plan.add(f"copy {source} to {new}", partial(steps.prepare_disk, source, new), subject=new, after=f"copy of {source}")
     for domain in wanted:
-        if domain.verb:
-            _plan_going_back(plan, host, domain)
-        elif domain.state != "absent":
-            _plan_files(plan, host, units, domain, steps)
+        if domain.state != "absent":
+            early = [] if domain.name in late else changes[domain.name]
+            if domain.verb:
+                plan.actions += early
+            else:
+                _plan_files(plan, host, units, domain, steps, early)
     for domain in _clients_first(host, [*stops, *restarts]):
         _plan_stop(plan, host, steps, domain, outdated.get(domain.name, "") if domain in restarts else "")
     units.plan_stops(plan, [d.name for d in wanted if d.state in ("stopped", "absent")])
     for domain in wanted:
         if domain.state == "absent":
-            _plan_files(plan, host, units, domain, steps)
+            _plan_files(plan, host, units, domain, steps, [])
     remaining = any(d.state != "absent" for d in wanted) or steps.defines_others({d.name for d in wanted})
     units.plan_common(plan, remaining)
     for domain in wanted:
@@ -81,12 +90,10 @@ def plan_domains(
     for domain in starts:
         if domain not in restarts:
             _plan_stop(plan, host, steps, domain)
-        plan_rebuilding(plan, steps.copy_disk, domain.copies)
-        if domain.verb == PREVIOUS:
-            for target, kept in disks_to_put_back(domain.kernel, [disk.target for disk in domain.local_disks]):
-                plan.add(f"use {kept} as disk {target} again", partial(put_back, target, kept), subject=target, after=kept)
-        way_back = host.current[domain.name].running_text if rollback and domain in restarts else ""
-        plan.add(f"start domain {domain.name}", partial(steps.start, domain, together, way_back), subject=domain.name, after="running")
+        own = changes[domain.name] if domain.name in late else []
+        way_back = _way_back(host, domain) if rollback and domain in restarts else None
+        start = partial(steps.start, plan, domain, together, [change.apply for change in own], way_back)
+        plan.add_together(start, [*own, Action(f"start domain {domain.name}", start, domain.name, after="running")])
     for name, found in served.items():
         there = {one.device.paths for one in repairs.get(name, ()) if one.device}
         repairs.setdefault(name, []).extend(one for one in found if one.device and one.device.paths not in there)
@@ -217,19 +224,44 @@ def _plan_stop(plan: Plan, host: DomainHost, steps: DomainSteps, wanted: Definit
         plan.add(f"remove what is left of domain {name} ({current.domain.flags})", partial(steps.destroy, current.domain, stays))
 
 
-def _plan_going_back(plan: Plan, host: DomainHost, domain: Definition) -> None:
-    """Append the change of the definition to the one before; nothing when a domain is only restarted, or has it already."""
-    path = host.current[domain.name].path
-    text = read_text(path)
-    if domain.verb == PREVIOUS and domain.text != text:
-        if text is not None:
-            plan.write_file(withdrawn_of(path), text, mode=0o600, before="", after="")
-        before, after = (hide_secrets_in_text(shown) for shown in (text or "", domain.text))
-        plan.write_file(path, domain.text, mode=0o600, before=before, after=after)
-        plan.remove_file(previous_of(path), hide_secrets_in_text)
+def _exchanged(host: DomainHost, domain: Definition) -> list[tuple[str, str]]:
+    """Return the disks of a domain that others take the places of, each with that other one."""
+    current = host.current[domain.name]
+    return [*((target, next_of(target)) for target, _source in current.other_disks), *current.kept_disks]
 
 
-def _plan_files(plan: Plan, host: DomainHost, units: DomainUnits, domain: Definition, steps: DomainSteps) -> None:
+def _way_back(host: DomainHost, domain: Definition) -> WayBack | None:
+    """Return how a domain runs before it is restarted, if that is known and not as requested."""
+    text = host.current[domain.name].running_text
+    return WayBack(text, {target: source_of(target) for target, _new in _exchanged(host, domain)}) if text else None
+
+
+def _changes(host: DomainHost, domain: Definition) -> list[Action]:
+    """Return what changes the definition of a domain, and the disks that go with it. A definition that is replaced is kept beside it."""
+    current, found, disks = host.current[domain.name], Plan(), _exchanged(host, domain)
+    path, text, sources = current.path, read_text(current.path), dict(current.other_disks)
+    changed = text != domain.text
+    if changed and domain.verb == PREVIOUS and text is not None:
+        found.write_file(withdrawn_of(path), text, mode=0o600, before="", after="")
+    if changed and domain.verb != PREVIOUS and current.running_text:
+        found.write_file(previous_of(path), current.running_text, mode=0o600, before="", after="")
+    apply = partial(exchange, path, domain.text, disks)
+    before, after = (hide_secrets_in_text(shown) for shown in (text or "", domain.text))
+    written = [Action(f"write {path}", apply, path, before, after)] if changed else []
+    for target, new in disks:
+        old = source_of(target)
+        words = f"use {new} as disk {target}, and keep the old one as {kept_as(target, old)}"
+        written.append(Action(words, apply, target, f"copy of {old}", f"copy of {sources.get(target) or source_of(new)}"))
+    found.add_together(apply, written)
+    if changed or domain.verb == PREVIOUS:
+        found.remove_file((previous_of if domain.verb == PREVIOUS else withdrawn_of)(path), hide_secrets_in_text)
+    return found.actions
+
+
+def _plan_files(
+    plan: Plan, host: DomainHost, units: DomainUnits, domain: Definition, steps: DomainSteps, changes: t.Sequence[Action]
+) -> None:
+    """:param changes: those of its definition, unless they come later."""
     current = host.current[domain.name]
     path = current.path
     for other in current.other_starts:
@@ -241,18 +273,13 @@ def _plan_files(plan: Plan, host: DomainHost, units: DomainUnits, domain: Defini
         )
     if current.taken_over:
         plan.add(f"take over {path}, which is the same", partial(steps.keep_aside, domain.name))
-    if domain.state != "absent":
-        if current.changed and current.running_text:
-            plan.write_file(previous_of(path), current.running_text, mode=0o600, before="", after="")
-        before, after = (hide_secrets_in_text(text) for text in (read_text(path) or "", domain.text))
-        if plan.write_file(path, domain.text, mode=0o600, before=before, after=after):
-            plan.remove_file(withdrawn_of(path), hide_secrets_in_text)
+    plan.actions += changes
     for link in current.links:
         # xendomains does not start what has a unit, or is not to start.
         plan.add(f"remove {link}", partial(remove, link), subject=link, before=f"-> {path}")
     units.plan_files(plan, domain.name, current.unit)
     if domain.state == "absent":
-        for file in (path, previous_of(path), withdrawn_of(path)):
+        for file in (path, previous_of(path), withdrawn_of(path), disks_of(path)):
             plan.remove_file(file, hide_secrets_in_text)
     for target, source in current.missing_disks:
         plan.add(f"create disk {target}", partial(steps.copy_disk, source, target), subject=target, after=f"copy of {source}")

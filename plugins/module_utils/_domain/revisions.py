@@ -37,12 +37,19 @@ def withdrawn_of(path: str) -> str:
 
 
 def on_host(
-    wanted: t.Sequence[Definition], path: t.Callable[[str], str], xl: Xl, again: bool, warnings: list[str] | None = None
+    wanted: t.Sequence[Definition],
+    path: t.Callable[[str], str],
+    xl: Xl,
+    again: bool,
+    warnings: list[str] | None = None,
+    requested: t.Mapping[str, str] | None = None,
 ) -> list[Definition]:
     """Return the requested domains, those among them completed that are requested as the host has them.
 
     :param path: returns the file with the definition of a domain.
     :param again: whether definitions that were withdrawn may be used again. Otherwise the domains keep those that they have.
+    :param requested: the definitions as they were requested of domains that keep an older image instead (`disk_units`), by name: they were
+        withdrawn together with their images.
     :raises InvalidInput: a domain has no such definition, or xl does not accept it.
     """
     found = []
@@ -56,7 +63,7 @@ def on_host(
                 # It has been taken back already.
                 text = read_text(file)
             domain = _parsed(domain, _needed(domain, text, f"{previous_of(file)} does not exist"), xl)
-        elif domain.text and not again and domain.text == read_text(withdrawn_of(file)):
+        elif domain.text and not again and read_text(withdrawn_of(file)) in (domain.text, (requested or {}).get(domain.name, domain.text)):
             kept = read_text(file)
             if kept is not None and kept != domain.text:
                 if warnings is not None:
@@ -64,7 +71,8 @@ def on_host(
                         f"Domain {domain.name} keeps the definition in {file}: it was taken back from the requested one, which is in "
                         f"{withdrawn_of(file)}. To use that again, set force: [{GUARD}] or run the playbook update_driver_domain"
                     )
-                domain = replace(domain, text=kept, copies=(), specifications={})
+                # With it come its backends, files and devices.
+                domain = _parsed(domain, kept, xl)
         found.append(domain)
     return found
 
@@ -88,6 +96,7 @@ def as_defined(domain: Definition, text: str, parsed: t.Mapping[str, t.Any]) -> 
         memory=int(boot.get("target_memkb") or 0) // 1024,
         vcpus=int(boot.get("max_vcpus") or 1),
         device_model=str(boot.get("device_model") or ""),
+        driver_domain=info.get("driver_domain") == "True",
         kernel=str(boot.get("kernel") or ""),
         files=(*files, *(disk.target for disk in disks if disk.local)),
         copies=(),

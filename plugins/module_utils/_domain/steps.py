@@ -25,14 +25,14 @@ from .attacher import Attacher
 from .creation import create_domain
 from .definition import Definition
 from .devices import CONNECTED, VBD, WAITING, PvDevice, read_devices
-from .disk_units import disks_to_put_back, note_source, put_back
-from .kept import make_known, make_ours
+from .exchange import exchange, forget, kept_of, note_source, source_of
+from .kept import make_known, make_ours, returns_after_shutdown
 from .paths import Paths
 from .ready import Expected, WentAway, wait_until_ready
 from .repairs import Repair
 from .revisions import as_defined, previous_of, withdrawn_of
 from .status import HOTPLUG_LOG, vif_status
-from .units import DomainUnits
+from .units import DomainUnits, unit_texts
 
 if t.TYPE_CHECKING:
     from .._xenstore.client import XenStore
@@ -52,6 +52,15 @@ class Limits:
     attach: float = 60.0
 
 
+@dataclass(frozen=True)
+class WayBack:
+    """How a domain ran before it was restarted with another definition."""
+
+    text: str
+    #: The images of which those of its disks were that are exchanged, by target.
+    disks: t.Mapping[str, str]
+
+
 class DomainSteps:
     """Changes domains; used only while a plan is applied."""
 
@@ -64,8 +73,8 @@ class DomainSteps:
         self._limits = limits
         #: The disks that were attached again, by the names of their domains.
         self._disks: dict[str, set[int]] = {}
-        #: Those domains that were started with their previous definitions again, and why.
-        self._went_back: dict[str, tuple[Definition, DriverDomainsError]] = {}
+        #: Those domains that were started with their previous definitions again, why, and where the new ones are.
+        self._went_back: dict[str, tuple[Definition, DriverDomainsError, str]] = {}
 
     @property
     def _store(self) -> XenStore:
@@ -133,6 +142,18 @@ class DomainSteps:
                     rename(unfinished, target)
             finally:
                 remove(unfinished)
+
+    def prepare_disk(self, source: str, new: str) -> None:
+        """Copy an image to a disk that will take the place of another one, unless an earlier run has done it.
+
+        :raises DriverDomainsError: there is no such image, no room for it, or another run is copying it.
+        """
+        if source_of(new) == source:
+            return
+        if not os.path.exists(source):
+            raise DriverDomainsError(f"{source} does not exist, so no disk was made of it", remedy="Deliver the image first")
+        forget(new)
+        self.copy_disk(source, new)
 
     def keep_aside(self, name: str) -> None:
         """Keep a copy of the definition of others that ours replaces: it may have comments."""
@@ -221,39 +242,62 @@ class DomainSteps:
         if self._xenstore:
             set_stopped(self._xenstore, add=stopped, remove=running)
 
-    def start(self, domain: Definition, starting: t.Mapping[str, Definition], way_back: str = "") -> None:
+    def start(
+        self,
+        plan: Plan,
+        domain: Definition,
+        starting: t.Mapping[str, Definition],
+        changes: t.Sequence[t.Callable[[], t.Any]] = (),
+        way_back: WayBack | None = None,
+    ) -> None:
         """Create a domain once those of its backends that are `starting` in the same run are ready.
 
-        :param way_back: the definition with which it ran before. It is started with that, and the disks that it had, if it does not
-            become ready. `check_none_went_back` then says so.
-        :raises DriverDomainsError: xl or a backend failed.
+        :param changes: what is changed while it does not run, right before.
+        :param way_back: how it ran before. It is started in that way again if a change fails, or it does not become ready; not if it is a
+            guest that may only be slow. `check_none_went_back` then says so.
+        :raises DriverDomainsError: xl, a change or a backend failed.
         """
         # If that fails, the recovery service may still succeed.
         self.leave_to_service([domain.name], ())
         for backend in sorted(domain.backends & set(starting)):
             self.wait_ready(starting[backend])
-        if not way_back:
-            self._create(domain)
-            return
         created = False
         try:
+            for change in changes:
+                change()
             self._create(domain)
             created = True
-            self.wait_ready(domain)
+            if way_back:
+                self.wait_ready(domain)
         except DriverDomainsError as exc:
-            self._go_back(domain, way_back, exc, created)
+            if way_back is None:
+                raise
+            if created and isinstance(exc, TimedOut) and not domain.driver_domain:
+                raise TimedOut(
+                    f"{exc.problem}. It runs on with its new definition",
+                    rule="only a driver domain is taken back for being slow: a guest may be checking its file systems",
+                    remedy=f"{exc.remedy}. To go back, request its state previous",
+                    **exc.details,
+                ) from exc
+            self._go_back(plan, domain, way_back, exc, created)
 
-    def _go_back(self, domain: Definition, text: str, reason: DriverDomainsError, created: bool) -> None:
+    def _go_back(self, plan: Plan, domain: Definition, way_back: WayBack, reason: DriverDomainsError, created: bool) -> None:
         try:
-            before = as_defined(domain, text, self._xl.parse_definition(text))
+            before = as_defined(domain, way_back.text, self._xl.parse_definition(way_back.text))
             if created:
-                self._discard(domain.name)
-            path = self._paths.definition(domain.name)
-            write_text(withdrawn_of(path), domain.text, mode=0o600)
-            write_text(path, before.text, mode=0o600)
+                self._discard(plan, domain)
+            path, withdrawn = self._paths.definition(domain.name), ""
+            # One that could not even be written is not to blame.
+            if read_text(path) == domain.text:
+                withdrawn = withdrawn_of(path)
+                write_text(withdrawn, domain.text, mode=0o600)
+            disks = [(target, kept_of(target, source)) for target, source in way_back.disks.items() if source_of(target) != source]
+            exchange(path, before.text, disks)
             remove(previous_of(path))
-            for target, kept in disks_to_put_back(before.kernel, [disk.target for disk in before.local_disks]):
-                put_back(target, kept)
+            unit = unit_texts([before], self._paths).get(domain.name, "")
+            if unit and read_text(self._paths.unit(domain.name)) != unit:
+                # The plan, which changed it, has systemd read it again.
+                write_text(self._paths.unit(domain.name), unit)
             self._create(before)
             self.wait_ready(before)
         except DriverDomainsError as exc:
@@ -263,19 +307,25 @@ class DomainSteps:
                 remedy=exc.remedy,
                 **exc.details,
             ) from exc
-        self._went_back[domain.name] = (before, reason)
+        self._went_back[domain.name] = (before, reason, withdrawn)
 
-    def _discard(self, name: str) -> None:
-        """Destroy what has become of a domain that does not serve, or of the next one: xl may start it again after a crash."""
+    def _discard(self, plan: Plan, wanted: Definition) -> None:
+        """End what has become of a domain that does not serve, or of the next one: xl may start it again after a crash.
+
+        :raises Refused: a guest does not shut down in time, and `force` does not name `destroy`.
+        """
 
         def runs(_values: dict[str, str | None]) -> bool:
-            return any(domain.name == name and domain.alive for domain in self._xl.list())
+            return any(domain.name == wanted.name and domain.alive for domain in self._xl.list())
 
         with contextlib.suppress(TimedOut):
             self._store.wait_for(["@introduceDomain"], runs, _RETURN)
         for domain in self._xl.list():
-            if domain.name == name:
-                self.destroy(domain)
+            if domain.name == wanted.name:
+                if domain.alive and not wanted.driver_domain:
+                    self.stop(plan, domain, bool(returns_after_shutdown(self._paths.kept(domain.domid) or "")))
+                else:
+                    self.destroy(domain)
 
     def check_none_went_back(self) -> None:
         """Check that all domains run with their new definitions.
@@ -283,12 +333,12 @@ class DomainSteps:
         :raises DriverDomainsError: there are others.
         """
         if self._went_back:
-            name, (_before, reason) = next(iter(self._went_back.items()))
+            name, (_before, reason, withdrawn) = next(iter(self._went_back.items()))
+            where = f"The new one is in {withdrawn}, and is not used again by itself. Its console says more if you set rollback: false. "
             raise DriverDomainsError(
                 f"Domain {name} did not become ready with its new definition, and runs with the previous one again: {reason.problem}",
                 rule=reason.rule,
-                remedy=f"The new one is in {withdrawn_of(self._paths.definition(name))}, and is not used again by itself. Its console says "
-                f"more if you set rollback: false. {reason.remedy}",
+                remedy=(where if withdrawn else "") + reason.remedy,
                 rolled_back=sorted(self._went_back),
                 **reason.details,
             )

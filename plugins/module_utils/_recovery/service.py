@@ -25,6 +25,7 @@ from dataclasses import replace
 from .._domain.aside import ORDERS, UNWANTED
 from .._domain.attacher import remove_nodes
 from .._domain.devices import KINDS, VIF, PvDevice, kept_device, read_devices
+from .._domain.exchange import finish
 from .._domain.repairs import backend_name, repair
 from .._domain.userdata import USERDATA, kept_configuration
 from .._errors import DriverDomainsError
@@ -333,7 +334,12 @@ class RecoveryService:
         else:
             self._tell(f"Starting {action.domain.name}")
             self._count(action.key, now)
-            self._start(action, ("create", "--quiet", action.domain.definition), CREATE_LIMIT)
+            try:
+                finish(action.domain.definition)
+            except DriverDomainsError as exc:
+                self._tell(f"{action.domain.name} was not started: {exc}")
+            else:
+                self._start(action, ("create", "--quiet", action.domain.definition), CREATE_LIMIT)
 
     def _sweep(self, path: str) -> None:
         kind, client, devid = path.split("/")[-3:]

@@ -178,14 +178,17 @@ class FakeHost:
         under_xen: bool = True,
         again: bool = False,
         rollback: bool = True,
+        requested: t.Sequence[dict[str, t.Any]] = (),
     ) -> Plan:
-        """Plan; `pci` are the names of devices with their BDFs."""
-        full = [{**BLANK, "memory": 128, "kernel": str(self.root / "kernel"), **domain} for domain in domains]
+        """Plan; `pci` are the names of devices with their BDFs, and `requested` the domains that keep an older image, as requested."""
+        blank = {**BLANK, "memory": 128, "kernel": str(self.root / "kernel")}
+        full, before = ([{**blank, **domain} for domain in some] for some in (domains, requested))
         fake: t.Any = self
         store: t.Any = self.store if under_xen else None
         devices = {name: self.devices.get(bdf) or pci_device(bdf) for name, bdf in (pci or {}).items()}
         warnings: list[str] = []
-        wanted = on_host(definitions(full, devices), self.paths.definition, fake, again, warnings)
+        asked = {domain.name: domain.text for domain in definitions(before, devices)}
+        wanted = on_host(definitions(full, devices), self.paths.definition, fake, again, warnings, asked)
         steps = DomainSteps(fake, store, fake, self.paths, Limits(shutdown=0.3, attach=1.0))
         stuck = steps.attacher.stuck if under_xen else None
         plan = plan_domains(wanted, read_host(wanted, fake, store, self.paths, stuck), steps, restart_changed, rollback)
@@ -239,7 +242,8 @@ class FakeHost:
                 parts = [dict(part.partition("=")[::2] for part in text.split(",")) for text in texts]
                 devices[name] = [{KEPT_NAMES.get(word, word): value for word, value in own.items()} for own in parts]
         settings.update({part: settings[part].strip('"') for part in ("kernel", "ramdisk") if part in settings})
-        return {"c_info": {"uuid": "new"}, "b_info": settings, **top, **devices}
+        serves = {"driver_domain": "True"} if settings.pop("driver_domain", "") == "1" else {}
+        return {"c_info": {"uuid": "new", **serves}, "b_info": settings, **top, **devices}
 
     def create(self, path: str, timeout: float, uuid: str = "") -> None:
         text = Path(path).read_text()
