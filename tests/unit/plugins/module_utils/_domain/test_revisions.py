@@ -6,12 +6,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import typing as t
 from pathlib import Path
 
 import pytest
 
-from ansible_collections.xen.driver_domains.plugins.module_utils._domain import attacher
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain import attacher, exchange
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.disk_units import keep_units
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.paths import unit_name
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.vif_options import default_mac
@@ -23,6 +24,7 @@ READY = {"key": "data/driver-domain/status", "value": "ready", "error_key": "dat
 DRIVER = {"name": "net-dd", "driver_domain": True, "autostart": True, "ready": READY}
 NEW = {**DRIVER, "cmdline": "new"}
 GUEST = {"name": "web1", "vifs": [{"backend": "net-dd"}]}
+GUEST_UNIT = {**GUEST, "autostart": True, "ready": READY}
 RESTART = {"name": "net-dd", "state": "restarted", "ready": READY}
 BACK = {"name": "net-dd", "state": "previous", "ready": READY}
 FORCE = ["serves_clients"]
@@ -251,6 +253,32 @@ class TestUpdate:
         assert host.calls == RESTARTED
         assert files(host) == (True, False, None)
 
+    @pytest.mark.parametrize("how", ["by itself", "by hand"])
+    def test_with_a_withdrawn_definition_go_its_devices_files_and_backends(self, how: str, host: FakeHost) -> None:
+        """They may never have been there, and its unit does not wait for them."""
+        host.add("new-dd")
+        (host.root / "extra").write_text("")
+        disk = {"target": str(host.root / "extra"), "vdev": "xvdb", "format": "raw", "access": "ro"}
+        host.run_plan([GUEST_UNIT])
+        changed = {**GUEST_UNIT, "cmdline": "new", "vifs": [{"backend": "new-dd"}], "disks": [disk]}
+        before = Path(host.paths.unit("web1")).read_text()
+        host.failing = "new" if how == "by itself" else ""
+        with pytest.raises(DriverDomainsError) if how == "by itself" else contextlib.nullcontext():
+            host.run_plan([changed], restart_changed=True)
+        if how == "by hand":
+            host.run_plan([{"name": "web1", "state": "previous"}])
+        host.failing = ""
+        host.remove("new-dd")
+        (host.root / "extra").unlink()
+        if how == "by itself":
+            assert Path(host.paths.unit("web1")).read_text() == before
+            assert host.run_plan([changed]).actions == []
+        host.remove("web1")
+        host.run_plan([changed])
+        assert Path(host.paths.unit("web1")).read_text() == before
+        assert "web1" in host.domains
+        assert host.run_plan([changed]).actions == []
+
     def test_a_third_definition_is_no_withdrawn_one(self, host: FakeHost) -> None:
         host.failing = "new"
         with pytest.raises(DriverDomainsError):
@@ -265,6 +293,33 @@ class TestUpdate:
             update(host, rollback=False)
         assert files(host) == (True, False, None)
 
+    @pytest.mark.parametrize("before", [DRIVER, {**DRIVER, "driver_domain": False}])
+    def test_what_cannot_be_written_is_done_without(
+        self, before: dict[str, t.Any], host: FakeHost, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        host.run_plan([before], restart_changed=True, force=FORCE)
+        write = exchange.write_text
+
+        def fail(path: str, text: str, mode: int = 0o644) -> None:
+            if "new" in text:
+                raise DriverDomainsError(f"Cannot write {path}: No space left on device", remedy="Make room")
+            write(path, text, mode)
+
+        monkeypatch.setattr(exchange, "write_text", fail)
+        with pytest.raises(DriverDomainsError, match="runs with the previous one again: Cannot write .*No space left") as error:
+            host.run_plan([{**before, "cmdline": "new"}], restart_changed=True, force=FORCE)
+        assert "withdrawn" not in error.value.remedy and "Make room" in error.value.remedy
+        assert is_new(host) is False and is_new(host, ".withdrawn") is None
+        assert connected(host)
+        assert host.run_plan([before]).actions == []
+
+    def test_one_that_does_not_shut_down_keeps_its_definitions(self, host: FakeHost) -> None:
+        update(host)
+        host.deaf = {"net-dd"}
+        with pytest.raises(Refused, match="it did not shut down"):
+            host.run_plan([{**DRIVER, "cmdline": "third"}], restart_changed=True, force=FORCE)
+        assert files(host) == (True, False, None), "there is still a way back from it"
+
     def test_neither_comes_up(self, host: FakeHost) -> None:
         host.failing = "net-dd"
         with pytest.raises(DriverDomainsError, match=r"did not become ready with its new definition \(.*\), nor with the previous one"):
@@ -277,6 +332,96 @@ class TestUpdate:
             update(host)
         host.run_plan([{"name": "net-dd", "state": "absent"}, {"name": "web1", "state": "absent"}])
         assert list(Path(host.paths.definitions).glob("*.cfg*")) == []
+
+
+class TestGuests:
+    """Their power is not cut for being slow."""
+
+    SLOW = {"name": "db1", "ready": READY}
+
+    @pytest.fixture(params=["a vif", "a readiness key"])
+    def slow(self, request: pytest.FixtureRequest, host: FakeHost, monkeypatch: pytest.MonkeyPatch) -> dict[str, t.Any]:
+        """One that is not ready in time once its definition is new."""
+        own = self.SLOW if request.param == "a readiness key" else {"name": "db1", "vifs": [{"backend": "net-dd"}]}
+        host.run_plan([own])
+        host.calls.clear()
+        create = host.create
+
+        def start(path: str, timeout: float, uuid: str = "") -> None:
+            if "new" in Path(path).read_text():
+                host.hotplug, host.vif_state = {}, "1"
+            create(path, timeout, uuid)
+            host.store.values[f"/local/domain/{host.store.domid_of('db1')}/data/driver-domain/status"] = "starting"
+
+        monkeypatch.setattr(host, "create", start)
+        return {**own, "cmdline": "new"}
+
+    def test_a_slow_guest_runs_on(self, slow: dict[str, t.Any], host: FakeHost) -> None:
+        with pytest.raises(
+            TimedOut, match=r"Domain db1 .*was not ready within .*It runs on with its new definition.*state previous"
+        ) as error:
+            host.run_plan([slow], restart_changed=True)
+        assert "rolled_back" not in error.value.details
+        assert host.calls == [("shutdown", "db1"), ("create", "db1")]
+        path = Path(host.paths.definition("db1"))
+        assert "new" in path.read_text() and "new" not in Path(f"{path}.previous").read_text()
+        assert not Path(f"{path}.withdrawn").exists()
+
+    def test_its_way_back_is_the_same(self, host: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What was wrong may have been the definition, so it is there to be requested."""
+        host.run_plan([self.SLOW])
+        host.run_plan([{**self.SLOW, "cmdline": "new"}], restart_changed=True)
+        host.calls.clear()
+        create = host.create
+
+        def start(path: str, timeout: float, uuid: str = "") -> None:
+            create(path, timeout, uuid)
+            host.store.values[f"/local/domain/{host.store.domid_of('db1')}/data/driver-domain/status"] = "starting"
+
+        monkeypatch.setattr(host, "create", start)
+        with pytest.raises(TimedOut, match="It runs on with its new definition"):
+            host.run_plan([{**self.SLOW, "state": "previous"}])
+        assert host.calls == [("shutdown", "db1"), ("create", "db1")]
+
+    @pytest.mark.parametrize("force", [[], ["destroy"]])
+    @pytest.mark.parametrize("deaf", [False, True])
+    def test_one_that_reports_an_error_is_shut_down(
+        self, deaf: bool, force: list[str], host: FakeHost, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        host.run_plan([self.SLOW])
+        host.calls.clear()
+        host.failing = "new"
+        create = host.create
+
+        def start(path: str, timeout: float, uuid: str = "") -> None:
+            create(path, timeout, uuid)
+            host.deaf = {"db1"} if deaf else set()
+
+        monkeypatch.setattr(host, "create", start)
+        back = not deaf or bool(force)
+        with pytest.raises(DriverDomainsError, match="runs with the previous one again" if back else "it did not shut down within"):
+            host.run_plan([{**self.SLOW, "cmdline": "new"}], restart_changed=True, force=force)
+        ended = [("shutdown", "db1")] + ([("destroy", "4")] if deaf and force else [])
+        assert host.calls == [("shutdown", "db1"), ("create", "db1"), *ended, *([("create", "db1")] if back else [])]
+        assert ("new" in Path(host.paths.definition("db1")).read_text()) is not back
+
+    @pytest.mark.parametrize("how", ["ends", "cannot be created"])
+    def test_one_that_does_not_run_is_taken_back(self, how: str, host: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
+        host.run_plan([self.SLOW])
+        create = host.create
+
+        def start(path: str, timeout: float, uuid: str = "") -> None:
+            new = "new" in Path(path).read_text()
+            if new and how == "cannot be created":
+                raise TimedOut("xl create took too long")
+            create(path, timeout, uuid)
+            if new:
+                host.remove("db1")
+
+        monkeypatch.setattr(host, "create", start)
+        with pytest.raises(DriverDomainsError, match="runs with the previous one again"):
+            host.run_plan([{**self.SLOW, "cmdline": "new"}], restart_changed=True)
+        assert "db1" in host.domains and "new" not in Path(host.paths.definition("db1")).read_text()
 
 
 class TestPrevious:
@@ -343,6 +488,29 @@ class TestDisks:
         assert self.OLD in Path(host.paths.definition("disk-dd")).read_text()
         assert not (host.root / f"d.img.{self.OLD}").exists()
         assert host.run_plan(keep_units([domain(self.NEWER)], rebuild=False).domains).actions == []
+
+    @pytest.mark.parametrize("how", ["by itself", "by hand"])
+    def test_what_was_withdrawn_with_its_image_stays_so(
+        self, how: str, host: FakeHost, domain: t.Callable[[str], dict[str, t.Any]]
+    ) -> None:
+        """Where disks are not rebuilt, the new definition is asked for with the older image: that is not a third one."""
+        requested = {**domain(self.NEWER), "cmdline": "bad"}
+        host.failing = self.NEWER if how == "by itself" else ""
+        with pytest.raises(DriverDomainsError) if how == "by itself" else contextlib.nullcontext():
+            host.run_plan(keep_units([requested], rebuild=True).domains, restart_changed=True)
+        if how == "by hand":
+            host.run_plan([{"name": "disk-dd", "state": "previous", "ready": READY}])
+        host.failing = ""
+        for restart in (False, True):
+            units = keep_units([requested], rebuild=False)
+            plan = host.run_plan(units.domains, restart_changed=restart, requested=units.requested)
+            assert (plan.actions, len(plan.warnings)) == ([], 1)
+        definition = Path(host.paths.definition("disk-dd"))
+        assert "bad" not in definition.read_text() and "bad" in Path(f"{definition}.withdrawn").read_text()
+        # Another one is not withdrawn.
+        units = keep_units([{**requested, "cmdline": "better"}], rebuild=False)
+        host.run_plan(units.domains, restart_changed=True, requested=units.requested)
+        assert "better" in definition.read_text() and self.OLD in definition.read_text()
 
     def test_a_disk_that_is_gone(self, host: FakeHost, domain: t.Callable[[str], dict[str, t.Any]]) -> None:
         host.run_plan(keep_units([domain(self.NEWER)], rebuild=True).domains, restart_changed=True)
