@@ -15,7 +15,7 @@ import typing as t
 from dataclasses import dataclass
 from functools import cached_property, partial
 
-from .._errors import DriverDomainsError, NotOnThisHost, TimedOut
+from .._errors import DriverDomainsError, NotOnThisHost, Refused, TimedOut
 from .._files import make_directories, read_text, remove, rename, write_text
 from .._plan import Plan
 from .._runner import Runner
@@ -261,10 +261,11 @@ class DomainSteps:
         self.leave_to_service([domain.name], ())
         for backend in sorted(domain.backends & set(starting)):
             self.wait_ready(starting[backend])
-        created = False
+        changed = created = False
         try:
             for change in changes:
                 change()
+            changed = True
             self._create(domain)
             created = True
             if way_back:
@@ -279,17 +280,20 @@ class DomainSteps:
                     remedy=f"{exc.remedy}. To go back, request its state previous",
                     **exc.details,
                 ) from exc
-            self._go_back(plan, domain, way_back, exc, created)
+            try:
+                if created:
+                    self._discard(plan, domain)
+            except Refused as stuck:
+                raise Refused(f"{exc.problem}. It was not taken back: {stuck.problem}", stuck.rule, stuck.remedy, **stuck.details) from exc
+            self._go_back(domain, way_back, exc, changed)
 
-    def _go_back(self, plan: Plan, domain: Definition, way_back: WayBack, reason: DriverDomainsError, created: bool) -> None:
+    def _go_back(self, domain: Definition, way_back: WayBack, reason: DriverDomainsError, changed: bool) -> None:
+        """:param changed: whether its definition and its disks were changed: otherwise these are not to blame."""
         try:
             before = as_defined(domain, way_back.text, self._xl.parse_definition(way_back.text))
-            if created:
-                self._discard(plan, domain)
-            path, withdrawn = self._paths.definition(domain.name), ""
-            # One that could not even be written is not to blame.
-            if read_text(path) == domain.text:
-                withdrawn = withdrawn_of(path)
+            path = self._paths.definition(domain.name)
+            withdrawn = withdrawn_of(path) if changed else ""
+            if withdrawn:
                 write_text(withdrawn, domain.text, mode=0o600)
             disks = [(target, kept_of(target, source)) for target, source in way_back.disks.items() if source_of(target) != source]
             exchange(path, before.text, disks)
