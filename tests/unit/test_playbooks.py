@@ -17,7 +17,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 
-#: It changes nothing, and fails on the host `xen1`. The name of the host comes with the devices.
+#: It changes nothing. On the host `xen1` it cannot restart `net-dd`, nor start `web3`. The name of the host comes with the devices.
 MODULE = """#!/usr/bin/python
 from ansible.module_utils.basic import AnsibleModule
 
@@ -27,10 +27,18 @@ host = module.params["pci_devices"][0]["name"]
 if not module.check_mode:
     with open(CALLS, "a") as calls:
         calls.write(module.jsonify([host, module.params["domains"], module.params["force"]]) + "\\n")
-    if host == "xen1":
-        module.fail_json(msg="Domain net-dd went away.")
-client = {"domain": "web1", "backend": "net-dd", "kinds": ["vif"], "other_backends": []}
-module.exit_json(changed=True, actions=["start domain net-dd"], cut_off=[client])
+    names = {domain["name"] for domain in module.params["domains"]}
+    if host == "xen1" and names & {"net-dd", "web3"}:
+        module.fail_json(msg="Domain net-dd went away." if "net-dd" in names else "There is no bridge.")
+clients = [{"domain": name, "backend": "net-dd", "kinds": ["vif"], "other_backends": []} for name in CLIENTS]
+module.exit_json(changed=True, actions=["start domain net-dd"], cut_off=clients)
+"""
+#: Of the clients, only `web2` runs.
+INFO = """#!/usr/bin/python
+from ansible.module_utils.basic import AnsibleModule
+
+module = AnsibleModule({}, supports_check_mode=True)
+module.exit_json(recovery=None, domains=[{"name": "web2", "alive": True}, {"name": "web3", "alive": False}])
 """
 
 
@@ -43,9 +51,9 @@ def make_play(tmp_path: Path) -> t.Callable[..., tuple[int, str, list[t.Any]]]:
     for part in ("galaxy.yml", "playbooks", "roles", "plugins/filter", "plugins/module_utils"):
         (collection / part).symlink_to(ROOT / part)
     for module in (ROOT / "plugins/modules").glob("*.py"):
-        if module.stem != "xl_domain":
+        if module.stem not in ("xl_domain", "xl_domain_info"):
             (collection / "plugins/modules" / module.name).symlink_to(module)
-    (collection / "plugins/modules/xl_domain.py").write_text(MODULE.replace("CALLS", repr(str(calls))))
+    (collection / "plugins/modules/xl_domain_info.py").write_text(INFO)
     host = {"ansible_connection": "local", "ansible_become": False, "ansible_python_interpreter": sys.executable}
     hosts = {
         name: {**host, "driver_domain_domains": [{"name": "net-dd"}], "driver_domain_pci_devices": [{"name": name}]}
@@ -54,7 +62,9 @@ def make_play(tmp_path: Path) -> t.Callable[..., tuple[int, str, list[t.Any]]]:
     inventory = tmp_path / "inventory.json"
     inventory.write_text(json.dumps({"xen_hosts": {"hosts": {**hosts, "xen0": host}}}))
 
-    def play(name: str, **variables: str) -> tuple[int, str, list[t.Any]]:
+    def play(name: str, clients: t.Sequence[str] = ("web1",), **variables: str) -> tuple[int, str, list[t.Any]]:
+        text = MODULE.replace("CALLS", repr(str(calls))).replace("CLIENTS", repr([*clients]))
+        (collection / "plugins/modules/xl_domain.py").write_text(text)
         environment = {
             **os.environ,
             "ANSIBLE_COLLECTIONS_PATH": str(tmp_path / "collections"),
@@ -82,11 +92,27 @@ def test_the_first_host_that_does_not_come_back_stops_the_run(play: t.Callable[.
     assert code != 0, output
     assert "Domain net-dd went away." in output, output
     assert "Hosts that were not touched: xen2" in output
-    ((host, domains, force),) = calls
+    (host, domains, force), *started = calls
     assert host == "xen1"
     # Of the guests that may be drained, web2 is not cut off there.
     assert [(domain["name"], domain["state"]) for domain in domains] == [("net-dd", "restarted"), ("web1", "restarted")]
     assert set(force) == {"serves_clients", "destroy"}
+    assert [call[:2] for call in started] == [["xen1", [{"name": "web1", "state": "restarted"}]]]
+    assert "Drained guests that do not run" not in output
+
+
+def test_drained_guests_that_do_not_run_are_started_again(play: t.Callable[..., tuple[int, str, list[t.Any]]]) -> None:
+    """Those that run are left alone, and one that cannot be started does not keep others from it."""
+    clients = ("web3", "web1", "web2")
+    code, output, calls = play(
+        "update_driver_domain", clients, driver_domain="net-dd", driver_domain_previous="true", driver_domain_drain=",".join(clients)
+    )
+    assert code != 0, output
+    first, *started = [{domain["name"] for domain in domains} for _host, domains, _force in calls]
+    assert first == {"net-dd", *clients}
+    assert sorted(map(sorted, started)) == [["web1"], ["web3"]]
+    assert "Domain net-dd went away." in output
+    assert "Drained guests that do not run: web3 (There is no bridge.)." in output
 
 
 def test_clients_are_named_and_nothing_happens(play: t.Callable[..., tuple[int, str, list[t.Any]]]) -> None:
