@@ -329,8 +329,10 @@ options:
     default: false
   rollback:
     description:
-      - Whether a domain that was restarted with a new definition, and does not become ready with it, is started with the previous one
-        again, with its disks. The task fails nevertheless. The new definition is withdrawn, as with O(domains[].state=previous).
+      - Whether a domain that was restarted with a new definition, and cannot be started, ends, or reports an error with it, is started
+        with the previous one again, with its disks. So is a driver domain (O(domains[].driver_domain)) that is not ready in time; a guest
+        may only be slow, and runs on. A guest that reports an error is shut down, and left as it is if it does not, unless O(force) has
+        V(destroy). The task fails in any case. The new definition is withdrawn, as with O(domains[].state=previous).
       - With V(false), the domain is left as it is, for example to inspect it.
     type: bool
     default: true
@@ -350,8 +352,9 @@ options:
       - V(destroy) - destroy a domain that does not shut down in time, or that xl starts again when it has shut down
         (C(on_poweroff=restart)).
       - V(rebuild_disk) - with O(restart_changed=true), copy the disk of a domain again when its O(domains[].disks[].source) is that of
-        another image than before. The old disk is kept beside the new one, its name followed by the key of its image. Without this,
-        such a domain keeps disk, kernel and ramdisk of the image that it has, with a warning.
+        another image than before. The new disk is made before the domain is stopped, with C(.next) after its name. The old disk is kept
+        beside the new one, its name followed by the key of its image. Without this, such a domain keeps disk, kernel and ramdisk of the
+        image that it has, with a warning.
       - V(withdrawn_definition) - use a definition again from which the domain was taken back, by O(rollback) or
         O(domains[].state=previous).
     type: list
