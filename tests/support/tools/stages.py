@@ -15,6 +15,7 @@ Environment: KEEP_GOING=1 goes on with the targets that are left after one has f
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import re
 import signal
@@ -226,6 +227,9 @@ class Run:
                 command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
             )
             self._running.add(process)
+            # The kernel shares processors among sessions first, and then asks for niceness (sched(7), autogroup).
+            with contextlib.suppress(OSError):
+                Path(f"/proc/{process.pid}/autogroup").write_text(str(niceness))
             rest = ""
             while True:
                 status = process.poll()
