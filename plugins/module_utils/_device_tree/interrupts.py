@@ -35,9 +35,13 @@ _TRANSPARENT = (
     "fsl,imx7d-gpc",
     "fsl,imx8mq-gpc",
     "fsl,imx8mm-gpc",
+    "nvidia,tegra20-ictlr",
+    "nvidia,tegra30-ictlr",
+    "nvidia,tegra124-ictlr",
     "nvidia,tegra210-ictlr",
     "mediatek,mt6577-sysirq",
     "allwinner,sun6i-a31-r-intc",
+    "allwinner,sun50i-h6-r-intc",
 )
 #: Positions of the processor interface and of the virtual one in the registers of a GICv2 (Arm IHI 0048).
 _GICC, _GICV = 1, 3
@@ -45,7 +49,6 @@ SPI, PPI = 0, 1
 #: Shared peripheral interrupts begin at 32, private ones at 16. 1020 and above are reserved (GIC specification).
 INTERRUPTS = 1020
 _FIRST = {SPI: 32, PPI: 16}
-_COUNT = {SPI: INTERRUPTS - 32, PPI: 16}
 _KIND = {SPI: "spi", PPI: "ppi"}
 _HOPS = 16
 
@@ -215,9 +218,11 @@ def _decode(interrupt: Interrupt) -> Interrupt:
     space, line, flags = interrupt.specifier[:3]
     if space not in _FIRST:
         return replace(interrupt, problem=f"cell type {space}: extended interrupts of GICv3.1 cannot be passed on")
-    if line >= _COUNT[space]:
-        return replace(interrupt, problem=f"there is no {_KIND[space].upper()} {line}: a GIC has {_COUNT[space]} of them")
+    # Linux and Xen only add 16 to the number of a private interrupt: what is then 32 or more is a shared one (gic_irq_xlate).
+    number = _FIRST[space] + line
+    if number >= INTERRUPTS:
+        return replace(interrupt, problem=f"there is no {_KIND[space].upper()} {line}: a GIC has interrupts up to {INTERRUPTS - 1}")
     sense = flags & 0xF
     trigger = "edge" if sense in (1, 2) else "level" if sense in (4, 8) else ""
     problem = "" if trigger else f"trigger type {sense} is neither edge nor level"
-    return replace(interrupt, number=_FIRST[space] + line, kind=_KIND[space], trigger=trigger, problem=problem)
+    return replace(interrupt, number=number, kind=_KIND[PPI if number < _FIRST[SPI] else SPI], trigger=trigger, problem=problem)

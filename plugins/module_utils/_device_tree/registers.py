@@ -79,14 +79,27 @@ def memory_banks(tree: DeviceTree) -> list[Span]:
     return [register.span for node in memory for register in registers(node) if register.span]
 
 
+def reserved_memory(tree: DeviceTree) -> list[tuple[str, Span]]:
+    """Return (path, addresses) of what is set aside in /reserved-memory, such as the firmware's memory."""
+    holder = tree.root.child("reserved-memory")
+    children = [node for node in holder.children if node.available] if holder else []
+    return [(node.path, entry.span) for node in children for entry in registers(node) if entry.span]
+
+
 def _translate(bus: Node, address: int, size: int) -> tuple[int | None, str]:
+    """Return the processor's address of an address on a bus, or why it has none.
+
+    Through PCI bridges as well: what is behind one is found by its address on the PCI bus and the kind of that address.
+    """
     while bus.parent is not None:
         if "ranges" not in bus.properties:
             return None, ""
         if bus.properties["ranges"]:
-            if is_pci(bus):
-                return None, ""
-            entries = bus_ranges(bus)
+            pci = is_pci(bus)
+            space, address = _pci_space(address) if pci else (0, address)
+            entries = [
+                (first, above, length) for kind, first, above, length in _windows_of(bus) if not pci or _PCI_KIND[kind] == _PCI_KIND[space]
+            ]
             for child, parent, length in entries:
                 if child <= address < child + length:
                     if address + size > child + length:
@@ -94,12 +107,30 @@ def _translate(bus: Node, address: int, size: int) -> tuple[int | None, str]:
                     address += parent - child
                     break
             else:
-                unread = "" if entries else f", whose ranges cannot be read ({len(bus.properties['ranges'])} bytes)"
+                unread = "" if entries or pci else f", whose ranges cannot be read ({len(bus.properties['ranges'])} bytes)"
                 return None, f"{address:#x} is not in a window of {bus.path}{unread}"
         bus = bus.parent
     if address + size > LIMIT:
         return None, f"{address:#x} with {size:#x} bytes goes beyond 64 bits"
     return address, ""
+
+
+#: The kinds of a PCI address (bits 24 and 25 of its first cell, IEEE 1275 PCI binding): both kinds of memory are one space.
+_PCI_KIND = ("configuration", "io", "memory", "memory")
+
+
+def _pci_space(address: int) -> tuple[int, int]:
+    """Return the kind of a PCI address of three cells, and the 64 bits of the address itself."""
+    return address >> 88 & 3, address & LIMIT - 1
+
+
+def _windows_of(bus: Node) -> t.Iterator[tuple[int, int, int, int]]:
+    """Yield (kind of PCI address, address on the bus, address above it, size) for each entry of `ranges`."""
+    above = bus.parent.address_cells if bus.parent else bus.address_cells
+    step = bus.address_cells + above + bus.size_cells
+    kinds = [cell >> 24 & 3 for cell in bus.cells("ranges")[:: step or 1]]
+    for kind, entry in zip(kinds, bus_ranges(bus)):
+        yield (kind, *entry)
 
 
 def bus_ranges(bus: Node, name: str = "ranges") -> list[tuple[int, int, int]]:

@@ -115,6 +115,11 @@ class Node:
         self.properties[name] = b"".join(text.encode() + b"\0" for text in strings)
 
 
+def is_enabled(node: Node) -> bool:
+    """Whether a node and all above it are okay, so that an operating system uses the device."""
+    return node.available and all(above.available for above in node.ancestors())
+
+
 class DeviceTree:
     """A whole tree with its indices. The nodes must not change after it was made."""
 

@@ -148,7 +148,9 @@ PARTIALS: list[tuple[list[str], bytes]] = [
     (["no-passthrough"], partial(root={"passthrough": None})),
     (["no-ranges"], partial(passthrough={"ranges": None})),
     (["no-bus"], partial(passthrough={"compatible": None})),
-    (["no-gic"], partial(root={"gic": None}, device={"interrupt-parent": None})),
+    ([], partial(root={"gic": None}, device={"interrupt-parent": None})),
+    ([], partial(root={"gic": None}, device={"interrupt-parent": 65000})),
+    (["no-gic"], partial(root={"gic": {"#interrupt-cells": 3, "interrupt-controller": True}}, device={"interrupt-parent": None})),
     (["no-gic"], partial(root={"gic": None, "intc": {"interrupt-controller": True, "phandle": 1}})),
     (["phandle-range"], partial(root={"x": {"phandle": 65000}})),
     (["interrupt-parent"], partial(device={"interrupt-parent": 7})),
@@ -172,6 +174,7 @@ PARTIALS: list[tuple[list[str], bytes]] = [
         partial(
             device={
                 "xen,path": "/soc/nic",
+                "reg": [0, 0xFE580000, 0, 0x2000],
                 "xen,reg": [0, 0xFE580000, 0, 0x2000, 0, 0xFE580000],
                 "interrupts": None,
             }
@@ -194,6 +197,7 @@ PARTIALS: list[tuple[list[str], bytes]] = [
         partial(
             device={
                 "xen,path": "/soc/serial@7e201000",
+                "reg": [0, 0xFE201000, 0, 0x200],
                 "xen,reg": [0, 0xFE201000, 0, 0x1000, 0, 0xFE201000],
                 "interrupts": [0, 121, 4],
             }
