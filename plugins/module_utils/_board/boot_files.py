@@ -17,6 +17,7 @@ import zlib
 from dataclasses import dataclass
 
 from .._device_tree.dtb import parse_dtb
+from .._device_tree.overlay import apply_overlay
 from .._device_tree.tree import DeviceTree
 from .._errors import InvalidInput
 from .._file_types import ARM64_IMAGE, BZIP2, CPIO, DTB, GZIP, LZ4, LZ4_LEGACY, XZ, ZSTD, describe
@@ -136,6 +137,16 @@ class Files:
             )
         source = f"{option}: {self.directory}/{name}"
         return DeviceTree(parse_dtb(content, source), source)
+
+    def host_tree(self, name: str, overlays: t.Sequence[str]) -> DeviceTree:
+        """Read the board's device tree as it is when the overlays were applied to it.
+
+        :raises InvalidInput: a file is something else, or an overlay does not apply.
+        """
+        tree = self.device_tree(name, "device_tree")
+        for number, overlay in enumerate(overlays):
+            apply_overlay(tree.root, self.device_tree(overlay, f"overlays[{number}]").root, overlay)
+        return DeviceTree(tree.root, tree.source) if overlays else tree
 
     def text(self, name: str, option: str) -> str:
         """Return the content of an ASCII text.
