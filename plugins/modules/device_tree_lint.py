@@ -100,13 +100,17 @@ findings:
       fix: trigger="edge"
 """
 
+import os
 import typing as t
 
 from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.analysis import Analysis
 from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.dtb import DEVICE_TREE_OPTION, read_device_tree
 from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.findings import ERROR, WARNING, Finding
-from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.lint_xen_partial import lint_partial
-from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.lint_xl_config import lint_xl_config
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.lint_xen_partial import PartialUse, lint_partial
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.lint_xl_config import (
+    device_tree_setting,
+    lint_xl_config,
+)
 from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.source import read_source
 from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.tree import DeviceTree
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import DriverDomainsError, InvalidInput
@@ -135,9 +139,11 @@ def prepare(parameters: dict[str, t.Any]) -> Plan:
     if parameters["system"]:
         findings += lint_system(_text(parameters["system"]), parameters["system"], parameters["version"], analysis)
     if parameters["partial"]:
-        findings += lint_partial(_partial(parameters["partial"]), parameters["partial"], analysis)
+        use = PartialUse(dom0less=False if parameters["xl_config"] else None)
+        findings += lint_partial(_partial(parameters["partial"]), parameters["partial"], analysis, use)
     if parameters["xl_config"]:
-        findings += lint_xl_config(_text(parameters["xl_config"]), parameters["xl_config"], analysis)
+        text = _text(parameters["xl_config"])
+        findings += lint_xl_config(text, parameters["xl_config"], analysis, _named_by(parameters["xl_config"], device_tree_setting(text)))
     found = [finding.as_dict() for finding in findings]
     fatal = [finding for finding in findings if finding.severity in _FATAL[parameters["fail_on"]]]
     if fatal:
@@ -151,6 +157,12 @@ def _text(path: str) -> str:
     if text is None:
         raise InvalidInput(f"There is no file {path}")
     return text
+
+
+def _named_by(config: str, name: str) -> DeviceTree | None:
+    """Read the partial tree that an xl.cfg names, beside it or where it is on the host; None if there is none here."""
+    path = os.path.join(os.path.dirname(config), name)
+    return _partial(path) if name and os.path.isfile(path) else None
 
 
 def _partial(path: str) -> DeviceTree:

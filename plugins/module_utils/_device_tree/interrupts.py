@@ -88,10 +88,21 @@ def gic_v2_interfaces(gic: Node | None) -> tuple[Span, Span] | None:
     """Return the pages of the processor interface and of the virtual one of a GICv2 with virtualisation; None for other GICs."""
     if gic is None or not any(name in GIC_V2 for name in gic.compatible):
         return None
-    found = [entry.span for entry in registers(gic)]
-    if len(found) <= _GICV:
+    return _interfaces(gic, _GICC)
+
+
+def gic_v3_interfaces(gic: Node | None) -> tuple[Span, Span] | None:
+    """Return the same of a GICv3 that has them for the sake of older software, after its redistributors (arm,gic-v3.yaml in Linux)."""
+    if gic is None or not any(name in GIC_V3 for name in gic.compatible):
         return None
-    real, virtual = found[_GICC], found[_GICV]
+    return _interfaces(gic, 1 + max(gic.number("#redistributor-regions", 1), 1))
+
+
+def _interfaces(gic: Node, first: int) -> tuple[Span, Span] | None:
+    found = [entry.span for entry in registers(gic)]
+    if len(found) <= first + _GICV - _GICC:
+        return None
+    real, virtual = found[first], found[first + _GICV - _GICC]
     return (pages([real])[0], pages([virtual])[0]) if real and virtual else None
 
 

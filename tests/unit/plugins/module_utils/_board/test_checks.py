@@ -201,7 +201,9 @@ def test_right(tmp_path: Path, name: str) -> None:
 def test_dma_without_iommu_is_refused(tmp_path: Path, path: str) -> None:
     device = path if path != "/soc" else "/soc/spi@2"
     other = {"reg": cells(0, 0xD000000, 0, 0x1000), "xen,reg": cells(0, 0xD000000, 0, 0x1000, 0, 0xD000000)} if device != NIC else {}
-    plan = check(tmp_path, files={"d.dtb": dtb(partial(device, **other))}, domus=[domu("a", passthrough_dtb="d.dtb", passthrough_paths=[path])])
+    plan = check(
+        tmp_path, files={"d.dtb": dtb(partial(device, **other))}, domus=[domu("a", passthrough_dtb="d.dtb", passthrough_paths=[path])]
+    )
     (refusal,) = plan.refusals
     assert (refusal.guard, refusal.subject) == ("dma_without_iommu", f"a: {device}")
     plan.apply(["dma_without_iommu"], check_mode=True)

@@ -124,7 +124,7 @@ FULL = {
     "DOMU_GRANT_VER[1]": "1",
     "DOMU_GRANT_FRAMES[1]": "32",
     "DOMU_MAPTRACK_FRAMES[1]": "8",
-    "DOMU_CAPS[1]": "control,hardware",
+    "DOMU_CAPS[1]": "control|hardware",
     "DOMU_SHARED_MEM[1]": "shm 0x50000000 0x6000000 0x1000",
     "DOMU_KERNEL[2]": "Image",
     "DOMU_RAMDISK[2]": "rd.cpio.gz",
