@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import functools
 import typing as t
 from dataclasses import dataclass
 
@@ -15,7 +16,7 @@ from .._spans import Span, pages
 from .dma import enabled_iommu
 from .interrupts import Interrupt, find_gic, interrupts
 from .needs import Need, needs
-from .registers import Register, RegisterMap, registers, windows
+from .registers import Register, RegisterMap, memory_banks, registers, reserved_memory, windows
 from .tree import DeviceTree, Node
 
 
@@ -59,6 +60,17 @@ class Analysis:
         self._register_map: RegisterMap | None = None
         self._lines: dict[int, list[Node]] | None = None
         self._interrupts: dict[int, list[Interrupt]] = {}
+
+    @functools.cached_property
+    def memory(self) -> list[Span]:
+        """The machine's memory, without what is set aside for the firmware or for devices."""
+        carved = [span for _unused, span in reserved_memory(self.tree)]
+        return [part for bank in memory_banks(self.tree) for part in bank.without(carved)]
+
+    @functools.cached_property
+    def gic_spans(self) -> list[Span]:
+        """The registers of the interrupt controller and of what is below it."""
+        return [entry.span for part in (self.gic.subtree() if self.gic else ()) for entry in registers(part) if entry.span]
 
     @property
     def register_map(self) -> RegisterMap:

@@ -16,7 +16,7 @@ from .dma import iommu_of
 from .findings import ERROR, WARNING, Finding
 from .interrupts import interrupts, specifiers
 from .needs import references
-from .registers import memory_banks, registers, reserved_memory
+from .registers import registers
 from .tree import DeviceTree, Node, is_enabled
 from .xen_reg import XenRange, xen_reg
 from .xen_rules import DOM0LESS, XL, XL_GIC_PHANDLE, handed_on, layout_conflicts
@@ -212,14 +212,11 @@ class _Partial:
 
     def _forbidden(self) -> t.Iterator[tuple[str, list[Span], bool]]:
         """Yield (what it is, addresses, whether also as a part of the device itself) of what no guest may have."""
-        gic = self.analysis.gic
-        if gic is not None:
-            yield "the interrupt controller", [entry.span for part in gic.subtree() for entry in registers(part) if entry.span], True
+        yield "the interrupt controller", self.analysis.gic_spans, True
         if self.console is not None and (self.use.console is not None or not self._is_given(self.console)):
             spans = [entry.span for entry in registers(self.console) if entry.span]
             yield f"Xen's console {self.console.path}", spans, self.use.console is not None
-        carved = [span for _unused, span in reserved_memory(self.analysis.tree)]
-        yield "memory of the machine", [part for bank in memory_banks(self.analysis.tree) for part in bank.without(carved)], True
+        yield "memory of the machine", self.analysis.memory, True
 
     def _guest_addresses(self, node: Node, host: Node) -> t.Iterator[Finding]:
         """Check that what `reg` says leads to the registers of the device."""

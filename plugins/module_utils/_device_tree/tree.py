@@ -75,7 +75,7 @@ class Node:
 
     def text(self, name: str) -> str:
         """Return a property that is one string; "" if there is none."""
-        return (self.strings(name) or [""])[0]
+        return self.properties[name].partition(b"\0")[0].decode("utf-8", "replace") if name in self.properties else ""
 
     @property
     def compatible(self) -> list[str]:

@@ -262,8 +262,8 @@ class _Checker:
             self._maps(space, found)
         for setvar in root.all("setvar"):
             if not setvar.macros and setvar.attributes.get("region_paddr", "") not in found:
-                name = setvar.attributes.get("region_paddr")
-                self.say(setvar, "region", f"there is no memory_region {name!r}", "A name of a memory_region", self.unknown)
+                wanted = setvar.attributes.get("region_paddr")
+                self.say(setvar, "region", f"there is no memory_region {wanted!r}", "A name of a memory_region", self.unknown)
         self._physical(found)
         used = {part.attributes.get("mr") for part in root.all("map")}
         for name, region in found.items():
