@@ -15,6 +15,7 @@ from .._errors import InvalidInput
 from .._host_uses import HOST_GUARDS, HostUses
 from .._plan import Plan
 from .._runner import Runner
+from .._spans import pages
 from .analysis import Analysis, Device
 from .interrupts import Interrupt, is_gic
 from .registers import is_pci, registers, windows
@@ -46,6 +47,10 @@ def check_devices(analysis: Analysis, devices: t.Sequence[Device], usable: t.Cal
         if any(is_gic(part) for part in (*node.subtree(), *node.ancestors())):
             problem = f"{device.path} is, contains or is part of the interrupt controller of the board"
             raise InvalidInput(problem, rule="the hypervisor drives the GIC")
+        controller = pages(analysis.gic_spans)
+        if any(span.overlaps(taken) for span in device.pages for taken in controller):
+            problem = f"{device.path} has registers in the pages of the interrupt controller ({', '.join(map(str, controller))})"
+            raise InvalidInput(problem, rule="the hypervisor drives the GIC")
         if any(windows(part) for part in node.subtree()):
             raise InvalidInput(
                 f"{device.path} is or contains a PCI host bridge",
@@ -67,8 +72,8 @@ def refuse_sharing(plan: Plan, analysis: Analysis, devices: t.Sequence[Device]) 
     companions: list[str] = []
     for node in analysis.page_sharers(devices):
         companions.append(node.path)
-        pages = [str(span) for device in devices if node in analysis.page_sharers([device]) for span in device.pages]
-        plan.refuse("shared_page", node.path, f"has registers in the pages that would be passed through ({', '.join(pages)})")
+        where = [str(span) for device in devices if node in analysis.page_sharers([device]) for span in device.pages]
+        plan.refuse("shared_page", node.path, f"has registers in the pages that would be passed through ({', '.join(where)})")
     for number, nodes in analysis.line_sharers(devices).items():
         for node in nodes:
             companions.append(node.path)

@@ -101,6 +101,10 @@ def test_numbers_follow_the_list() -> None:
     assert read(domus=[domu("b"), domu("later", boot=False, kernel=None), domu("a")]).domids == {"dom0": 0, "b": 1, "a": 2}
 
 
+def test_ram_that_ends_between_two_multiples_of_2_mib() -> None:
+    assert read(memory_end="0xbff01000").memory.end == 0xBFF01000
+
+
 def test_static_memory_is_mapped_directly() -> None:
     (domain,) = read(domus=[domu("a", **STATIC)]).domus
     assert (domain.memory, domain.direct_map) == (128, True)
