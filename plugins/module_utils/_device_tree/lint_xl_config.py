@@ -11,15 +11,16 @@ from __future__ import annotations
 import re
 import typing as t
 
-from .._spans import PAGE, Span
+from .._spans import PAGE, Span, pages
 from .._xl_syntax import Atom, Value, read_xl_config
-from .analysis import Analysis, Device
+from .analysis import Analysis
 from .dma import iommu_of
 from .findings import ERROR, WARNING, Finding
 from .interrupts import interrupts
 from .lint_xen_partial import PartialUse, lint_partial
-from .registers import registers
+from .registers import registers, reserved_memory
 from .tree import DeviceTree, Node
+from .xen_partial import visible
 from .xen_rules import XL, handed_on
 
 _LISTS = ("dtdev", "iomem", "irqs")
@@ -129,7 +130,8 @@ class _Config:
                 problem = f"{entry.text!r} contains registers of {part.path}"
                 yield self._say(entry, "forbidden-map", problem, "Leave it out: Xen drives the GIC")
                 break
-        if not self.analysis.register_map.nodes_in([span]):
+        reserved = any(kept.overlaps(span) for _unused, kept in reserved_memory(self.analysis.tree))
+        if not reserved and not self.analysis.register_map.nodes_in([span]):
             shifted = Span(span.start // PAGE, span.start // PAGE + 1)
             hint = (
                 f'"{span.start // PAGE // PAGE:#x},..."'
@@ -146,9 +148,14 @@ class _Config:
                 place = entry if isinstance(entry, Atom) else "irqs"
                 yield self._say(place, "syntax", f"{_text(entry)!r} is not a number", "Decimal numbers of the GIC")
 
-    def _lines_of(self, device: Device) -> list[int]:
-        """Return the numbers that belong into irqs for a device and what is below it."""
-        return sorted({line.number for node, line in device.lines if line.number is not None and handed_on(node, line, XL)})
+    def _pages_of(self, node: Node) -> list[Span]:
+        """Return the pages of a device and of what is enabled below it."""
+        return pages(entry.span for part in visible(node, ()) for entry in registers(part) if entry.span)
+
+    def _lines_of(self, node: Node) -> list[int]:
+        """Return the numbers that belong into irqs for a device and what is enabled below it."""
+        lines = ((part, line) for part in visible(node, ()) for line in self.analysis.interrupts(part))
+        return sorted({line.number for part, line in lines if line.number is not None and handed_on(part, line, XL)})
 
     def _owners(self, devices: list[Node], spans: list[Span]) -> list[Node]:
         """Return the devices that iomem passes through whole, besides those of dtdev.
@@ -156,15 +163,15 @@ class _Config:
         Where several are in the same pages, those that `irqs` speaks of are meant; the others are only shared with.
         """
         taken = {id(part) for node in devices for part in node.subtree()}
-        pages_of = {id(node): self.analysis.device(node).pages for node in self.analysis.register_map.nodes_in(spans)}
+        pages_of = {id(node): self._pages_of(node) for node in self.analysis.register_map.nodes_in(spans)}
         whole = [
             node
             for node in self.analysis.register_map.nodes_in(spans)
-            if node.available and id(node) not in taken and not any(hole for span in pages_of[id(node)] for hole in span.without(spans))
+            if id(node) not in taken and not any(hole for span in pages_of[id(node)] for hole in span.without(spans))
         ]
         inside = set(map(id, whole))
         whole = [node for node in whole if not any(id(above) in inside for above in node.ancestors())]
-        named = [span for node in devices for span in self.analysis.device(node).pages]
+        named = [span for node in devices for span in self._pages_of(node)]
         groups: list[list[Node]] = []
         for node in whole:
             own = pages_of[id(node)]
@@ -178,23 +185,24 @@ class _Config:
         return owners
 
     def _meant(self, group: list[Node]) -> list[Node]:
-        lines = {id(node): self._lines_of(self.analysis.device(node)) for node in group}
+        lines = {id(node): self._lines_of(node) for node in group}
         for less in (0, _FIRST_SPI):
             raising = [node for node in group if any(number - less in self.irqs for number in lines[id(node)])]
             if raising:
                 return raising
-        return [node for node in group if not lines[id(node)]][:1] or group[:1]
+        # What is not enabled is meant only if irqs says so.
+        enabled = [node for node in group if node.available]
+        return [node for node in enabled if not lines[id(node)]][:1] or enabled[:1]
 
     def _missing(self, owners: list[Node], spans: list[Span]) -> t.Iterator[Finding]:
         raised: dict[int, str] = {}
         explained: set[int] = set()
         for node in owners:
-            device = self.analysis.device(node)
-            holes = [hole for span in device.pages for hole in span.without(spans)]
+            holes = [hole for span in self._pages_of(node) for hole in span.without(spans)]
             if holes:
                 ranges = ", ".join(f'"{hole.start // PAGE:#x},{hole.size // PAGE:#x}"' for hole in holes)
                 yield self._say("iomem", "missing-map", f"registers of {node.path} are not in iomem: {', '.join(map(str, holes))}", ranges)
-            for number in self._lines_of(device):
+            for number in self._lines_of(node):
                 if number not in self.irqs and number not in raised:
                     less = number - _FIRST_SPI
                     hint = f", and {less} is in it: the 32 of the GIC are missing" if less in self.irqs else ""
@@ -203,7 +211,7 @@ class _Config:
                     explained.add(less)
                 raised[number] = node.path
         # Those of devices whose pages are shared may be meant as well.
-        also = {number for node in self.analysis.register_map.nodes_in(spans) for number in self._lines_of(self.analysis.device(node))}
+        also = {number for node in self.analysis.register_map.nodes_in(spans) for number in self._lines_of(node)}
         for number, entry in self.irqs.items():
             if number not in raised and number not in also and number not in explained:
                 problem = f"none of the passed-through devices raises {number}"

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import bisect
+import functools
 import typing as t
 from dataclasses import dataclass
 
@@ -124,28 +125,40 @@ def _pci_space(address: int) -> tuple[int, int]:
     return address >> 88 & 3, address & LIMIT - 1
 
 
-def _windows_of(bus: Node) -> t.Iterator[tuple[int, int, int, int]]:
-    """Yield (kind of PCI address, address on the bus, address above it, size) for each entry of `ranges`."""
-    above = bus.parent.address_cells if bus.parent else bus.address_cells
-    step = bus.address_cells + above + bus.size_cells
-    kinds = [cell >> 24 & 3 for cell in bus.cells("ranges")[:: step or 1]]
-    for kind, entry in zip(kinds, bus_ranges(bus)):
-        yield (kind, *entry)
+def _windows_of(bus: Node, name: str = "ranges") -> tuple[tuple[int, int, int, int], ...]:
+    """Return (kind of PCI address, address on the bus, address above it, size) for each entry of `ranges`, or of `dma-ranges`."""
+    above = bus.parent.address_cells if bus.parent is not None else 0
+    skip = 1 if is_pci(bus) and bus.address_cells == 3 else 0
+    return _read_ranges(bus.properties.get(name, b""), bus.address_cells, above, bus.size_cells, skip)
+
+
+@functools.lru_cache(maxsize=1024)
+def _read_ranges(data: bytes, width: int, above: int, size: int, skip: int) -> tuple[tuple[int, int, int, int], ...]:
+    """Read the entries of a property once, as each device on the bus asks for them."""
+    step = 4 * (width + above + size)
+    if not step or len(data) // 4 * 4 % step:
+        return ()
+
+    def number(first: int, last: int) -> int:
+        return int.from_bytes(data[first:last], "big")
+
+    return tuple(
+        (
+            number(at, at + 4) >> 24 & 3 if width else 0,
+            number(at + 4 * skip, at + 4 * width),
+            number(at + 4 * width, at + 4 * (width + above)),
+            number(at + 4 * (width + above), at + step),
+        )
+        for at in range(0, len(data) // 4 * 4, step)
+    )
 
 
 def bus_ranges(bus: Node, name: str = "ranges") -> list[tuple[int, int, int]]:
-    """Return (address on the bus, address on the bus above, size) of each entry; PCI addresses come without their flags."""
-    above = bus.parent.address_cells if bus.parent is not None else 0
-    width = bus.address_cells
-    step = width + above + bus.size_cells
-    cells = bus.cells(name)
-    if not step or len(cells) % step:
-        return []
-    skip = 1 if is_pci(bus) and width == 3 else 0
-    return [
-        (join_cells(entry[skip:width]), join_cells(entry[width : width + above]), join_cells(entry[width + above :]))
-        for entry in (cells[at : at + step] for at in range(0, len(cells), step))
-    ]
+    """Return (address on the bus, address above it, size) for each entry of `ranges`, or of `dma-ranges`.
+
+    The first cell of a PCI address says what kind of address it is, and is left out.
+    """
+    return [entry[1:] for entry in _windows_of(bus, name)]
 
 
 def is_pci(node: Node) -> bool:

@@ -208,6 +208,11 @@ class _Builder:
             self._keep(node, copy, "compatible")
         if parent.address_cells == parent.size_cells == 2 and (found or lines):
             self._xen(node, copy, [entry.span for entry in found if entry.span], lines)
+        elif lines and (self.flavour == XL or {parent.address_cells, parent.size_cells} <= {1, 2}):
+            # On a bus of its own, such as below a system controller: it has no registers for Xen, but interrupts.
+            self._xen(node, copy, [], lines)
+        else:
+            self.result.lost += [(node, line) for line in lines]
         for child in _children(node, request.leave_out):
             self._copy(child, copy, request)
         return copy
