@@ -25,7 +25,7 @@ _NO_DMA = re.compile(
     r"|amlogic,meson[a-z0-9-]*-(ao-uart|uart|gpio-intc|i2c|pwm|wdt|saradc|rng|thermal)"
     r"|fsl,imx[a-z0-9]+-(gpio|pwm|wdt|gpt|tmu|snvs|ocotp)|nxp,(pcf|imx)[a-z0-9-]*-(gpio|rtc)"
     r"|rockchip,rk[a-z0-9]+-(gpio-bank|gpio|pwm|saradc|tsadc|wdt|timer|efuse|otp)|rockchip,gpio-bank"
-    r"|allwinner,sun[a-z0-9-]+-(pinctrl|r-pinctrl|pwm|wdt|rtc|timer|ths|sid)"
+    r"|allwinner,sun[a-z0-9-]+-(pinctrl|r-pinctrl|pwm|wdt|rtc|timer|sid)"
     r"|nvidia,tegra[0-9]+-(gpio|rtc|pwm|timer|wdt)|renesas,(gpio|rcar-gen[234]-gpio|tmu|cmt|rwdt|rcar-gen[234]-wdt)[a-z0-9-]*"
 )
 #: What a node says of itself when it reaches memory.

@@ -130,7 +130,7 @@ class _Config:
                 problem = f"{entry.text!r} contains registers of {part.path}"
                 yield self._say(entry, "forbidden-map", problem, "Leave it out: Xen drives the GIC")
                 break
-        reserved = any(kept.overlaps(span) for _unused, kept in reserved_memory(self.analysis.tree))
+        reserved = any(kept.overlaps(span) for _unused, kept in reserved_memory(self.analysis.tree, with_disabled=True))
         if not reserved and not self.analysis.register_map.nodes_in([span]):
             shifted = Span(span.start // PAGE, span.start // PAGE + 1)
             hint = (

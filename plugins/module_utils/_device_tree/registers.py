@@ -80,10 +80,10 @@ def memory_banks(tree: DeviceTree) -> list[Span]:
     return [register.span for node in memory for register in registers(node) if register.span]
 
 
-def reserved_memory(tree: DeviceTree) -> list[tuple[str, Span]]:
+def reserved_memory(tree: DeviceTree, with_disabled: bool = False) -> list[tuple[str, Span]]:
     """Return (path, addresses) of what is set aside in /reserved-memory, such as the firmware's memory."""
     holder = tree.root.child("reserved-memory")
-    children = [node for node in holder.children if node.available] if holder else []
+    children = [node for node in holder.children if node.available or with_disabled] if holder else []
     return [(node.path, entry.span) for node in children for entry in registers(node) if entry.span]
 
 
