@@ -91,7 +91,7 @@ findings:
       returned: always
     severity:
       description:
-        - V(error) for what cannot work or gives away more than the device, V(warning) for what may be intended, V(note) for what only
+        - V(error) for what cannot work or passes through more than the device, V(warning) for what may be intended, V(note) for what only
           could not be checked. A note never makes the task fail.
       type: str
       returned: always

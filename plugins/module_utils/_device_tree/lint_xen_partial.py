@@ -88,7 +88,7 @@ class _Partial:
         yield from self._controller()
         devices = [node for node in passthrough.subtree() if node is not passthrough]
         if self.dom0less and not self.assigned:
-            problem = "no node has xen,path and xen,reg: Xen passes nothing through, and what dom0 was told to leave alone, nobody has"
+            problem = "no node has xen,path and xen,reg: Xen passes nothing through, and nobody has what dom0 leaves alone"
             fix = f'xen,path = "..."; xen,reg = <machine size guest>; or, if xl starts the guest, interrupt-parent = <{XL_GIC_PHANDLE}>;'
             yield self._say(passthrough, "no-xen", problem, fix)
         for node in devices:

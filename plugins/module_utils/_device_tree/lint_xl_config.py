@@ -237,7 +237,7 @@ class _Config:
                 )
 
     def _described(self, partial: DeviceTree, mappings: list[_Mapping]) -> t.Iterator[Finding]:
-        """Check that what the partial tree tells the guest is what xl passes through."""
+        """Check that what the partial tree says to the guest is what xl passes through."""
         passthrough = partial.root.child("passthrough")
         guest = [Span.sized(mapping.guest, mapping.span.size) for mapping in mappings]
         for node in passthrough.subtree() if passthrough is not None else ():

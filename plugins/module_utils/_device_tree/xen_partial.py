@@ -122,7 +122,7 @@ class _Builder:
     def build(self) -> Partial:
         root = self.result.root
         if self.flavour == XL:
-            # Also tells a reader, and our linter, that it is one for xl.
+            # Also shows a reader, and our linter, that it is one for xl.
             self.passthrough.set_cells("interrupt-parent", self.gic_phandle)
         else:
             # Xen only takes the phandle from this node; it makes the real one itself.

@@ -357,7 +357,7 @@ def test_our_own_settings_are_right(host: Host, devices: list[str]) -> None:
     settings = {"name": "dd", **plan.results["xl_config"], "device_tree": "dd.dtb"}
     (host.path / "guest.cfg").write_text(render(settings))
     assert host.lint(xl_config=str(host.path / "guest.cfg")) == []
-    # The tree is read where it is: it tells the guest of what is no longer passed through.
+    # The tree is read where it is: it shows the guest of what is no longer passed through.
     (host.path / "guest.cfg").write_text(render({**settings, "irqs": []}))
     assert {finding["rule"] for finding in host.lint(xl_config=str(host.path / "guest.cfg"))} == {"missing-interrupt"}
     (host.path / "guest.cfg").write_text(render({**settings, "iomem": [f"{entry}@0x100000" for entry in settings["iomem"]]}))
