@@ -21,7 +21,7 @@ from .._device_tree.overlay import apply_overlay
 from .._device_tree.tree import DeviceTree
 from .._errors import InvalidInput
 from .._file_types import ARM64_IMAGE, BZIP2, CPIO, DTB, GZIP, LZ4, LZ4_LEGACY, XZ, ZSTD, describe
-from .._files import list_directory
+from .._files import file_remedy, list_directory
 
 #: What a domain's kernel can decompress, besides gzip.
 _PACKED_RAMDISKS = (ZSTD, XZ, BZIP2, LZ4_LEGACY, LZ4)
@@ -68,7 +68,8 @@ class Files:
                 with open(path, "rb") as handle:
                     self._content[name] = handle.read()
             except OSError as exc:
-                raise InvalidInput(f"{option}: cannot read {path}: {exc.strerror}", remedy=self._remedy(path, option)) from exc
+                remedy = self._remedy(path, option) if isinstance(exc, FileNotFoundError) else file_remedy(exc)
+                raise InvalidInput(f"{option}: cannot read {path}: {exc.strerror}", remedy=remedy) from exc
             if not self._content[name]:
                 raise InvalidInput(f"{option}: {path} is empty", remedy="Copy it again")
         return self._content[name]

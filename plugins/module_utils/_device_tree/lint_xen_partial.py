@@ -19,7 +19,7 @@ from .needs import references
 from .registers import registers
 from .tree import DeviceTree, Node, is_enabled
 from .xen_reg import XenRange, xen_reg
-from .xen_rules import DOM0LESS, XL, XL_GIC_PHANDLE, handed_on, layout_conflicts
+from .xen_rules import DOM0LESS, XL, XL_GIC_PHANDLE, handed_on, layout_conflicts, possible_conflicts
 
 
 class PartialUse(t.NamedTuple):
@@ -178,9 +178,13 @@ class _Partial:
             return
         for entry in entries:
             sure = self.use.direct_map is False or entry.guest != entry.machine.start
-            for conflict in layout_conflicts([Span.sized(entry.guest, entry.machine.size)], self.use.memory):
+            span = Span.sized(entry.guest, entry.machine.size)
+            for conflict in layout_conflicts([span], self.use.memory):
                 fix = "Another guest address, the same in reg" + ("" if sure else ", unless the guest has direct-map")
                 yield self._say(node, "guest-layout", f"in the guest, {conflict}", fix, ERROR if sure else WARNING)
+            for conflict in possible_conflicts([span]):
+                fix = "Another guest address, unless the guest has no such thing"
+                yield self._say(node, "guest-layout", f"in the guest, {conflict}", fix, WARNING)
 
     def _foreign(self, node: Node, host: Node | None, given: list[Span]) -> t.Iterator[Finding]:
         """Find pages that belong to something other than the device."""

@@ -169,8 +169,6 @@ class _Config:
             for node in self.analysis.register_map.nodes_in(spans)
             if id(node) not in taken and not any(hole for span in pages_of[id(node)] for hole in span.without(spans))
         ]
-        inside = set(map(id, whole))
-        whole = [node for node in whole if not any(id(above) in inside for above in node.ancestors())]
         named = [span for node in devices for span in self._pages_of(node)]
         groups: list[list[Node]] = []
         for node in whole:
@@ -179,10 +177,10 @@ class _Config:
                 continue
             near = [group for group in groups if any(_overlap(own, pages_of[id(mate)]) for mate in group)]
             groups = [group for group in groups if group not in near] + [[node, *(mate for group in near for mate in group)]]
-        owners = []
-        for group in groups:
-            owners += self._meant(sorted(group, key=lambda node: node.path))
-        return owners
+        meant = [node for group in groups for node in self._meant(sorted(group, key=lambda node: node.path))]
+        chosen = set(map(id, meant))
+        # What is below a device goes with it.
+        return [node for node in meant if not any(id(above) in chosen for above in node.ancestors())]
 
     def _meant(self, group: list[Node]) -> list[Node]:
         lines = {id(node): self._lines_of(node) for node in group}

@@ -24,7 +24,7 @@ from .needs import Need
 from .source import to_dts
 from .tree import DeviceTree
 from .xen_partial import Partial, PassthroughRequest, build_partial, visible
-from .xen_rules import DOM0LESS, handed_on, layout_conflicts
+from .xen_rules import DOM0LESS, handed_on, layout_conflicts, possible_conflicts
 
 #: What `force` can name: the guards of every hypervisor, and those that only Xen needs.
 XEN_GUARDS = (*DEVICE_TREE_GUARDS, "no_iommu", "guest_layout")
@@ -60,6 +60,12 @@ def plan_partial(tree: DeviceTree, devices: t.Iterable[t.Mapping[str, t.Any]], g
     refuse_what_the_host_needs(plan, tree.source, all_that_goes(chosen, companions), runner)
     _refuse_for_xen(plan, tree, requests, guest)
     partial = build_partial(tree, requests, guest.flavour)
+    if not partial.mapped and not partial.irqs:
+        names = ", ".join(device.path for device in chosen)
+        raise InvalidInput(
+            f"Nothing of {names} can be passed through: what has registers or interrupts is disabled or left out",
+            remedy="Name the nodes that are meant",
+        )
     plan.warnings = [*_warnings(partial), *left_behind(chosen)]
     source = to_dts(partial.root)
     paths = list(dict.fromkeys([*(device.path for device in chosen), *companions]))
@@ -105,7 +111,7 @@ def _refuse_for_xen(plan: Plan, tree: DeviceTree, requests: t.Iterable[Passthrou
                 f"has no IOMMU in front of it{where}; if it does DMA, it can read and write all memory, and works only with direct_map",
             )
         if not guest.direct_map:
-            for conflict in layout_conflicts(device.pages, guest.memory):
+            for conflict in [*layout_conflicts(device.pages, guest.memory), *possible_conflicts(device.pages)]:
                 plan.refuse("guest_layout", device.path, conflict)
 
 

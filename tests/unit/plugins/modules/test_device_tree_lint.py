@@ -357,11 +357,22 @@ def test_our_own_settings_are_right(host: Host, devices: list[str]) -> None:
     settings = {"name": "dd", **plan.results["xl_config"], "device_tree": "dd.dtb"}
     (host.path / "guest.cfg").write_text(render(settings))
     assert host.lint(xl_config=str(host.path / "guest.cfg")) == []
-    # The tree is read where it is: it shows the guest of what is no longer passed through.
+    # The tree is read where it is: it describes what is no longer passed through.
     (host.path / "guest.cfg").write_text(render({**settings, "irqs": []}))
     assert {finding["rule"] for finding in host.lint(xl_config=str(host.path / "guest.cfg"))} == {"missing-interrupt"}
     (host.path / "guest.cfg").write_text(render({**settings, "iomem": [f"{entry}@0x100000" for entry in settings["iomem"]]}))
     assert {finding["rule"] for finding in host.lint(xl_config=str(host.path / "guest.cfg"))} == {"missing-map"}
+
+
+def test_a_node_in_the_page_of_the_one_above(tmp_path: Path) -> None:
+    """The one below has no interrupt, and our own settings for it have none."""
+    inner = {"reg": [0x7E400838, 0x100]}
+    outer = {"reg": [0x7E400000, 0x700], "interrupts": [0, 69, 4], "#address-cells": 1, "#size-cells": 1, "ranges": True, "csi@838": inner}
+    host = Host(tmp_path, board(vi=outer))
+    text = 'device_tree = "x.dtb"\niomem = [ "0xfe400,1" ]\nirqs = [ {} ]\n'
+    assert host.rules("xl_config", text.replace("{}", "")) == []
+    assert host.rules("xl_config", text.replace("{}", "101")) == []
+    assert host.rules("xl_config", text.replace("{}", "69")) == ["missing-interrupt"]
 
 
 # --- hand-written partial trees are held to the rules of generated ones -------------------------------------------------------

@@ -476,3 +476,41 @@ def test_registers_in_the_pages_of_the_gic(tmp_path: Path) -> None:
     content = {**board(), "wrong@ff842800": {"reg": [0, 0xFF842800, 4]}}
     with pytest.raises(InvalidInput, match="in the pages of the interrupt controller"):
         Host(tmp_path, content).plan("/wrong@ff842800")
+
+
+@pytest.mark.parametrize("leave_out", [[], ["dev@7e402000"]])
+def test_nothing_is_left_of_it(tmp_path: Path, leave_out: list[str]) -> None:
+    status = {} if leave_out else {"status": "disabled"}
+    bus = {"#address-cells": 1, "#size-cells": 1, "ranges": True, "dev@7e402000": {"reg": [0x7E402000, 0x1000], **status}}
+    host = Host(tmp_path, board(bus=bus))
+    with pytest.raises(InvalidInput, match="Nothing of /soc/bus can be passed through.*disabled or left out"):
+        host.plan({"node": "/soc/bus", "leave_out": leave_out})
+    if leave_out:
+        assert host.plan("/soc/bus").actions
+
+
+def test_interrupts_on_a_bus_without_addresses(tmp_path: Path) -> None:
+    """As of a PHY in a system controller: Xen passes the interrupt on if the node names the host's, without registers."""
+    phy = {"compatible": "test,phy", "reg": [0x10, 4], "interrupts": [0, 60, 4]}
+    chip = {"compatible": "test,chip", "reg": 0x50, "interrupts": [0, 61, 4]}
+    syscon = {"reg": [0x7E400000, 0x1000], "#address-cells": 1, "#size-cells": 1, "phy@10": phy}
+    host = Host(tmp_path, board(syscon=syscon, i2c={"reg": [0x7E500000, 0x1000], "#address-cells": 1, "#size-cells": 0, "chip@50": chip}))
+    tree = host.made("/soc/syscon")
+    found = node(tree, "/passthrough/syscon@fe400000/phy@10")
+    assert (found.text("xen,path"), found.properties["xen,reg"]) == ("/soc/syscon/phy@10", b"")
+    assert lint_partial(tree, "x", Analysis(read_device_tree(str(host.tree)))) == []
+    assert host.plan("/soc/syscon", flavour="xl").results["xl_config"]["irqs"] == [92]
+    # Xen refuses cells other than 1 and 2.
+    assert any("does not get an interrupt of /soc/i2c/chip@50" in warning for warning in host.plan("/soc/i2c").warnings)
+    assert host.plan("/soc/i2c", flavour="xl").results["xl_config"]["irqs"] == [93]
+
+
+@pytest.mark.parametrize("address", [0x10000000, 0x20000000])
+def test_what_only_some_guests_have_at_an_address(tmp_path: Path, address: int) -> None:
+    content = {**board(), f"dev@{address:x}": {"compatible": "arm,pl031", "reg": [0, address, 0x1000]}}
+    content["memory@0"] = {"device_type": "memory", "reg": [0, 0x80000000, 0x40000000]}
+    host = Host(tmp_path, content)
+    with pytest.raises(Refused, match="guest_layout"):
+        host.plan(f"/dev@{address:x}", force=[])
+    findings = lint_partial(host.made(f"/dev@{address:x}"), "x", Analysis(read_device_tree(str(host.tree))))
+    assert [(finding.rule, finding.severity) for finding in findings] == [("guest-layout", "warning")]
