@@ -59,6 +59,8 @@ class _Config:
         self.source, self.analysis, self.partial = source, analysis, partial
         self.config = read_xl_config(text)
         self.irqs: dict[int, Atom] = {}
+        #: Devices of which it is not known whether they are meant, or others in their pages.
+        self.unsure: set[int] = set()
 
     def _say(self, key: str | Atom, rule: str, problem: str, fix: str, severity: str = ERROR) -> Finding:
         setting = None if isinstance(key, Atom) else self.config.settings.get(key)
@@ -183,14 +185,17 @@ class _Config:
         return [node for node in meant if not any(id(above) in chosen for above in node.ancestors())]
 
     def _meant(self, group: list[Node]) -> list[Node]:
+        """Return which of the devices in the same pages are meant: those with all, or else some, of their interrupts in irqs."""
         lines = {id(node): self._lines_of(node) for node in group}
         for less in (0, _FIRST_SPI):
             raising = [node for node in group if any(number - less in self.irqs for number in lines[id(node)])]
+            complete = [node for node in raising if all(number - less in self.irqs for number in lines[id(node)])]
             if raising:
-                return raising
-        # What is not enabled is meant only if irqs says so.
-        enabled = [node for node in group if node.available]
-        return [node for node in enabled if not lines[id(node)]][:1] or enabled[:1]
+                return complete or raising
+        # It can also be one without interrupts. What is not enabled is meant only if irqs says so.
+        enabled = [node for node in group if node.available][:1]
+        self.unsure.update(id(node) for node in enabled if len(group) > 1)
+        return enabled
 
     def _missing(self, owners: list[Node], spans: list[Span]) -> t.Iterator[Finding]:
         raised: dict[int, str] = {}
@@ -205,7 +210,8 @@ class _Config:
                     less = number - _FIRST_SPI
                     hint = f", and {less} is in it: the 32 of the GIC are missing" if less in self.irqs else ""
                     problem = f"interrupt {number} of {node.path} is not in irqs{hint}"
-                    yield self._say(self.irqs.get(less, "irqs"), "missing-interrupt", problem, f"irqs = [ {number}, ... ]")
+                    severity = WARNING if id(node) in self.unsure else ERROR
+                    yield self._say(self.irqs.get(less, "irqs"), "missing-interrupt", problem, f"irqs = [ {number}, ... ]", severity)
                     explained.add(less)
                 raised[number] = node.path
         # Those of devices whose pages are shared may be meant as well.

@@ -364,15 +364,25 @@ def test_our_own_settings_are_right(host: Host, devices: list[str]) -> None:
     assert {finding["rule"] for finding in host.lint(xl_config=str(host.path / "guest.cfg"))} == {"missing-map"}
 
 
-def test_a_node_in_the_page_of_the_one_above(tmp_path: Path) -> None:
-    """The one below has no interrupt, and our own settings for it have none."""
+@pytest.mark.parametrize(
+    ("irqs", "wanted"),
+    [
+        ("101", []),
+        ("101, 110", []),
+        ("110", []),
+        ("", [("missing-interrupt", "warning")]),
+        ("69", [("missing-interrupt", "error")]),
+    ],
+)
+def test_which_of_the_devices_in_a_page_is_meant(tmp_path: Path, irqs: str, wanted: list[tuple[str, str]]) -> None:
+    """One below another one, without interrupts; and one of its own, with an interrupt in common and one of its own."""
     inner = {"reg": [0x7E400838, 0x100]}
     outer = {"reg": [0x7E400000, 0x700], "interrupts": [0, 69, 4], "#address-cells": 1, "#size-cells": 1, "ranges": True, "csi@838": inner}
-    host = Host(tmp_path, board(vi=outer))
-    text = 'device_tree = "x.dtb"\niomem = [ "0xfe400,1" ]\nirqs = [ {} ]\n'
-    assert host.rules("xl_config", text.replace("{}", "")) == []
-    assert host.rules("xl_config", text.replace("{}", "101")) == []
-    assert host.rules("xl_config", text.replace("{}", "69")) == ["missing-interrupt"]
+    other = {"reg": [0x7E400C00, 0x100], "interrupts": [0, 78, 4], "status": "disabled"}
+    host = Host(tmp_path, board(vi=outer, other=other))
+    (host.path / "x.cfg").write_text(f'device_tree = "x.dtb"\niomem = [ "0xfe400,1" ]\nirqs = [ {irqs} ]\n')
+    found = [(finding["rule"], finding["severity"]) for finding in host.lint(xl_config=str(host.path / "x.cfg"))]
+    assert [finding for finding in found if finding[0] not in ("shared-page", "shared-interrupt")] == wanted
 
 
 # --- hand-written partial trees are held to the rules of generated ones -------------------------------------------------------
