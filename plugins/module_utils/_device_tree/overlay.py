@@ -27,7 +27,7 @@ def apply_overlay(base: Node, overlay: Node, name: str) -> None:
     for node in overlay.subtree():
         for key in _PHANDLES:
             if key in node.properties:
-                node.set_cells(key, node.number(key) + offset)
+                node.set_cells(key, node.number(key) + offset & 0xFFFFFFFF)
     local = overlay.child("__local_fixups__")
     if local is not None:
         _shift(local, overlay, offset)

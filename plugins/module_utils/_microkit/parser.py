@@ -20,8 +20,8 @@ from .schema import UNCHECKED
 
 #: An attribute whose value is a macro, with or without arguments, or digits that somebody forgot to quote.
 _UNQUOTED = re.compile(r"<!--.*?-->|(\s[A-Za-z_]+\s*=\s*)(\w+(?:\([^()<>\n]*\))?)(?=[\s/>])", re.DOTALL)
-#: A macro that stands for elements.
-_MACRO_TEXT = re.compile(r"(?:[A-Za-z_]\w*(?:\([^()<>]*\))?[\s;]*)+")
+#: The arguments of a macro, and its name.
+_ARGUMENTS, _NAME = re.compile(r"\([^()<>]*\)"), re.compile(r"[A-Za-z_]\w*")
 #: Marks a macro when it is quoted: a character that XML allows and that has no meaning (private use).
 _MACRO = "\ue000"
 #: Far deeper than any description, and shallow enough for recursion.
@@ -118,6 +118,13 @@ def read_system(text: str, source: str) -> tuple[Element, list[Finding]]:
     return root, findings
 
 
+def _stands_for_elements(text: str) -> bool:
+    """Whether a text consists of macros, which the preprocessor replaces: by convention in capitals, or with arguments."""
+    words = _ARGUMENTS.sub(" ", text).replace(";", " ").split()
+    macros = words and all(_NAME.fullmatch(word) for word in words)
+    return bool(macros) and ("(" in text or any(letter.isupper() for letter in text))
+
+
 def _parse(text: str, source: str, findings: list[Finding]) -> Element:
     parser = expat.ParserCreate()
     root: list[Element] = []
@@ -134,7 +141,7 @@ def _parse(text: str, source: str, findings: list[Finding]) -> Element:
     def data(content: str) -> None:
         if not content.strip() or current[-1].name in UNCHECKED:
             return
-        if _MACRO_TEXT.fullmatch(content.strip()) and any(letter.isupper() or letter == "(" for letter in content):
+        if _stands_for_elements(content):
             root[0].incomplete = True
         else:
             place = f"{source}:{parser.CurrentLineNumber}"

@@ -42,14 +42,14 @@ class Preprocessed:
     #: Whether a file is included of which the content is not known.
     incomplete: bool = False
 
-    def value(self, name: str) -> str | None:
+    def value(self, name: str, depth: int = 0) -> str | None:
         """Return what a macro, or a call of one, becomes: a number, in quotes or not; None if that is not known."""
         for _unused in range(_MAX_STEPS):
             if name in self.macros:
                 name = self.macros[name]
             call = _CALL.fullmatch(name)
             if call and call[1] in self.functions:
-                inner = self.value(call[2]) or call[2]
+                inner = (self.value(call[2], depth + 1) if depth < _MAX_STEPS else None) or call[2]
                 return f'"{inner.strip(chr(34))}"' if _NUMBER.fullmatch(inner.strip(chr(34))) else None
             if _NUMBER.fullmatch(name) or re.fullmatch('"[^"]*"', name):
                 return name

@@ -6,9 +6,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import typing as t
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.overlay import apply_overlay
 from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.tree import DeviceTree
@@ -64,3 +67,21 @@ def test_what_is_no_fragment_is_left_out() -> None:
 def test_what_does_not_apply(overlay: dict[str, t.Any], message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
         applied(overlay)
+
+
+_NAMES = st.sampled_from(["fragment@0", "__overlay__", "__fixups__", "__local_fixups__", "__symbols__", "a", "soc", "clk"])
+_PROPERTIES = st.sampled_from(["target", "target-path", "phandle", "clocks", "soc", "clk"])
+_VALUES = st.binary(max_size=9) | st.sampled_from([b"/soc\0", b"/fragment@0:target:0\0", b"/a:clocks:x\0", b"\xff" * 8])
+_TREES = st.recursive(
+    st.dictionaries(_PROPERTIES, _VALUES, max_size=3),
+    lambda below: st.tuples(st.dictionaries(_PROPERTIES, _VALUES, max_size=3), st.dictionaries(_NAMES, below, max_size=3)).map(
+        lambda parts: {**parts[0], **{f"{name}": node for name, node in parts[1].items() if name not in parts[0]}}
+    ),
+    max_leaves=6,
+)
+
+
+@given(_TREES)
+def test_any_overlay_applies_or_is_refused(overlay: dict[str, t.Any]) -> None:
+    with contextlib.suppress(InvalidInput):
+        assert "/soc" in applied(overlay).by_path

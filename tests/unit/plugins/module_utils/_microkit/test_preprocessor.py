@@ -6,10 +6,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from ansible_collections.xen.driver_domains.plugins.module_utils._errors import InvalidInput
 from ansible_collections.xen.driver_domains.plugins.module_utils._microkit.check import check_system
 from ansible_collections.xen.driver_domains.plugins.module_utils._microkit.parser import read_system
 from ansible_collections.xen.driver_domains.plugins.module_utils._microkit.preprocessor import preprocess
@@ -50,6 +54,19 @@ def test_a_macro_that_makes_a_text_of_a_number() -> None:
 
 def test_circles_end() -> None:
     assert preprocess("#define A B\n#define B A\n", "x").value("A") is None
+    assert preprocess("#define text(x) #x\n#define A text(A)\n", "x").value("A") is None
+
+
+_WORDS = [*'# \n\\A()x<>"', "define", "include", "if", "else", "endif", "/*", "*/", "//", "<!--", "-->", "0x10"]
+
+
+@given(st.lists(st.sampled_from(_WORDS), max_size=40).map("".join))
+def test_any_text_is_read_or_refused(text: str) -> None:
+    before = preprocess(text, "x")
+    assert before.text.count("\n") == text.count("\n")
+    assert all(before.value(name) is None or before.value(name) for name in before.macros)
+    with contextlib.suppress(InvalidInput):
+        read_system(f"<system>{text}</system>", "x")
 
 
 @pytest.mark.parametrize(
