@@ -235,7 +235,8 @@ class _Partial:
                 problem = f"reg says {span}, and xen,reg maps nothing to {holes[0]} of the guest, but to {there}"
                 yield self._say(node, "guest-address", problem, "The third value of xen,reg is the page that reg names")
                 continue
-            machine = next(at + span.start - guest.start for guest, at in ranges if guest.contains(Span.sized(span.start, 1)))
+            first = Span.sized(span.start, 1)
+            machine = next((at + span.start - guest.start for guest, at in ranges if guest.contains(first)), span.start)
             wanted = [theirs[index]] if len(own) == len(theirs) else theirs
             if wanted and not any(target.start <= machine < target.end for target in wanted):
                 problem = f"reg {span} leads to {machine:#x} of the machine, and {host.path} has {', '.join(map(str, wanted))} there"

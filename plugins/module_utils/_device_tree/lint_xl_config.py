@@ -230,8 +230,8 @@ class _Config:
         for node in self.analysis.register_map.nodes_in([mapping.span for mapping in mappings]):
             if id(node) not in inside:
                 fix = f"xen,passthrough on {node.path} in the host's tree as well, or a device that is alone in its pages"
-                entry = next(one.entry for one in mappings if node in self.analysis.register_map.nodes_in([one.span]))
-                yield self._say(entry, "shared-page", f"{node.path} is in the pages that are passed through", fix, WARNING)
+                entries = [one.entry for one in mappings if node in self.analysis.register_map.nodes_in([one.span])]
+                yield self._say(entries[0], "shared-page", f"{node.path} is in the pages that are passed through", fix, WARNING)
         devices = [self.analysis.device(node) for node in owners]
         for number, nodes in self.analysis.line_sharers(devices).items():
             for node in nodes:
