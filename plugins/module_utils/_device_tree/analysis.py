@@ -60,12 +60,18 @@ class Analysis:
         self._register_map: RegisterMap | None = None
         self._lines: dict[int, list[Node]] | None = None
         self._interrupts: dict[int, list[Interrupt]] = {}
+        self._registers: dict[int, list[Register]] = {}
 
     @functools.cached_property
     def memory(self) -> list[Span]:
         """The machine's memory, without what is set aside for the firmware or for devices."""
         carved = [span for _unused, span in reserved_memory(self.tree)]
         return [part for bank in memory_banks(self.tree) for part in bank.without(carved)]
+
+    @functools.cached_property
+    def reserved(self) -> list[Span]:
+        """What is in /reserved-memory, enabled or not."""
+        return [span for _unused, span in reserved_memory(self.tree, with_disabled=True)]
 
     @functools.cached_property
     def gic_spans(self) -> list[Span]:
@@ -79,6 +85,12 @@ class Analysis:
             self._register_map = RegisterMap(self.tree)
         return self._register_map
 
+    def registers(self, node: Node) -> list[Register]:
+        """Return the registers of one node."""
+        if id(node) not in self._registers:
+            self._registers[id(node)] = registers(node)
+        return self._registers[id(node)]
+
     def interrupts(self, node: Node) -> list[Interrupt]:
         """Return the interrupts of one node, without those of the nodes below it."""
         if id(node) not in self._interrupts:
@@ -87,12 +99,12 @@ class Analysis:
 
     def device(self, node: Node) -> Device:
         """Analyse one node."""
-        own = registers(node)
+        own = self.registers(node)
         wanted = needs(self.tree, node)
         return Device(
             node=node,
             registers=own,
-            pages=pages(register.span for part in node.subtree() for register in registers(part) if register.span),
+            pages=pages(register.span for part in node.subtree() for register in self.registers(part) if register.span),
             interrupts=self.interrupts(node),
             lines=[(part, line) for part in node.subtree() for line in self.interrupts(part)],
             needs=wanted,

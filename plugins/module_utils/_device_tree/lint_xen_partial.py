@@ -218,14 +218,14 @@ class _Partial:
         """Yield (what it is, addresses, whether also as a part of the device itself) of what no guest may have."""
         yield "the interrupt controller", self.analysis.gic_spans, True
         if self.console is not None and (self.use.console is not None or not self._is_given(self.console)):
-            spans = [entry.span for entry in registers(self.console) if entry.span]
+            spans = [entry.span for entry in self.analysis.registers(self.console) if entry.span]
             yield f"Xen's console {self.console.path}", spans, self.use.console is not None
         # Some trees have one bank that begins below the devices and ends above them.
         yield "memory of the machine", self.analysis.memory, False
 
     def _guest_addresses(self, node: Node, host: Node) -> t.Iterator[Finding]:
         """Check that what `reg` says leads to the registers of the device."""
-        theirs = [entry.span for entry in registers(host) if entry.span]
+        theirs = [entry.span for entry in self.analysis.registers(host) if entry.span]
         own = [entry.span for entry in registers(node) if entry.span]
         for index, span in enumerate(own):
             ranges = [(Span.sized(entry.guest, entry.machine.size), entry.machine.start) for entry in self.entries]
@@ -255,7 +255,7 @@ class _Partial:
         if holes:
             told = [entry for entry in registers(node) if entry.span]
             # The guest is not told of what its tree leaves out on purpose, such as the window of a flash memory.
-            left_out = bool(told) and not wrong and len(told) < len([entry for entry in registers(host) if entry.span])
+            left_out = bool(told) and not wrong and len(told) < len([entry for entry in device.registers if entry.span])
             where = ", ".join(map(str, holes))
             yield self._say(
                 node,

@@ -18,7 +18,7 @@ from .dma import iommu_of
 from .findings import ERROR, WARNING, Finding
 from .interrupts import interrupts
 from .lint_xen_partial import PartialUse, lint_partial
-from .registers import registers, reserved_memory
+from .registers import registers
 from .tree import DeviceTree, Node
 from .xen_partial import visible
 from .xen_rules import XL, handed_on
@@ -61,6 +61,8 @@ class _Config:
         self.irqs: dict[int, Atom] = {}
         #: Devices of which it is not known whether they are meant, or others in their pages.
         self.unsure: set[int] = set()
+        self._pages: dict[int, list[Span]] = {}
+        self._lines: dict[int, list[int]] = {}
 
     def _say(self, key: str | Atom, rule: str, problem: str, fix: str, severity: str = ERROR) -> Finding:
         setting = None if isinstance(key, Atom) else self.config.settings.get(key)
@@ -126,13 +128,10 @@ class _Config:
         for other in others:
             if other.span.overlaps(span):
                 yield self._say(entry, "overlap", f"{entry.text!r} overlaps {other.span}", "Each page once")
-        gic = self.analysis.gic
-        for part in gic.subtree() if gic is not None else ():
-            if any(register.span and register.span.overlaps(span) for register in registers(part)):
-                problem = f"{entry.text!r} contains registers of {part.path}"
-                yield self._say(entry, "forbidden-map", problem, "Leave it out: Xen drives the GIC")
-                break
-        reserved = any(kept.overlaps(span) for _unused, kept in reserved_memory(self.analysis.tree, with_disabled=True))
+        if any(register.overlaps(span) for register in self.analysis.gic_spans):
+            problem = f"{entry.text!r} contains registers of the interrupt controller"
+            yield self._say(entry, "forbidden-map", problem, "Leave it out: Xen drives the GIC")
+        reserved = any(kept.overlaps(span) for kept in self.analysis.reserved)
         if not reserved and not self.analysis.register_map.nodes_in([span]):
             shifted = Span(span.start // PAGE, span.start // PAGE + 1)
             hint = (
@@ -152,12 +151,17 @@ class _Config:
 
     def _pages_of(self, node: Node) -> list[Span]:
         """Return the pages of a device and of what is enabled below it."""
-        return pages(entry.span for part in visible(node, ()) for entry in registers(part) if entry.span)
+        if id(node) not in self._pages:
+            spans = (entry.span for part in visible(node, ()) for entry in self.analysis.registers(part) if entry.span)
+            self._pages[id(node)] = pages(spans)
+        return self._pages[id(node)]
 
     def _lines_of(self, node: Node) -> list[int]:
         """Return the numbers that belong into irqs for a device and what is enabled below it."""
-        lines = ((part, line) for part in visible(node, ()) for line in self.analysis.interrupts(part))
-        return sorted({line.number for part, line in lines if line.number is not None and handed_on(part, line, XL)})
+        if id(node) not in self._lines:
+            lines = ((part, line) for part in visible(node, ()) for line in self.analysis.interrupts(part))
+            self._lines[id(node)] = sorted({line.number for part, line in lines if line.number is not None and handed_on(part, line, XL)})
+        return self._lines[id(node)]
 
     def _owners(self, devices: list[Node], spans: list[Span]) -> list[Node]:
         """Return the devices that iomem passes through whole, besides those of dtdev.
