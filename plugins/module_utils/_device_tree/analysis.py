@@ -61,6 +61,7 @@ class Analysis:
         self._lines: dict[int, list[Node]] | None = None
         self._interrupts: dict[int, list[Interrupt]] = {}
         self._registers: dict[int, list[Register]] = {}
+        self._devices: dict[int, Device] = {}
 
     @functools.cached_property
     def memory(self) -> list[Span]:
@@ -98,7 +99,12 @@ class Analysis:
         return self._interrupts[id(node)]
 
     def device(self, node: Node) -> Device:
-        """Analyse one node."""
+        """Analyse one node, once."""
+        if id(node) not in self._devices:
+            self._devices[id(node)] = self._analyse(node)
+        return self._devices[id(node)]
+
+    def _analyse(self, node: Node) -> Device:
         own = self.registers(node)
         wanted = needs(self.tree, node)
         return Device(
