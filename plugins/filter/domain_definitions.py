@@ -40,7 +40,8 @@ DEFAULTS: dict[str, dict[str, t.Any]] = {
 }
 
 #: The values of `image` for domains that boot files of the user's own. What the playbook import wrote is FOREIGN: it stays what it was.
-OWN, FOREIGN = "none", "foreign"
+OWN = "none"
+FOREIGN = "foreign"
 
 #: Options of the model that become parts of the kernel command line or the image instead of the definition.
 _OWN_KEYS = frozenset({"image", "bridges", "bonds", "packages", "authorized_keys", "disk_size"})
