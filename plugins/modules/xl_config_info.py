@@ -62,11 +62,11 @@ variables:
     dom0_pci_assignable:
       - {name: net-dd.0, match: {slot: "0000:00/1c.0/00.0"}}
     driver_domain_domains:
-      - {name: net-dd, image: none, memory: 512, kernel: /boot/vmlinuz-dd, pci: [net-dd.0], on_crash: restart, on_watchdog: destroy}
+      - {name: net-dd, image: foreign, memory: 512, kernel: /boot/vmlinuz-dd, pci: [net-dd.0], on_crash: restart, on_watchdog: destroy}
     domu_domains:
       - name: web1
         state: present
-        image: none
+        image: foreign
         type: pvh
         memory: 512
         kernel: /boot/vmlinuz

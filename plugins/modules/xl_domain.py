@@ -74,8 +74,8 @@ options:
       type:
         description:
           - Kind of guest. An x86 V(pvh) domain cannot own PCI devices up to Xen 4.22.
-          - V(auto) is V(pv) for a domain with PCI devices. Otherwise a domain that this module defined keeps its type, and a new one is
-            V(pvh) if the host can run that, or else V(pv), with a warning.
+          - With V(auto), a domain that this module defined keeps its type. A new one is V(pvh) if the host can run that, or else V(pv),
+            with a warning. One with PCI devices is V(pv), unless it is V(hvm) already.
           - V(pvh) and V(hvm) are refused on a host without C(hvm) and C(hap) in C(virt_caps) of C(xl info).
           - For V(hvm), the host needs a device model (in Debian the package C(qemu-system-xen)), memory in dom0 for it, and a kernel that
             is a bzImage, if there is one.

@@ -139,7 +139,7 @@ class _Reader:
         kind = self._kind(machine)
         domain: dict[str, t.Any] = {
             "name": name,
-            "image": "none",
+            "image": "foreign",
             "type": kind,
             **{key: self._number(key) for key in ("memory", "maxmem", "vcpus")},
             **{key: self._text(key) for key in ("kernel", "ramdisk")},

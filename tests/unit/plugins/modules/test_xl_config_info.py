@@ -46,7 +46,7 @@ def test_what_runs_and_what_starts_with_the_host(host: FakeHost) -> None:
     write(host, "web2.cfg", WEB.replace("web1", "web2"))
     host.add("web1", text=WEB)
     found = imported(host)
-    base = {"image": "none", "type": "pv", "memory": 128, "vcpus": 1, "kernel": "/k"}
+    base = {"image": "foreign", "type": "pv", "memory": 128, "vcpus": 1, "kernel": "/k"}
     assert found["variables"] == {
         "domu_domains": [{"name": "web1", **base}, {"name": "web2", "state": "present", "autostart": False, **base}]
     }

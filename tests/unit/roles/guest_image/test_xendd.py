@@ -375,12 +375,21 @@ def test_networkd_leaves_a_bond_and_its_ports_alone(domain: FakeDomain) -> None:
     assert found == [
         ["[Match]\nName=bond0", unmanaged],
         ["[Match]\nPath=xen-vif-0", unmanaged],
-        ["[Match]\nName=eth0\nPath=!xen-vif-*", unmanaged],
+        ["[Match]\nName=eth0\nPath=!xen-vif-0 xen-vif-1 xen-vif-2", unmanaged],
         ["[Match]\nPath=xen-vif-1", unmanaged],
-        ["[Match]\nName=eth1\nPath=!xen-vif-*", unmanaged],
+        ["[Match]\nName=eth1\nPath=!xen-vif-0 xen-vif-1 xen-vif-2", unmanaged],
         ["[Match]\nPath=xen-vif-2", dhcp],
-        ["[Match]\nName=eth2\nPath=!xen-vif-*", dhcp],
+        ["[Match]\nName=eth2\nPath=!xen-vif-0 xen-vif-1 xen-vif-2", dhcp],
     ]
+
+
+def test_networkd_knows_the_vifs_of_the_definition(domain: FakeDomain) -> None:
+    """One that has a number of its own is not another one that has its name for a while."""
+    for number in range(3):
+        (domain.root / f"sys/bus/xen/devices/vif-{number}").mkdir(parents=True)
+    assert domain.run("xendd.address=eth0,10.0.3.5/24", "write-network-units") == 0
+    text = domain.read("run/systemd/network/12-xendd.network")
+    assert text == "[Match]\nName=eth0\nPath=!xen-vif-0 xen-vif-1 xen-vif-2\n\n[Link]\nUnmanaged=yes\n"
 
 
 # Bonds
@@ -512,6 +521,71 @@ def test_detaching_one_of_two_changes_nothing_for_the_other(domain: FakeDomain) 
         report("device/vif/1/state")
         time.sleep(0.5)
         assert domain.calls == []
+
+
+ADDRESSES = "xendd.address=eth0,10.0.3.5/24 xendd.address=eth1,10.0.5.5/24"
+
+
+def address(cidr: str, name: str) -> list[str]:
+    return [f"ip address replace {cidr} dev {name}", f"ip link set dev {name} up"]
+
+
+@pytest.mark.parametrize(
+    ("command_line", "lost", "number", "expected"),
+    [
+        (BOND, 0, 2, ports("eth0")),
+        (BOND, 1, 7, ports("eth1")),
+        (ADDRESSES, 0, 2, address("10.0.3.5/24", "eth0")),
+        (ADDRESSES, 1, 12, address("10.0.5.5/24", "eth1")),
+    ],
+)
+def test_a_vif_that_comes_back_with_another_number(
+    domain: FakeDomain, command_line: str, lost: int, number: int, expected: list[str]
+) -> None:
+    """`xl network-attach` without a number takes one more than the highest."""
+    domain.add_vif(0, "eth0", MAC, 2)
+    domain.add_vif(1, "eth1", OTHER_MAC, 3)
+    with watching(domain, command_line) as report:
+        domain.remove_vif(lost, f"eth{lost}")
+        report(f"device/vif/{lost}/state")
+        time.sleep(0.3)
+        assert domain.calls == []
+        domain.add_vif(number, f"eth{lost}", MAC, 7)
+        report(f"device/vif/{number}/state")
+        until(lambda: domain.calls == expected)
+        report(f"device/vif/{1 - lost}/state")
+        time.sleep(0.3)
+        assert domain.calls == expected
+
+
+def test_both_vifs_come_back_with_other_numbers(domain: FakeDomain) -> None:
+    domain.add_vif(2, "eth0", MAC, 7)
+    domain.add_vif(3, "eth1", OTHER_MAC, 8)
+    assert domain.run(ADDRESSES) == 0
+    assert domain.calls == [*address("10.0.3.5/24", "eth0"), *address("10.0.5.5/24", "eth1")]
+    assert domain.status == ("ready", "")
+
+
+@pytest.mark.parametrize("added", [False, True], ids=["defined", "added later"])
+def test_a_vif_without_a_parameter_is_never_another_one(domain: FakeDomain, added: bool) -> None:
+    """Both were attached again, and the one that nothing is set for has the name of the other until that is there."""
+    domain.add_vif(0, "eth0", MAC, 2)
+    if not added:
+        domain.add_vif(1, "eth1", OTHER_MAC, 3)
+    with watching(domain, "xendd.address=eth0,10.0.3.5/24") as report:
+        if added:
+            domain.add_vif(1, "eth1", OTHER_MAC, 3)
+            report("device/vif/1/state")
+            time.sleep(0.3)
+        domain.remove_vif(0, "eth0")
+        domain.remove_vif(1, "eth1")
+        domain.add_vif(1, "eth0", OTHER_MAC, 8)
+        report("device/vif/1/state")
+        time.sleep(0.5)
+        assert domain.calls == []
+        domain.add_vif(0, "eth1", MAC, 9)
+        report("device/vif/0/state")
+        until(lambda: domain.calls == address("10.0.3.5/24", "eth1"))
 
 
 # The command line
