@@ -254,7 +254,9 @@ class _HostReader:
             foreign=domain is not None
             and not (domain.paused and kept is None)
             and not agreed
-            and self._is_foreign(wanted.name, kept, wanted.text if taken_over else contents[path]),
+            # Where the definition of others is the same, they started it before they changed that: it is outdated.
+            and not (taken_over or other_starts)
+            and self._is_foreign(wanted.name, kept, contents[path]),
             returns=returns_after_shutdown(kept) if kept and domain and domain.alive else "",
             outdated=outdated,
             running_text=running_text,
