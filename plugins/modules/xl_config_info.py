@@ -137,19 +137,20 @@ managed:
 import os
 import typing as t
 
-from ansible_collections.xen.driver_domains.plugins.module_utils._domain.adopt_host import DefinitionPlaces, import_domains
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.adopt_host import PATTERNS, import_domains
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.paths import Paths
 from ansible_collections.xen.driver_domains.plugins.module_utils._module import run_module
 from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Plan
 from ansible_collections.xen.driver_domains.plugins.module_utils._xen.host import require_dom0
 from ansible_collections.xen.driver_domains.plugins.module_utils._xen.xl import Xl
 
-ARGUMENTS = {"paths": {"type": "list", "elements": "str", "default": list(DefinitionPlaces.patterns)}}
+ARGUMENTS = {"paths": {"type": "list", "elements": "str", "default": list(PATTERNS)}}
 
 
 def prepare(parameters: dict[str, t.Any]) -> Plan:
     """Read the host."""
     require_dom0()
-    return Plan(results=import_domains(Xl(), DefinitionPlaces(patterns=tuple(parameters["paths"])), os.uname().machine))
+    return Plan(results=import_domains(Xl(), parameters["paths"], Paths(), os.uname().machine))
 
 
 def main() -> None:

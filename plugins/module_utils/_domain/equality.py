@@ -13,10 +13,7 @@ import typing as t
 from .._errors import InvalidInput
 from .._secrets import hide_secrets
 from .._xen.xlcfg_reader import read
-from .kept import GENERATED
-
-#: What libxl takes for a setting that is not there, by its name there.
-_DEFAULTS = {"trusted": "True", "max_vcpus": 1, "avail_vcpus": [0]}
+from .kept import DEFAULTS, GENERATED
 
 
 def differences(one: t.Any, other: t.Any, place: str = "") -> list[str]:
@@ -43,7 +40,7 @@ def differences(one: t.Any, other: t.Any, place: str = "") -> list[str]:
 def _plain(place: str, value: t.Any) -> t.Any:
     """Return a value as it is compared: what libxl takes where nothing is said counts as nothing (libxl_create.c, libxl_nic.c)."""
     name = place.rpartition(".")[2]
-    if _DEFAULTS.get(name) == value:
+    if DEFAULTS.get(name) == value:
         return None
     if name in GENERATED and value:
         return True
