@@ -138,7 +138,8 @@ def test_the_file_of_variables(host: FakeHost) -> None:
     write(host, "web1.cfg", WEB + "extra = 'a={{ b }} ü'\nvif = ['mac=00:16:3e:5a:00:01,x\\ny']\n")
     found = imported(host)
     text = inventory_text(found, "xen1")
-    assert text.startswith("---\n# From the definitions and the running domains of xen1.\n# Not as they were:\n#   web1: ")
+    assert text.startswith("---\n# From the definitions and the running domains of xen1.\n# Ansible does not read this file. Rename it to xen1.yml ")
+    assert "\n# Not as they were:\n#   web1: " in text
     assert 'cmdline: !unsafe "a={{ b }} ü"' in text
 
     class Loader(yaml.SafeLoader):
