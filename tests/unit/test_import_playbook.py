@@ -58,7 +58,14 @@ class Playbook:
         """Run a program of Ansible with a directory as the inventory, which Ansible reads with all that is in it."""
         command = [program, f"--inventory={self.base / 'inventory'}", *arguments]
         done = subprocess.run(
-            command, capture_output=True, text=True, cwd=self.base, env=self._environment, timeout=600, check=False, stdin=subprocess.DEVNULL
+            command,
+            capture_output=True,
+            text=True,
+            cwd=self.base,
+            env=self._environment,
+            timeout=600,
+            check=False,
+            stdin=subprocess.DEVNULL,
         )
         return done.returncode, done.stdout + (done.stderr if program == "ansible-playbook" else "")
 

@@ -270,8 +270,8 @@ def _addresses(vifs: t.Sequence[t.Mapping[str, t.Any]], nics: Nics) -> dict[int,
         certain = {place: number for place, number in only.items() if list(only.values()).count(number) == 1}
         if not certain:
             return found
-        for place, number in certain.items():
-            found[place] = str(free[number]["mac"])
+        for place, which in certain.items():
+            found[place] = str(free[which]["mac"])
             del waiting[place]
         free = [nic for number, nic in enumerate(free) if number not in certain.values()]
 

@@ -17,7 +17,7 @@ from .._errors import InvalidInput
 from .._files import list_directory, read_text
 from .._printable import printable_value
 from .._secrets import hide_secrets
-from .._xen.xl import Domain, Xl
+from .._xen.xl import Xl
 from .._xen.xlcfg_reader import Value, names_in, read
 from .adopt import DRIVER_DOMAIN, GUEST, Adopted, Devices, adopt, declared
 from .adopt_kept import lost_settings, settings_of

@@ -57,7 +57,9 @@ _FILLED: dict[str, tuple[t.Any, ...]] = {
     "vnc.listen": ("127.0.0.1",),
 }
 #: What is different at each start, follows from the host or from other settings, or is a setting of xl.conf(5).
-_STATE = frozenset(("uuid", "ssidref", "exec_ssidref", "device_model_ssidref", "poolid", "iommu_memkb", "arch_arm.gic_version", "claim_mode"))
+_STATE = frozenset(
+    ("uuid", "ssidref", "exec_ssidref", "device_model_ssidref", "poolid", "iommu_memkb", "arch_arm.gic_version", "claim_mode")
+)
 #: In KiB, by the kind of an emulated graphics card.
 _VIDEO: dict[str, tuple[int, ...]] = {"none": (0,), "std": (8 << 10, 16 << 10), "qxl": (128 << 10,), "cirrus": (4 << 10, 8 << 10)}
 #: What is read of a device, and what libxl fills in.

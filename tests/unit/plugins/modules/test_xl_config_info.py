@@ -138,7 +138,9 @@ def test_the_file_of_variables(host: FakeHost) -> None:
     write(host, "web1.cfg", WEB + "extra = 'a={{ b }} ü'\nvif = ['mac=00:16:3e:5a:00:01,x\\ny']\n")
     found = imported(host)
     text = inventory_text(found, "xen1")
-    assert text.startswith("---\n# From the definitions and the running domains of xen1.\n# Ansible does not read this file. Rename it to xen1.yml ")
+    assert text.startswith(
+        "---\n# From the definitions and the running domains of xen1.\n# Ansible does not read this file. Rename it to xen1.yml "
+    )
     assert "\n# Not as they were:\n#   web1: " in text
     assert 'cmdline: !unsafe "a={{ b }} ü"' in text
 
@@ -272,7 +274,11 @@ NICS = {name: f"00:16:3e:00:00:{number:02x}" for number, name in enumerate(("a",
         (["mac=A,bridge=br0", "bridge=br1"], ["mac=B,bridge=br1", "mac=A,bridge=br0"], "AB"),
         (["bridge=br0", "bridge=br1"], ["mac=B,bridge=br1", "mac=A,bridge=br0"], "AB"),
         (["bridge=br0,backend=dd", "bridge=br0"], ["mac=B,bridge=br0", "mac=A,bridge=br0,backend=dd"], "AB"),
-        (["bridge=br0,script=vif-x", "bridge=br0,script=vif-y"], ["mac=B,bridge=br0,script=/e/vif-y", "mac=A,script=/e/vif-x,bridge=br0"], "AB"),
+        (
+            ["bridge=br0,script=vif-x", "bridge=br0,script=vif-y"],
+            ["mac=B,bridge=br0,script=/e/vif-y", "mac=A,script=/e/vif-x,bridge=br0"],
+            "AB",
+        ),
         # By elimination: the first one may have any bridge.
         (["vifname=", "bridge=br1"], ["mac=B,bridge=br1", "mac=A,bridge=br0"], "AB"),
         (["bridge=br0", "mac=A,bridge=br0"], ["mac=A,bridge=br0", "mac=B,bridge=br0"], "BA"),

@@ -58,9 +58,7 @@ def test_xl_reads_the_same(path: Path) -> None:
     found, devices = adopted(path)
     assert found.lost == LOST.get(path.stem, [])
     (item,) = yaml.safe_load(yaml.safe_dump([found.domain], allow_unicode=True))
-    (by_role,) = FilterModule().filters()["domain_definitions"](
-        [item], found.role, devices=[{"name": n} for n in devices.names.values()]
-    )
+    (by_role,) = FilterModule().filters()["domain_definitions"]([item], found.role, devices=[{"name": n} for n in devices.names.values()])
     known: t.Any = {name: Address(bdf) for bdf, name in devices.names.items()}
     ours = definitions([{**BLANK, **by_role}], known)[0].text
     assert ours == declared([found], devices)[0].text
@@ -87,17 +85,37 @@ def test_all_that_the_toolstack_keeps_is_expressed_or_named(path: Path) -> None:
 #: What libxl_domain_need_memory writes into the configuration of each kind of domain (libxl__domain_config_setdefault of Xen 4.17).
 _CREATE = {"driver_domain": "False", "xend_suspend_evtchn_compat": "False", "passthrough": "disabled", "ssidref": 11, "poolid": 0}
 _BUILD = {
-    **{"device_model_stubdomain": "False", "vpmu": "False", "device_model_version": "qemu_xen", "blkdev_start": "xvda", "acpi": "True"},
-    **{"max_vcpus": 1, "avail_vcpus": [0], "numa_placement": "True", "stubdomain_memkb": 0, "localtime": "False", "event_channels": 1023},
-    **{"disable_migrate": "False", "dm_restrict": "False", "iommu_memkb": 0, "max_grant_version": 2, "bootloader_restrict": "False"},
+    "device_model_stubdomain": "False",
+    "vpmu": "False",
+    "device_model_version": "qemu_xen",
+    "blkdev_start": "xvda",
+    "acpi": "True",
+    "max_vcpus": 1,
+    "avail_vcpus": [0],
+    "numa_placement": "True",
+    "stubdomain_memkb": 0,
+    "localtime": "False",
+    "event_channels": 1023,
+    "disable_migrate": "False",
+    "dm_restrict": "False",
+    "iommu_memkb": 0,
+    "max_grant_version": 2,
+    "bootloader_restrict": "False",
 }
 _NOT_PV = {"timer_mode": "no_delay_for_missed_ticks", "apic": "True", "nested_hvm": "False"}
 _HVM = {
     **dict.fromkeys(("pae", "acpi_s3", "acpi_s4", "nx", "hpet", "vpt_align", "vkb_device", "xen_platform_pci"), "True"),
     **dict.fromkeys(("acpi_laptop_slate", "viridian", "altp2m", "usb", "pirq", "nographic", "gfx_passthru"), "False"),
-    **{"bios": "seabios", "hdtype": "ide", "boot": "cda", "mmio_hole_memkb": 0, "rdm_mem_boundary_memkb": 2097152},
-    **{"vga": {"kind": "cirrus"}, "vnc": {"enable": "True", "listen": "127.0.0.1", "findunused": "True"}},
-    **{"sdl": {"enable": "False"}, "spice": {"enable": "False"}, "rdm": {"policy": "relaxed"}},
+    "bios": "seabios",
+    "hdtype": "ide",
+    "boot": "cda",
+    "mmio_hole_memkb": 0,
+    "rdm_mem_boundary_memkb": 2097152,
+    "vga": {"kind": "cirrus"},
+    "vnc": {"enable": "True", "listen": "127.0.0.1", "findunused": "True"},
+    "sdl": {"enable": "False"},
+    "spice": {"enable": "False"},
+    "rdm": {"policy": "relaxed"},
 }
 FILLED_IN: dict[str, dict[str, t.Any]] = {
     "pv": {"c_info": _CREATE, "b_info": {**_BUILD, "video_memkb": 0, "shadow_memkb": 1536, "type.pv": {"e820_host": "False"}}},
