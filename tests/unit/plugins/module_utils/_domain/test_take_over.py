@@ -105,6 +105,21 @@ def test_a_domain_that_runs_with_an_older_definition_is_restarted_only_when_allo
     assert plan.results["pending_restart"] == ["web1"]
 
 
+@pytest.mark.parametrize("place", ["web1.cfg", "auto/web1.cfg", "auto/10-web"])
+@pytest.mark.parametrize("edited", [("memory = 128", "memory = 256"), ("vcpus = 1", "vcpus = 2"), ("kernel", "old_kernel")])
+def test_a_domain_that_was_started_before_somebody_edited_its_definition(host: FakeHost, place: str, edited: tuple[str, str]) -> None:
+    """It is outdated, and nobody else's: it is left running until it may be restarted, also by later runs."""
+    text = theirs(host)
+    (host.root / "xen" / place).write_text(text)
+    host.add("web1", text=text.replace(*edited))
+    for _run in range(2):
+        assert host.run_plan([WEB]).results["pending_restart"] == ["web1"]
+        assert not [call for call in host.calls if call[0] in ("create", "shutdown", "destroy")]
+    host.run_plan([WEB], restart_changed=True)
+    assert ("create", "web1") in host.calls
+    assert host.run_plan([WEB]).actions == []
+
+
 def test_what_is_to_be_absent_is_never_taken_over(host: FakeHost) -> None:
     text = theirs(host)
     (host.root / "xen" / "web1.cfg").write_text(text)
