@@ -326,25 +326,36 @@ class TestServingDom0:
         assert host.calls == ["shutdown web1", "shutdown store-dd", "shutdown san-dd"]
 
 
+def terminate() -> None:
+    """As systemd does."""
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
 class TestInterrupted:
     """Systemd runs ExecStop= only after a start that has succeeded: before, it ends the start (SIGTERM)."""
 
-    def interrupt(self, host: Host, wanted: Start, seconds: float = 0.3) -> None:
-        """As main() does. Only the main thread gets signals."""
+    def interrupt(self, host: Host, wanted: Start, seconds: float | None = 0.3) -> None:
+        """Run a start that gets SIGTERM so many seconds after it began to listen, or when the test sends it."""
+        listen = Interruption.listen
+
+        def listen_and_wait(interruption: Interruption) -> None:
+            listen(interruption)
+            if seconds is not None:
+                later(terminate, seconds)
+
         monkeypatch = pytest.MonkeyPatch()
         monkeypatch.setattr(unit_program, "XenStore", lambda: XenStore(host.server.path))
         monkeypatch.setattr(unit_program, "Xl", lambda _runner: host)
         monkeypatch.setattr(unit_program, "Paths", lambda: host.paths)
         monkeypatch.setattr(unit_program, "host_stops", lambda _runner: host.stopping)
         monkeypatch.setattr(unit_program, "Turn", lambda: Turn(f"{host.root}/lock"))
+        monkeypatch.setattr(Interruption, "listen", listen_and_wait)
         before = signal.getsignal(signal.SIGTERM)
-        timer = later(lambda: os.kill(os.getpid(), signal.SIGTERM), seconds)
         try:
             ready = [f"ready={wanted.ready.key}={wanted.ready.value}"] if wanted.ready else []
             backends = [f"backend={backend}" for backend in wanted.backends]
             assert main(["start", wanted.name, f"limit={wanted.limit:g}", *ready, *backends]) == 0
         finally:
-            timer.join()
             signal.signal(signal.SIGTERM, before)
             monkeypatch.undo()
 
@@ -366,22 +377,23 @@ class TestInterrupted:
 
     def test_while_xl_is_at_work_which_ends_first(self, host: Host) -> None:
         def come_up_slowly(name: str) -> None:
-            time.sleep(0.6)
+            terminate()
+            time.sleep(0.1)
             host.calls.append("xl has ended")
             host.come_up(name)
 
         host.creation = come_up_slowly
-        self.interrupt(host, Start("net-dd", 20.0, NET.ready), 0.2)
+        self.interrupt(host, Start("net-dd", 20.0, NET.ready), None)
         assert host.calls == ["create net-dd", "xl has ended", "shutdown net-dd"]
         assert Turn(f"{host.root}/lock").take()
 
     def test_while_xl_is_at_work_and_fails(self, host: Host) -> None:
         def fail(_name: str) -> None:
-            time.sleep(0.6)
+            terminate()
             raise CommandFailed("no")
 
         host.creation = fail
-        self.interrupt(host, Start("net-dd", 20.0), 0.2)
+        self.interrupt(host, Start("net-dd", 20.0), None)
         assert host.calls == ["create net-dd"]
 
     def test_when_the_host_shuts_down_the_unit_that_stops_all_may_not_have_seen_it(self, host: Host) -> None:

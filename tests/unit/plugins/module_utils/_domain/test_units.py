@@ -209,6 +209,59 @@ def test_needrestart_leaves_domains_alone(host: FakeHost) -> None:
     }
 
 
+#: Xen's services, as Debian's init scripts become units (systemd-sysv-generator(8)).
+DEBIAN = {
+    "xen.service": "After=remote-fs.target\n",
+    "xendomains.service": "After=network-online.target remote-fs.target xen.service\n",
+}
+FSTAB_GENERATOR = "/usr/lib/systemd/system-generators/systemd-fstab-generator"
+
+
+def cycles(host: FakeHost, fstab: str) -> list[str]:
+    """What systemd says about the order in which a host starts that has a file system from the driver domain store-dd."""
+    units = Path(host.paths.units)
+    table = host.root / "fstab"
+    table.write_text(fstab)
+    places = [str(host.root / name) for name in ("generated", "early", "late")]
+    for place in places:
+        shutil.rmtree(place, ignore_errors=True)
+        os.mkdir(place)
+    subprocess.run([FSTAB_GENERATOR, *places], env={**os.environ, "SYSTEMD_FSTAB": str(table)}, check=True, timeout=60)
+    shutil.copy(host.root / "generated/srv.mount", units)
+    for name, order in DEBIAN.items():
+        (units / name).write_text(f"[Unit]\n{order}[Service]\nExecStart=/bin/true\n")
+    names = [name for name in os.listdir(units) if name.endswith((".service", ".mount"))]
+    (units / "boot.target").write_text(f"[Unit]\nWants=remote-fs.target network-online.target {' '.join(names)}\n")
+    environment = {**os.environ, "SYSTEMD_UNIT_PATH": f"{units}:/lib/systemd/system"}
+    done = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", str(units / "boot.target")],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        env=environment,
+    )
+    return [line for line in done.stderr.splitlines() if "cycle" in line]
+
+
+@pytest.mark.skipif(not (shutil.which("systemd-analyze") and os.path.exists(FSTAB_GENERATOR)), reason="needs systemd")
+def test_a_file_system_of_dom0_from_a_driver_domain_is_mounted_as_the_guide_says(host: FakeHost) -> None:
+    text = Path(__file__).parents[5].joinpath("docs/recovery.md").read_text()
+    (line,) = re.findall(r"^/dev/xvda .* 0 0$", text, re.MULTILINE)
+    disks = [{"vdev": "xvda", "target": "/srv/web1.img"}]
+    (host.root / "web1.img").write_text("")
+    define(host, {"name": "store-dd", "driver_domain": True}, {"name": "web1", "disks": [{**disks[0], "target": f"{host.root}/web1.img"}]})
+    drop_in = Path(f"{host.paths.unit('web1')}.d/disk.conf")
+    drop_in.parent.mkdir()
+    drop_in.write_text("[Unit]\nRequiresMountsFor=/srv/web1.img\n")
+    assert cycles(host, line) == cycles(host, line.replace("ext4 ", "ext4 _netdev,")) == []
+    mount = unit(host, "srv.mount")["Unit"]
+    assert mount["Before"] == SHUTDOWN_UNIT, "it is unmounted after guests have stopped"
+    # Without this, it would be needed by what the driver domain itself needs.
+    assert "Found ordering cycle" in cycles(host, line.replace("nofail", "defaults"))[0]
+    assert "Found ordering cycle" in cycles(host, line.replace("nofail", "_netdev"))[0]
+
+
 class TestCalls:
     """At most one call of systemctl of each kind, whatever the number of domains, and none when nothing changes."""
 
