@@ -165,7 +165,7 @@ class DomainUnit:
 
         :raises NotStarted: it must not be started, or has no definition.
         :raises DriverDomainsError: xl failed, or it ends right away.
-        :raises Interrupted: its unit is to be stopped. Of a domain that is being created then, the rest is, too.
+        :raises Interrupted: its unit is to be stopped; not before an `xl create` has ended.
         """
         if self._runs(wanted.name):
             self._say(f"{wanted.name} runs already")
@@ -188,8 +188,8 @@ class DomainUnit:
     def stop(self, name: str, begun: bool = False) -> None:
         """Stop a domain, and let the recovery service leave it alone until it is started again.
 
-        When the host shuts down, `stop_all` does it at the right time. What that leaves out, and all domains if the host has not booted
-        so far that there is anything that calls it, are stopped here, and their clients before them.
+        When the host shuts down, `stop_all` does it at the right time, but not what dom0 needs, and nothing if its unit was not started:
+        then the domain is stopped here, and its clients before it.
 
         :param begun: its start was interrupted, so that `stop_all` may not have seen it.
         """
@@ -340,10 +340,10 @@ def main(arguments: t.Sequence[str] | None = None) -> int:
             _say(f"{name} is to be stopped before its start has ended")
             # The other connection to XenStore may have been in the middle of a message.
             _with_unit(lambda unit: unit.stop(name, begun=True), interruption)
+        return 0
     except (DriverDomainsError, OSError) as exc:
         _say(str(exc))
         return NOT_AGAIN if isinstance(exc, NotStarted) else 1
-    return 0
 
 
 def _with_unit(call: t.Callable[[DomainUnit], None], interruption: Interruption) -> None:

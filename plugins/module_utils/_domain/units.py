@@ -74,7 +74,7 @@ Restart=on-failure
 RestartSec=10
 RestartPreventExitStatus={not_again}
 ExecStop={python} -ISB {program} stop {name}
-# Time for xl to end, for clients and for the domain is in the program. What xl leaves behind watches over the domain.
+# For a client, or for xl that is at work, and for the domain. What xl leaves behind watches over the domain.
 TimeoutStopSec={stop:g}
 KillMode=process
 RuntimeDirectory=xen-driver-domains/units/{name}
@@ -163,7 +163,7 @@ def _unit_text(domain: Definition, backends: t.Mapping[str, str], paths: Paths) 
         python=interpreter(),
         program=paths.program,
         arguments=" ".join(_quoted(argument.replace("$", "$$")) for argument in arguments),
-        stop=CREATE_LIMIT + 2 * LIMIT + 60,
+        stop=CREATE_LIMIT + LIMIT + 60,
         attempts=_ATTEMPTS,
         not_again=NOT_AGAIN,
     )

@@ -63,7 +63,7 @@ def test_a_unit_starts_stops_and_is_active_as_long_as_its_domain_is_wanted(host:
     assert service["ExecStop"] == f"{program} stop web1"
     assert (service["Type"], service["RemainAfterExit"], service["KillMode"]) == ("oneshot", "yes", "process")
     assert (service["Restart"], service["RestartPreventExitStatus"]) == ("on-failure", str(NOT_AGAIN))
-    assert float(service["TimeoutStopSec"]) > CREATE_LIMIT + 2 * LIMIT
+    assert float(service["TimeoutStopSec"]) > CREATE_LIMIT + LIMIT
     assert f"/run/{service['RuntimeDirectory']}" == "/run/xen-driver-domains/units/web1"
     start = unit(host, "xen-domain@net-dd.service")["Service"]["ExecStart"]
     assert start == f"{program} start net-dd limit=1 ready=data/driver-domain/status=ready error=data/driver-domain/error"
