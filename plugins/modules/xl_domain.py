@@ -25,7 +25,8 @@ description:
     C(data/driver-domain/status) below its home; else the device stays, and the task fails. A domain that reports nothing serves.
   - When the host shuts down, C(xen-driver-domains-shutdown.service) stops the domains that this module has defined, and those of others
     that these serve, before C(xendomains) stops the rest. Clients stop before their backends, as XenStore then says who serves whom. A
-    domain that does not shut down within 300 s is destroyed.
+    domain that does not shut down within 300 s is destroyed. Those that serve dom0 are stopped by their own units, after what dom0 has
+    mounted.
   - While the module changes something, the recovery service (M(xen.driver_domains.domain_recovery)) and other runs wait. A domain that the
     module stops as requested is not brought back by the service, even if the run fails later, until the module starts it again.
   - A hotplug script that fails in a driver domain often leaves no trace in XenStore. The vif then does not connect within

@@ -59,19 +59,25 @@ def plan_domains(
     served = _served_again(host, {d.name for d in starts if d.verb or d in restarts}, {d.name for d in [*stops, *starts]})
 
     plan, units = Plan(refusals=list(check(host, wanted, starts, stops, restarts))), steps.units()
+    remaining = any(d.state != "absent" for d in wanted) or steps.defines_others({d.name for d in wanted})
+    if remaining:
+        # Units do nothing without it, and a later step may fail.
+        units.plan_common(plan, remaining)
     for domain in wanted:
         if domain.verb:
             _plan_going_back(plan, host, domain)
         elif domain.state != "absent":
             _plan_files(plan, host, units, domain, steps)
+    units.plan_reload(plan)
     for domain in _clients_first(host, [*stops, *restarts]):
         _plan_stop(plan, host, steps, domain, outdated.get(domain.name, "") if domain in restarts else "")
     units.plan_stops(plan, [d.name for d in wanted if d.state in ("stopped", "absent")])
     for domain in wanted:
         if domain.state == "absent":
             _plan_files(plan, host, units, domain, steps)
-    remaining = any(d.state != "absent" for d in wanted) or steps.defines_others({d.name for d in wanted})
-    units.plan_common(plan, remaining)
+    if not remaining:
+        units.plan_common(plan, remaining)
+    units.plan_reload(plan)
     for domain in wanted:
         if domain.state == "running" and domain not in starts and host.domains[domain.name].paused:
             plan.add(
@@ -232,13 +238,6 @@ def _plan_going_back(plan: Plan, host: DomainHost, domain: Definition) -> None:
 def _plan_files(plan: Plan, host: DomainHost, units: DomainUnits, domain: Definition, steps: DomainSteps) -> None:
     current = host.current[domain.name]
     path = current.path
-    for other in current.other_starts:
-        plan.add(
-            f"take {other} away, which is the same as {path}",
-            partial(steps.take_away, other, domain.name),
-            subject=other,
-            before=f"starts {domain.name}",
-        )
     if current.taken_over:
         plan.add(f"take over {path}, which is the same", partial(steps.keep_aside, domain.name))
     if domain.state != "absent":
@@ -247,10 +246,17 @@ def _plan_files(plan: Plan, host: DomainHost, units: DomainUnits, domain: Defini
         before, after = (hide_secrets_in_text(text) for text in (read_text(path) or "", domain.text))
         if plan.write_file(path, domain.text, mode=0o600, before=before, after=after):
             plan.remove_file(withdrawn_of(path), hide_secrets_in_text)
-    for link in current.links:
-        # xendomains does not start what has a unit, or is not to start.
-        plan.add(f"remove {link}", partial(remove, link), subject=link, before=f"-> {path}")
     units.plan_files(plan, domain.name, current.unit)
+    # Until here xendomains starts it, which does not start what runs. Now it has a unit, or is not to start.
+    for other in current.other_starts:
+        plan.add(
+            f"take {other} away, which is the same as {path}",
+            partial(steps.take_away, other, domain.name, not current.taken_over),
+            subject=other,
+            before=f"starts {domain.name}",
+        )
+    for link in current.links:
+        plan.add(f"remove {link}", partial(remove, link), subject=link, before=f"-> {path}")
     if domain.state == "absent":
         for file in (path, previous_of(path), withdrawn_of(path)):
             plan.remove_file(file, hide_secrets_in_text)

@@ -138,9 +138,12 @@ class DomainSteps:
         """Keep a copy of the definition of others that ours replaces: it may have comments."""
         write_text(self._paths.aside(name), read_text(self._paths.definition(name)) or "", mode=0o600)
 
-    def take_away(self, path: str, name: str) -> None:
-        """Remove a link of others that starts a domain, or keep the file itself elsewhere."""
-        if not os.path.islink(path):
+    def take_away(self, path: str, name: str, keep: bool) -> None:
+        """Remove a link of others that starts a domain, or keep the file itself elsewhere.
+
+        :param keep: whether nothing else is to be kept there.
+        """
+        if keep and not os.path.islink(path):
             write_text(self._paths.aside(name), read_text(path) or "", mode=0o600)
         remove(path)
 

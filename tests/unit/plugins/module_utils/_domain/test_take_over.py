@@ -27,7 +27,7 @@ def host(tmp_path: Path) -> FakeHost:
 
 def theirs(host: FakeHost, extra: str = "") -> str:
     """Return the definition that others wrote for the same domain."""
-    ours = host.plan([WEB]).actions[0].after
+    (ours,) = [action.after for action in host.plan([WEB]).actions if action.subject == host.paths.definition("web1")]
     return "# My first guest\n" + ours[len(MARKER) :] + extra
 
 
@@ -38,7 +38,7 @@ def test_a_running_domain_and_its_definition(host: FakeHost) -> None:
     (host.root / "xen" / "auto" / "web1").symlink_to(path)
     domid = host.add("web1", text=text)
     foreseen = host.run_plan([WEB], check_mode=True)
-    assert foreseen.actions[0].description == f"take over {path}, which is the same"
+    assert f"take over {path}, which is the same" in [action.description for action in foreseen.actions]
     plan = host.run_plan([WEB])
     assert [action.description for action in plan.actions] == [action.description for action in foreseen.actions]
     assert plan.results["pending_restart"] == []
@@ -66,6 +66,15 @@ def test_a_definition_elsewhere_is_no_longer_started(host: FakeHost) -> None:
     assert elsewhere.read_text() == text
     assert (host.root / "xen" / "web1.cfg.taken-over").read_text() == text
     assert host.run_plan([WEB]).actions == []
+
+
+def test_of_two_that_are_the_same_the_definition_itself_is_kept(host: FakeHost) -> None:
+    text = theirs(host)
+    (host.root / "xen" / "web1.cfg").write_text(text)
+    (host.root / "xen" / "auto" / "copy").write_text(text.replace("first", "second"))
+    host.run_plan([WEB])
+    assert (host.root / "xen" / "web1.cfg.taken-over").read_text() == text
+    assert not list((host.root / "xen" / "auto").iterdir())
 
 
 def test_a_definition_that_is_not_the_same(host: FakeHost) -> None:
