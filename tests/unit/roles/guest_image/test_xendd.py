@@ -362,7 +362,7 @@ ASKED = "iwlwifi of 0000:00:05.0 asks for iwlwifi-ty-a0-gf-a0-89.ucode: it is no
     [(False, "set guest_image_nonfree_firmware: true"), (True, "non-free-firmware of its Debian suite does not have it")],
 )
 def test_a_card_without_firmware_is_an_error(domain: FakeDomain, image: bool, remedy: str, pci_class: str) -> None:
-    """Also if no bridge has it for a port: one message for each card, with the first file, after some time."""
+    """Even if no bridge has it for a port: one message for each card, with the first file, after some time."""
     domain.add_pci("0000:00:05.0", pci_class=pci_class)
     domain.add_pci("0000:00:06.0")
     domain.log_missing(*IWLWIFI, ("mt7921e 0000:00:06.0", "mediatek/a b.bin"), *IWLWIFI)
