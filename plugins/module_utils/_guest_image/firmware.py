@@ -121,7 +121,7 @@ if [ -s "$work/asked" ]; then
 [ "${1:-}" != prereqs ] || exit 0
 . /usr/share/initramfs-tools/hook-functions
 while read -r file; do
-    add_firmware "$file" || exit 1
+    add_firmware "$file" || echo "W: $file is not in its package" >&2
 done </etc/initramfs-tools/firmware
 EOF
         chmod 755 "$root/etc/initramfs-tools/hooks/firmware"

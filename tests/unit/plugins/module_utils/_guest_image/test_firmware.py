@@ -209,7 +209,7 @@ def test_a_mirror_without_the_component(build: Build) -> None:
 
 
 def test_the_files_get_into_the_initramfs(build: Build, tmp_path: Path) -> None:
-    """The hook asks initramfs-tools for each file, and fails if one is not there."""
+    """The hook asks initramfs-tools for each file. The index may be of another version of the package than apt takes."""
     (build.path / "index").write_text("".join(f"lib/firmware/{name} kernel/firmware-a\n" for name in ("a/b.bin", "a/none.bin")))
     build.run("extract")
     hook = (build.root / "etc/initramfs-tools/hooks/firmware").read_text()
@@ -219,7 +219,8 @@ def test_the_files_get_into_the_initramfs(build: Build, tmp_path: Path) -> None:
     for shell in ("dash", "bash"):
         assert shutil.which(shell)
         done = subprocess.run([shell, "-c", hook], capture_output=True, text=True, timeout=30, check=False)
-        assert (done.returncode, done.stdout) == (1, "a/b.bin\na/none.bin\n")
+        assert (done.returncode, done.stdout) == (0, "a/b.bin\na/none.bin\n")
+        assert done.stderr == "W: a/none.bin is not in its package\n"
         assert subprocess.run([shell, "-c", hook, "hook", "prereqs"], capture_output=True, text=True, timeout=30, check=True).stdout == ""
 
 
