@@ -28,7 +28,7 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._pci.bdf import
 from ansible_collections.xen.driver_domains.plugins.module_utils._pci.device import PciDevice
 from ansible_collections.xen.driver_domains.plugins.module_utils._pci.guards import PCI_GUARDS
 from ansible_collections.xen.driver_domains.plugins.module_utils._preflight.capacity import check_memory, only_the_host_knows
-from ansible_collections.xen.driver_domains.plugins.module_utils._preflight.finding import Finding, found, meant
+from ansible_collections.xen.driver_domains.plugins.module_utils._preflight.finding import InputFinding, found, meant
 from ansible_collections.xen.driver_domains.plugins.module_utils._preflight.model import ASSIGNABLE, DeclaredDomain, DeclaredHost, declared
 from ansible_collections.xen.driver_domains.plugins.module_utils._preflight.names import misspelt
 from ansible_collections.xen.driver_domains.plugins.module_utils._preflight.networks import check_networks
@@ -72,10 +72,10 @@ def role_options(roles: t.Iterable[str]) -> dict[str, dict[str, t.Any]]:
     return {role: yaml_load(path.read_text(encoding="utf-8"))["argument_specs"]["main"]["options"] for role, path in paths.items()}
 
 
-def read_variables(values: Values, options: t.Mapping[str, Spec]) -> tuple[dict[str, t.Any], list[Finding]]:
+def read_variables(values: Values, options: t.Mapping[str, Spec]) -> tuple[dict[str, t.Any], list[InputFinding]]:
     """Return the values of all options of roles after conversion, and what is wrong with them."""
     variables: dict[str, t.Any] = {}
-    findings: list[Finding] = []
+    findings: list[InputFinding] = []
     for role, spec in options.items():
         given = {name: values[name] for name in spec if name in values}
         converted, more = check_options(spec, given, "", _validate, f"ansible-doc -t role xen.driver_domains.{role}")
@@ -84,16 +84,18 @@ def read_variables(values: Values, options: t.Mapping[str, Spec]) -> tuple[dict[
     return variables, findings
 
 
-def check_values(host: DeclaredHost, variables: Values, hostname: str, facts: HostFacts) -> list[Finding]:
+def check_values(host: DeclaredHost, variables: Values, hostname: str, facts: HostFacts) -> list[InputFinding]:
     """Return what is wrong with values that have the right form."""
     findings = [*check_references(host, facts.domains, facts.unread), *check_networks(host.domains)]
     for name, guards in _FORCE.items():
         unknown = [guard for guard in variables.get(name, []) if guard not in guards]
-        findings += [Finding(name, f"there is no guard rail {guard!r}", "each item names one", meant(guard, guards)) for guard in unknown]
+        findings += [
+            InputFinding(name, f"there is no guard rail {guard!r}", "each item names one", meant(guard, guards)) for guard in unknown
+        ]
     builder = variables.get("guest_image_build_host", "localhost")
     if builder not in ("localhost", hostname):
         findings.append(
-            Finding(
+            InputFinding(
                 "guest_image_build_host",
                 f"it is {builder!r}",
                 "images are built on the controller or on the Xen host itself",
@@ -109,7 +111,7 @@ def check_values(host: DeclaredHost, variables: Values, hostname: str, facts: Ho
     return findings
 
 
-def _check_definition(host: DeclaredHost, domain: DeclaredDomain) -> list[Finding]:
+def _check_definition(host: DeclaredHost, domain: DeclaredDomain) -> list[InputFinding]:
     """Do with a domain what its role and the module xl_domain do, as far as they need no host."""
     devices = [*_devices(host, domain)]
     image = image_name({**DEFAULTS[domain.role], **domain.given})
@@ -130,13 +132,15 @@ def _check_definition(host: DeclaredHost, domain: DeclaredDomain) -> list[Findin
             parameters["type"] = "pv" if parameters.get("pci") else "pvh"
         converted, messages = _validate({"domains": _XL_DOMAIN["domains"]}, {"domains": [parameters]})
         if messages:
-            return [Finding(domain.where, message, "see ansible-doc xen.driver_domains.xl_domain", "Correct it") for message in messages]
+            return [
+                InputFinding(domain.where, message, "see ansible-doc xen.driver_domains.xl_domain", "Correct it") for message in messages
+            ]
         definitions(converted["domains"], {name: _device(index) for index, name in enumerate(devices)})
     except DriverDomainsError as exc:
         return [found(domain.where, exc)]
     except AnsibleError as exc:
         cause = exc.__cause__
-        return [found(domain.where, cause) if isinstance(cause, DriverDomainsError) else Finding(domain.where, exc.message)]
+        return [found(domain.where, cause) if isinstance(cause, DriverDomainsError) else InputFinding(domain.where, exc.message)]
     return []
 
 
@@ -159,7 +163,7 @@ def _image_words(domain: DeclaredDomain) -> None:
         check_word("package", package, "packages")
     keys = domain.given.get("authorized_keys")
     if keys and domain.own_image:
-        authorized_keys(keys, domain.name)
+        authorized_keys(keys, "image")
 
 
 def _validate(spec: dict[str, t.Any], values: dict[str, t.Any]) -> tuple[Values, t.Sequence[str]]:
@@ -167,10 +171,10 @@ def _validate(spec: dict[str, t.Any], values: dict[str, t.Any]) -> tuple[Values,
     return result.validated_parameters, result.error_messages
 
 
-def check_devices(devices: t.Sequence[t.Mapping[str, t.Any]], force: t.Collection[str]) -> list[Finding]:
+def check_devices(devices: t.Sequence[t.Mapping[str, t.Any]], force: t.Collection[str]) -> list[InputFinding]:
     """Return the guard rails that would keep the host's devices from being made assignable; those that are assignable passed them."""
     return [
-        Finding(
+        InputFinding(
             f"{ASSIGNABLE} ({device['name']})",
             f"{device['bdf']} {guard['reason']}",
             f"guard rail {guard['guard']}",
@@ -240,7 +244,7 @@ class ActionModule(ActionBase):
             return {**result, "failed": True, "msg": "\n".join([title, *(f"- {error}" for error in errors)])}
         return {**result, "msg": "No errors in the variables"}
 
-    def _evaluate(self, names: t.Iterable[str], known: Values) -> tuple[dict[str, t.Any], list[Finding]]:
+    def _evaluate(self, names: t.Iterable[str], known: Values) -> tuple[dict[str, t.Any], list[InputFinding]]:
         values: dict[str, t.Any] = {}
         findings = []
         for name in sorted(names):
@@ -249,7 +253,9 @@ class ActionModule(ActionBase):
                     values[name] = _plain(self._templar.template(known[name]))
                 except AnsibleError as exc:
                     rule = "the variables of all roles are evaluated before the first role"
-                    findings.append(Finding(name, f"it cannot be evaluated: {exc}", rule, "Correct the template, or what it refers to"))
+                    findings.append(
+                        InputFinding(name, f"it cannot be evaluated: {exc}", rule, "Correct the template, or what it refers to")
+                    )
         return values, findings
 
     def _module(self, name: str, arguments: dict[str, t.Any], known: Values) -> dict[str, t.Any]:
@@ -261,22 +267,22 @@ class ActionModule(ActionBase):
             return facts._replace(unread=f"not known ({str(result.get('msg')).partition('. ')[0]})")
         return facts._replace(domains=[str(item) for domain in result["domains"] for item in (domain["name"], domain["domid"])], unread="")
 
-    def _read_host(self, variables: Values, wrong: bool, known: Values) -> tuple[HostFacts, dict[str, t.Any], list[Finding]]:
+    def _read_host(self, variables: Values, wrong: bool, known: Values) -> tuple[HostFacts, dict[str, t.Any], list[InputFinding]]:
         """Read what the host has. Returns findings about its devices, and the proposal.
 
         :param wrong: whether the variables have the wrong form.
         """
         host, pci = self._module("xl_info", {}, known), self._module("xl_pci_info", {}, known)
-        failures = [Finding("host", str(result["msg"])) for result in (host, pci) if result.get("failed")]
+        failures = [InputFinding("host", str(result["msg"])) for result in (host, pci) if result.get("failed")]
         if failures:
             return HostFacts(), {"proposal": ""}, failures
         facts = self._read_domains(HostFacts(memory=host["total_memory"]), known)
-        findings: list[Finding] = []
+        findings: list[InputFinding] = []
         chosen: list[dict[str, t.Any]] = []
         if variables.get(ASSIGNABLE) and not wrong:
             result = self._module("xl_pci_info", {"devices": variables[ASSIGNABLE]}, known)
             if result.get("failed"):
-                findings.append(Finding(ASSIGNABLE, str(result["msg"]).replace("devices[", f"{ASSIGNABLE}[")))
+                findings.append(InputFinding(ASSIGNABLE, str(result["msg"]).replace("devices[", f"{ASSIGNABLE}[")))
             else:
                 chosen = result["devices"]
         findings += check_devices(chosen, variables.get("dom0_force", []))

@@ -21,7 +21,7 @@ description:
 author:
   - The xen.driver_domains authors (@xen-driver-domains)
 extends_documentation_fragment:
-  - xen.driver_domains.attributes.info_module
+  - xen.driver_domains.attributes
 options:
   roles:
     description: The roles whose variables are checked.

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import typing as t
 
-from .finding import Finding
+from .finding import InputFinding
 from .model import ASSIGNABLE, DOMAINS, DeclaredHost, backend_of
 
 
-def check_memory(host: DeclaredHost, dom0_memory: int, host_memory: int) -> t.Iterator[Finding]:
+def check_memory(host: DeclaredHost, dom0_memory: int, host_memory: int) -> t.Iterator[InputFinding]:
     """Yield an error if the domains that are to run need more memory than there is.
 
     :param dom0_memory: in MiB; 0 if it is left as it is.
@@ -24,7 +24,7 @@ def check_memory(host: DeclaredHost, dom0_memory: int, host_memory: int) -> t.It
     total = sum(needed.values()) + dom0_memory
     if host_memory and total > host_memory:
         parts = [f"{name} {memory}" for name, memory in [("dom0", dom0_memory), *needed.items()] if memory]
-        yield Finding(
+        yield InputFinding(
             " and ".join(DOMAINS.values()),
             f"the domains need {total} MiB of memory ({', '.join(parts)}), and the host has {host_memory} MiB",
             "the memory of the domains and of dom0 must fit into the host",

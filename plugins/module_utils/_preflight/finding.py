@@ -9,15 +9,16 @@
 from __future__ import annotations
 
 import difflib
+import re
 import typing as t
 
 from .._errors import DriverDomainsError
 
 
-class Finding(t.NamedTuple):
+class InputFinding(t.NamedTuple):
     """One thing that is wrong, or looks so."""
 
-    #: The variable, and the place in it, such as `domu_domains[0] (web1).vifs[1]`.
+    #: The variable, and the place in it, such as `domu_domains[0] (web1).vifs[1]`; "" if the problem names it.
     where: str
     problem: str
     rule: str = ""
@@ -26,12 +27,13 @@ class Finding(t.NamedTuple):
     warning: bool = False
 
     def __str__(self) -> str:
-        return str(DriverDomainsError(f"{self.where}: {self.problem}", self.rule, self.remedy))
+        return str(DriverDomainsError(": ".join(filter(None, [self.where, self.problem])), self.rule, self.remedy))
 
 
-def found(where: str, error: DriverDomainsError) -> Finding:
+def found(where: str, error: DriverDomainsError) -> InputFinding:
     """Return what a check of the modules says, as a finding."""
-    return Finding(where, error.problem, error.rule, error.remedy)
+    # The place says which domain it is.
+    return InputFinding(where, re.sub(r"^Domain [^:]+: ", "", error.problem), error.rule, error.remedy)
 
 
 def closest(word: str, choices: t.Iterable[str], cutoff: float) -> str:

@@ -11,18 +11,23 @@ from __future__ import annotations
 import re
 import typing as t
 
-from .finding import Finding, closest
+from .finding import InputFinding, closest
 
 #: What begins with the prefix of a role and is no option: facts that roles export, and variables of the playbooks.
 NO_OPTIONS = frozenset(
     {
+        "board_domains",
+        "board_info",
         "board_result",
+        "board_vifs",
         "dom0_reboot_reasons",
         "dom0_reboot_required",
         "driver_domain_check",
         "driver_domain_drain",
         "driver_domain_previous",
         "driver_domain_restart_ok",
+        "driver_domain_rollback",
+        "driver_domain_serial",
         "guest_image_result",
     }
 )
@@ -33,7 +38,7 @@ CLOSE = 0.85
 CLOSE_WHOLE = 0.9
 
 
-def misspelt(names: t.Iterable[str], options: t.Mapping[str, t.Collection[str]]) -> tuple[list[Finding], list[str]]:
+def misspelt(names: t.Iterable[str], options: t.Mapping[str, t.Collection[str]]) -> tuple[list[InputFinding], list[str]]:
     """Return findings about names of variables, and the names that begin with the prefix of a role and are left alone.
 
     A name that is close to an option is an error: with it, the role silently does something else. Where the prefix is another one it may
@@ -42,7 +47,7 @@ def misspelt(names: t.Iterable[str], options: t.Mapping[str, t.Collection[str]])
     :param options: the options of each role.
     """
     known = NO_OPTIONS.union(*options.values())
-    findings: list[Finding] = []
+    findings: list[InputFinding] = []
     alone: list[str] = []
     for name in sorted(set(names) - known):
         roles = [role for role in options if name.startswith(f"{role}_")]
@@ -64,13 +69,13 @@ def misspelt(names: t.Iterable[str], options: t.Mapping[str, t.Collection[str]])
 
 def _with_another_prefix(name: str, options: t.Collection[str]) -> str:
     # A number says which one is meant: dom1_memory is not dom0_memory.
-    match = closest(name, options, CLOSE_WHOLE) if "_" in name else ""
-    return match if re.findall("[0-9]+", match) == re.findall("[0-9]+", name) else ""
+    match, numbers = closest(name, options, CLOSE_WHOLE) if "_" in name else "", re.findall("[0-9]+", name)
+    return match if numbers in ([], re.findall("[0-9]+", match)) else ""
 
 
-def _finding(name: str, role: str, match: str, warning: bool = False) -> Finding:
-    return Finding(
-        name,
+def _finding(name: str, role: str, match: str, warning: bool = False) -> InputFinding:
+    return InputFinding(
+        "",
         f"{name} is not an option of {role}: did you mean {match}?",
         "what is no option is not read",
         "Correct the name, or rename a variable of your own that only looks like it",

@@ -14,7 +14,7 @@ from collections import defaultdict
 
 from .._errors import InvalidInput
 from .._words import check_address
-from .finding import Finding, found
+from .finding import InputFinding, found
 from .model import DeclaredDomain, backend_of
 from .options import Values
 
@@ -30,7 +30,7 @@ class _Claim(t.NamedTuple):
     networks: frozenset[Network]
 
 
-def check_networks(domains: t.Sequence[DeclaredDomain]) -> t.Iterator[Finding]:
+def check_networks(domains: t.Sequence[DeclaredDomain]) -> t.Iterator[InputFinding]:
     """Yield what is wrong with addresses and gateways."""
     claims: dict[t.Any, list[_Claim]] = defaultdict(list)
     for domain in domains:
@@ -68,11 +68,11 @@ def _network(vif: Values) -> Network:
     return backend_of(vif), str(vif.get("bridge") or ""), str(vif.get("vlan") or "")
 
 
-def _one(where: str, settings: Values, interface: ipaddress.IPv4Interface | ipaddress.IPv6Interface) -> t.Iterator[Finding]:
+def _one(where: str, settings: Values, interface: ipaddress.IPv4Interface | ipaddress.IPv6Interface) -> t.Iterator[InputFinding]:
     address, gateway, network = settings.get("address"), settings.get("gateway"), interface.network
     if not address or address == "dhcp":
         if gateway:
-            yield Finding(
+            yield InputFinding(
                 where,
                 f"there is a gateway {gateway} and no static address",
                 "a gateway goes with a static address; DHCP brings one with it",
@@ -81,7 +81,7 @@ def _one(where: str, settings: Values, interface: ipaddress.IPv4Interface | ipad
         return
     wide = network.version == 4 and network.prefixlen < 31
     if wide and interface.ip in (network.network_address, network.broadcast_address):
-        yield Finding(
+        yield InputFinding(
             where,
             f"{address} is the address of the network {network} itself, or its broadcast address",
             "an interface has one of the addresses between them",
@@ -92,7 +92,7 @@ def _one(where: str, settings: Values, interface: ipaddress.IPv4Interface | ipad
     target = ipaddress.ip_address(gateway)
     # Routers of IPv6 are reached by addresses that are in no prefix.
     if target == interface.ip or not (target.is_link_local or target in network):
-        yield Finding(
+        yield InputFinding(
             where,
             f"the gateway {gateway} is "
             + ("the interface itself" if target == interface.ip else f"not in the network {network} of {address}"),
@@ -101,14 +101,14 @@ def _one(where: str, settings: Values, interface: ipaddress.IPv4Interface | ipad
         )
 
 
-def _doubles(claims: t.Sequence[_Claim]) -> t.Iterator[Finding]:
+def _doubles(claims: t.Sequence[_Claim]) -> t.Iterator[InputFinding]:
     """The same address in one network is an error; in another one of the same host it may be meant, because networks can be separate."""
     for number, claim in enumerate(claims):
         for other in claims[:number]:
             if not claim.interface.network.overlaps(other.interface.network):
                 continue
             shared = bool(claim.networks & other.networks)
-            yield Finding(
+            yield InputFinding(
                 claim.where,
                 f"the address {claim.interface.ip} is also that of {other.where}" + ("" if shared else ", on another bridge"),
                 "each interface in a network has an address of its own",

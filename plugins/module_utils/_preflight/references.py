@@ -17,11 +17,11 @@ from graphlib import CycleError, TopologicalSorter
 from .._domain.vif_options import vif_settings
 from .._errors import InvalidInput
 from .._pci.match import parse_requests
-from .finding import Finding, found, meant
+from .finding import InputFinding, found, meant
 from .model import DeclaredDomain, DeclaredHost, backend_of
 from .options import Values, label
 
-Findings = t.Iterator[Finding]
+Findings = t.Iterator[InputFinding]
 
 
 def undeclared_backends(host: DeclaredHost) -> set[str]:
@@ -59,10 +59,10 @@ def _entries(variable: str, entries: t.Sequence[Values]) -> Findings:
             (request,) = parse_requests([entry])
         except InvalidInput as exc:
             problem = re.sub(r"^devices\[0\](?: \([^)]*\))?: ", "", exc.problem)
-            yield Finding(where, problem, exc.rule, exc.remedy or "Correct the entry")
+            yield InputFinding(where, problem, exc.rule, exc.remedy or "Correct the entry")
             continue
         if not request.match_all and request.criteria in same:
-            yield Finding(
+            yield InputFinding(
                 where,
                 f"it is the same device as {same[request.criteria]}",
                 "one device has one name",
@@ -80,7 +80,7 @@ def _doubles(what: str, claims: t.Iterable[tuple[t.Any, str]], rule: str, show: 
             owners[key].append(where)
     for key, places in owners.items():
         if len(places) > 1:
-            yield Finding(places[0], f"the {what} {show(key)!r} is also that of {', '.join(places[1:])}", rule, "Change one of them")
+            yield InputFinding(places[0], f"the {what} {show(key)!r} is also that of {', '.join(places[1:])}", rule, "Change one of them")
 
 
 def _served(domain: DeclaredDomain) -> t.Iterator[tuple[str, Values]]:
@@ -99,7 +99,7 @@ def _backends(host: DeclaredHost, domain: DeclaredDomain, existing: t.Collection
             if name not in existing:
                 yield _unknown_backend(host, where, name, existing, unread)
         elif domain.state == "running" and backend.state in ("stopped", "absent"):
-            yield Finding(
+            yield InputFinding(
                 where,
                 f"its backend {name} is to be {backend.state}, and {domain.name} is to run",
                 "a backend must run before its frontends start",
@@ -110,10 +110,10 @@ def _backends(host: DeclaredHost, domain: DeclaredDomain, existing: t.Collection
             yield from _bridge(backend, device, where)
 
 
-def _unknown_backend(host: DeclaredHost, where: str, name: str, existing: t.Collection[str], unread: str) -> Finding:
+def _unknown_backend(host: DeclaredHost, where: str, name: str, existing: t.Collection[str], unread: str) -> InputFinding:
     known = {"Domain-0", *(domain.name for domain in host.domains if domain.role == "driver_domain")}
     others = sorted(name for name in set(existing) - known if not name.isdecimal())
-    return Finding(
+    return InputFinding(
         where,
         f"its backend {name!r} is not known. Driver domains: {', '.join(sorted(known - {'Domain-0'})) or 'none'}. Other domains that the "
         f"host has: {unread or ', '.join(others) or 'none'}",
@@ -124,14 +124,14 @@ def _unknown_backend(host: DeclaredHost, where: str, name: str, existing: t.Coll
 
 def _order(domain: DeclaredDomain, backend: DeclaredDomain, where: str) -> Findings:
     if domain.role == "driver_domain" and backend.role == "domu" and domain.state == "running":
-        yield Finding(
+        yield InputFinding(
             where,
             f"its backend {backend.name} is an item of domu_domains, which start after all driver domains",
             "a backend must run before its frontends start",
             f"Move {backend.name} to driver_domain_domains",
         )
     if domain.settings.get("autostart") and not backend.settings.get("autostart"):
-        yield Finding(
+        yield InputFinding(
             where,
             f"{domain.name} starts with the host, and its backend {backend.name} does not",
             "a backend must run before its frontends start",
@@ -148,7 +148,7 @@ def _bridge(backend: DeclaredDomain, vif: Values, where: str) -> Findings:
     if backend.role == "driver_domain" and backend.own_image:
         bridges = [str(item.get("name")) for _where, item in backend.items("bridges")]
         if bridge not in bridges:
-            yield Finding(
+            yield InputFinding(
                 where,
                 f"there is no bridge {bridge!r} in {backend.name}, which has: {', '.join(bridges) or 'none'}",
                 "the bridge of a vif is one of its backend domain",
@@ -168,7 +168,7 @@ def _own_bridges(host: DeclaredHost, domain: DeclaredDomain) -> Findings:
             if not host.has_device(domain.role, port):
                 yield _unknown_device(host, domain, place, port)
             elif port not in owned:
-                yield Finding(
+                yield InputFinding(
                     place,
                     f"the port {port!r} is no device of {domain.name}, which owns: {', '.join(owned) or 'none'}",
                     "the cards of a bridge are in the domain that has the bridge",
@@ -183,10 +183,10 @@ def _pci(host: DeclaredHost, domain: DeclaredDomain) -> Findings:
             yield _unknown_device(host, domain, where, name)
 
 
-def _unknown_device(host: DeclaredHost, domain: DeclaredDomain, where: str, name: str) -> Finding:
+def _unknown_device(host: DeclaredHost, domain: DeclaredDomain, where: str, name: str) -> InputFinding:
     variable = host.devices_of[domain.role]
     names = [f"{entry.get('name')}.0" if entry.get("match_all") else str(entry.get("name")) for entry in host.devices[variable]]
-    return Finding(
+    return InputFinding(
         where,
         f"there is no device {name!r} in {variable}, which has: {', '.join(names) or 'none'}",
         "a device has the name of its entry, and NAME.0, NAME.1 and so on where an entry has match_all",
@@ -220,7 +220,7 @@ def _cycles(host: DeclaredHost, domains: t.Sequence[DeclaredDomain]) -> Findings
             # Each name serves the next one.
             cycle: list[str] = exc.args[1]
             domain = host.named(cycle[-1])
-            yield Finding(
+            yield InputFinding(
                 domain.where if domain else "domains",
                 f"{' serves '.join(cycle)}: none of them can start",
                 "a backend must run before its frontends start",
