@@ -42,6 +42,8 @@ from ansible_collections.xen.driver_domains.plugins.modules.xl_domain import ARG
 SITE = ("dom0", "driver_domain", "domu", "guest_image")
 
 _XL_DOMAIN: dict[str, t.Any] = dict(ARGUMENTS)
+#: The default of the devices of a role.
+DEVICES_OF_DOM0 = "{{ dom0_pci_assignable | default([]) }}"
 _ROLES = Path(__file__).parents[2] / "roles"
 _ARGUMENTS: dict[str, t.Any] = {
     "roles": {"type": "list", "elements": "str", "choices": list(SITE), "default": list(SITE)},
@@ -114,8 +116,9 @@ def check_values(host: DeclaredHost, variables: Values, hostname: str, facts: Ho
 def _check_definition(host: DeclaredHost, domain: DeclaredDomain) -> list[InputFinding]:
     """Do with a domain what its role and the module xl_domain do, as far as they need no host."""
     devices = [*_devices(host, domain)]
-    image = image_name({**DEFAULTS[domain.role], **domain.given})
     settings = dict(domain.given)
+    image = image_name({**DEFAULTS[domain.role], **settings})
+    disk = "/disk" if domain.settings.get("image") == "debian" else ""
     try:
         if domain.claims:
             _image_words(domain)
@@ -123,7 +126,7 @@ def _check_definition(host: DeclaredHost, domain: DeclaredDomain) -> list[InputF
         (parameters,) = domain_definitions(
             [settings],
             domain.role,
-            images={image: {"kernel": "/kernel", "ramdisk": "/ramdisk", "disk": "/disk"}},
+            images={image: {"kernel": "/kernel", "ramdisk": "/ramdisk", "disk": disk}},
             devices=[{"name": name, "mac": "00:16:3e:00:00:01", "kernel_modules": []} for name in devices],
             state=domain.state,
         )
@@ -237,7 +240,7 @@ class ActionModule(ActionBase):
             **read,
         }
         if read["proposal"]:
-            Display().display(f"\n{read['proposal']}")
+            Display().display(f"\n{read['proposal']}\n")
         if errors:
             count = "1 error" if len(errors) == 1 else f"{len(errors)} errors"
             title = f"{count} in the variables of {known.get('inventory_hostname')}; nothing was changed:"
@@ -248,7 +251,8 @@ class ActionModule(ActionBase):
         values: dict[str, t.Any] = {}
         findings = []
         for name in sorted(names):
-            if name in known:
+            # The defaults of a play's roles are among its variables. What is wrong with the devices is said once.
+            if name in known and known[name] != DEVICES_OF_DOM0:
                 try:
                     values[name] = _plain(self._templar.template(known[name]))
                 except AnsibleError as exc:

@@ -182,3 +182,9 @@ def test_memory_of_a_linux_without_xen(tmp_path: Path) -> None:
 )
 def test_which_variables_are_looked_at(name: str, value: t.Any, counts: bool) -> None:
     assert preflight._is_variable(name, value) is counts
+
+
+@pytest.mark.parametrize("role", ["driver_domain", "domu"])
+def test_the_default_of_the_devices_of_a_role(role: str) -> None:
+    defaults = yaml.safe_load((ROOT / f"roles/{role}/defaults/main.yml").read_text(encoding="utf-8"))
+    assert defaults[f"{role}_pci_devices"] == preflight.DEVICES_OF_DOM0
