@@ -9,7 +9,7 @@ from __future__ import annotations
 import typing as t
 from pathlib import Path
 
-from ansible.errors import AnsibleError
+from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.common.yaml import yaml_load
 from ansible.plugins.action import ActionBase
@@ -35,6 +35,7 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._preflight.netw
 from ansible_collections.xen.driver_domains.plugins.module_utils._preflight.options import Spec, Values, check_options
 from ansible_collections.xen.driver_domains.plugins.module_utils._preflight.proposal import propose
 from ansible_collections.xen.driver_domains.plugins.module_utils._preflight.references import check_references, undeclared_backends
+from ansible_collections.xen.driver_domains.plugins.module_utils._secrets import hide_secrets
 from ansible_collections.xen.driver_domains.plugins.module_utils._words import check_word
 from ansible_collections.xen.driver_domains.plugins.modules.xl_domain import ARGUMENTS
 
@@ -174,7 +175,7 @@ def _validate(spec: dict[str, t.Any], values: dict[str, t.Any]) -> tuple[Values,
     return result.validated_parameters, result.error_messages
 
 
-def check_devices(devices: t.Sequence[t.Mapping[str, t.Any]], force: t.Collection[str]) -> list[InputFinding]:
+def check_devices(devices: t.Sequence[t.Mapping[str, t.Any]], forced: t.Collection[str]) -> list[InputFinding]:
     """Return the guard rails that would keep the host's devices from being made assignable; those that are assignable passed them."""
     return [
         InputFinding(
@@ -185,7 +186,7 @@ def check_devices(devices: t.Sequence[t.Mapping[str, t.Any]], force: t.Collectio
         )
         for device in devices
         for guard in device["guards"]
-        if not device["pciback"] and guard["guard"] not in force
+        if not device["pciback"] and guard["guard"] not in forced
     ]
 
 
@@ -230,11 +231,11 @@ class ActionModule(ActionBase):
         elif undeclared_backends(host):
             facts = self._read_domains(facts, known)
         findings += check_values(host, variables, str(known.get("inventory_hostname", "")), facts)
-        errors = [str(finding) for finding in findings if not finding.warning]
+        errors = [hide_secrets(str(finding)) for finding in findings if not finding.warning]
         result = {
             "changed": False,
             "errors": errors,
-            "warnings": [str(finding) for finding in findings if finding.warning],
+            "warnings": [hide_secrets(str(finding)) for finding in findings if finding.warning],
             "no_options": alone,
             "not_known": only_the_host_knows(host, bool(facts.memory)) if "domu" in roles else [],
             **read,
@@ -263,7 +264,11 @@ class ActionModule(ActionBase):
         return values, findings
 
     def _module(self, name: str, arguments: dict[str, t.Any], known: Values) -> dict[str, t.Any]:
-        return dict(self._execute_module(module_name=f"xen.driver_domains.{name}", module_args=arguments, task_vars=known))
+        """Run a module on the host. One that cannot be reached must not hide what is wrong with the variables."""
+        try:
+            return dict(self._execute_module(module_name=f"xen.driver_domains.{name}", module_args=arguments, task_vars=known))
+        except AnsibleConnectionFailure as exc:
+            return {"failed": True, "msg": f"The host cannot be reached: {exc}"}
 
     def _read_domains(self, facts: HostFacts, known: Values) -> HostFacts:
         result = self._module("xl_domain_info", {}, known)
@@ -276,10 +281,10 @@ class ActionModule(ActionBase):
 
         :param wrong: whether the variables have the wrong form.
         """
-        host, pci = self._module("xl_info", {}, known), self._module("xl_pci_info", {}, known)
-        failures = [InputFinding("host", str(result["msg"])) for result in (host, pci) if result.get("failed")]
-        if failures:
-            return HostFacts(), {"proposal": ""}, failures
+        host = self._module("xl_info", {}, known)
+        pci = host if host.get("failed") else self._module("xl_pci_info", {}, known)
+        if pci.get("failed"):
+            return HostFacts(), {"proposal": ""}, [InputFinding("host", str(pci["msg"]))]
         facts = self._read_domains(HostFacts(memory=host["total_memory"]), known)
         findings: list[InputFinding] = []
         chosen: list[dict[str, t.Any]] = []

@@ -101,3 +101,12 @@ def test_the_list_has_what_roles_and_playbooks_use() -> None:
     modules = {path.stem for path in (ROOT / "plugins" / "modules").iterdir()}
     strangers: t.Collection[str] = used - filters - modules - set(OPTIONS) - {path.stem for path in (ROOT / "playbooks").iterdir()}
     assert strangers == NO_OPTIONS
+
+
+def test_our_own_variables_raise_no_alarm() -> None:
+    """Neither those of the scenarios and examples, nor the results that they register."""
+    paths = [path for folder in ("extensions", "examples", "tests") for path in (ROOT / folder).rglob("*.yml")]
+    words = {word for path in paths for word in re.findall(r"(?<![\w./])[a-z][a-z0-9]*_[a-z0-9_]+", path.read_text(encoding="utf-8"))}
+    assert len(paths) > 40 and len(words) > 200
+    errors, warnings, _alone = shown(*words)
+    assert (errors, warnings) == ([], [])
