@@ -28,6 +28,7 @@ WATCHDOG = 60
 DEFAULTS: dict[str, dict[str, t.Any]] = {
     "driver_domain": {
         "memory": 256,
+        "type": "pv",
         "image": "minimal",
         "autostart": True,
         "driver_domain": True,
@@ -35,8 +36,12 @@ DEFAULTS: dict[str, dict[str, t.Any]] = {
         "on_crash": "restart",
         "on_watchdog": "restart",
     },
-    "domu": {"memory": 256, "image": "debian", "autostart": True},
+    "domu": {"memory": 256, "type": "auto", "image": "debian", "autostart": True},
 }
+
+#: The values of `image` for domains that boot files of the user's own. What the playbook import wrote is FOREIGN: it stays what it was.
+OWN = "none"
+FOREIGN = "foreign"
 
 #: Options of the model that become parts of the kernel command line or the image instead of the definition.
 _OWN_KEYS = frozenset({"image", "bridges", "bonds", "packages", "authorized_keys", "disk_size"})
@@ -68,7 +73,7 @@ def domain_images(
                 "modules": sorted({module for device in _pci(domain) for module in modules_of.get(device["device"], [])}),
                 **{key: domain[key] for key in ("packages", "authorized_keys") if domain.get(key)},
                 **({"size": domain["disk_size"]} if domain.get("disk_size") else {}),
-                **({"bzimage": True} if domain.get("type") == "hvm" else {}),
+                **({"bzimage": True} if domain["type"] == "hvm" else {}),
             }
     return list(images.values())
 
@@ -96,7 +101,7 @@ def domain_definitions(
         wanted = domain.get("state", state)
         if wanted != "absent":
             try:
-                definition = _definition({**_type_by_default(domain, role), **domain}, images, by_name, disk_dir)
+                definition = _definition(domain, images, by_name, disk_dir)
             except InvalidInput as exc:
                 raise AnsibleFilterError(f"Domain {domain['name']}, {exc}") from exc
             definitions.append({**definition, "state": "present" if define_only else wanted})
@@ -112,7 +117,7 @@ def domain_types(domains: t.Sequence[dict[str, t.Any]], role: str) -> list[list[
     """
     found = []
     for domain in _with_defaults(domains, role):
-        kind = domain.get("type", "")
+        kind = domain["type"]
         if kind not in ("pvh", "hvm") or domain.get("state") == "absent":
             continue
         if kind == "pvh" and domain.get("pci"):
@@ -178,25 +183,26 @@ def image_name(domain: t.Mapping[str, t.Any]) -> str:
 def _with_defaults(domains: t.Sequence[dict[str, t.Any]], role: str) -> list[dict[str, t.Any]]:
     if role not in DEFAULTS:
         raise AnsibleFilterError(f"{role!r} is not a role whose domains have a definition: use one of {', '.join(sorted(DEFAULTS))}.")
-    return [{**DEFAULTS[role], **domain} for domain in domains]
+    return [_settle_type({**DEFAULTS[role], **domain}) for domain in domains]
+
+
+def _settle_type(domain: dict[str, t.Any]) -> dict[str, t.Any]:
+    """Return the domain with a type, which only a guest that boots an image of the collection leaves to the host (`auto`).
+
+    What a kernel of the user's own can boot as is not known, and x86 PVH domains cannot own PCI devices: both are PV. That is settled here,
+    because the command line depends on it.
+    """
+    kind = domain["type"] or "pv"
+    return {**domain, "type": "pv" if kind == "auto" and (domain.get("pci") or not _uses_image(domain)) else kind}
 
 
 def _uses_image(domain: t.Mapping[str, t.Any]) -> bool:
-    return not domain.get("kernel") and domain["image"] != "none"
+    return not domain.get("kernel") and domain["image"] not in (OWN, FOREIGN)
 
 
 def _pci(domain: t.Mapping[str, t.Any]) -> list[dict[str, t.Any]]:
     """A device may be written as its name alone."""
     return [{"device": device} if isinstance(device, str) else device for device in domain.get("pci") or []]
-
-
-def _type_by_default(domain: t.Mapping[str, t.Any], role: str) -> dict[str, str]:
-    """Return the type of a domain that says nothing of it.
-
-    Guests get what the host runs best. What a kernel of the user's own can boot as is not known, and a driver domain owns devices: both
-    are PV.
-    """
-    return {"type": "auto"} if role == "domu" and _uses_image(domain) else {}
 
 
 def _definition(
@@ -208,9 +214,8 @@ def _definition(
     definition["pci"] = _pci(domain)
     definition["vifs"] = [{key: value for key, value in vif.items() if key not in _OWN_VIF_KEYS} for vif in vifs]
     check_word("domain name", domain["name"], "name")
-    # The files of the user's own are booted just as the user says.
-    own = domain["image"] == "none"
-    words = [] if own else ["console=hvc0", "net.ifnames=0"]
+    foreign = domain["image"] == FOREIGN
+    words = [] if foreign else ["console=hvc0", "net.ifnames=0"]
     if _uses_image(domain):
         image = images[image_name(domain)]
         definition.update(kernel=image["kernel"], ramdisk=image["ramdisk"] or None)
@@ -221,15 +226,15 @@ def _definition(
             words.append("root=/dev/xvda rw")
         else:
             words.append("boot=xendd")
-        if domain.get("type") == "hvm":
+        if domain["type"] == "hvm":
             definition["options"] = {**_HVM_OPTIONS, **(domain.get("options") or {})}
             definition["vifs"] = [vif if vif.get("model") else {"type": "vif", **vif} for vif in definition["vifs"]]
-    if definition["pci"] and domain.get("type", "pv") == "pv" and not own:
+    if definition["pci"] and domain["type"] == "pv" and not foreign:
         # A PV guest with a PCI device needs the software IOTLB.
         words.append("iommu=soft")
-    if not own:
+    if not foreign:
         words.append(f"xendd.hostname={domain['name']}")
-    if domain.get("driver_domain") and not own:
+    if domain.get("driver_domain") and not foreign:
         words.append("xendd.backend=1")
         if _uses_image(domain):
             # xenwatchdogd makes a hypercall. By default, Linux lets no process of a guest do that since the fix of XSA-482; Xen goes on

@@ -48,6 +48,8 @@ def inventory_text(imported: t.Mapping[str, t.Any], host: str) -> str:
     notes += [f"left out: {item['path']} {item['reason']}" for item in skipped]
     lines = [
         f"From the definitions and the running domains of {host}.",
+        f"Ansible does not read this file. Rename it to {host}.yml if there is no such file, or copy its items to the lists there:",
+        "a list in one file replaces that of the same name in another one.",
         *(["Not as they were:"] if notes else []),
         *(f"  {note}" for note in notes),
     ]

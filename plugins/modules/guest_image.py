@@ -86,6 +86,15 @@ options:
         type: list
         elements: str
         default: []
+      nonfree_firmware:
+        description:
+          - Kernel modules whose firmware is added from the component C(non-free-firmware) of the suite, with that of the modules that they
+            need. Which files a module may ask for is known from the module, in which packages they are from the archive's index
+            C(Contents-all).
+          - A ramdisk gets only these files, a disk their packages.
+        type: list
+        elements: str
+        default: []
       size:
         description: Size of the file system of a disk, a number with V(M) or V(G). The default is V(2G). The file is sparse.
         type: str
@@ -240,6 +249,7 @@ def main() -> None:
         "kernel": {"type": "bool", "default": True},
         "bzimage": {"type": "bool", "default": False},
         "modules": {"type": "list", "elements": "str", "default": []},
+        "nonfree_firmware": {"type": "list", "elements": "str", "default": []},
         "size": {"type": "str"},
         "mirror": {"type": "list", "elements": "str", "default": []},
         "revision": {"type": "str"},

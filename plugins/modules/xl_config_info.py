@@ -18,7 +18,10 @@ description:
   - C(site.yml) takes over a definition that is the same, and its running domain without restarting it. The playbook
     C(xen.driver_domains.import) writes the variables to a file of the inventory.
   - A PCI device is matched by its slot path, which stays when other hardware is added, or by its address if it is not there.
-  - A running domain whose definition is not found is returned as Xen's toolstack keeps it.
+  - A running domain whose definition is not found is returned as Xen's toolstack keeps it. What cannot be expressed of that is among
+    RV(domains[].differences).
+  - Of several definitions of a domain, the one in C(/etc/xen/NAME.cfg) counts. Of several domains of a role that have the same disk, PCI
+    device or MAC address, the one that runs is returned, or else the one that starts with the host; the others are in RV(skipped).
   - The variables hold passwords such as C(vncpasswd) as the definitions do. Use C(no_log).
 author:
   - The xen.driver_domains authors (@xen-driver-domains)
@@ -27,7 +30,7 @@ extends_documentation_fragment:
 options:
   paths:
     description:
-      - Patterns for the paths of definitions, as of C(glob(7\)). Definitions that this collection wrote are left out.
+      - Patterns for the paths of definitions, as of C(glob(7\)). Domains whose definitions this collection wrote are left out.
     type: list
     elements: str
     default: [/etc/xen/*.cfg, /etc/xen/auto/*]
@@ -62,11 +65,11 @@ variables:
     dom0_pci_assignable:
       - {name: net-dd.0, match: {slot: "0000:00/1c.0/00.0"}}
     driver_domain_domains:
-      - {name: net-dd, image: none, memory: 512, kernel: /boot/vmlinuz-dd, pci: [net-dd.0], on_crash: restart, on_watchdog: destroy}
+      - {name: net-dd, image: foreign, memory: 512, kernel: /boot/vmlinuz-dd, pci: [net-dd.0], on_crash: restart, on_watchdog: destroy}
     domu_domains:
       - name: web1
         state: present
-        image: none
+        image: foreign
         type: pvh
         memory: 512
         kernel: /boot/vmlinuz
@@ -102,7 +105,9 @@ domains:
       type: bool
       returned: success
     differences:
-      description: What C(xl) makes of the definition that the roles would write, where that is not what it makes of the one that was found.
+      description:
+        - What C(xl) makes of the definition that the roles would write, where that is not what it makes of the one that was found, or not
+          what the toolstack keeps of a running domain without one; and files that M(xen.driver_domains.xl_domain) would refuse to replace.
       type: list
       elements: str
       returned: success
@@ -137,19 +142,20 @@ managed:
 import os
 import typing as t
 
-from ansible_collections.xen.driver_domains.plugins.module_utils._domain.adopt_host import DefinitionPlaces, import_domains
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.adopt_host import PATTERNS, import_domains
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.paths import Paths
 from ansible_collections.xen.driver_domains.plugins.module_utils._module import run_module
 from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Plan
 from ansible_collections.xen.driver_domains.plugins.module_utils._xen.host import require_dom0
 from ansible_collections.xen.driver_domains.plugins.module_utils._xen.xl import Xl
 
-ARGUMENTS = {"paths": {"type": "list", "elements": "str", "default": list(DefinitionPlaces.patterns)}}
+ARGUMENTS = {"paths": {"type": "list", "elements": "str", "default": list(PATTERNS)}}
 
 
 def prepare(parameters: dict[str, t.Any]) -> Plan:
     """Read the host."""
     require_dom0()
-    return Plan(results=import_domains(Xl(), DefinitionPlaces(patterns=tuple(parameters["paths"])), os.uname().machine))
+    return Plan(results=import_domains(Xl(), parameters["paths"], Paths(), os.uname().machine))
 
 
 def main() -> None:

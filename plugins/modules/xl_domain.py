@@ -25,7 +25,8 @@ description:
     C(data/driver-domain/status) below its home; else the device stays, and the task fails. A domain that reports nothing serves.
   - When the host shuts down, C(xen-driver-domains-shutdown.service) stops the domains that this module has defined, and those of others
     that these serve, before C(xendomains) stops the rest. Clients stop before their backends, as XenStore then says who serves whom. A
-    domain that does not shut down within 300 s is destroyed.
+    domain that does not shut down within 300 s is destroyed. Those that serve dom0 are stopped by their own units, after what dom0 has
+    mounted.
   - While the module changes something, the recovery service (M(xen.driver_domains.domain_recovery)) and other runs wait. A domain that the
     module stops as requested is not brought back by the service, even if the run fails later, until the module starts it again.
   - A hotplug script that fails in a driver domain often leaves no trace in XenStore. The vif then does not connect within
@@ -74,8 +75,8 @@ options:
       type:
         description:
           - Kind of guest. An x86 V(pvh) domain cannot own PCI devices up to Xen 4.22.
-          - V(auto) is V(pv) for a domain with PCI devices. Otherwise a domain that this module defined keeps its type, and a new one is
-            V(pvh) if the host can run that, or else V(pv), with a warning.
+          - With V(auto), a domain that this module defined keeps its type. A new one is V(pvh) if the host can run that, or else V(pv),
+            with a warning. One with PCI devices is V(pv), unless it is V(hvm) already.
           - V(pvh) and V(hvm) are refused on a host without C(hvm) and C(hap) in C(virt_caps) of C(xl info).
           - For V(hvm), the host needs a device model (in Debian the package C(qemu-system-xen)), memory in dom0 for it, and a kernel that
             is a bzImage, if there is one.

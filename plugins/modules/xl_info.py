@@ -68,6 +68,11 @@ free_memory:
   returned: success
   type: int
   sample: 2048
+total_memory:
+  description: Memory of the host in MiB; on a host without Xen, what Linux has of it.
+  returned: success
+  type: int
+  sample: 16279
 info:
   description: What C(xl info) prints, by key.
   returned: success
@@ -82,6 +87,12 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._module import 
 from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Plan
 from ansible_collections.xen.driver_domains.plugins.module_utils._xen.host import has_device_model, require_root, xen_version
 from ansible_collections.xen.driver_domains.plugins.module_utils._xen.xl import Xl, domain_types, has_iommu
+
+
+def linux_memory(procfs: str = "/proc") -> int:
+    """Return the memory in MiB that Linux has (proc_meminfo(5))."""
+    words = (read_text(f"{procfs}/meminfo") or "").partition("MemTotal:")[2].split()
+    return int(words[0]) // 1024 if words and words[0].isdigit() else 0
 
 
 def prepare(parameters: dict[str, t.Any]) -> Plan:
@@ -101,6 +112,7 @@ def prepare(parameters: dict[str, t.Any]) -> Plan:
             "domain_types": list(domain_types(info)),
             "device_model": has_device_model(),
             "free_memory": int(info.get("free_memory", 0)),
+            "total_memory": int(info.get("total_memory", 0)) or linux_memory(),
             "info": info,
         }
     )

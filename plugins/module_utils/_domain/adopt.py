@@ -20,6 +20,7 @@ from .._errors import InvalidInput
 from .._xen.xlcfg_reader import Value, number
 from .._xen.xlspec_reader import Read, read_disk, read_pci, read_vif
 from .definition import Definition, definitions
+from .kept import backend_of
 from .vif_options import DOM0
 
 if t.TYPE_CHECKING:
@@ -40,6 +41,12 @@ _BLANK: dict[str, t.Any] = {
     "driver_domain": False,
     "wait_timeout": 300.0,
 }
+
+
+#: The vifs of a running domain as libxl keeps them.
+Nics = t.Sequence[t.Mapping[str, t.Any]]
+#: What a definition calls a setting of a vif, and what libxl calls it.
+_NIC = {"bridge": "bridge", "ip": "ip", "gatewaydev": "gatewaydev", "vlan": "vlan", "vifname": "ifname"}
 
 
 class Address(t.NamedTuple):
@@ -88,15 +95,15 @@ class Devices:
         return {"slot": found[1] + "".join(f"/{step[8:]}" for step in found[2].split("/")[1:])} if found else {"bdf": bdf}
 
 
-def adopt(settings: t.Mapping[str, Value], devices: Devices, machine: str = "x86_64", macs: t.Sequence[str] = ()) -> Adopted:
+def adopt(settings: t.Mapping[str, Value], devices: Devices, machine: str = "x86_64", nics: Nics | None = None) -> Adopted:
     """Return a domain as the roles declare it.
 
     :param settings: a definition, from `xlcfg_reader.read`.
     :param machine: kind of the host's processor, from uname(2).
-    :param macs: the MAC addresses that it has if it runs, in the order of its vifs.
+    :param nics: if it runs, its vifs as libxl keeps them, in any order.
     :raises InvalidInput: xl would not start it, or the collection cannot.
     """
-    reader = _Reader(settings, devices, macs)
+    reader = _Reader(settings, devices, nics)
     domain = reader.domain(machine)
     serves = bool(domain.pop("driver_domain"))
     if serves:
@@ -104,7 +111,7 @@ def adopt(settings: t.Mapping[str, Value], devices: Devices, machine: str = "x86
     found = Adopted(
         DRIVER_DOMAIN if serves else GUEST, {key: value for key, value in domain.items() if value not in (None, "", [], {})}, reader.lost
     )
-    definition(found, devices)
+    declared([found], devices)
     return found
 
 
@@ -116,18 +123,18 @@ def parameters(adopted: Adopted) -> dict[str, t.Any]:
     return domain
 
 
-def definition(adopted: Adopted, devices: Devices) -> Definition:
-    """Return the definition that xl_domain would write.
+def declared(domains: t.Iterable[Adopted], devices: Devices) -> list[Definition]:
+    """Return the definitions that xl_domain would write, if these are all domains of a role.
 
-    :raises InvalidInput: the domain cannot be expressed.
+    :raises InvalidInput: a domain cannot be expressed, or two of them claim the same disk, device or MAC address.
     """
     known = t.cast("dict[str, PciDevice]", {name: Address(bdf) for bdf, name in devices.names.items()})
-    return definitions([parameters(adopted)], known)[0]
+    return definitions([parameters(adopted) for adopted in domains], known)
 
 
 class _Reader:
-    def __init__(self, settings: t.Mapping[str, Value], devices: Devices, macs: t.Sequence[str]) -> None:
-        self._macs = macs
+    def __init__(self, settings: t.Mapping[str, Value], devices: Devices, nics: Nics | None) -> None:
+        self._nics = nics
         self._left = dict(settings)
         self._devices = devices
         self.lost: list[str] = []
@@ -139,7 +146,7 @@ class _Reader:
         kind = self._kind(machine)
         domain: dict[str, t.Any] = {
             "name": name,
-            "image": "none",
+            "image": "foreign",
             "type": kind,
             **{key: self._number(key) for key in ("memory", "maxmem", "vcpus")},
             **{key: self._text(key) for key in ("kernel", "ramdisk")},
@@ -152,7 +159,9 @@ class _Reader:
             # xl ignores it as well.
             domain["kernel"] = None
         domain["pci"] = [self._pci(item, name) for item in self._list("pci")]
-        domain["vifs"] = [self._vif(read_vif(item), kind, number) for number, item in enumerate(self._list("vif"))]
+        vifs = [read_vif(item) for item in self._list("vif")]
+        macs = _addresses([vif.settings for vif in vifs], self._nics or ())
+        domain["vifs"] = [self._vif(vif, kind, place, macs.get(place, "")) for place, vif in enumerate(vifs)]
         domain["disks"] = [self._disk(read_disk(item)) for item in self._list("disk")]
         domain.update({key: self._text(key) for key in _ACTIONS})
         domain["options"] = dict(self._left)
@@ -173,14 +182,18 @@ class _Reader:
             return cmdline
         return extra if root is None else f"root={root}" + ("" if extra is None else f" {extra}")
 
-    def _vif(self, found: Read, kind: str, place: int) -> dict[str, t.Any]:
+    def _vif(self, found: Read, kind: str, place: int, mac: str) -> dict[str, t.Any]:
+        """Return the settings of a vif; `mac` is the address that it has now, or "" if that is not known."""
         vif = found.settings
         self.lost += found.lost
-        if "mac" not in vif and place < len(self._macs):
-            vif["mac"] = self._macs[place]
-            self.lost.append(f"vif {place} has no MAC address, so xl chooses another one at each start; it keeps the one that it has now")
-        elif "mac" not in vif:
-            self.lost.append(f"vif {place} has no MAC address, so xl chooses another one at each start; it gets one that stays")
+        if "mac" not in vif:
+            chosen = "it gets one that stays"
+            if mac:
+                vif["mac"] = mac
+                chosen = "it keeps the one that it has now"
+            elif self._nics is not None:
+                chosen = "which one it has now cannot be said, so it gets another one, which stays"
+            self.lost.append(f"vif {place} has no MAC address, so xl chooses another one at each start; {chosen}")
         if vif.get("backend") in DOM0:
             vif.pop("backend", None)
         else:
@@ -240,3 +253,34 @@ class _Reader:
                 break
             texts.append(str(item))
         return texts
+
+
+def _addresses(vifs: t.Sequence[t.Mapping[str, t.Any]], nics: Nics) -> dict[int, str]:
+    """Return the MAC addresses that the vifs without one have now, by their places, as far as there is only one way to assign them.
+
+    libxl keeps a vif that was attached again after all others, so places say nothing.
+    """
+    taken = {str(vif["mac"]).lower() for vif in vifs if "mac" in vif}
+    free = [nic for nic in nics if nic.get("mac") and str(nic["mac"]).lower() not in taken]
+    waiting = {place: vif for place, vif in enumerate(vifs) if "mac" not in vif}
+    found: dict[int, str] = {}
+    while True:
+        fits = {place: [number for number, nic in enumerate(free) if _may_be(vif, nic)] for place, vif in waiting.items()}
+        only = {place: numbers[0] for place, numbers in fits.items() if len(numbers) == 1}
+        certain = {place: number for place, number in only.items() if list(only.values()).count(number) == 1}
+        if not certain:
+            return found
+        for place, which in certain.items():
+            found[place] = str(free[which]["mac"])
+            del waiting[place]
+        free = [nic for number, nic in enumerate(free) if number not in certain.values()]
+
+
+def _may_be(vif: t.Mapping[str, t.Any], nic: t.Mapping[str, t.Any]) -> bool:
+    """Whether a vif of a definition can be one that runs: libxl fills in what the definition leaves open, and the path of the script."""
+    backend = vif.get("backend")
+    if ("" if backend in DOM0 else str(backend)) != backend_of(nic):
+        return False
+    if "script" in vif and os.path.basename(str(vif["script"])) != os.path.basename(str(nic.get("script") or "")):
+        return False
+    return all(str(vif[ours]) == str(nic.get(libxl) or "") for ours, libxl in _NIC.items() if ours in vif)

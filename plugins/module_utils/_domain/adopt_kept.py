@@ -11,9 +11,11 @@ The names are those of libxl_types.idl; what they stand for is in parse_config_d
 
 from __future__ import annotations
 
+import re
 import typing as t
 
 from .._xen.xlcfg_reader import Value
+from .equality import differences
 from .kept import backend_of, entries, part
 
 _TEXTS = {
@@ -29,23 +31,51 @@ _TEXTS = {
     "max_maptrack_frames": "max_maptrack_frames",
     "rtc_timeoffset": "rtc_timeoffset",
 }
-#: What libxl fills in by itself, or what the running domain has done to it since.
-FILLED = frozenset(
-    ("type", "name", "uuid", "run_hotplug_scripts", "max_vcpus", "avail_vcpus", "max_memkb", "target_memkb", "shadow_memkb", "iommu_memkb")
-) | {
-    *("sched_params", "claim_mode", "device_model_version", "device_model_stubdomain", "event_channels", "video_memkb", "localtime"),
-    *("disable_migrate", "numa_placement", "hap", "oos", "passthrough", "xend_suspend_evtchn_compat", "vpmu", "dm_restrict", "altp2m"),
-    *("blkdev_start", "max_grant_version", "nested_hvm", "apic", "acpi", "arch_arm", "arch_x86", "tee", "vmtrace_buf_kb", "cpuid"),
-    *("nodemap", "exec_ssid_label", "bootloader_restrict", "trap_unmapped_accesses", "sched", "vcpu_hard_affinity", "vcpu_soft_affinity"),
-    *("pool_name", "ssidref", "driver_domain", "timer_mode", "vuart", "policy", "dm_runas", "stubdomain_memkb"),
+#: What libxl fills in where a definition says nothing, by the name in libxl_types.idl (libxl__domain_config_setdefault in libxl_create.c
+#: and its parts in libxl_x86.c and libxl_arm.c). It keeps that if the toolstack asked how much memory a domain needs.
+_FILLED: dict[str, tuple[t.Any, ...]] = {
+    **dict.fromkeys(("hap", "oos", "run_hotplug_scripts", "numa_placement", "pae", "acpi_s3", "acpi_s4", "nx", "hpet"), ("True",)),
+    **dict.fromkeys(("vpt_align", "vkb_device", "xen_platform_pci", "vnc.enable", "vnc.findunused", "apic", "acpi"), ("True",)),
+    **dict.fromkeys(("driver_domain", "xend_suspend_evtchn_compat", "vpmu", "device_model_stubdomain", "localtime"), ("False",)),
+    **dict.fromkeys(("disable_migrate", "dm_restrict", "acpi_laptop_slate", "viridian", "usb", "pirq", "spice.enable"), ("False",)),
+    **dict.fromkeys(("sdl.enable", "sdl.opengl", "nographic", "gfx_passthru", "e820_host", "pvshim", "nested_hvm"), ("False",)),
+    **dict.fromkeys(("bootloader_restrict", "arch_x86.msr_relaxed", "trap_unmapped_accesses"), ("False",)),
+    **dict.fromkeys(("mmio_hole_memkb", "slack_memkb", "vmtrace_buf_kb"), (0,)),
+    **dict.fromkeys(("tee", "arch_arm.vuart"), ("none", "unknown")),
+    "altp2m": ("disabled", "False"),
+    "blkdev_start": ("xvda",),
+    "bios": ("seabios",),
+    "boot": ("cda",),
+    "event_channels": (1023,),
+    "hdtype": ("ide",),
+    "max_grant_version": (2,),
+    "rdm.policy": ("relaxed",),
+    "rdm_mem_boundary_memkb": (2 << 20,),
+    "stubdomain_memkb": (0, 28 << 10, 128 << 10),
+    "timer_mode": ("no_delay_for_missed_ticks",),
+    "vga.kind": ("cirrus",),
+    "vnc.listen": ("127.0.0.1",),
+}
+#: What is different at each start, follows from the host or from other settings, or is a setting of xl.conf(5).
+_STATE = frozenset(
+    ("uuid", "ssidref", "exec_ssidref", "device_model_ssidref", "poolid", "iommu_memkb", "arch_arm.gic_version", "claim_mode")
+)
+#: In KiB, by the kind of an emulated graphics card.
+_VIDEO: dict[str, tuple[int, ...]] = {"none": (0,), "std": (8 << 10, 16 << 10), "qxl": (128 << 10,), "cirrus": (4 << 10, 8 << 10)}
+#: What is read of a device, and what libxl fills in.
+_READ = {
+    "nics": {"backend_domid", "backend_domname", "devid", "mtu", "model", "mac", "ip", "bridge", "ifname", "script", "nictype"}
+    | {"rate_bytes_per_interval", "rate_interval_usecs", "gatewaydev", "trusted", "vlan"},
+    "disks": {"backend_domid", "backend_domname", "pdev_path", "vdev", "backend", "format", "script", "removable", "readwrite"}
+    | {"is_cdrom", "direct_io_safe", "discard_enable", "specification", "trusted", "transport", "irq", "base"},
+    "pcidevs": {"func", "dev", "bus", "domain", "vdevfn", "vfunc_mask", "msitranslate", "power_mgmt", "permissive", "seize", "rdm_policy"},
 }
 _ACTIONS = ("on_poweroff", "on_reboot", "on_crash", "on_watchdog")
 _DISK_WORDS = {"qdisk": "qdisk", "phy": "phy", "standalone": "standalone"}
-_DEVICES = ("nics", "disks", "pcidevs")
 
 
-def settings_of(kept: t.Mapping[str, t.Any]) -> tuple[dict[str, Value], list[str]]:
-    """Return the settings of a definition, and the names of what is kept and has no setting here.
+def settings_of(kept: t.Mapping[str, t.Any]) -> dict[str, Value]:
+    """Return the settings of a definition. Not all of what is kept has one here: see `lost_settings`.
 
     :param kept: the configuration.
     """
@@ -70,9 +100,56 @@ def settings_of(kept: t.Mapping[str, t.Any]) -> tuple[dict[str, Value], list[str
     vcpus = build.get("max_vcpus")
     if isinstance(vcpus, int) and vcpus > found["vcpus"]:
         found["maxvcpus"] = vcpus
-    left = [key for own in (info, build) for key, value in own.items() if key not in FILLED and key not in _TEXTS and value]
-    left += [key for key, value in kept.items() if key not in ("c_info", "b_info", *_DEVICES, *_ACTIONS, "on_soft_reset") and value]
-    return {key: value for key, value in found.items() if value not in (None, [], "")}, sorted(set(left))
+    # What libxl fills in depends on the host, and may be set as well.
+    if kind != "pv":
+        found.update({key: 0 for key, own in (("hap", info), ("acpi", build)) if own.get(key) == "False"})
+    if build.get("max_grant_version") == 1:
+        found["max_grant_version"] = 1
+    return {key: value for key, value in found.items() if value not in (None, [], "")}
+
+
+def lost_settings(kept: t.Mapping[str, t.Any], ours: t.Mapping[str, t.Any]) -> list[str]:
+    """Return what is kept of a domain and is neither in our definition of it nor filled in by libxl, in words.
+
+    Devices are compared as `kept.agrees` does; here it is only looked for settings of them that are not read.
+
+    :param ours: what xl makes of our definition.
+    """
+    found: list[str] = []
+    for kind, read in _READ.items():
+        for place, device in enumerate(entries(kept, kind)):
+            rest = {key: value for key, value in device.items() if key not in read and value not in (0, "False", "<default>", "unknown")}
+            found += differences(rest, {}, f"{kind}[{place}]")
+    filled = {**_FILLED, **_derived(kept)}
+    return found + _lost({key: value for key, value in kept.items() if key not in _READ}, ours, filled, "")
+
+
+def _lost(kept: t.Any, ours: t.Any, filled: t.Mapping[str, tuple[t.Any, ...]], place: str) -> list[str]:
+    if isinstance(kept, dict):
+        others = ours if isinstance(ours, dict) else {}
+        found = [_lost(kept[key], others.get(key), filled, f"{place}.{key}".lstrip(".")) for key in sorted(kept)]
+        return [text for texts in found for text in texts]
+    name = re.sub(r"^[bc]_info\.(?:type\.[a-z]+\.)?", "", place)
+    known = name in _STATE or kept == "<default>" or (ours is None and kept in filled.get(name, ()))
+    return [] if known else differences(kept, ours, place)
+
+
+def _derived(kept: t.Mapping[str, t.Any]) -> dict[str, tuple[t.Any, ...]]:
+    """What libxl fills in that depends on other settings."""
+    info, build = (part(kept, key) for key in ("c_info", "b_info"))
+    kind = str(info.get("type") or "pv")
+    memory, vcpus = int(build.get("max_memkb") or 0) // 1024, int(build.get("max_vcpus") or 1)
+    card = str(part(part(build, "type.hvm"), "vga").get("kind") or "cirrus")
+    given = bool(kept.get("pcidevs") or kept.get("dtdevs"))
+    # libxl__get_required_paging_memory; on Arm, there are 128 MiB for what is mapped beside the memory.
+    paging = tuple(4 * (256 * vcpus + times * memory + more) for times in (0, 1, 2) for more in (0, 128))
+    versions = ("qemu_xen",) if kind == "hvm" else ("qemu_xen", "qemu_xen_traditional")
+    return {
+        "video_memkb": _VIDEO.get(card, ()) if kind == "hvm" else (0,),
+        "shadow_memkb": (0, *paging),
+        "passthrough": (("sync_pt",) if kind == "pv" else ("share_pt", "sync_pt")) if given else ("disabled",),
+        "device_model_version": versions,
+    }
 
 
 def _text(parts: t.Mapping[str, t.Any], words: t.Iterable[str] = ()) -> str:

@@ -8,13 +8,12 @@
 
 from __future__ import annotations
 
-import re
 import typing as t
 
+from .._errors import InvalidInput
 from .._secrets import hide_secrets
-
-#: What libxl takes for a setting that is not there, by its name there.
-_DEFAULTS = {"trusted": "True", "max_vcpus": 1, "avail_vcpus": [0]}
+from .._xen.xlcfg_reader import read
+from .kept import DEFAULTS, GENERATED
 
 
 def differences(one: t.Any, other: t.Any, place: str = "") -> list[str]:
@@ -27,12 +26,12 @@ def differences(one: t.Any, other: t.Any, place: str = "") -> list[str]:
         for key in sorted({*one, *other}):
             found += differences(one.get(key), other.get(key), f"{place}.{key}" if place else key)
         return found
-    if isinstance(one, list) and isinstance(other, list) and one != other:
+    if _plain(place, one) == _plain(place, other):
+        return []
+    if isinstance(one, list) and isinstance(other, list):
         length = max(len(one), len(other))
         pairs = zip([*one, *[None] * (length - len(one))], [*other, *[None] * (length - len(other))])
         return [text for number, pair in enumerate(pairs) for text in differences(*pair, f"{place}[{number}]")]
-    if _plain(place, one) == _plain(place, other):
-        return []
     name = place.rpartition(".")[2]
     shown = hide_secrets([{name: other}, {name: one}])
     return [f"{place} is {shown[0][name]!r}, not {shown[1][name]!r}"]
@@ -40,8 +39,11 @@ def differences(one: t.Any, other: t.Any, place: str = "") -> list[str]:
 
 def _plain(place: str, value: t.Any) -> t.Any:
     """Return a value as it is compared: what libxl takes where nothing is said counts as nothing (libxl_create.c, libxl_nic.c)."""
-    if _DEFAULTS.get(place.rpartition(".")[2]) == value:
+    name = place.rpartition(".")[2]
+    if DEFAULTS.get(name) == value:
         return None
+    if name in GENERATED and value:
+        return True
     if isinstance(value, (dict, list, str)) and not _has_content(value):
         return None
     return value
@@ -64,6 +66,14 @@ def same(theirs: t.Mapping[str, t.Any], ours: t.Mapping[str, t.Any], text: str) 
     found = differences(theirs, ours)
     nics = theirs.get("nics")
     free = {f"nics[{place}].mac" for place, nic in enumerate(nics if isinstance(nics, list) else []) if not nic.get("mac")}
-    if not re.search(r"^\s*uuid\s*=", text, re.MULTILINE):
+    if not _sets_uuid(text):
         free.add("c_info.uuid")
     return [difference for difference in found if difference.partition(" is ")[0] not in free]
+
+
+def _sets_uuid(text: str) -> bool:
+    try:
+        return "uuid" in read(text)
+    except InvalidInput:
+        # xl would accept it all the same: what cannot be read may be there.
+        return True

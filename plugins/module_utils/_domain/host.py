@@ -19,6 +19,7 @@ from .._file_types import ELF
 from .._files import list_directory, read_text
 from .._xen.host import DEVICE_MODELS, has_device_model
 from .._xen.xl import Domain, Xl
+from .._xen.xlcfg_reader import names_in
 from .definition import PREVIOUS, RESTARTED, Definition
 from .devices import KINDS, VIF, PvDevice, read_devices
 from .disk_units import disks_to_put_back, disks_to_rebuild
@@ -33,10 +34,6 @@ from .units import unit_texts
 
 if t.TYPE_CHECKING:
     from .._xenstore.client import XenStore
-
-
-#: The name that a definition gives its domain.
-_DOMAIN_NAME = re.compile(r"""(?:^|;)[ \t]*name[ \t]*=[ \t]*["']([A-Za-z0-9_.+-]+)["']""", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -263,7 +260,9 @@ class _HostReader:
             foreign=domain is not None
             and not (domain.paused and kept is None)
             and not agreed
-            and self._is_foreign(wanted.name, kept, wanted.text if taken_over else contents[path]),
+            # Where the definition of others is the same, they started it before they changed that: it is outdated.
+            and not (taken_over or other_starts)
+            and self._is_foreign(wanted.name, kept, contents[path]),
             returns=returns_after_shutdown(kept) if kept and domain and domain.alive else "",
             outdated=outdated,
             running_text=running_text,
@@ -438,7 +437,7 @@ def _foreign_starts(paths: Paths) -> dict[str, dict[str, str]]:
     for file in list_directory(paths.autostart):
         path = f"{paths.autostart}/{file}"
         text = read_text(path) if os.path.isfile(path) else None
-        names = _DOMAIN_NAME.findall(text) if text and not text.startswith(MARKER) else []
+        names = names_in(text) if text and not text.startswith(MARKER) else []
         # What leads to the place of our definition is a link to that.
         if names and os.path.realpath(path) != os.path.realpath(paths.definition(names[-1])):
             found.setdefault(names[-1], {})[path] = str(text)

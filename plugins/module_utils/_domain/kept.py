@@ -48,6 +48,10 @@ def backend_of(device: t.Mapping[str, t.Any]) -> str:
 
 #: The devices that the collection has parameters for. Their order says nothing: one that was detached and attached again comes last.
 _DEVICES = ("nics", "disks", "pcidevs")
+#: What libxl takes for a setting that is not there, by its name there; it does not always keep that (libxl__update_domain_configuration).
+DEFAULTS = {"trusted": "True", "max_vcpus": 1, "avail_vcpus": [0]}
+#: What xl generates each time that it parses a definition that asks for it: ms_vm_genid is "generate" or "none" (xl_parse.c).
+GENERATED = frozenset({"ms_vm_genid"})
 
 
 def agrees(wanted: t.Mapping[str, t.Any], actual: t.Mapping[str, t.Any], further: bool = False) -> bool:
@@ -96,7 +100,11 @@ def _has_devices(wanted: t.Any, actual: t.Any, further: bool) -> bool:
 
 def _has(wanted: t.Any, actual: t.Any) -> bool:
     if isinstance(wanted, dict) and isinstance(actual, dict):
-        return all(key == "uuid" or _has(value, actual.get(key)) for key, value in wanted.items() if value not in ({}, []))
+        return all(
+            key == "uuid" or (key in GENERATED and actual.get(key)) or _has(value, actual.get(key, DEFAULTS.get(key)))
+            for key, value in wanted.items()
+            if value not in ({}, [])
+        )
     if isinstance(wanted, list) and isinstance(actual, list):
         return len(wanted) == len(actual) and all(_has(one, other) for one, other in zip(wanted, actual))
     return bool(wanted == actual)

@@ -31,7 +31,8 @@ class Typed:
 def settle_types(domains: t.Sequence[dict[str, t.Any]], paths: Paths, info: t.Callable[[], t.Mapping[str, str]]) -> Typed:
     """Return the parameters `domains` of the module xl_domain with a type in place of each `auto`.
 
-    A domain that is defined keeps its type, whether it runs or not: it is not changed because the host, or what is best, has changed.
+    A domain that is defined keeps its type, whether it runs or not: it is not changed because the host, or what is best, has changed. Only
+    a PVH domain that is to own PCI devices becomes PV.
 
     :param info: reads what `xl info` prints; called once at most, and only if there is a new domain.
     """
@@ -42,7 +43,10 @@ def settle_types(domains: t.Sequence[dict[str, t.Any]], paths: Paths, info: t.Ca
         if domain["type"] != AUTO:
             typed.domains.append(domain)
             continue
-        kind = "pv" if domain["state"] == "absent" or domain["pci"] else _defined(paths.definition(domain["name"]))
+        kind = "pv" if domain["state"] == "absent" else _defined(paths.definition(domain["name"]))
+        if domain["pci"] and kind != "hvm":
+            # x86 PVH domains cannot own PCI devices (libxl_x86.c).
+            kind = "pv"
         if not kind:
             found = found or info()
             kind = "pvh" if "pvh" in domain_types(found) and (domain["options"] or {}).get("hap") in (None, True, 1, "1") else "pv"

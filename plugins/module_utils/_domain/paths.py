@@ -36,13 +36,15 @@ class Paths:
     saved: str = "/var/lib/xen/save"
     #: Where units of systemd are.
     units: str = "/etc/systemd/system"
-    #: Systemd keeps a directory there for each unit of a domain that is active; gone when the host reboots.
+    #: Systemd keeps a directory there for each unit of a domain that is active, or runs its program; gone when the host reboots.
     active: str = "/run/xen-driver-domains/units"
     #: The program of these units.
     program: str = "/usr/local/lib/xen-driver-domains/domain.pyz"
     procfs: str = "/proc"
     #: Patterns of the device models that libxl may start; without any, those of `_xen.host`.
     device_models: tuple[str, ...] = ()
+    #: What keeps needrestart from restarting domains. It reads what its package has not installed, too.
+    needrestart: str = "/etc/needrestart/conf.d/xen-driver-domains.conf"
 
     def definition(self, name: str) -> str:
         """The definition file of a domain."""
@@ -77,11 +79,6 @@ class Paths:
     def is_active(self, name: str) -> bool:
         """Whether the unit of a domain is active, or about to be."""
         return os.path.isdir(f"{self.active}/{name}")
-
-    @property
-    def all_stop(self) -> str:
-        """A file that is there while the host shuts down and all domains are being stopped."""
-        return f"{self.active}/{SHUTDOWN}/stopping"
 
     def own(self) -> list[str]:
         """Names of the domains whose definitions this collection wrote."""

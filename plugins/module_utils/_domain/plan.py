@@ -66,6 +66,10 @@ def plan_domains(
         for target, source in host.current[domain.name].other_disks:
             new = next_of(target)
             plan.add(f"copy {source} to {new}", partial(steps.prepare_disk, source, new), subject=new, after=f"copy of {source}")
+    remaining = any(d.state != "absent" for d in wanted) or steps.defines_others({d.name for d in wanted})
+    if remaining:
+        # Units do nothing without it, and a later step may fail.
+        units.plan_common(plan, remaining)
     for domain in wanted:
         if domain.state != "absent":
             early = [] if domain.name in late else changes[domain.name]
@@ -73,14 +77,16 @@ def plan_domains(
                 plan.actions += early
             else:
                 _plan_files(plan, host, units, domain, steps, early)
+    units.plan_reload(plan)
     for domain in _clients_first(host, [*stops, *restarts]):
         _plan_stop(plan, host, steps, domain, outdated.get(domain.name, "") if domain in restarts else "")
     units.plan_stops(plan, [d.name for d in wanted if d.state in ("stopped", "absent")])
     for domain in wanted:
         if domain.state == "absent":
             _plan_files(plan, host, units, domain, steps, [])
-    remaining = any(d.state != "absent" for d in wanted) or steps.defines_others({d.name for d in wanted})
-    units.plan_common(plan, remaining)
+    if not remaining:
+        units.plan_common(plan, remaining)
+    units.plan_reload(plan)
     for domain in wanted:
         if domain.state == "running" and domain not in starts and host.domains[domain.name].paused:
             plan.add(
@@ -264,20 +270,20 @@ def _plan_files(
     """:param changes: those of its definition, unless they come later."""
     current = host.current[domain.name]
     path = current.path
-    for other in current.other_starts:
-        plan.add(
-            f"take {other} away, which is the same as {path}",
-            partial(steps.take_away, other, domain.name),
-            subject=other,
-            before=f"starts {domain.name}",
-        )
     if current.taken_over:
         plan.add(f"take over {path}, which is the same", partial(steps.keep_aside, domain.name))
     plan.actions += changes
-    for link in current.links:
-        # xendomains does not start what has a unit, or is not to start.
-        plan.add(f"remove {link}", partial(remove, link), subject=link, before=f"-> {path}")
     units.plan_files(plan, domain.name, current.unit)
+    # Until here xendomains starts it, which does not start what runs. Now it has a unit, or is not to start.
+    for other in current.other_starts:
+        plan.add(
+            f"take {other} away, which is the same as {path}",
+            partial(steps.take_away, other, domain.name, not current.taken_over),
+            subject=other,
+            before=f"starts {domain.name}",
+        )
+    for link in current.links:
+        plan.add(f"remove {link}", partial(remove, link), subject=link, before=f"-> {path}")
     if domain.state == "absent":
         for file in (path, previous_of(path), withdrawn_of(path), disks_of(path)):
             plan.remove_file(file, hide_secrets_in_text)

@@ -32,7 +32,7 @@ from .ready import Expected, WentAway, wait_until_ready
 from .repairs import Repair
 from .revisions import as_defined, previous_of, withdrawn_of
 from .status import HOTPLUG_LOG, vif_status
-from .units import DomainUnits, unit_texts
+from .units import DomainUnits
 
 if t.TYPE_CHECKING:
     from .._xenstore.client import XenStore
@@ -159,9 +159,12 @@ class DomainSteps:
         """Keep a copy of the definition of others that ours replaces: it may have comments."""
         write_text(self._paths.aside(name), read_text(self._paths.definition(name)) or "", mode=0o600)
 
-    def take_away(self, path: str, name: str) -> None:
-        """Remove a link of others that starts a domain, or keep the file itself elsewhere."""
-        if not os.path.islink(path):
+    def take_away(self, path: str, name: str, keep: bool) -> None:
+        """Remove a link of others that starts a domain, or keep the file itself elsewhere.
+
+        :param keep: whether nothing else is to be kept there.
+        """
+        if keep and not os.path.islink(path):
             write_text(self._paths.aside(name), read_text(path) or "", mode=0o600)
         remove(path)
 
@@ -298,10 +301,6 @@ class DomainSteps:
             disks = [(target, kept_of(target, source)) for target, source in way_back.disks.items() if source_of(target) != source]
             exchange(path, before.text, disks)
             remove(previous_of(path))
-            unit = unit_texts([before], self._paths).get(domain.name, "")
-            if unit and read_text(self._paths.unit(domain.name)) != unit:
-                # The plan, which changed it, has systemd read it again.
-                write_text(self._paths.unit(domain.name), unit)
             self._create(before)
             self.wait_ready(before)
         except DriverDomainsError as exc:
@@ -312,6 +311,7 @@ class DomainSteps:
                 **exc.details,
             ) from exc
         self._went_back[domain.name] = (before, reason, withdrawn)
+        self.units().put_back(before)
 
     def _discard(self, plan: Plan, wanted: Definition) -> None:
         """End what has become of a domain that does not serve, or of the next one: xl may start it again after a crash.

@@ -46,6 +46,21 @@ def clients_of(store: XenStore, name: str) -> list[str]:
     return sorted({names[service.client] for service in services(store, names) if names[service.backend] == name})
 
 
+def serving_dom0(store: XenStore, stops_later: t.Callable[[str], bool]) -> set[str]:
+    """Return the running domains that serve dom0, and those that they need themselves, directly or through others.
+
+    :param stops_later: whether something stops a domain that serves dom0 when dom0 no longer needs it; others are left out.
+    """
+    names = store.domains()
+    served = _serves(store, names)
+    found = {service.backend for service in served if service.client == 0 and stops_later(names[service.backend])}
+    unseen = set(found)
+    while unseen:
+        unseen = {service.backend for service in served if service.client in unseen} - found - {0}
+        found |= unseen
+    return {names[domid] for domid in found}
+
+
 def stop_domains(
     store: XenStore,
     xl: Xl,

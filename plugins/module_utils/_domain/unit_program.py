@@ -8,11 +8,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import sys
 import time
 import typing as t
 from dataclasses import dataclass
+from functools import partial
 
 from .._errors import DriverDomainsError, TimedOut
 from .._files import read_text
@@ -24,9 +27,9 @@ from .._xen.xl import Xl
 from .._xenstore.client import XenStore
 from .aside import set_stopped
 from .creation import create_domain
-from .paths import Paths
+from .paths import SHUTDOWN, Paths
 from .ready import Expected, Ready, WentAway, wait_until_ready
-from .stopping import clients_of, stop_domains, with_clients
+from .stopping import clients_of, serving_dom0, stop_domains, with_clients
 
 #: Seconds that `xl create` may take.
 CREATE_LIMIT = 300.0
@@ -36,6 +39,8 @@ RETURN = 6.0
 STATUS, READY = "data/driver-domain/status", "ready"
 #: The exit code of what ends in the same way another time; the units of domains are not tried again then.
 NOT_AGAIN = 78
+#: Seconds that systemctl may take to answer.
+_SYSTEMCTL_LIMIT = 20.0
 _USAGE = """\
 usage: domain.pyz start NAME [limit=SECONDS] [ready=KEY=VALUE] [error=KEY] [emulated=MAC]... [backend=NAME]...
        domain.pyz stop NAME
@@ -80,10 +85,59 @@ class NotStarted(DriverDomainsError):
     """A domain must not be started, or cannot, and another attempt would end in the same way."""
 
 
+class Interrupted(BaseException):
+    """The start of a domain is to end, and the domain to be stopped. No error: nothing may take it for one."""
+
+
+class Interruption:
+    """Raises `Interrupted` wherever a start is when systemd is to stop its unit.
+
+    Systemd runs ExecStop= only after a start that has succeeded (systemd.service(5)). Before, it sends SIGTERM.
+    """
+
+    def __init__(self) -> None:
+        self._came = False
+        self._held = False
+
+    def listen(self) -> None:
+        """Begin to listen for SIGTERM. A handler, unlike a mask, does not get to what xl leaves behind."""
+        signal.signal(signal.SIGTERM, self.come)
+
+    def come(self, *_signal: object) -> None:
+        """Take note that the start is to end. The first time counts: what stops the domain is not interrupted."""
+        first, self._came = not self._came, True
+        if first and not self._held:
+            raise Interrupted
+
+    @contextlib.contextmanager
+    def held(self) -> t.Iterator[None]:
+        """Let something end first, in whatever way."""
+        self._held = True
+        try:
+            yield
+        finally:
+            self._held = False
+            if self._came:
+                raise Interrupted
+
+
+def host_stops(runner: Runner) -> bool:
+    """Whether systemd is shutting the host down, in whatever way: it has queued the start of shutdown.target (systemd.special(7)).
+
+    `systemctl is-system-running` would say "starting" if the host has not booted completely (systemd, manager_state).
+    """
+    with contextlib.suppress(DriverDomainsError):
+        jobs = runner.run(["systemctl", "list-jobs", "--no-legend", "shutdown.target"], timeout=_SYSTEMCTL_LIMIT, check=False).stdout
+        return any(line.split()[1:3] == ["shutdown.target", "start"] for line in jobs.splitlines())
+    return False
+
+
 class DomainUnit:
     """Starts and stops domains for systemd.
 
     :param say: gets each event in words, as one line.
+    :param interruption: what ends a start.
+    :param stopping: whether the host is being shut down.
     """
 
     def __init__(
@@ -94,6 +148,8 @@ class DomainUnit:
         say: t.Callable[[str], None],
         turn: Turn | None = None,
         held: str = HELD_BACK,
+        interruption: Interruption | None = None,
+        stopping: t.Callable[[], bool] = lambda: False,
     ) -> None:
         self._store = store
         self._xl = xl
@@ -101,12 +157,15 @@ class DomainUnit:
         self._say = say
         self._turn = turn or Turn()
         self._held = held
+        self._interruption = interruption or Interruption()
+        self._stopping = stopping
 
     def start(self, wanted: Start) -> None:
         """Start a domain unless it runs, and wait until it serves. One that runs but does not serve in time counts as started.
 
         :raises NotStarted: it must not be started, or has no definition.
         :raises DriverDomainsError: xl failed, or it ends right away.
+        :raises Interrupted: its unit is to be stopped; not before an `xl create` has ended.
         """
         if self._runs(wanted.name):
             self._say(f"{wanted.name} runs already")
@@ -126,24 +185,37 @@ class DomainUnit:
         set_stopped(self._store, remove=[wanted.name])
         self._wait_until_ready(wanted)
 
-    def stop(self, name: str) -> None:
+    def stop(self, name: str, begun: bool = False) -> None:
         """Stop a domain, and let the recovery service leave it alone until it is started again.
 
-        When the host shuts down, `stop_all` does it at the right time.
+        When the host shuts down, `stop_all` does it at the right time, but not what dom0 needs, and nothing if its unit was not started:
+        then the domain is stopped here, and its clients before it.
+
+        :param begun: its start was interrupted, so that `stop_all` may not have seen it.
         """
-        if os.path.exists(self._paths.all_stop):
-            return
-        set_stopped(self._store, add=[name])
-        clients = clients_of(self._store, name)
+        names = {name}
+        if self._stopping():
+            if self._paths.is_active(SHUTDOWN) and not begun and name not in self._for_dom0():
+                return
+            names |= with_clients(self._store, names)
+        clients = sorted(set(clients_of(self._store, name)) - names)
         if clients:
             self._say(f"{name} serves {', '.join(clients)}, whose devices do not work until it is started again")
-        stop_domains(self._store, self._xl, [name], self._say)
+        set_stopped(self._store, add=[name])
+        stop_domains(self._store, self._xl, names, self._say)
 
     def stop_all(self) -> None:
-        """Stop the domains of this collection, and those of others that are clients of them."""
+        """Stop the domains of this collection, and those of others that are clients of them.
+
+        Not what dom0 needs: systemd stops the units of these later than this one, and than what dom0 has mounted.
+        """
         # One of ours may be on its way.
         own = self._paths.own()
-        stop_domains(self._store, self._xl, with_clients(self._store, own) | set(own), self._say)
+        stop_domains(self._store, self._xl, (with_clients(self._store, own) | set(own)) - self._for_dom0(), self._say)
+
+    def _for_dom0(self) -> set[str]:
+        """The domains that dom0 needs while others stop. Without a unit, nothing else would stop them."""
+        return serving_dom0(self._store, self._paths.is_active)
 
     def _runs(self, name: str) -> bool:
         """Whether a domain runs; what is left of one that has ended is removed."""
@@ -158,7 +230,8 @@ class DomainUnit:
         text = read_text(self._paths.definition(name))
         if text is None:
             raise NotStarted(f"{name} cannot be started: there is no {self._paths.definition(name)}")
-        create_domain(self._xl, self._store, self._paths, name, text, CREATE_LIMIT)
+        with self._interruption.held():
+            create_domain(self._xl, self._store, self._paths, name, text, CREATE_LIMIT)
 
     def _wait_for_restore(self, wanted: Start) -> None:
         """Let xendomains restore a domain that it has saved: restored later, its memory would not fit its disks any more."""
@@ -252,19 +325,31 @@ def main(arguments: t.Sequence[str] | None = None) -> int:
     except (IndexError, ValueError):
         sys.stderr.write(_USAGE)
         return 2
+    interruption = Interruption()
     try:
-        with XenStore() as store:
-            unit = DomainUnit(store, Xl(Runner()), Paths(), _say)
+        try:
             if start is None:
-                unit.stop_all()
-            elif command == "start":
-                unit.start(start)
+                _with_unit(DomainUnit.stop_all, interruption)
+            elif command == "stop":
+                _with_unit(lambda unit: unit.stop(start.name), interruption)
             else:
-                unit.stop(start.name)
+                interruption.listen()
+                _with_unit(lambda unit: unit.start(start), interruption)
+        except Interrupted:
+            name = words[1]
+            _say(f"{name} is to be stopped before its start has ended")
+            # The other connection to XenStore may have been in the middle of a message.
+            _with_unit(lambda unit: unit.stop(name, begun=True), interruption)
+        return 0
     except (DriverDomainsError, OSError) as exc:
         _say(str(exc))
         return NOT_AGAIN if isinstance(exc, NotStarted) else 1
-    return 0
+
+
+def _with_unit(call: t.Callable[[DomainUnit], None], interruption: Interruption) -> None:
+    runner = Runner()
+    with XenStore() as store:
+        call(DomainUnit(store, Xl(runner), Paths(), _say, interruption=interruption, stopping=partial(host_stops, runner)))
 
 
 def _say(line: str) -> None:

@@ -13,10 +13,15 @@ What stops are running domains, and devices are attached and detached while they
 order that follows from XenStore, before anything else of the host stops that they need (`unit_program`). xendomains of Debian asks all
 domains at once, whoever started them: it has to come later, for domains of others. Driver domains are started before it, because domains
 of others may be their clients, and systemd stops in the reverse order of starting: hence two units.
+
+That unit stops nothing that dom0 needs, and nothing at all when the host shuts down before it was started, which takes until all driver
+domains are ready: systemd runs ExecStop= only after a successful start, and cancels a start that is queued (systemd.service(5)). The units
+of domains stop these.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import typing as t
 from functools import partial
@@ -24,13 +29,13 @@ from functools import partial
 from .._archive import interpreter, pack
 from .._errors import CommandFailed, DriverDomainsError
 from .._files import link as make_link
-from .._files import read_bytes, read_text, remove
+from .._files import read_bytes, read_text, remove, write_text
 from .._plan import Plan
 from .._runner import Runner
 from .order import start_order
 from .paths import MARKER, SHUTDOWN, Paths, unit_name
 from .stopping import LIMIT
-from .unit_program import NOT_AGAIN, main
+from .unit_program import CREATE_LIMIT, NOT_AGAIN, main
 
 if t.TYPE_CHECKING:
     from .definition import Definition
@@ -69,7 +74,7 @@ Restart=on-failure
 RestartSec=10
 RestartPreventExitStatus={not_again}
 ExecStop={python} -ISB {program} stop {name}
-# Time for all to shut down is in the program. What xl leaves behind watches over the domain.
+# For a client, or for xl that is at work, and for the domain. What xl leaves behind watches over the domain.
 TimeoutStopSec={stop:g}
 KillMode=process
 RuntimeDirectory=xen-driver-domains/units/{name}
@@ -89,8 +94,6 @@ ConditionPathExists=/proc/xen
 Type=oneshot
 RemainAfterExit=yes
 ExecStart=/bin/true
-# The units of domains, which stop at the same time, leave it to this one.
-ExecStop=/bin/touch {stopping}
 ExecStop={python} -ISB {program} stop-all
 # For backends that are clients themselves, one after the other.
 TimeoutStopSec={stop:g}
@@ -100,6 +103,14 @@ SyslogIdentifier=xen-domain
 
 [Install]
 WantedBy=multi-user.target
+"""
+
+
+#: needrestart restarts the services that run old libraries, and finds them by the cgroup of each process: what xl leaves behind would have
+#: it shut a domain down after an upgrade (its own configuration has the same line for xendomains). The recovery service may be restarted,
+#: and the unit that stops all domains has no process.
+_NEEDRESTART = """\
+{marker}$nrconf{{override_rc}}->{{qr(^xen-domain\\@)}} = 0;
 """
 
 
@@ -152,7 +163,7 @@ def _unit_text(domain: Definition, backends: t.Mapping[str, str], paths: Paths) 
         python=interpreter(),
         program=paths.program,
         arguments=" ".join(_quoted(argument.replace("$", "$$")) for argument in arguments),
-        stop=LIMIT + 60,
+        stop=CREATE_LIMIT + LIMIT + 60,
         attempts=_ATTEMPTS,
         not_again=NOT_AGAIN,
     )
@@ -160,12 +171,12 @@ def _unit_text(domain: Definition, backends: t.Mapping[str, str], paths: Paths) 
 
 def _quoted(text: str) -> str:
     """Return a text as one word of a unit file (systemd.syntax(7), systemd.unit(5) on specifiers)."""
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("\n", "\\n")
     return escaped if escaped == text and not set(text) & set(" '\t;") else f'"{escaped}"'
 
 
 def _shutdown_text(paths: Paths) -> str:
-    after = " ".join([_XEN, _XENDOMAINS, _BRIDGES, "remote-fs.target", _BLOCK_DEVICES])
+    after = " ".join([_XEN, _XENDOMAINS, "network.target", _BRIDGES, "remote-fs.target", _BLOCK_DEVICES])
     return _SHUTDOWN_TEXT.format(
         marker=MARKER,
         after=after,
@@ -173,7 +184,6 @@ def _shutdown_text(paths: Paths) -> str:
         program=paths.program,
         stop=4 * LIMIT + 60,
         directory=SHUTDOWN,
-        stopping=paths.all_stop,
     )
 
 
@@ -199,13 +209,15 @@ class DomainUnits:
         paths, unit = self._paths, f"{self._paths.units}/{SHUTDOWN_UNIT}"
         if remaining:
             plan.write_file(paths.program, pack("_domain.unit_program"), mode=0o755, before="an older program", after="the program")
+            plan.write_file(paths.needrestart, _NEEDRESTART.format(marker=MARKER))
         elif paths.is_active(SHUTDOWN):
             plan.add(
                 f"systemctl stop {SHUTDOWN_UNIT}", partial(self._systemctl, "stop", SHUTDOWN_UNIT), subject=SHUTDOWN_UNIT, before="active"
             )
         self._plan_unit(plan, unit, paths.wants(SHUTDOWN_UNIT), SHUTDOWN_UNIT, _shutdown_text(paths) if remaining else "")
-        if not remaining and read_bytes(paths.program) is not None:
-            plan.add(f"remove {paths.program}", partial(self._remove_program), subject=paths.program, before="the program")
+        for path, before, levels in ((paths.program, "the program", 1), (paths.needrestart, "what it is not to restart", 2)):
+            if not remaining and os.path.exists(path):
+                plan.add(f"remove {path}", partial(_remove, path, levels), subject=path, before=before)
 
     def _plan_unit(self, plan: Plan, path: str, link: str, name: str, text: str) -> None:
         before = read_bytes(path)
@@ -219,29 +231,59 @@ class DomainUnits:
             changed = plan.remove_file(path)
         self._stale = self._stale or (changed and before is not None)
 
-    def plan_stops(self, plan: Plan, names: t.Sequence[str]) -> None:
-        """Plan that the units of domains that have been stopped are not active."""
-        self._plan_call(plan, "stop", [unit_name(name) for name in names if self._paths.is_active(name)])
-
-    def plan_starts(self, plan: Plan, names: t.Sequence[str], remaining: bool) -> None:
-        """Plan that the units of domains that run are active, and that systemd knows all unit files."""
+    def plan_reload(self, plan: Plan) -> None:
+        """Plan that systemd knows the unit files that have been planned so far."""
         if self._stale:
             plan.add("systemctl daemon-reload", partial(self._systemctl, "daemon-reload"))
+            self._stale = False
+
+    def put_back(self, domain: Definition) -> None:
+        """Write the unit file of a domain that got its previous definition back while a plan was applied, if it has a unit."""
+        path, text = self._paths.unit(domain.name), unit_texts([domain], self._paths).get(domain.name, "")
+        if text and read_text(path) not in (None, text):
+            write_text(path, text)
+            self._systemctl("daemon-reload")
+
+    def plan_stops(self, plan: Plan, names: t.Sequence[str]) -> None:
+        """Plan that the units of domains that have been stopped are not active, and start none of them later."""
+        active = {unit_name(name) for name in names if self._paths.is_active(name)}
+        active |= self._busy([unit_name(name) for name in names if not self._paths.is_active(name)])
+        units = [unit for unit in map(unit_name, names) if unit in active]
+        self._plan_call(plan, "stop", units, partial(self._systemctl, "stop", *units))
+
+    def plan_starts(self, plan: Plan, names: t.Sequence[str], remaining: bool) -> None:
+        """Plan that the units of domains that run are active."""
         inactive = [unit_name(name) for name in names if not self._paths.is_active(name)]
         inactive += [SHUTDOWN_UNIT] if remaining and not self._paths.is_active(SHUTDOWN) else []
-        # They find their domains running. This process has the turn that they need to start one.
-        self._plan_call(plan, "start", inactive, "--no-block")
+        busy = self._busy(inactive)
+        units = [unit for unit in inactive if unit not in busy]
+        self._plan_call(plan, "start", units, partial(self._start, units))
 
-    def _plan_call(self, plan: Plan, verb: str, units: t.Sequence[str], *options: str) -> None:
+    def _busy(self, units: t.Sequence[str]) -> set[str]:
+        """Return those of some units that systemd is starting or stopping, is about to, or will try to start again."""
+        there = [unit for unit in units if os.path.lexists(f"{self._paths.units}/{unit}")]
+        if not there:
+            return set()
+        shown = self._runner.run(["systemctl", "show", "--property=ActiveState,Job", *there], check=False).stdout
+        # A paragraph for each, in the same order (systemctl(1), show). A job is a number, which may be 0 or left out when there is none.
+        states = [dict(line.partition("=")[::2] for line in paragraph.splitlines()) for paragraph in shown.strip().split("\n\n")]
+        return {
+            unit
+            for unit, state in zip(there, states)
+            if state.get("Job", "") not in ("", "0") or state.get("ActiveState", "inactive") not in ("inactive", "failed")
+        }
+
+    def _plan_call(self, plan: Plan, verb: str, units: t.Sequence[str], call: t.Callable[[], None]) -> None:
         if units:
             states = {"start": ("inactive", "active"), "stop": ("active", "inactive")}[verb]
-            plan.add(
-                f"systemctl {verb} {' '.join(units)}",
-                partial(self._systemctl, verb, *options, *units),
-                subject=" ".join(units),
-                before=states[0],
-                after=states[1],
-            )
+            plan.add(f"systemctl {verb} {' '.join(units)}", call, subject=" ".join(units), before=states[0], after=states[1])
+
+    def _start(self, units: t.Sequence[str]) -> None:
+        # Starts that have failed count for the limit, whoever wanted them, and with --no-block nobody hears of it. Fails for a unit that
+        # systemd has not read yet.
+        self._runner.run(["systemctl", "reset-failed", *units], check=False)
+        # They find their domains running. This process has the turn that they need to start one.
+        self._systemctl("start", "--no-block", *units)
 
     def _systemctl(self, *words: str) -> None:
         try:
@@ -249,10 +291,11 @@ class DomainUnits:
         except CommandFailed as exc:
             raise DriverDomainsError(exc.problem, remedy="See 'journalctl -t xen-domain'", **exc.details) from exc
 
-    def _remove_program(self) -> None:
-        remove(self._paths.program)
-        try:
-            os.rmdir(os.path.dirname(self._paths.program))
-        except OSError:
-            # The recovery service is there, too.
-            return
+
+def _remove(path: str, levels: int) -> None:
+    """Remove a file, and up to so many directories above it, unless they have something of others, such as the recovery service."""
+    remove(path)
+    with contextlib.suppress(OSError):
+        for _level in range(levels):
+            path = os.path.dirname(path)
+            os.rmdir(path)

@@ -28,6 +28,8 @@ _TOKEN = re.compile(
 _ESCAPED = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v", '"': '"', "'": "'", "\\": "\\"}
 #: What strtol(3) takes with the base 0.
 _C_NUMBER = re.compile(r"[ \t\n\v\f\r]*([+-]?)(0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)")
+#: The name that a definition gives its domain.
+_DOMAIN_NAME = re.compile(r"""(?:^|;)[ \t]*name[ \t]*=[ \t]*["']([A-Za-z0-9_.+-]+)["']""", re.MULTILINE)
 
 
 class _Token(t.NamedTuple):
@@ -54,6 +56,11 @@ def read(text: str) -> dict[str, Value]:
             parser.expect("newline", ";")
         settings[name] = _sum(settings[name], value, line) if add and name in settings else value
     return settings
+
+
+def names_in(text: str) -> list[str]:
+    """Return the names that a definition gives its domain, the last of which counts; also from a text that xl would not accept."""
+    return _DOMAIN_NAME.findall(text)
 
 
 def number(value: Value) -> int | None:

@@ -18,10 +18,11 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._domain.paths i
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.plan import plan_domains
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.revisions import on_host
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.steps import DomainSteps, Limits
-from ansible_collections.xen.driver_domains.plugins.module_utils._errors import InvalidInput, TimedOut
+from ansible_collections.xen.driver_domains.plugins.module_utils._errors import CommandFailed, InvalidInput, TimedOut
 from ansible_collections.xen.driver_domains.plugins.module_utils._pci.bdf import Bdf
 from ansible_collections.xen.driver_domains.plugins.module_utils._pci.device import PciDevice
 from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Plan
+from ansible_collections.xen.driver_domains.plugins.module_utils._runner import Result
 from ansible_collections.xen.driver_domains.plugins.module_utils._xen.xl import Domain
 
 #: How libxl calls what xl calls otherwise.
@@ -124,9 +125,16 @@ class FakeHost:
             f"{root}/program/domain.pyz",
             f"{root}/proc",
             (f"{root}/qemu*",),
+            f"{root}/needrestart/conf.d/xen-driver-domains.conf",
         )
         #: The calls of systemctl. What starts and stops units is not among `calls`: the domains then run, or do not.
         self.systemctl: list[tuple[str, ...]] = []
+        #: What systemd was asked about.
+        self.shown: list[tuple[str, ...]] = []
+        #: The ActiveState and the Job of units, where they are not inactive without a job.
+        self.unit_states: dict[str, tuple[str, str]] = {}
+        #: A call of systemctl with this verb fails.
+        self.failing_verb = ""
         self.calls: list[tuple[str, ...]] = []
         #: The definitions that xl has parsed.
         self.parsed: list[str] = []
@@ -337,16 +345,28 @@ class FakeHost:
 
     # What the planner calls as the runner
 
-    def run(self, argv: t.Sequence[str], **_options: t.Any) -> None:
+    def run(self, argv: t.Sequence[str], **_options: t.Any) -> Result:
         if argv[0] == "systemctl":
-            self.systemctl.append(tuple(argv[1:]))
-            for unit in argv[2:]:
-                name = "_shutdown" if "shutdown" in unit else unit[len("xen-domain@") : -len(".service")].replace("\\x2b", "+")
-                active = Path(self.paths.active, name)
-                if argv[1] == "start" and not unit.startswith("-"):
-                    active.mkdir(parents=True)
-                elif argv[1] == "stop":
-                    active.rmdir()
-            return
+            return Result(tuple(argv), 0, self._systemctl(argv[1], [word for word in argv[2:] if not word.startswith("-")], argv[1:]), "")
         self.calls.append(tuple(argv))
         Path(argv[-1]).write_text(Path(argv[-2]).read_text())
+        return Result(tuple(argv), 0, "", "")
+
+    def _systemctl(self, verb: str, units: t.Sequence[str], words: t.Sequence[str]) -> str:
+        if verb == self.failing_verb:
+            raise CommandFailed(f"'systemctl {verb}' failed")
+        if verb == "show":
+            self.shown.append(tuple(units))
+            states = [self.unit_states.get(unit, ("inactive", "")) for unit in units]
+            return "\n\n".join(f"ActiveState={state}\nJob={job}" for state, job in states) + "\n"
+        self.systemctl.append(tuple(words))
+        for unit in units:
+            name = "_shutdown" if "shutdown" in unit else unit[len("xen-domain@") : -len(".service")].replace("\\x2b", "+")
+            active = Path(self.paths.active, name)
+            if verb == "start":
+                active.mkdir(parents=True)
+            elif verb == "stop":
+                self.unit_states.pop(unit, None)
+                if active.exists():
+                    active.rmdir()
+        return ""

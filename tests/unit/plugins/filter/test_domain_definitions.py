@@ -10,9 +10,11 @@ import typing as t
 from pathlib import Path
 
 import pytest
+import yaml
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.xen.driver_domains.plugins.filter.domain_definitions import FilterModule
+from ansible_collections.xen.driver_domains.plugins.filter.domain_definitions import DEFAULTS, FOREIGN, OWN, FilterModule
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.adopt import Devices, adopt
 from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.files import (
     INCOMPLETE,
     Places,
@@ -23,6 +25,7 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.files
 )
 from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.program import pack
 from ansible_collections.xen.driver_domains.plugins.module_utils._turn import Turn
+from ansible_collections.xen.driver_domains.plugins.module_utils._xen.xlcfg_reader import read
 
 FILTERS = FilterModule().filters()
 DEVICES = [
@@ -85,6 +88,7 @@ def test_plain_guests_share_the_image_of_a_profile() -> None:
         {"name": "c"},
         {"name": "d", "kernel": "/k"},
         {"name": "e", "image": "none"},
+        {"name": "f", "image": "foreign"},
     ]
     assert [image["name"] for image in FILTERS["domain_images"](guests, "domu")] == ["guest-minimal", "guest-debian"]
 
@@ -188,14 +192,49 @@ def test_a_kernel_of_the_users_own_needs_no_image() -> None:
     assert definition["cmdline"].endswith(" quiet")
 
 
-def test_files_of_the_users_own_are_booted_as_the_user_says() -> None:
+COMMON = "console=hvc0 net.ifnames=0"
+
+
+@pytest.mark.parametrize(
+    ("domain", "role", "cmdline"),
+    [
+        (
+            {"kernel": "/k", "pci": ["nic0"], "cmdline": "root=/dev/xvda"},
+            "driver_domain",
+            "iommu=soft xendd.hostname=own xendd.backend=1 root=/dev/xvda",
+        ),
+        ({"kernel": "/k", "pci": ["nic0"], "type": "hvm"}, "driver_domain", "xendd.hostname=own xendd.backend=1"),
+        ({"kernel": "/k", "pci": ["nic0"]}, "domu", "iommu=soft xendd.hostname=own"),
+        ({"kernel": "/k", "pci": ["nic0"], "type": "auto"}, "domu", "iommu=soft xendd.hostname=own"),
+        ({"kernel": "/k", "cmdline": "quiet"}, "domu", "xendd.hostname=own quiet"),
+        ({"options": {"bootloader": "pygrub"}}, "domu", "xendd.hostname=own"),
+        ({"kernel": "/k", "vifs": [{"address": "10.0.3.5/24"}]}, "domu", "xendd.hostname=own xendd.address=eth0,10.0.3.5/24"),
+    ],
+)
+def test_a_linux_of_the_users_own_has_what_a_guest_needs(domain: dict[str, t.Any], role: str, cmdline: str) -> None:
+    """The words are those of the first release: without the software IOTLB, a PV driver domain does not serve."""
+    assert definitions({"name": "own", "image": "none", **domain}, role)["cmdline"] == f"{COMMON} {cmdline}"
+
+
+def test_what_is_imported_is_booted_as_it_was() -> None:
     """Nothing is added but what was asked for."""
-    assert definitions({"name": "own", "image": "none", "kernel": "/k", "cmdline": "quiet"}, "domu")["cmdline"] == "quiet"
-    assert definitions({"name": "own", "image": "none", "options": {"bootloader": "pygrub"}}, "domu")["cmdline"] is None
-    served = {"name": "own", "image": "none", "kernel": "/k", "vifs": [{"address": "10.0.3.5/24"}]}
+    assert definitions({"name": "own", "image": "foreign", "kernel": "/k", "cmdline": "quiet"}, "domu")["cmdline"] == "quiet"
+    assert definitions({"name": "own", "image": "foreign", "options": {"bootloader": "pygrub"}}, "domu")["cmdline"] is None
+    assert definitions({"name": "own", "image": "foreign", "kernel": "/k", "pci": ["nic0"]}, "driver_domain")["cmdline"] is None
+    served = {"name": "own", "image": "foreign", "kernel": "/k", "vifs": [{"address": "10.0.3.5/24"}]}
     assert definitions(served, "domu")["cmdline"] == "xendd.address=eth0,10.0.3.5/24"
-    driver = definitions({**NET, "image": "none", "kernel": "/k", "cmdline": "quiet"}, "driver_domain")
+    driver = definitions({**NET, "image": "foreign", "kernel": "/k", "cmdline": "quiet"}, "driver_domain")
     assert driver["cmdline"] == "xendd.bridge=xenbr0,52:54:00:aa:00:02 xendd.address=xenbr0,10.0.3.9/24 quiet"
+    assert "ready" not in driver and FILTERS["recovered_domains"]([{"name": "d", "image": "foreign"}]) == [{"name": "d"}]
+
+
+@pytest.mark.parametrize("role", ["driver_domain", "domu"])
+def test_the_role_takes_what_the_import_writes(role: str) -> None:
+    text = (Path(__file__).parents[4] / f"roles/{role}/meta/argument_specs.yml").read_text()
+    options = yaml.safe_load(text)["argument_specs"]["main"]["options"][f"{role}_domains"]["options"]
+    image = adopt(read('name = "a"\nmemory = 64\nkernel = "/k"\n'), Devices()).domain["image"]
+    assert image == FOREIGN and {OWN, FOREIGN} < set(options["image"]["choices"])
+    assert {key: options[key]["default"] for key in ("type", "image")} == {key: DEFAULTS[role][key] for key in ("type", "image")}
 
 
 def test_a_guest_that_is_called_like_a_shared_image_has_one_of_its_own() -> None:
@@ -357,16 +396,27 @@ def test_the_digest_is_that_of_what_the_module_installs(tmp_path: Path) -> None:
     [
         ({"name": "a", "image": "minimal"}, "domu", "auto"),
         ({"name": "a", "image": "minimal", "type": "pv"}, "domu", "pv"),
-        ({"name": "a", "kernel": "/k"}, "domu", None),
-        ({"name": "a", "image": "none"}, "domu", None),
+        ({"name": "a", "image": "minimal", "type": "auto"}, "domu", "auto"),
+        ({"name": "a", "kernel": "/k"}, "domu", "pv"),
+        ({"name": "a", "kernel": "/k", "type": "auto"}, "domu", "pv"),
+        ({"name": "a", "image": "none"}, "domu", "pv"),
+        ({"name": "a", "image": "none", "type": "auto"}, "domu", "pv"),
+        ({"name": "a", "image": "foreign", "type": "auto"}, "domu", "pv"),
+        ({"name": "a", "image": "none", "type": None}, "domu", "pv"),
         ({"name": "a", "kernel": "/k", "type": "pvh"}, "domu", "pvh"),
-        (NET, "driver_domain", None),
+        ({"name": "a", "image": "minimal", "pci": ["uplink0"]}, "domu", "pv"),
+        ({"name": "a", "image": "minimal", "pci": ["uplink0"], "type": "auto"}, "domu", "pv"),
+        ({"name": "a", "image": "minimal", "pci": ["uplink0"], "type": "hvm"}, "domu", "hvm"),
+        ({"name": "a", "image": "minimal", "pci": []}, "domu", "auto"),
+        (NET, "driver_domain", "pv"),
     ],
 )
-def test_only_guests_with_our_kernels_get_what_the_host_runs_best(domain: dict[str, t.Any], role: str, kind: str | None) -> None:
-    images = {name: {"kernel": "/k", "ramdisk": "/r", "disk": ""} for name in ("guest-minimal", "domain-net-dd")}
+def test_only_guests_with_our_kernels_get_what_the_host_runs_best(domain: dict[str, t.Any], role: str, kind: str) -> None:
+    images = {name: {"kernel": "/k", "ramdisk": "/r", "disk": ""} for name in ("guest-minimal", "domain-net-dd", "domain-a")}
     (definition,) = FILTERS["domain_definitions"]([domain], role, images=images, devices=DEVICES)
-    assert definition.get("type") == kind
+    assert definition["type"] == kind
+    # A PV guest with a PCI device needs the software IOTLB.
+    assert ("iommu=soft" in definition["cmdline"].split() if definition["cmdline"] else False) == bool(kind == "pv" and domain.get("pci"))
 
 
 def test_an_hvm_driver_domain_has_no_more_than_it_needs() -> None:

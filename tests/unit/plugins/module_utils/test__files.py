@@ -149,3 +149,30 @@ def test_a_file_shadows_those_of_the_same_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("text", "meant"), [(r"a\040b\011\134", "a b\t\\"), (r"a\04", r"a\04"), ("\udcff", "\udcff")])
 def test_escapes(text: str, meant: str) -> None:
     assert _files.unescape(text) == meant
+
+
+@pytest.mark.parametrize(
+    ("number", "remedy"),
+    [
+        (errno.EACCES, "as root"),
+        (errno.EPERM, "as root"),
+        (errno.EISDIR, "It is a directory"),
+        (errno.ENOENT, "Correct the path"),
+        (errno.ENOTDIR, "is a file and not a directory"),
+        (errno.ENOSPC, "Make room"),
+        (errno.EROFS, "read-only"),
+        (errno.EIO, ""),
+    ],
+)
+def test_what_helps(number: int, remedy: str) -> None:
+    """Root helps only where a permission is missing."""
+    found = _files.file_remedy(OSError(number, os.strerror(number)))
+    assert remedy in found and ("root" in found) == ("root" in remedy)
+
+
+def test_a_directory_instead_of_a_file(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for action in (lambda: _files.read_bytes(str(tmp_path)), lambda: _files.write_bytes(str(tmp_path / "file/x"), b"")):
+        with pytest.raises(DriverDomainsError) as caught:
+            action()
+        assert "root" not in caught.value.remedy and caught.value.remedy

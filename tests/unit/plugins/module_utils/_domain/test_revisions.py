@@ -92,7 +92,7 @@ class TestRestart:
         host.systemctl.clear()
         unit = Path(host.paths.unit("net-dd")).read_text()
         host.run_plan([RESTART, {**GUEST, "autostart": True}], force=FORCE)
-        assert host.systemctl == [("start", "--no-block", unit_name("net-dd"), unit_name("web1"))]
+        assert host.systemctl[-1] == ("start", "--no-block", unit_name("net-dd"), unit_name("web1"))
         assert Path(host.paths.unit("net-dd")).read_text() == unit
         assert unit_name("net-dd") in Path(host.paths.unit("web1")).read_text().split("\n[Service]")[0]
 
@@ -272,6 +272,7 @@ class TestUpdate:
         (host.root / "extra").unlink()
         if how == "by itself":
             assert Path(host.paths.unit("web1")).read_text() == before
+            assert host.systemctl[-1] == ("daemon-reload",)
             assert host.run_plan([changed]).actions == []
         host.remove("web1")
         host.run_plan([changed])

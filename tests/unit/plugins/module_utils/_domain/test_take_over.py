@@ -27,7 +27,7 @@ def host(tmp_path: Path) -> FakeHost:
 
 def theirs(host: FakeHost, extra: str = "") -> str:
     """Return the definition that others wrote for the same domain."""
-    ours = host.plan([WEB]).actions[0].after
+    (ours,) = [action.after for action in host.plan([WEB]).actions if action.subject == host.paths.definition("web1")]
     return "# My first guest\n" + ours[len(MARKER) :] + extra
 
 
@@ -38,7 +38,7 @@ def test_a_running_domain_and_its_definition(host: FakeHost) -> None:
     (host.root / "xen" / "auto" / "web1").symlink_to(path)
     domid = host.add("web1", text=text)
     foreseen = host.run_plan([WEB], check_mode=True)
-    assert foreseen.actions[0].description == f"take over {path}, which is the same"
+    assert f"take over {path}, which is the same" in [action.description for action in foreseen.actions]
     plan = host.run_plan([WEB])
     assert [action.description for action in plan.actions] == [action.description for action in foreseen.actions]
     assert plan.results["pending_restart"] == []
@@ -66,6 +66,15 @@ def test_a_definition_elsewhere_is_no_longer_started(host: FakeHost) -> None:
     assert elsewhere.read_text() == text
     assert (host.root / "xen" / "web1.cfg.taken-over").read_text() == text
     assert host.run_plan([WEB]).actions == []
+
+
+def test_of_two_that_are_the_same_the_definition_itself_is_kept(host: FakeHost) -> None:
+    text = theirs(host)
+    (host.root / "xen" / "web1.cfg").write_text(text)
+    (host.root / "xen" / "auto" / "copy").write_text(text.replace("first", "second"))
+    host.run_plan([WEB])
+    assert (host.root / "xen" / "web1.cfg.taken-over").read_text() == text
+    assert not list((host.root / "xen" / "auto").iterdir())
 
 
 def test_a_definition_that_is_not_the_same(host: FakeHost) -> None:
@@ -103,6 +112,21 @@ def test_a_domain_that_runs_with_an_older_definition_is_restarted_only_when_allo
     host.add("web1", text=text.replace("vcpus = 1", 'vcpus = 1\non_crash = "preserve"'))
     plan = host.run_plan([{**WEB, "on_crash": "restart"}], check_mode=True, force=["foreign_definition"])
     assert plan.results["pending_restart"] == ["web1"]
+
+
+@pytest.mark.parametrize("place", ["web1.cfg", "auto/web1.cfg", "auto/10-web"])
+@pytest.mark.parametrize("edited", [("memory = 128", "memory = 256"), ("vcpus = 1", "vcpus = 2"), ("kernel", "old_kernel")])
+def test_a_domain_that_was_started_before_somebody_edited_its_definition(host: FakeHost, place: str, edited: tuple[str, str]) -> None:
+    """It is outdated, and nobody else's: it is left running until it may be restarted, also by later runs."""
+    text = theirs(host)
+    (host.root / "xen" / place).write_text(text)
+    host.add("web1", text=text.replace(*edited))
+    for _run in range(2):
+        assert host.run_plan([WEB]).results["pending_restart"] == ["web1"]
+        assert not [call for call in host.calls if call[0] in ("create", "shutdown", "destroy")]
+    host.run_plan([WEB], restart_changed=True)
+    assert ("create", "web1") in host.calls
+    assert host.run_plan([WEB]).actions == []
 
 
 def test_what_is_to_be_absent_is_never_taken_over(host: FakeHost) -> None:

@@ -6,9 +6,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 import threading
+import time
 import typing as t
 import zipfile
 from pathlib import Path
@@ -24,14 +27,19 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._domain.unit_pr
     NOT_AGAIN,
     STATUS,
     DomainUnit,
+    Interrupted,
+    Interruption,
     NotStarted,
     Start,
+    host_stops,
     main,
     parse_start,
 )
-from ansible_collections.xen.driver_domains.plugins.module_utils._errors import CommandFailed, DriverDomainsError
+from ansible_collections.xen.driver_domains.plugins.module_utils._errors import CommandFailed, DriverDomainsError, TimedOut
 from ansible_collections.xen.driver_domains.plugins.module_utils._held_back import hold_back
+from ansible_collections.xen.driver_domains.plugins.module_utils._runner import Result, Runner
 from ansible_collections.xen.driver_domains.plugins.module_utils._turn import Turn
+from ansible_collections.xen.driver_domains.plugins.module_utils._xenstore.client import XenStore
 from ansible_collections.xen.driver_domains.tests.unit.fakes.running import RunningDomains, times_out
 
 NET = Start("net-dd", 5.0, Ready(STATUS, "ready", "data/driver-domain/error"))
@@ -50,6 +58,9 @@ class Host(RunningDomains):
         for name in ("net-dd", "web1"):
             (root / f"xen/{name}.cfg").write_text(MARKER + f'name = "{name}"\n')
         self.status: str | None = "ready"
+        self.interruption = Interruption()
+        #: Whether the host shuts down.
+        self.stopping = False
         self.creation = self.come_up
 
     def come_up(self, name: str) -> None:
@@ -62,7 +73,13 @@ class Host(RunningDomains):
 
     def unit(self) -> DomainUnit:
         fake: t.Any = self
-        return DomainUnit(self.store, fake, self.paths, self.said.append, Turn(f"{self.root}/lock"), f"{self.root}/held")
+        turn, held = Turn(f"{self.root}/lock"), f"{self.root}/held"
+        return DomainUnit(self.store, fake, self.paths, self.said.append, turn, held, self.interruption, lambda: self.stopping)
+
+    def activate(self, *names: str) -> None:
+        """Let units be active."""
+        for name in names:
+            (self.root / "active" / name).mkdir(parents=True)
 
 
 @pytest.fixture
@@ -237,10 +254,22 @@ class TestStop:
 
     def test_when_the_host_shuts_down_it_is_left_to_the_unit_that_stops_all(self, host: Host) -> None:
         host.come_up("net-dd")
-        (host.root / "active/_shutdown").mkdir(parents=True)
-        Path(host.paths.all_stop).touch()
+        host.activate("_shutdown", "net-dd")
+        host.stopping = True
         host.unit().stop("net-dd")
         assert host.calls == []
+
+    def test_that_unit_was_not_started_when_the_host_shuts_down(self, host: Host) -> None:
+        """It comes after driver domains that are not ready. Systemd then runs its ExecStop= never, and stops all other units."""
+        host.come_up("net-dd")
+        host.add("by-hand", "net-dd")
+        host.add("behind", "by-hand", kind="9pfs")
+        host.add("other")
+        host.activate("net-dd")
+        host.stopping = True
+        host.unit().stop("net-dd")
+        assert host.calls == ["shutdown behind", "shutdown by-hand", "shutdown net-dd"]
+        assert host.said[0] == "Stopping behind"
 
     def test_all(self, host: Host) -> None:
         (host.root / "xen/foreign.cfg").write_text('name = "foreign"\n')
@@ -250,6 +279,164 @@ class TestStop:
         host.add("client-of-ours", "net-dd")
         host.unit().stop_all()
         assert host.calls == ["shutdown web1", "shutdown client-of-ours", "shutdown net-dd"]
+
+
+class TestServingDom0:
+    """What dom0 has from a domain, such as a mounted file system, it needs until its own units have stopped."""
+
+    @pytest.fixture
+    def host(self, host: Host) -> Host:
+        for name in ("store-dd", "san-dd", "plain-dd"):
+            (host.root / f"xen/{name}.cfg").write_text(MARKER)
+        san, store = host.add("san-dd"), host.add("store-dd")
+        host.serve(store, san, kind="vbd")
+        host.serve(0, store, kind="vbd")
+        host.add("plain-dd")
+        host.add("web1", "store-dd", "plain-dd")
+        host.stopping = True
+        return host
+
+    def test_it_is_stopped_by_its_own_unit_and_so_is_what_it_needs(self, host: Host) -> None:
+        host.activate("_shutdown", "store-dd", "san-dd", "plain-dd", "web1")
+        host.unit().stop("web1")
+        assert host.calls == []
+        host.unit().stop_all()
+        assert host.calls == ["shutdown web1", "shutdown plain-dd"]
+        # Its unit is stopped when the other one has stopped.
+        (host.root / "active/_shutdown").rmdir()
+        host.unit().stop("store-dd")
+        host.unit().stop("san-dd")
+        assert host.calls[2:] == ["shutdown store-dd", "shutdown san-dd"]
+
+    def test_also_if_systemd_stops_its_unit_at_the_same_time(self, host: Host) -> None:
+        """That of a domain that is none of the driver domains comes in no order with the one that stops all."""
+        host.activate("_shutdown", "store-dd")
+        host.unit().stop("store-dd")
+        assert host.calls == ["shutdown web1", "shutdown store-dd"]
+
+    def test_without_a_unit_nothing_else_would_stop_it(self, host: Host) -> None:
+        host.activate("_shutdown", "san-dd")
+        host.unit().stop_all()
+        assert host.calls == ["shutdown web1", "shutdown store-dd", "shutdown plain-dd", "shutdown san-dd"]
+
+    def test_a_network_interface_of_dom0_counts_as_well(self, host: Host) -> None:
+        host.activate("plain-dd")
+        host.serve(0, host.domid("plain-dd"), devid=1)
+        host.unit().stop_all()
+        assert host.calls == ["shutdown web1", "shutdown store-dd", "shutdown san-dd"]
+
+
+def terminate() -> None:
+    """As systemd does."""
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+class TestInterrupted:
+    """Systemd runs ExecStop= only after a start that has succeeded: before, it ends the start (SIGTERM)."""
+
+    def interrupt(self, host: Host, wanted: Start, seconds: float | None = 0.3) -> None:
+        """Run a start that gets SIGTERM so many seconds after it began to listen, or when the test sends it."""
+        listen = Interruption.listen
+
+        def listen_and_wait(interruption: Interruption) -> None:
+            listen(interruption)
+            if seconds is not None:
+                later(terminate, seconds)
+
+        monkeypatch = pytest.MonkeyPatch()
+        monkeypatch.setattr(unit_program, "XenStore", lambda: XenStore(host.server.path))
+        monkeypatch.setattr(unit_program, "Xl", lambda _runner: host)
+        monkeypatch.setattr(unit_program, "Paths", lambda: host.paths)
+        monkeypatch.setattr(unit_program, "host_stops", lambda _runner: host.stopping)
+        monkeypatch.setattr(unit_program, "Turn", lambda: Turn(f"{host.root}/lock"))
+        monkeypatch.setattr(Interruption, "listen", listen_and_wait)
+        before = signal.getsignal(signal.SIGTERM)
+        try:
+            ready = [f"ready={wanted.ready.key}={wanted.ready.value}"] if wanted.ready else []
+            backends = [f"backend={backend}" for backend in wanted.backends]
+            assert main(["start", wanted.name, f"limit={wanted.limit:g}", *ready, *backends]) == 0
+        finally:
+            signal.signal(signal.SIGTERM, before)
+            monkeypatch.undo()
+
+    def test_while_it_waits_until_the_domain_is_ready(self, host: Host) -> None:
+        host.status = "starting"
+        self.interrupt(host, Start("net-dd", 20.0, NET.ready))
+        assert host.calls == ["create net-dd", "shutdown net-dd"]
+
+    def test_while_it_waits_for_backends(self, host: Host) -> None:
+        self.interrupt(host, Start("web1", 20.0, None, ("net-dd",)))
+        assert host.calls == []
+
+    def test_while_others_have_the_turn(self, host: Host) -> None:
+        turn = Turn(f"{host.root}/lock")
+        assert turn.take()
+        self.interrupt(host, Start("net-dd", 20.0))
+        assert host.calls == []
+        turn.pass_on()
+
+    def test_while_xl_is_at_work_which_ends_first(self, host: Host) -> None:
+        def come_up_slowly(name: str) -> None:
+            terminate()
+            time.sleep(0.1)
+            host.calls.append("xl has ended")
+            host.come_up(name)
+
+        host.creation = come_up_slowly
+        self.interrupt(host, Start("net-dd", 20.0, NET.ready), None)
+        assert host.calls == ["create net-dd", "xl has ended", "shutdown net-dd"]
+        assert Turn(f"{host.root}/lock").take()
+
+    def test_while_xl_is_at_work_and_fails(self, host: Host) -> None:
+        def fail(_name: str) -> None:
+            terminate()
+            raise CommandFailed("no")
+
+        host.creation = fail
+        self.interrupt(host, Start("net-dd", 20.0), None)
+        assert host.calls == ["create net-dd"]
+
+    def test_when_the_host_shuts_down_the_unit_that_stops_all_may_not_have_seen_it(self, host: Host) -> None:
+        host.status = "starting"
+        host.stopping = True
+        host.activate("_shutdown", "net-dd")
+        self.interrupt(host, Start("net-dd", 20.0, NET.ready))
+        assert host.calls == ["create net-dd", "shutdown net-dd"]
+
+    def test_twice_is_as_good_as_once(self) -> None:
+        interruption = Interruption()
+        with pytest.raises(Interrupted):
+            interruption.come()
+        interruption.come()
+        with pytest.raises(Interrupted), interruption.held():
+            pass
+
+
+@pytest.mark.parametrize(
+    ("jobs", "stops"),
+    [
+        ("  812 shutdown.target start waiting\n", True),
+        ("812 shutdown.target start running\n", True),
+        ("", False),
+        ("No jobs running.\n", False),
+        ("7 shutdown.target stop waiting\n", False),
+    ],
+)
+def test_whether_the_host_shuts_down(jobs: str, stops: bool) -> None:
+    class Systemctl(Runner):
+        def run(self, argv: t.Sequence[str], **_options: t.Any) -> Result:
+            assert argv == ["systemctl", "list-jobs", "--no-legend", "shutdown.target"]
+            return Result(tuple(argv), 0, jobs, "")
+
+    assert host_stops(Systemctl()) is stops
+
+
+def test_a_systemd_that_does_not_answer() -> None:
+    class Silent(Runner):
+        def run(self, argv: t.Sequence[str], **_options: t.Any) -> Result:
+            raise TimedOut("'systemctl' did not end")
+
+    assert host_stops(Silent()) is False
 
 
 def test_arguments() -> None:

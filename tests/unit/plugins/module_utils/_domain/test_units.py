@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.paths import MARKER, unit_name
-from ansible_collections.xen.driver_domains.plugins.module_utils._domain.unit_program import NOT_AGAIN
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.stopping import LIMIT
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.unit_program import CREATE_LIMIT, NOT_AGAIN
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.units import SHUTDOWN_UNIT
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import InvalidInput, Refused
 from ansible_collections.xen.driver_domains.tests.unit.fakes.domains import FakeHost
@@ -62,14 +63,13 @@ def test_a_unit_starts_stops_and_is_active_as_long_as_its_domain_is_wanted(host:
     assert service["ExecStop"] == f"{program} stop web1"
     assert (service["Type"], service["RemainAfterExit"], service["KillMode"]) == ("oneshot", "yes", "process")
     assert (service["Restart"], service["RestartPreventExitStatus"]) == ("on-failure", str(NOT_AGAIN))
-    assert float(service["TimeoutStopSec"]) > 300
+    assert float(service["TimeoutStopSec"]) > CREATE_LIMIT + LIMIT
     assert f"/run/{service['RuntimeDirectory']}" == "/run/xen-driver-domains/units/web1"
     start = unit(host, "xen-domain@net-dd.service")["Service"]["ExecStart"]
     assert start == f"{program} start net-dd limit=1 ready=data/driver-domain/status=ready error=data/driver-domain/error"
     stop = unit(host, SHUTDOWN_UNIT)["Service"]
     assert (stop["ExecStop"], stop["RemainAfterExit"]) == (f"{program} stop-all", "yes")
-    text = Path(host.paths.units, SHUTDOWN_UNIT).read_text()
-    assert f"ExecStop=/bin/touch {host.paths.all_stop}\nExecStop=" in text and stop["RuntimeDirectory"].endswith("/units/_shutdown")
+    assert f"/run/{stop['RuntimeDirectory']}" == "/run/xen-driver-domains/units/_shutdown"
     assert os.access(host.paths.program, os.X_OK)
 
 
@@ -135,7 +135,7 @@ def test_what_a_domain_needs_of_dom0(host: FakeHost) -> None:
     assert "iscsi.service" not in words(host, "plain", "After")
     for name in ("net-dd", "web"):
         assert "xen-driver-domains-check.service" in words(host, name, "After")
-    assert {"xendomains.service", "xen.service", "network-online.target", "remote-fs.target"} <= set(
+    assert {"xendomains.service", "xen.service", "network.target", "network-online.target", "remote-fs.target"} <= set(
         unit(host, SHUTDOWN_UNIT)["Unit"]["After"].split()
     )
 
@@ -146,6 +146,25 @@ def test_strange_values_stay_as_they_are(host: FakeHost) -> None:
     assert unit_name("a+b") == "xen-domain@a\\x2bb.service"
     start = unit(host, unit_name("a+b"))["Service"]["ExecStart"]
     assert start.endswith(r""" start a+b limit=1 "ready=data/x=$$HOME %%n \"a\\b\"" """.rstrip())
+
+
+@pytest.mark.parametrize(
+    ("value", "word"),
+    [
+        ("yes", "ready=data/x=yes"),
+        ("it's", '"ready=data/x=it\'s"'),
+        ("a;b", '"ready=data/x=a;b"'),
+        ("a\tb", '"ready=data/x=a\tb"'),
+        ("a\nExecStart=/bin/sh", r'"ready=data/x=a\nExecStart=/bin/sh"'),
+        ("\\", r'"ready=data/x=\\"'),
+        ("${HOME}", "ready=data/x=$${HOME}"),
+    ],
+)
+def test_each_argument_is_one_word(host: FakeHost, value: str, word: str) -> None:
+    define(host, {"name": "web", "ready": {"key": "data/x", "value": value, "error_key": None}})
+    lines = Path(host.paths.unit("web")).read_text().splitlines()
+    (line,) = [line for line in lines if line.startswith("ExecStart=")]
+    assert line.endswith(f" start web limit=1 {word}")
 
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="needs systemd")
@@ -159,6 +178,90 @@ def test_systemd_understands_them(host: FakeHost) -> None:
     assert (len(units), complaints) == (4, [])
 
 
+def services(host: FakeHost) -> dict[str, str]:
+    """What needrestart would do with services: "1" where it restarts one."""
+    names = ["xen-domain@web1.service", "xen-domain@a\\x2bb.service", "xen-domain-recovery.service", "not-xen-domain@web1.service"]
+    # As needrestart reads its configuration and looks a service up.
+    program = """
+        our %nrconf = (override_rc => {qr(^xendomains) => 0});
+        eval do { local(@ARGV, $/) = shift; <>};
+        die $@ if $@;
+        for my $rc (@ARGV) {
+            my $restart = 1;
+            for my $re (keys %{$nrconf{override_rc}}) { $restart = $nrconf{override_rc}->{$re} if $rc =~ /$re/ }
+            print "$rc $restart\n";
+        }
+    """
+    command = ["perl", "-e", program, host.paths.needrestart, *names]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    return dict(line.split(" ") for line in done.stdout.splitlines())
+
+
+@pytest.mark.skipif(not shutil.which("perl"), reason="needs perl")
+def test_needrestart_leaves_domains_alone(host: FakeHost) -> None:
+    """Of the processes in the cgroups of units, all are those of domains that xl has started."""
+    define(host, WEB)
+    assert services(host) == {
+        "xen-domain@web1.service": "0",
+        "xen-domain@a\\x2bb.service": "0",
+        "xen-domain-recovery.service": "1",
+        "not-xen-domain@web1.service": "1",
+    }
+
+
+#: Xen's services, as Debian's init scripts become units (systemd-sysv-generator(8)).
+DEBIAN = {
+    "xen.service": "After=remote-fs.target\n",
+    "xendomains.service": "After=network-online.target remote-fs.target xen.service\n",
+}
+FSTAB_GENERATOR = "/usr/lib/systemd/system-generators/systemd-fstab-generator"
+
+
+def cycles(host: FakeHost, fstab: str) -> list[str]:
+    """What systemd says about the order in which a host starts that has a file system from the driver domain store-dd."""
+    units = Path(host.paths.units)
+    table = host.root / "fstab"
+    table.write_text(fstab)
+    places = [str(host.root / name) for name in ("generated", "early", "late")]
+    for place in places:
+        shutil.rmtree(place, ignore_errors=True)
+        os.mkdir(place)
+    subprocess.run([FSTAB_GENERATOR, *places], env={**os.environ, "SYSTEMD_FSTAB": str(table)}, check=True, timeout=60)
+    shutil.copy(host.root / "generated/srv.mount", units)
+    for name, order in DEBIAN.items():
+        (units / name).write_text(f"[Unit]\n{order}[Service]\nExecStart=/bin/true\n")
+    names = [name for name in os.listdir(units) if name.endswith((".service", ".mount"))]
+    (units / "boot.target").write_text(f"[Unit]\nWants=remote-fs.target network-online.target {' '.join(names)}\n")
+    environment = {**os.environ, "SYSTEMD_UNIT_PATH": f"{units}:/lib/systemd/system"}
+    done = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", str(units / "boot.target")],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        env=environment,
+    )
+    return [line for line in done.stderr.splitlines() if "cycle" in line]
+
+
+@pytest.mark.skipif(not (shutil.which("systemd-analyze") and os.path.exists(FSTAB_GENERATOR)), reason="needs systemd")
+def test_a_file_system_of_dom0_from_a_driver_domain_is_mounted_as_the_guide_says(host: FakeHost) -> None:
+    text = Path(__file__).parents[5].joinpath("docs/recovery.md").read_text()
+    (line,) = re.findall(r"^/dev/xvda .* 0 0$", text, re.MULTILINE)
+    disks = [{"vdev": "xvda", "target": "/srv/web1.img"}]
+    (host.root / "web1.img").write_text("")
+    define(host, {"name": "store-dd", "driver_domain": True}, {"name": "web1", "disks": [{**disks[0], "target": f"{host.root}/web1.img"}]})
+    drop_in = Path(f"{host.paths.unit('web1')}.d/disk.conf")
+    drop_in.parent.mkdir()
+    drop_in.write_text("[Unit]\nRequiresMountsFor=/srv/web1.img\n")
+    assert cycles(host, line) == cycles(host, line.replace("ext4 ", "ext4 _netdev,")) == []
+    mount = unit(host, "srv.mount")["Unit"]
+    assert mount["Before"] == SHUTDOWN_UNIT, "it is unmounted after guests have stopped"
+    # Without this, it would be needed by what the driver domain itself needs.
+    assert "Found ordering cycle" in cycles(host, line.replace("nofail", "defaults"))[0]
+    assert "Found ordering cycle" in cycles(host, line.replace("nofail", "_netdev"))[0]
+
+
 class TestCalls:
     """At most one call of systemctl of each kind, whatever the number of domains, and none when nothing changes."""
 
@@ -166,12 +269,15 @@ class TestCalls:
         guests = [{"name": f"web{number}", "autostart": True} for number in range(5)]
         names = [unit_name(guest["name"]) for guest in guests]
         host.run_plan(guests)
-        assert host.systemctl == [("start", "--no-block", *names, SHUTDOWN_UNIT)]
+        # What was started too often before would not be started.
+        assert host.systemctl == [("reset-failed", *names, SHUTDOWN_UNIT), ("start", "--no-block", *names, SHUTDOWN_UNIT)]
         host.systemctl.clear()
         assert host.run_plan(guests).actions == []
+        assert host.shown == []
         host.run_plan([{**guest, "state": "stopped"} for guest in guests])
         host.run_plan(guests)
-        assert host.systemctl == [("stop", *names), ("start", "--no-block", *names)]
+        assert host.systemctl == [("stop", *names), ("reset-failed", *names), ("start", "--no-block", *names)]
+        assert host.shown == [tuple(names)]
 
     def test_a_restart_leaves_the_unit_active(self, host: FakeHost) -> None:
         host.run_plan([WEB | {"vifs": None}])
@@ -183,7 +289,19 @@ class TestCalls:
         host.run_plan([{"name": "web1"}])
         host.systemctl.clear()
         assert host.run_plan([{"name": "web1", "autostart": True}]).actions[-1].description == "systemctl start xen-domain@web1.service"
-        assert host.systemctl == [("start", "--no-block", "xen-domain@web1.service")]
+        assert host.systemctl[-1] == ("start", "--no-block", "xen-domain@web1.service")
+
+    def test_systemd_reads_what_has_changed_even_if_the_run_fails_later(self, host: FakeHost) -> None:
+        host.run_plan([NET, WEB])
+        host.systemctl.clear()
+        host.deaf.add("web1")
+        with pytest.raises(Refused, match="it did not shut down"):
+            host.run_plan([{**NET, "wait_timeout": 7.0}, {"name": "web1", "state": "stopped", "autostart": True}])
+        assert host.systemctl == [("daemon-reload",)]
+        host.systemctl.clear()
+        host.deaf.clear()
+        host.run_plan([{"name": "web1", "state": "absent"}])
+        assert host.systemctl == [("stop", "xen-domain@web1.service"), ("daemon-reload",)]
 
     def test_systemd_reads_what_has_changed(self, host: FakeHost) -> None:
         define(host, NET)
@@ -194,6 +312,44 @@ class TestCalls:
         assert enabled(host) == {SHUTDOWN_UNIT}
 
 
+class TestOnTheirWay:
+    """Units that systemd has not started or stopped yet, or will start again: their domains would be as requested only until then."""
+
+    STATES: t.ClassVar = [("inactive", "17"), ("activating", ""), ("activating", "18"), ("deactivating", "19"), ("failed", "20")]
+
+    @pytest.mark.parametrize("state", STATES)
+    @pytest.mark.parametrize("wanted", ["stopped", "absent"])
+    def test_what_would_start_later_is_stopped(self, host: FakeHost, wanted: str, state: tuple[str, str]) -> None:
+        host.run_plan([{**WEB, "vifs": None, "state": "present"}, {**NET, "state": "present"}])
+        host.systemctl.clear()
+        host.unit_states["xen-domain@web1.service"] = state
+        again = [{"name": "web1", "state": wanted, "autostart": True}]
+        plan = host.run_plan(again)
+        assert "systemctl stop xen-domain@web1.service" in [action.description for action in plan.actions]
+        assert ("stop", "xen-domain@web1.service") in host.systemctl
+        assert host.run_plan(again).actions == []
+
+    @pytest.mark.parametrize("state", [("inactive", ""), ("inactive", "0"), ("failed", "")])
+    def test_what_does_not_is_left(self, host: FakeHost, state: tuple[str, str]) -> None:
+        host.run_plan([{**WEB, "vifs": None, "state": "present"}])
+        host.unit_states["xen-domain@web1.service"] = state
+        assert host.run_plan([{**WEB, "vifs": None, "state": "stopped"}]).actions == []
+
+    @pytest.mark.parametrize("state", STATES[:3])
+    def test_what_will_start_is_not_started_again(self, host: FakeHost, state: tuple[str, str]) -> None:
+        guests = [{"name": "web1", "autostart": True}, {"name": "web2", "autostart": True}]
+        host.run_plan(guests)
+        for name in ("web1", "web2", "_shutdown"):
+            os.rmdir(f"{host.paths.active}/{name}")
+        host.systemctl.clear()
+        host.unit_states.update({"xen-domain@web1.service": state, SHUTDOWN_UNIT: ("inactive", "5")})
+        plan = host.run_plan(guests)
+        assert [action.description for action in plan.actions] == ["systemctl start xen-domain@web2.service"]
+        host.unit_states["xen-domain@web2.service"] = ("inactive", "21")
+        os.rmdir(f"{host.paths.active}/web2")
+        assert host.run_plan(guests).actions == []
+
+
 class TestUndoing:
     def test_the_last_domain_takes_everything_with_it(self, host: FakeHost) -> None:
         host.run_plan([NET, WEB])
@@ -201,7 +357,7 @@ class TestUndoing:
         assert enabled(host) == {"xen-domain@net-dd.service", SHUTDOWN_UNIT}
         host.run_plan([{"name": "net-dd", "state": "absent"}])
         assert [path for path in Path(host.paths.units).rglob("*") if not path.is_dir()] == []
-        assert not Path(host.paths.program).parent.exists()
+        assert not Path(host.paths.program).parent.exists() and not (host.root / "needrestart").exists()
         assert host.run_plan([{"name": "net-dd", "state": "absent"}]).actions == []
 
     def test_check_mode_lists_all_of_it(self, host: FakeHost) -> None:
@@ -240,6 +396,63 @@ class TestLinks:
         (auto / "web1.cfg").symlink_to("../web1.cfg")
         host.run_plan([{"name": "web1"}])
         assert os.listdir(auto) == []
+
+
+def starts(host: FakeHost, name: str) -> set[str]:
+    """What would start a domain when the host boots."""
+    definition = Path(host.paths.definition(name))
+    found = {"xendomains" for file in os.scandir(host.paths.autostart) if f'name = "{name}"' in Path(file.path).read_text()}
+    unit = Path(host.paths.wants(unit_name(name)))
+    if unit.exists() and Path(host.paths.program).exists() and definition.exists():
+        found.add("unit")
+    return found
+
+
+class TestPowerCut:
+    """After each step of an upgrade from links, domains start with the host, and once: xendomains does not start what runs."""
+
+    def upgrade(self, host: FakeHost, links: t.Mapping[str, str], wanted: t.Sequence[dict[str, t.Any]]) -> None:
+        auto = Path(host.paths.autostart)
+        auto.mkdir(parents=True)
+        for name, text in links.items():
+            Path(host.paths.definition(name)).write_text(text)
+            (auto / f"{name}.cfg").symlink_to(f"../{name}.cfg")
+        plan = host.plan(wanted)
+        assert all(starts(host, name) for name in links)
+        for action in plan.actions:
+            action.apply()
+            for name in links:
+                assert starts(host, name), (name, action.description)
+        assert [starts(host, name) for name in links] == [{"unit"}] * len(links)
+
+    def test_after_each_step(self, host: FakeHost) -> None:
+        text = MARKER + 'name = "{}"\n'
+        self.upgrade(host, {name: text.format(name) for name in ("net-dd", "web1")}, [NET, WEB])
+
+    def test_definitions_of_others_and_copies_of_them(self, host: FakeHost) -> None:
+        plan = host.plan([{"name": "web1", "autostart": True}])
+        (text,) = [action.after for action in plan.actions if action.subject == host.paths.definition("web1")]
+        auto = Path(host.paths.autostart)
+        auto.mkdir(parents=True)
+        (auto / "web1.cfg").write_text("# Mine\n" + text[len(MARKER) :])
+        for action in host.plan([{"name": "web1", "autostart": True}]).actions:
+            action.apply()
+            assert starts(host, "web1"), action.description
+        assert starts(host, "web1") == {"unit"}
+
+    def test_a_run_that_fails_at_a_stop(self, host: FakeHost) -> None:
+        text = MARKER + 'name = "{}"\n'
+        auto = Path(host.paths.autostart)
+        auto.mkdir(parents=True)
+        for name in ("net-dd", "web1", "old"):
+            Path(host.paths.definition(name)).write_text(text.format(name))
+            (auto / f"{name}.cfg").symlink_to(f"../{name}.cfg")
+        host.add("old", text=text.format("old"))
+        host.deaf.add("old")
+        with pytest.raises(Refused, match="Domain old: it did not shut down"):
+            host.run_plan([NET, WEB, {"name": "old", "state": "absent"}])
+        assert [starts(host, name) for name in ("net-dd", "web1")] == [{"unit"}, {"unit"}]
+        assert SHUTDOWN_UNIT in enabled(host)
 
 
 def test_the_marker_is_that_of_the_module(host: FakeHost) -> None:

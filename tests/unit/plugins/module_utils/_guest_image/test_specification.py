@@ -33,6 +33,7 @@ from ansible_collections.xen.driver_domains.tests.unit.fakes.images import image
         {"files": [{"path": "/etc/c", "content": "a", "mode": "0644"}, {"path": "/etc/b", "content": "b", "mode": "0755"}]},
         {"kernel": False},
         {"bzimage": True},
+        {"nonfree_firmware": ["e1000e"]},
         {"modules": ["e1000e"]},
         {"mirror": ["deb http://mirror.example.org/debian trixie main"]},
         {"revision": "2026-08"},
@@ -57,6 +58,7 @@ def test_the_size_of_a_disk_changes_its_key() -> None:
         {"architecture": "amd64"},
         {"revision": ""},
         {"bzimage": False},
+        {"nonfree_firmware": []},
     ],
     ids=json.dumps,
 )
@@ -92,6 +94,7 @@ def test_the_build_itself_changes_the_key(monkeypatch: pytest.MonkeyPatch) -> No
         ({"modules": ["e1000e\nloop"]}, r"is not a valid module"),
         ({"modules": ["--remove"]}, r"is not a valid module"),
         ({"modules": ["../x"]}, r"is not a valid module"),
+        ({"nonfree_firmware": ["e1000e'; reboot; '"]}, r"is not a valid module"),
         ({"mirror": ["--setup-hook=touch /x"]}, r"the mirror '--setup-hook=touch /x' is not valid"),
         ({"mirror": ["deb http://a trixie main", "--mode=root"]}, r"is not valid"),
         ({"mirror": ["-"]}, r"is not valid"),
