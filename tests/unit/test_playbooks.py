@@ -30,15 +30,19 @@ if not module.check_mode:
     names = {domain["name"] for domain in module.params["domains"]}
     if host == "xen1" and names & {"net-dd", "web3"}:
         module.fail_json(msg="Domain net-dd went away." if "net-dd" in names else "There is no bridge.")
-clients = [{"domain": name, "backend": "net-dd", "kinds": ["vif"], "other_backends": []} for name in CLIENTS]
+backends = {name: "dmz-dd" if name == "web4" else "net-dd" for name in CLIENTS}
+clients = [{"domain": name, "backend": backends[name], "kinds": ["vif"], "other_backends": []} for name in backends]
 module.exit_json(changed=True, actions=["start domain net-dd"], cut_off=clients)
 """
-#: Of the clients, only `web2` runs.
+#: Of the clients, `web2` runs, and those that were started; of the driver domains, all but `dmz-dd`.
 INFO = """#!/usr/bin/python
+import json
 from ansible.module_utils.basic import AnsibleModule
 
 module = AnsibleModule({}, supports_check_mode=True)
-module.exit_json(recovery=None, domains=[{"name": "web2", "alive": True}, {"name": "web3", "alive": False}])
+started = [[domain["name"] for domain in json.loads(line)[1]] for line in open(CALLS)]
+alive = ["net-dd", "web2"] + [name for names in started if not {"net-dd", "web3"} & set(names) for name in names]
+module.exit_json(recovery=None, domains=[{"name": name, "alive": True} for name in alive] + [{"name": "web3", "alive": False}])
 """
 
 
@@ -53,7 +57,7 @@ def make_play(tmp_path: Path) -> t.Callable[..., tuple[int, str, list[t.Any]]]:
     for module in (ROOT / "plugins/modules").glob("*.py"):
         if module.stem not in ("xl_domain", "xl_domain_info"):
             (collection / "plugins/modules" / module.name).symlink_to(module)
-    (collection / "plugins/modules/xl_domain_info.py").write_text(INFO)
+    (collection / "plugins/modules/xl_domain_info.py").write_text(INFO.replace("CALLS", repr(str(calls))))
     host = {"ansible_connection": "local", "ansible_become": False, "ansible_python_interpreter": sys.executable}
     hosts = {
         name: {**host, "driver_domain_domains": [{"name": "net-dd"}], "driver_domain_pci_devices": [{"name": name}]}
@@ -101,18 +105,29 @@ def test_the_first_host_that_does_not_come_back_stops_the_run(play: t.Callable[.
     assert "Drained guests that do not run" not in output
 
 
-def test_drained_guests_that_do_not_run_are_started_again(play: t.Callable[..., tuple[int, str, list[t.Any]]]) -> None:
-    """Those that run are left alone, and one that cannot be started does not keep others from it."""
-    clients = ("web3", "web1", "web2")
+@pytest.mark.parametrize(
+    ("clients", "started", "down"),
+    [
+        (["web1", "web2", "web3"], ["web1", "web3"], "web1, web3. There is no bridge."),
+        (["web1", "web4"], ["web1"], "web4."),
+    ],
+    ids=["one cannot be started", "the backend of one does not run"],
+)
+def test_drained_guests_that_do_not_run_are_started_again(
+    clients: list[str], started: list[str], down: str, play: t.Callable[..., tuple[int, str, list[t.Any]]]
+) -> None:
     code, output, calls = play(
         "update_driver_domain", clients, driver_domain="net-dd", driver_domain_previous="true", driver_domain_drain=",".join(clients)
     )
     assert code != 0, output
-    first, *started = [{domain["name"] for domain in domains} for _host, domains, _force in calls]
-    assert first == {"net-dd", *clients}
-    assert sorted(map(sorted, started)) == [["web1"], ["web3"]]
+    first, *others = [sorted(domain["name"] for domain in domains) for _host, domains, _force in calls]
+    assert (first, others) == (["net-dd", *clients], [started])
     assert "Domain net-dd went away." in output
-    assert "Drained guests that do not run: web3 (There is no bridge.)." in output
+    said = output.partition("Drained guests that do not run: ")[2].partition(" Hosts that were not touched")[0]
+    assert (sorted(said.partition(".")[0].split(", ")), said.partition(".")[2].strip()) == (
+        sorted(down.partition(".")[0].split(", ")),
+        down.partition(".")[2].strip(),
+    )
 
 
 def test_clients_are_named_and_nothing_happens(play: t.Callable[..., tuple[int, str, list[t.Any]]]) -> None:
