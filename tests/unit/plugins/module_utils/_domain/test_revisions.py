@@ -449,6 +449,22 @@ class TestPrevious:
             host.run_plan([BACK])
         assert files(host) == (True, False, None)
 
+    def test_a_driver_domain_that_is_slow_with_it_is_taken_back(self, host: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What it is follows from its definition, since only its name is given."""
+        update(host)
+        create = host.create
+
+        def start(path: str, timeout: float, uuid: str = "") -> None:
+            create(path, timeout, uuid)
+            if "new" not in Path(path).read_text():
+                host.store.values[f"/local/domain/{host.store.domid_of('net-dd')}/data/driver-domain/status"] = "starting"
+
+        monkeypatch.setattr(host, "create", start)
+        with pytest.raises(DriverDomainsError, match="runs with the previous one again: .*was not ready within"):
+            host.run_plan([BACK], force=FORCE)
+        assert files(host) == (True, None, False)
+        assert connected(host)
+
     def test_there_is_none(self, host: FakeHost) -> None:
         with pytest.raises(InvalidInput, match=r"net-dd.cfg.previous does not exist"):
             host.run_plan([BACK], force=FORCE)
@@ -473,6 +489,22 @@ class TestDisks:
 
         host.run_plan(keep_units([make(self.OLD)], rebuild=False).domains)
         return make
+
+    def test_the_plan_says_what_happens_while_it_is_down(self, host: FakeHost, domain: t.Callable[[str], dict[str, t.Any]]) -> None:
+        before = {path: path.read_bytes() for path in host.root.rglob("*") if path.is_file()}
+        host.calls.clear()
+        plan = host.run_plan(keep_units([domain(self.NEWER)], rebuild=True).domains, restart_changed=True, check_mode=True)
+        path, disk = host.paths.definition("disk-dd"), host.root / "d.img"
+        assert [action.description for action in plan.actions] == [
+            f"copy {host.root}/images/{self.NEWER}/disk to {disk}.next",
+            "stop domain disk-dd to restart it: it was started with another definition",
+            f"write {path}.previous",
+            f"write {path}",
+            f"use {disk}.next as disk {disk}, and keep the old one as {disk}.{self.OLD}",
+            "start domain disk-dd",
+        ]
+        assert host.calls == []
+        assert {path: path.read_bytes() for path in host.root.rglob("*") if path.is_file()} == before
 
     @pytest.mark.parametrize("how", ["by itself", "by hand"])
     def test_together(self, how: str, host: FakeHost, domain: t.Callable[[str], dict[str, t.Any]]) -> None:
