@@ -69,10 +69,10 @@ class _Wrong(Exception):
 
 def read_xl_config(text: str) -> XlConfig:
     """Read a file. What xl does not accept is listed, and reading goes on at the next line, as xl does to find further mistakes."""
-    return _Reader(text).read()
+    return _XlReader(text).read()
 
 
-class _Reader:
+class _XlReader:
     def __init__(self, text: str) -> None:
         self.tokens = list(_tokens(text))
         self.at = 0
