@@ -28,6 +28,8 @@ class Atom:
 
     text: str
     line: int
+    #: Whether it was written without quotes.
+    is_number: bool = False
 
 
 #: A value: an atom, or a list of values.
@@ -67,10 +69,10 @@ class _Wrong(Exception):
 
 def read_xl_config(text: str) -> XlConfig:
     """Read a file. What xl does not accept is listed, and reading goes on at the next line, as xl does to find further mistakes."""
-    return _Reader(text).read()
+    return _XlReader(text).read()
 
 
-class _Reader:
+class _XlReader:
     def __init__(self, text: str) -> None:
         self.tokens = list(_tokens(text))
         self.at = 0
@@ -119,7 +121,7 @@ class _Reader:
         token = self.token
         if token.kind in ("text", "number"):
             self.at += 1
-            return Atom(_plain(token) if token.kind == "text" else token.text, token.line)
+            return Atom(_plain(token) if token.kind == "text" else token.text, token.line, token.kind == "number")
         if token.text != "[" or token.kind != "mark":
             raise _Wrong(token, f"a value cannot begin with {_shown(token)}: write a text in quotes, a number or a list")
         if depth == _MAX_DEPTH:
@@ -157,8 +159,12 @@ def _tokens(text: str) -> t.Iterator[_Token]:
         # Every character but a line's end is at least wrong, and that is a token of its own.
         if match is None or match.lastgroup is None:
             break
-        if match.lastgroup != "blank":
-            yield _Token(match.lastgroup, match[0], line)
+        kind = "wrong" if "\0" in match[0] else match.lastgroup
+        if kind == "wrong" and len(text[at:].encode("utf-8", "surrogateescape")) == 1:
+            # The lexer waits for what follows before it complains, and then the file ends.
+            break
+        if kind != "blank":
+            yield _Token(kind, match[0], line)
         line += match[0].count("\n")
         at = match.end()
     yield _Token("end", "", line)

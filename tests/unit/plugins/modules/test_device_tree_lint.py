@@ -24,10 +24,10 @@ BOARD = board(smmu=SMMU, nic=NIC)
 
 
 class Host:
-    def __init__(self, path: Path, content: Tree = BOARD) -> None:
+    def __init__(self, path: Path, content: Tree | None = None) -> None:
         self.path = path
         self.tree = str(path / "board.dtb")
-        (path / "board.dtb").write_bytes(to_dtb(build(content)))
+        (path / "board.dtb").write_bytes(to_dtb(build(content or BOARD)))
 
     def lint(self, **options: t.Any) -> list[dict[str, str]]:
         defaults = {name: argument.get("default") for name, argument in device_tree_lint.ARGUMENTS.items()}
