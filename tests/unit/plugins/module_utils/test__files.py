@@ -22,7 +22,7 @@ UTILS = Path(_files.__file__).parent
 #: Who changes names in directories without the functions of `_files`: besides `_files`, builds in a directory that is renamed in the end.
 #: The recovery service and the lock have files below /run, which no power cut leaves.
 OWN = {"_files.py", "_guest_image/build.py", "_recovery/files.py", "_recovery/service.py", "_turn.py"}
-CHANGES = re.compile(r"\bos\.(?:rename|replace|symlink|unlink|remove|makedirs|mkdir)\(")
+CHANGES = re.compile(r"\bos\.(?:rename|replace|link|symlink|unlink|remove|makedirs|mkdir)\(")
 
 
 class Disk:
@@ -65,8 +65,9 @@ def test_what_was_written_copied_and_linked_is_there_after_a_power_cut(disk: Dis
     _files.write_text(f"{tmp_path}/etc/xen/net-dd.cfg", "name = 'net-dd'\n", 0o600)
     _files.copy(f"{tmp_path}/etc/xen/net-dd.cfg", f"{tmp_path}/boot/files/copy")
     _files.link(f"{tmp_path}/etc/xen/auto/net-dd.cfg", "../net-dd.cfg")
+    _files.hard_link(f"{tmp_path}/boot/files/copy", f"{tmp_path}/boot/files/kept")
 
-    assert disk.left() == {"etc/xen/net-dd.cfg", "boot/files/copy", "etc/xen/auto/net-dd.cfg"}
+    assert disk.left() == {"etc/xen/net-dd.cfg", "boot/files/copy", "boot/files/kept", "etc/xen/auto/net-dd.cfg"}
     assert (tmp_path / "etc/xen/auto/net-dd.cfg").read_text(encoding="utf-8") == "name = 'net-dd'\n"
     assert [(tmp_path / name).stat().st_mode & 0o777 for name in ("etc/xen/net-dd.cfg", "boot/files/copy")] == [0o600, 0o644]
 
