@@ -37,7 +37,7 @@ def fake_make(tmp_path: Path) -> list[str]:
     """A `make` whose targets are pass, fail, wait, and slow."""
     program = tmp_path / "make"
     program.write_text(
-        "#!/bin/sh\necho doing $1\ncase $1 in fail*) exit 3 ;; slow*) trap 'echo cleaned up; exit 130' INT; sleep 5 & wait $! ;; "
+        "#!/bin/sh\ntrap 'echo cleaned up; exit 130' INT\necho doing $1\ncase $1 in fail*) exit 3 ;; slow*) sleep 5 & wait $! ;; "
         "wait) sleep 3 ;; "
         "*) echo 'SKIPPED [1] tests/unit/x.py:3: no such program' ;; esac\n"
     )
