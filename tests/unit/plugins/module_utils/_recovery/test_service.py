@@ -22,7 +22,7 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._domain.aside i
     give_up_waiting,
     set_stopped,
 )
-from ansible_collections.xen.driver_domains.plugins.module_utils._errors import InvalidInput
+from ansible_collections.xen.driver_domains.plugins.module_utils._errors import DriverDomainsError, InvalidInput
 from ansible_collections.xen.driver_domains.plugins.module_utils._recovery import main as command_line
 from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.commands import Commands
 from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.files import forget_old, waiting_devices
@@ -311,6 +311,24 @@ def test_a_crashed_domain_that_xl_has_renamed(site: FakeSite) -> None:
     site.settle(service, 1.1)
     assert site.attached(2) == [f"/local/domain/{new}/backend/vif/2/0"]
     assert not [line for line in site.said if line.startswith("Giving up")]
+
+
+def refuse_to_list() -> t.NoReturn:
+    raise DriverDomainsError("xl: no answer")
+
+
+def test_an_end_is_not_missed_when_xl_does_not_answer(site: FakeSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    service = site.service()
+    site.settle(service)
+    with monkeypatch.context() as patched:
+        patched.setattr(site, "list", refuse_to_list)
+        site.end(service, 1, "sc")
+        site.settle(service)
+    assert site.verbs() == []
+    # The next look finds out, whatever causes it.
+    site.add("other")
+    site.settle(service)
+    assert site.verbs() == ["network-detach 2 0"]
 
 
 def test_one_that_was_kept_before_the_service_started(site: FakeSite) -> None:
