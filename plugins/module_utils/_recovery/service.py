@@ -250,7 +250,8 @@ class RecoveryService:
 
     def _look(self, now: float) -> Snapshot:
         flags = self._flags() if self._may_have_ended else None
-        self._may_have_ended = False
+        # What xl did not say is asked again at the next look.
+        self._may_have_ended = self._may_have_ended and flags is None
         if flags is not None:
             # Without `c` it may be suspended, and then goes on without an event: it is asked about at each look.
             self._may_have_ended = any("s" in letters and not {*"cd"} & {*letters} for letters in flags.values())

@@ -315,6 +315,24 @@ def test_a_crashed_domain_that_xl_has_renamed(site: FakeSite) -> None:
     assert not [line for line in site.said if line.startswith("Giving up")]
 
 
+def refuse_to_list() -> t.NoReturn:
+    raise DriverDomainsError("xl: no answer")
+
+
+def test_an_end_is_not_missed_when_xl_does_not_answer(site: FakeSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    service = site.service()
+    site.settle(service)
+    with monkeypatch.context() as patched:
+        patched.setattr(site, "list", refuse_to_list)
+        site.end(service, 1, "sc")
+        site.settle(service)
+    assert site.verbs() == []
+    # The next look finds out, whatever causes it.
+    site.add("other")
+    site.settle(service)
+    assert site.verbs() == ["network-detach 2 0"]
+
+
 def test_one_that_was_kept_before_the_service_started(site: FakeSite) -> None:
     site.flags[1] = "sc"
     service = site.service()
