@@ -13,6 +13,8 @@ import typing as t
 from dataclasses import dataclass
 
 from .._errors import DriverDomainsError
+from .._xen.watcher import REMOVED as REMOVED_BY_XL
+from .._xen.watcher import is_watched
 from .order import Service, services, stop_order
 
 if t.TYPE_CHECKING:
@@ -21,9 +23,8 @@ if t.TYPE_CHECKING:
 
 #: Seconds that a domain may take to shut down, as long as Debian's xendomains waits (XENDOMAINS_STOP_MAXWAIT).
 LIMIT = 300.0
-#: Seconds in which the xl that watches over a domain destroys it when it has shut down. There may be none: it ends with the SSH session
-#: that it was started in.
-REAPED = 5.0
+#: Seconds in which somebody removes a domain that has shut down, if no xl watches over it, and for a domain that we destroy.
+REMOVED = 5.0
 _TOKEN = "stopping"
 _REMAINS = "it has shut down, and nobody else removes it"
 
@@ -165,13 +166,14 @@ class _Stop:
     def _follow(self, domid: int, domain: Domain | None) -> None:
         leaving, now = self._leaving[domid], self._clock()
         if domain and not domain.alive and leaving.why and leaving.why != _REMAINS:
-            leaving.deadline, leaving.why = now + REAPED, _REMAINS
+            # To destroy it as well while xl is at it would have both fail half-way.
+            leaving.deadline, leaving.why = now + (REMOVED_BY_XL if is_watched(leaving.name) else REMOVED), _REMAINS
         if now < leaving.deadline:
             return
         if leaving.why:
             self._say(f"Destroying {leaving.name}: {leaving.why}")
             self._try(leaving.name, self._xl.destroy, str(domid))
-            leaving.deadline, leaving.why = now + REAPED, ""
+            leaving.deadline, leaving.why = now + REMOVED, ""
         else:
             self._say(f"{leaving.name} does not end: nothing waits for it any more")
             self._stuck.add(domid)

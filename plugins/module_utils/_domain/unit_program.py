@@ -23,7 +23,8 @@ from .._held_back import HELD_BACK, held_back
 from .._printable import printable_line
 from .._runner import Runner
 from .._turn import Turn, take_turn
-from .._xen.xl import Xl
+from .._xen.watcher import REMOVED, is_watched
+from .._xen.xl import Domain, Xl
 from .._xenstore.client import XenStore
 from .aside import set_stopped
 from .creation import create_domain
@@ -221,10 +222,20 @@ class DomainUnit:
         """Whether a domain runs; what is left of one that has ended is removed."""
         found = [domain for domain in self._xl.list() if domain.name == name]
         for domain in found:
-            if not domain.alive:
+            if not domain.alive and not self._is_removed(domain):
                 self._say(f"Destroying what is left of {name} ({domain.flags})")
                 self._xl.destroy(str(domain.domid))
         return any(domain.alive for domain in found)
+
+    def _is_removed(self, domain: Domain) -> bool:
+        """Whether the xl that watches over a domain removes it; waits for that."""
+        if not is_watched(domain.name):
+            return False
+        try:
+            self._store.wait_for(["@releaseDomain"], lambda _values: domain.domid not in self._store.domains(), REMOVED)
+        except TimedOut:
+            return False
+        return True
 
     def _create(self, name: str) -> None:
         text = read_text(self._paths.definition(name))

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 import typing as t
 
@@ -70,11 +71,27 @@ def test_others_go_on(host: RunningDomains) -> None:
 
 
 def test_a_domain_that_nobody_removes_when_it_has_shut_down(host: RunningDomains, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stopping, "REAPED", 0.2)
+    monkeypatch.setattr(stopping, "REMOVED", 0.2)
     host.add("web1")
     host.reactions["web1"] = host.leave
     assert stop(host, "web1") == ["shutdown web1", "destroy web1"]
     assert "Destroying web1: it has shut down, and nobody else removes it" in host.said
+
+
+def test_a_domain_that_xl_is_about_to_remove(host: RunningDomains, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stopping, "REMOVED", 0.1)
+    monkeypatch.setattr(stopping, "is_watched", lambda name: name == "web1")
+    host.add("web1")
+    host.reactions["web1"] = lambda domid: (host.leave(domid), threading.Timer(1.0, host.end, [domid]).start())[0]
+    assert stop(host, "web1") == ["shutdown web1"]
+
+
+def test_a_domain_that_xl_does_not_remove(host: RunningDomains, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stopping, "REMOVED_BY_XL", 0.2)
+    monkeypatch.setattr(stopping, "is_watched", lambda name: True)
+    host.add("web1")
+    host.reactions["web1"] = host.leave
+    assert stop(host, "web1") == ["shutdown web1", "destroy web1"]
 
 
 def test_a_domain_that_xl_starts_again(host: RunningDomains) -> None:
@@ -90,7 +107,7 @@ def test_a_domain_that_xl_starts_again(host: RunningDomains) -> None:
 
 
 def test_what_cannot_be_destroyed_is_not_waited_for(host: RunningDomains, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stopping, "REAPED", 0.2)
+    monkeypatch.setattr(stopping, "REMOVED", 0.2)
     host.add("net-dd")
     host.add("web1", "net-dd")
     host.reactions["web1"] = lambda domid: None

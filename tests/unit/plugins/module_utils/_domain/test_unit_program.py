@@ -102,6 +102,30 @@ def test_a_domain_is_started_once(host: Host) -> None:
     assert host.said[0].startswith("net-dd is ready, after ") and host.said[1] == "net-dd runs already"
 
 
+def test_what_is_left_of_a_domain_is_destroyed_before_its_start(host: Host) -> None:
+    host.leave(host.add("net-dd"))
+    host.unit().start(NET)
+    assert host.calls == ["destroy net-dd", "create net-dd"]
+
+
+def test_what_xl_is_about_to_remove_is_left_to_it(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unit_program, "is_watched", lambda name: name == "net-dd")
+    domid = host.add("net-dd")
+    host.leave(domid)
+    timer = later(lambda: host.end(domid))
+    host.unit().start(NET)
+    timer.join()
+    assert host.calls == ["create net-dd"]
+
+
+def test_what_xl_does_not_remove_in_time_is_destroyed(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unit_program, "is_watched", lambda name: True)
+    monkeypatch.setattr(unit_program, "REMOVED", 0.2)
+    host.leave(host.add("net-dd"))
+    host.unit().start(NET)
+    assert host.calls == ["destroy net-dd", "create net-dd"]
+
+
 def test_it_waits_until_the_domain_reports(host: Host) -> None:
     host.status = "starting"
     timer = later(lambda: host.report(host.domid("net-dd"), "ready"))
