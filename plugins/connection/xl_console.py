@@ -12,7 +12,7 @@ description:
   - Runs commands in a guest by typing them into its console, C(xl console), in dom0, which it reaches by SSH. The guest needs no network,
     no SSH server and no Python, but without Python only M(ansible.builtin.raw) and M(ansible.builtin.script) work.
   - The guest needs a root shell on its console that asks for no password, as the images of P(xen.driver_domains.guest_image#role) have, and
-    C(base64), C(mktemp), C(sed), C(sha256sum) and C(stty), as busybox has. Commands run as root, so C(become) is not needed.
+    C(base64), C(mktemp), C(sha256sum) and C(stty), as busybox has. Commands run as root, so C(become) is not needed.
   - Files are copied in pieces. That is slow, some tens of kilobytes per second, but it works while the network of the guest does not.
 author:
   - The xen.driver_domains authors (@xen-driver-domains)
@@ -68,10 +68,12 @@ import typing as t
 from pathlib import Path
 
 from ansible.errors import AnsibleConnectionFailure, AnsibleFileNotFound
-from ansible.plugins.connection import ConnectionBase, ensure_connect
+from ansible.plugins.connection import ConnectionBase
 
 from ansible_collections.xen.driver_domains.plugins.plugin_utils._console import Console, ConsoleError
 from ansible_collections.xen.driver_domains.plugins.plugin_utils._hypervisor import in_dom0
+
+_Result = t.TypeVar("_Result")
 
 
 class Connection(ConnectionBase):
@@ -96,26 +98,21 @@ class Connection(ConnectionBase):
             self._console, self._connected = console, True
         return self
 
-    @ensure_connect
     def exec_command(self, cmd: str, in_data: bytes | None = None, sudoable: bool = True) -> tuple[int, bytes, bytes]:
         """Run a command."""
-        super().exec_command(cmd, in_data=in_data, sudoable=sudoable)
-        return self._do(lambda console: console.run(cmd, in_data or b"", self.get_option("command_timeout")))
+        timeout = self.get_option("command_timeout")
+        return self._do(lambda console: console.run(cmd, in_data or b"", timeout))
 
-    @ensure_connect
     def put_file(self, in_path: str, out_path: str) -> None:
         """Copy a file to the guest."""
-        super().put_file(in_path, out_path)
         try:
             with Path(in_path).open("rb") as data:
                 self._do(lambda console: console.put(data, out_path))
         except FileNotFoundError as exc:
             raise AnsibleFileNotFound(f"There is no file {in_path}") from exc
 
-    @ensure_connect
     def fetch_file(self, in_path: str, out_path: str) -> None:
         """Copy a file from the guest."""
-        super().fetch_file(in_path, out_path)
         with Path(out_path).open("wb") as data:
             self._do(lambda console: console.fetch(in_path, data))
 
@@ -125,7 +122,8 @@ class Connection(ConnectionBase):
             self._console.close()
         self._console, self._connected = None, False
 
-    def _do(self, action: t.Callable[[Console], t.Any]) -> t.Any:
+    def _do(self, action: t.Callable[[Console], _Result]) -> _Result:
+        self._connect()
         try:
             return action(t.cast(Console, self._console))
         except ConsoleError as exc:

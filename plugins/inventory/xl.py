@@ -154,6 +154,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
     def parse(self, inventory: InventoryData, loader: DataLoader, path: str, cache: bool = True) -> None:
         """Add the domains."""
         super().parse(inventory, loader, path, cache)
+        self._found = inventory
         self._read_config_data(path)
         hypervisors = {host.name: self._variables(host, loader) for host in self._hypervisors(path)}
         jumps: dict[str, list[str]] = {}
@@ -167,10 +168,10 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
     def _hypervisors(self, path: str) -> list[Host]:
         hosts: dict[str, Host] = {}
         for name in self.get_option("hosts"):
-            if name in self.inventory.groups:
-                hosts.update({host.name: host for host in self.inventory.groups[name].get_hosts()})
-            elif name in self.inventory.hosts:
-                hosts[name] = self.inventory.hosts[name]
+            if name in self._found.groups:
+                hosts.update({host.name: host for host in self._found.groups[name].get_hosts()})
+            elif name in self._found.hosts:
+                hosts[name] = self._found.hosts[name]
         if not hosts:
             raise AnsibleParserError(
                 f"{path}: no Xen host was found by {', '.join(self.get_option('hosts'))}. The inventory that has them must come before "
@@ -180,7 +181,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
 
     def _variables(self, host: Host, loader: DataLoader) -> dict[str, t.Any]:
         """Return those variables of a Xen host that are used here, with their templates evaluated."""
-        sources = self.inventory.processed_sources
+        sources = self._found.processed_sources
         found = get_group_vars(host.get_groups())
         found = combine_vars(found, get_vars_from_inventory_sources(loader, sources, host.get_groups(), "all"))
         found = combine_vars(found, host.get_vars())
@@ -262,11 +263,11 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             f"domains_of_{described['xl_host']}",
             *(f"served_by_{backend}" for backend in described["xl_backends"]),
         ]
-        self.inventory.add_host(name)
+        self._found.add_host(name)
         for group in groups:
-            self.inventory.add_child(self.inventory.add_group(self._sanitize_group_name(group)), name)
+            self._found.add_child(self._found.add_group(self._sanitize_group_name(group)), name)
         for key, value in described.items():
-            self.inventory.set_variable(name, key, value)
+            self._found.set_variable(name, key, value)
         self._set_composite_vars(self.get_option("compose"), described, name, strict=strict)
         self._add_host_to_composed_groups(self.get_option("groups"), described, name, strict=strict)
         self._add_host_to_keyed_groups(self.get_option("keyed_groups"), described, name, strict=strict)

@@ -10,8 +10,8 @@ The console is one stream of bytes in each direction. What is typed is echoed, t
 says where the output of a command ends. So what is sent and what comes back is Base64, each part with a checksum, between marks that
 occur nowhere else. What a message of the kernel has damaged is sent again; the command itself runs once.
 
-The guest needs a shell of POSIX on its console that asks for no password, and `base64`, `mktemp`, `sed`, `sha256sum` and `stty`, which
-busybox has.
+The guest needs a shell of POSIX on its console that asks for no password, and `base64`, `mktemp`, `sha256sum` and `stty`, which busybox
+has.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ ATTEMPTS = 4
 _SERVER = """\
 say() { echo; echo "<$M $1>"; echo "<$M $1>"; }
 sum() { cat "$@" | sha256sum | cut -c 1-64; }
-take() { sed '/^$/q' | base64 -d; }
+take() { while IFS= read -r L && [ -n "$L" ]; do echo "$L"; done | base64 -d; }
 trap 'rm -rf "$D"; stty echo' EXIT
 D=$(mktemp -d) || exit
 take >"$D/c"
@@ -57,8 +57,9 @@ while IFS= read -r W; do
   esac
 done
 """
-# It is short: a shell of busybox takes lines of 1023 characters. The space keeps it out of the history of bash.
-_LOADER = """ M={mark};stty -echo;echo "<$M load>";sh -c "M=$M;$(sed '/^$/q'|base64 -d)"\n"""
+# The shell itself reads the lines, since `sed` and others may read more than they need. It is short, since busybox takes lines of 1023
+# characters. The space keeps it out of the history of bash.
+_LOADER = """ M={mark};stty -echo;echo "<$M load>";sh -c "M=$M;$(while read -r L&&[ "$L" ];do echo "$L";done|base64 -d)"\n"""
 _PROBE = """\n\n M={mark};echo "<$M here>"\n"""
 
 
@@ -183,7 +184,7 @@ class Console:
             # As long as something comes, it is at work.
             found = self._expect(pattern, self._soon(), while_silent=True)
             if found:
-                # A message of the kernel stands in a line of its own, or in the middle of one.
+                # A message of the kernel has a line of its own, or interrupts one.
                 text = b"".join(line for line in found[1].split() if re.fullmatch(rb"[A-Za-z0-9+/=]+", line))
                 try:
                     output = base64.b64decode(text, validate=True)
