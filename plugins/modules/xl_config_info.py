@@ -21,7 +21,7 @@ description:
   - A running domain whose definition is not found is returned as Xen's toolstack keeps it. What cannot be expressed of that is among
     RV(domains[].differences).
   - Of several definitions of a domain, the one in C(/etc/xen/NAME.cfg) counts. Of several domains of a role that have the same disk, PCI
-    device or MAC address, the one that runs is returned, or else the one that starts with the host; the others are in RV(skipped).
+    device or MAC address, the one that runs is returned, or else the one that starts with the host; the others are in RV(left_out).
   - The variables hold passwords such as C(vncpasswd) as the definitions do. Use C(no_log).
 author:
   - The xen.driver_domains authors (@xen-driver-domains)
@@ -143,7 +143,7 @@ domains:
       equal: true
       differences: []
       not_expressed: ["vif 0 has no MAC address, so xl chooses another one at each start; it gets one that stays"]
-skipped:
+left_out:
   description: Files that are no definitions, or cannot be expressed, and why; and such running domains, with an empty C(path).
   returned: success
   type: list

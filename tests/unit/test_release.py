@@ -141,6 +141,25 @@ def test_return_values_are_described_to_the_last_key(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name)
+def test_no_return_value_has_a_name_that_ansible_gives_a_meaning(path: Path) -> None:
+    """A list that is called `skipped` makes a task look skipped, and ansible-core 2.21 removes it."""
+    taken = {
+        "ansible_facts",
+        "changed",
+        "deprecations",
+        "exception",
+        "failed",
+        "invocation",
+        "msg",
+        "rc",
+        "skipped",
+        "unreachable",
+        "warnings",
+    }
+    assert not taken & set(yaml.safe_load(constants(path)["RETURN"]))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name)
 def test_documentation_has_no_parentheses_inside_of_code_markup(path: Path) -> None:
     """There is no escape for them: a closing one ends the markup."""
     texts = constants(path)
