@@ -11,6 +11,7 @@ import typing as t
 import pytest
 
 from ansible_collections.xen.driver_domains.plugins.plugin_utils import _guests
+from ansible_collections.xen.driver_domains.tests.unit.xl_parser import xl_program
 
 NET_DD = {
     "domid": 1,
@@ -52,6 +53,25 @@ def test_domains_are_those_that_have_names() -> None:
     net, web = _guests.running_guests(READING)
     assert (net.name, net.domid, net.driver_domain, net.memory, net.pci) == ("net-dd", 1, True, 256, ("0000:00:04.0", "0000:03:1f.7"))
     assert (web.name, web.type, web.vcpus, web.driver_domain) == ("web1", "pvh", 2, False)
+
+
+def test_the_words_are_those_of_libxl() -> None:
+    """`xl list -l` prints configurations as xl makes them of definitions."""
+    definition = """name="net-dd"
+type="pv"
+kernel="/bin/true"
+memory=256
+vcpus=2
+driver_domain=1
+pci=["0000:03:1f.7"]
+vif=["mac=00:16:3E:00:00:11,bridge=xenbr0,backend=other"]
+disk=["format=raw,vdev=xvda,access=rw,backend=store-dd,backendtype=phy,target=/dev/vg/x"]
+"""
+    parsed = xl_program().parse(definition)
+    (found,) = _guests.running_guests({"domains": [{"domid": 3, "config": parsed}]})
+    assert (found.name, found.type, found.memory, found.vcpus, found.driver_domain) == ("net-dd", "pv", 256, 2, True)
+    assert found.vifs == ({"mac": "00:16:3e:00:00:11", "bridge": "xenbr0", "backend": "other"},)
+    assert (found.pci, found.backends, bool(found.uuid)) == (("0000:03:1f.7",), ("other", "store-dd"), True)
 
 
 def test_backends_are_named_however_libxl_has_them() -> None:
