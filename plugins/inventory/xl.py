@@ -98,7 +98,7 @@ keyed_groups:
   - prefix: type
     key: xl_type
 compose:
-  ansible_user: "'admin' if xl_image == '' else omit"
+  ansible_user: "'admin' if xl_image == '' else 'root'"
 """
 
 import shlex
