@@ -26,6 +26,8 @@ description:
   - Its program is made of the code of this collection.
 author:
   - The xen.driver_domains authors (@xen-driver-domains)
+requirements:
+  - Xen 4.17 or newer and its tools on the host, in Debian the package C(xen-utils).
 extends_documentation_fragment:
   - xen.driver_domains.attributes
 options:

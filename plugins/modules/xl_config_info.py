@@ -25,12 +25,14 @@ description:
   - The variables hold passwords such as C(vncpasswd) as the definitions do. Use C(no_log).
 author:
   - The xen.driver_domains authors (@xen-driver-domains)
+requirements:
+  - Xen 4.17 or newer and its tools on the host, in Debian the package C(xen-utils).
 extends_documentation_fragment:
   - xen.driver_domains.attributes.info_module
 options:
   paths:
     description:
-      - Patterns for the paths of definitions, as of C(glob(7\)). Domains whose definitions this collection wrote are left out.
+      - Patterns for the paths of definitions, as in glob(7). Domains whose definitions this collection wrote are left out.
     type: list
     elements: str
     default: [/etc/xen/*.cfg, /etc/xen/auto/*]
@@ -61,6 +63,22 @@ variables:
   description: The variables of the roles; those that would be empty are left out.
   returned: success
   type: dict
+  contains:
+    dom0_pci_assignable:
+      description: The devices of the domains, as O(xen.driver_domains.dom0#role:main:dom0_pci_assignable) takes them.
+      type: list
+      elements: dict
+      returned: always
+    driver_domain_domains:
+      description: Domains that serve others, as O(xen.driver_domains.driver_domain#role:main:driver_domain_domains) takes them.
+      type: list
+      elements: dict
+      returned: always
+    domu_domains:
+      description: The others, as O(xen.driver_domains.domu#role:main:domu_domains) takes them.
+      type: list
+      elements: dict
+      returned: always
   sample:
     dom0_pci_assignable:
       - {name: net-dd.0, match: {slot: "0000:00/1c.0/00.0"}}
@@ -130,6 +148,15 @@ left_out:
   returned: success
   type: list
   elements: dict
+  contains:
+    path:
+      description: The file.
+      type: str
+      returned: always
+    reason:
+      description: Why it was left out.
+      type: str
+      returned: always
   sample: [{path: /etc/xen/old.cfg, reason: "Line 3: '-' has no meaning here. ..."}]
 managed:
   description: Definitions that this collection wrote.
