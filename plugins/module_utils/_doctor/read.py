@@ -87,10 +87,10 @@ def read_facts(
 
     :param open_store: connects to XenStore.
     """
-    return _Reader(places, runner, open_store, permanent_mac).read(effective_uid())
+    return _DoctorReader(places, runner, open_store, permanent_mac).read(effective_uid())
 
 
-class _Reader:
+class _DoctorReader:
     def __init__(
         self,
         places: DoctorPlaces,
