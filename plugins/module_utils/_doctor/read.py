@@ -18,7 +18,7 @@ from functools import partial
 from .._domain.aside import PAUSED, STOPPED, words_in
 from .._domain.boot_findings import own_lines
 from .._domain.devices import KINDS, broken, read_devices
-from .._domain.host import available_memory, dom0_bridges
+from .._domain.dom0 import available_memory, dom0_bridges
 from .._domain.kept import settings
 from .._domain.order import device_backends, services
 from .._domain.paths import MARKER, Paths
