@@ -55,7 +55,7 @@ def _state(domid: int, own: DomainFacts) -> t.Iterator[HostFinding]:
         yield HostFinding("domain-unfinished", domain.name, f"domain {domid} is paused, and libxl has no configuration of it")
     elif domain.paused:
         yield HostFinding("domain-paused", domain.name, f"domain {domid} is paused")
-    elif domid and own.kept and not own.watched and not _without_xl(own):
+    if domain.alive and domid and own.kept and not own.watched and not _without_xl(own):
         yield HostFinding("domain-unwatched", domain.name, f"no xl has xl-{domain.name}.log open")
 
 
@@ -122,7 +122,8 @@ def _recovery(facts: HostFacts) -> t.Iterator[HostFinding]:
             yield HostFinding(
                 "not-recovered", name, f"it serves {', '.join(sorted(serving[name]))}, and the service has no definition of it"
             )
-    for name in sorted(recovery.paused):
+    # Without the service, its orders are still in XenStore.
+    for name in sorted(recovery.paused if recovery.installed else ()):
         yield HostFinding("recovery-paused", "all domains" if name == ALL else name, "it is paused by an operator")
     for text in recovery.given_up:
         yield HostFinding("recovery-given-up", text, "it has failed too often within an hour")

@@ -379,6 +379,9 @@ def domain_unwatched(host: WholeHost) -> t.Iterator[dict[str, str]]:
     link = host.root / f"proc/{100 + GUEST}/fd/0"
     link.unlink()
     yield {"domain-unwatched": "guest1"}
+    host.domains[GUEST] = ("guest1", 128, "--p---")
+    assert found(host) == {"domain-paused": "guest1", "domain-unwatched": "guest1"}
+    host.domains[GUEST] = ("guest1", 128, "-b----")
     # The log of an earlier start has another name then.
     link.symlink_to("/var/log/xen/xl-guest1.log.1")
 
@@ -544,7 +547,10 @@ def no_recovery(host: WholeHost) -> t.Iterator[dict[str, str]]:
         (host.root / name).rename(host.root / f"{name}.away")
     link = host.root / "units/multi-user.target.wants/xen-domain-recovery.service"
     link.unlink()
+    # Orders to a service that is not there any more do not matter.
+    host.store.set("/tool/xen-driver-domains/recovery/paused", "net-dd")
     yield {"no-recovery": "dom0"}
+    host.store.set("/tool/xen-driver-domains/recovery/paused", "")
     for name in ("recovery.pyz", "recovery.json", "units/xen-domain-recovery.service"):
         (host.root / f"{name}.away").rename(host.root / name)
     link.symlink_to(host.root / "units/xen-domain-recovery.service")
