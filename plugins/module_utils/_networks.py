@@ -20,7 +20,7 @@ Settings = t.Mapping[str, t.Any]
 #: An interface takes its address from elsewhere: by DHCP, or by IPv6 router advertisements.
 DHCP, AUTO = "dhcp", "auto"
 #: What a bridge can be beside a plain one, and what an image needs for it: a key of `__guest_image_networks` of the role guest_image.
-FEATURES = ("vlan", "bond", "forward", "dhcp", "openvswitch")
+FEATURES = ("vlan", "vlan_aware", "bond", "forward", "dhcp", "openvswitch")
 #: The modes of a bond whose ports may be those of a bridge, with the names of the kernel (bonding.rst).
 BOND_MODES = ("active-backup", "802.3ad", "balance-xor")
 SWITCHES = ("linux", "openvswitch")
@@ -120,6 +120,7 @@ def network_features(bridges: t.Sequence[Settings]) -> list[str]:
     """Return which of `FEATURES` these bridges need of an image."""
     needs = {
         "vlan": any(bridge.get("vlan") for bridge in bridges),
+        "vlan_aware": any(bridge.get("vlan_aware") for bridge in bridges),
         "bond": any(bridge.get("bond") for bridge in bridges),
         "forward": any(bridge.get("forward") for bridge in bridges),
         "dhcp": any(bridge.get("dhcp") for bridge in bridges),

@@ -38,19 +38,28 @@ TABLE = (
 )
 #: What guest1 does, and what counts it. It has 10.0.3.15 and the MAC address 00:16:3e:00:00:11; its neighbour is 10.0.3.16.
 LIES = (
-    ("arp", "ip address add 10.0.3.99/24 dev eth0; ping -c 2 -W 1 -I 10.0.3.99 10.0.3.2; ip address del 10.0.3.99/24 dev eth0"),
+    ("arp", "ip address add 10.0.3.99/24 dev eth0; ping -c 2 -W 1 -I 10.0.3.99 10.0.3.77; ip address del 10.0.3.99/24 dev eth0"),
     (
         "ip4",
-        "ip address add 10.0.3.99/24 dev eth0; ip neigh replace 10.0.3.16 lladdr 00:16:3e:00:00:12 dev eth0; "
-        "ping -c 2 -W 1 -I 10.0.3.99 10.0.3.16; ip address del 10.0.3.99/24 dev eth0; ip neigh del 10.0.3.16 dev eth0",
+        "ping -c 1 10.0.3.16 >/dev/null; ip address add 10.0.3.99/24 dev eth0; ping -c 2 -W 1 -I 10.0.3.99 10.0.3.16; "
+        "ip address del 10.0.3.99/24 dev eth0",
     ),
+    # It asks whether somebody has the address, without one of its own.
     ("nd", "ip address add fec0::16/64 dev eth0; sleep 2; ip address del fec0::16/64 dev eth0"),
-    ("ip6", "ip address add fec0::99/64 dev eth0 nodad; ping -6 -c 2 -W 1 fec0::16; ip address del fec0::99/64 dev eth0"),
-    ("dhcp", "echo lease | timeout 2 nc -u -w 1 -p 67 10.0.3.16 68"),
+    (
+        "ip6",
+        "echo 0 >/proc/sys/net/ipv6/conf/eth0/accept_dad; ip address add fec0::99/64 dev eth0; ping -6 -c 2 -W 1 -I fec0::99 fec0::16; "
+        "ip address del fec0::99/64 dev eth0",
+    ),
     (
         "mac",
         "ip link set dev eth0 address 00:16:3e:00:00:99; ping -c 2 -W 1 10.0.3.16; ip link set dev eth0 address 00:16:3e:00:00:11",
     ),
+)
+#: A DHCP server in a guest.
+ROGUE = (
+    "mkdir -p /tmp; printf 'start 10.0.3.50\\nend 10.0.3.60\\ninterface eth0\\nlease_file /tmp/leases\\npidfile /tmp/pid\\n' >/tmp/rogue; "
+    ": >/tmp/leases; udhcpd /tmp/rogue"
 )
 
 
@@ -89,6 +98,15 @@ def test_a_lie_is_stopped_and_counted(console: Console, vif: str, counter: str, 
     after = counted(console, vif)
     assert after[counter] > before[counter], output
     assert ", 0% packet loss" not in output
+
+
+def test_a_dhcp_server_in_a_guest_is_not_heard(console: Console, vif: str) -> None:
+    before = counted(console, vif)["dhcp"]
+    console("guest1", ROGUE)
+    output = console("one", "udhcpc -f -n -q -t 3 -T 2 -i eth0 -s /bin/true 2>&1 || :")
+    console("guest1", "kill $(cat /tmp/pid)")
+    assert counted(console, vif)["dhcp"] > before, output
+    assert "10.0.3.5" not in output
 
 
 def test_the_truth_passes_after_that(console: Console, vif: str) -> None:

@@ -307,7 +307,7 @@ def test_bridges_and_addresses(domain: FakeDomain) -> None:
         "ip address replace 10.0.3.9/24 dev xenbr0",
         "ip link set dev xenbr0 up",
         "ip route replace default via 10.0.3.1 dev xenbr0",
-        "ip address replace 2001:db8::9/64 dev xenbr0 nodad",
+        "ip address replace 2001:db8::9/64 dev xenbr0",
         "ip link set dev xenbr0 up",
     ]
     assert domain.read("proc/sys/kernel/hostname") == "net-dd\n"
@@ -487,7 +487,7 @@ def test_dhcp_is_for_networkd_where_it_runs(domain: FakeDomain, systemd: bool) -
         (domain.root / "run/systemd/system").mkdir(parents=True)
     domain.run("xendd.address=eth0,dhcp")
     assert domain.status == ("ready", "")
-    asks = ["ip link set dev eth0 up", f"udhcpc -f -S -i eth0 -s {FILES}/xendd"]
+    asks = ["ip link set dev eth0 up", f"udhcpc -f -i eth0 -s {FILES}/xendd"]
     until(lambda: systemd or len(domain.calls) == 2)
     assert domain.calls == ([] if systemd else asks)
 
