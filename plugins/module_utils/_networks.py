@@ -46,7 +46,7 @@ def address_words(interface: str, settings: Settings) -> list[str]:
     addresses = as_list(settings.get("address"))
     gateways: dict[int, str] = {}
     for gateway in as_list(settings.get("gateway")):
-        version = ipaddress.ip_address(check_address(gateway, interface, prefix=False)).version
+        version: int = ipaddress.ip_address(check_address(gateway, interface, prefix=False)).version
         if version in gateways:
             raise InvalidInput(f"{interface}: there are two gateways for IPv{version}", rule="an interface has one of each kind")
         gateways[version] = gateway
