@@ -76,7 +76,7 @@ def source_addresses(vif: Settings, number: int, bonds: t.Sequence[Settings] = (
     By default these are the addresses that the inventory gives to the vif, or to the bond that it is in.
 
     :param number: that of the vif.
-    :raises InvalidInput: `ip` holds something else than addresses and networks, or the frames of the vif have tags, which do not pass.
+    :raises InvalidInput: `ip` holds something other than addresses and networks, or the frames of the vif have tags, which do not pass.
     """
     text = vif.get("ip")
     if text is None:

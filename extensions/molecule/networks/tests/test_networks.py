@@ -45,7 +45,7 @@ LIES = (
         "ip address del 10.0.3.99/24 dev eth0",
     ),
     # It asks whether somebody has the address, without one of its own.
-    ("nd", "ip address add fec0::16/64 dev eth0; sleep 2; ip address del fec0::16/64 dev eth0"),
+    ("neighbour", "ip address add fec0::16/64 dev eth0; sleep 2; ip address del fec0::16/64 dev eth0"),
     (
         "ip6",
         "echo 0 >/proc/sys/net/ipv6/conf/eth0/accept_dad; ip address add fec0::99/64 dev eth0; ping -6 -c 2 -W 1 -I fec0::99 fec0::16; "

@@ -156,10 +156,10 @@ BAD = {
     "another IPv6 address": ("ip6", udp6(OTHER6, "13881388")),
     "another link-local address": ("ip6", udp6(OTHER_LL, "13881388")),
     "no IPv6 address": ("ip6", udp6(NONE6, "13881388")),
-    "advertisement of another": ("nd", advert(OTHER6)),
-    "advertisement of another, link-local": ("nd", advert(OTHER_LL, OWN_LL)),
+    "advertisement of another": ("neighbour", advert(OTHER6)),
+    "advertisement of another, link-local": ("neighbour", advert(OTHER_LL, OWN_LL)),
     "advertisement from another": ("ip6", advert(OWN6, OTHER6)),
-    "solicitation, before it takes that of another": ("nd", solicit(OTHER6, NONE6)),
+    "solicitation, before it takes that of another": ("neighbour", solicit(OTHER6, NONE6)),
     "solicitation from another": ("ip6", solicit(OWN6, OTHER6)),
     "router advertisement": ("ra", icmp6(OWN_LL, "86", "40000708" + "0" * 16)),
     "redirect": ("ra", icmp6(OWN_LL, "89", "00000000" + OTHER6 + OWN6)),
@@ -189,7 +189,7 @@ def send(shell: t.Sequence[str], ip: str, frames: t.Mapping[str, str], networks:
 
 @pytest.mark.parametrize("shell", SHELLS, ids=lambda shell: shell[0])
 def test_what_passes_and_what_is_counted(shell: t.Sequence[str]) -> None:
-    expected: dict[str, int] = dict.fromkeys(("mac", "protocol", "arp", "ip4", "ip6", "nd", "ra", "dhcp"), 0)
+    expected: dict[str, int] = dict.fromkeys(("mac", "protocol", "arp", "ip4", "ip6", "neighbour", "ra", "dhcp"), 0)
     for counter, _frame in BAD.values():
         expected[counter] += 1
     frames = {**GOOD, **{name: frame for name, (_counter, frame) in BAD.items()}}
