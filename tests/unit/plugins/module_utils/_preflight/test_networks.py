@@ -57,7 +57,7 @@ def test_what_is_right(address: str | None, gateway: str | None) -> None:
         ("10.0.3.15/24", "10.0.4.1", "the gateway 10.0.4.1 is not in the network 10.0.3.0/24 of 10.0.3.15/24"),
         ("10.0.3.14/28", "10.0.3.17", "the gateway 10.0.3.17 is not in the network 10.0.3.0/28"),
         ("10.0.3.15/24", "10.0.3.2/24", "'10.0.3.2/24' does not appear to be"),
-        ("10.0.3.15/24", "2001:db8::1", "the gateway 2001:db8::1 is not in the network"),
+        ("10.0.3.15/24", "2001:db8::1", "there is a gateway 2001:db8::1 and no static address"),
         ("10.0.3.15/24", "10.0.3.15", "the gateway 10.0.3.15 is the interface itself"),
         ("10.0.3.0/24", None, "is the address of the network 10.0.3.0/24 itself, or its broadcast address"),
         ("10.0.3.255/24", None, "its broadcast address"),
