@@ -16,6 +16,7 @@ import yaml
 
 from . import guests, machine, parts
 from .parts import Parts
+from .playbooks import BuiltXen, SourceMissing, build_xen
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -64,3 +65,16 @@ def run_module(tmp_path: Path) -> Callable[..., dict[str, Any]]:
         return dict(json.loads(result.read_text()))
 
     return run
+
+
+@pytest.fixture
+def xen_of(tmp_path: Path, request: pytest.FixtureRequest) -> Callable[[str], BuiltXen]:
+    """Build Xen from the source package of a suite; the test is skipped if the archive does not have that at the moment."""
+
+    def build(suite: str) -> BuiltXen:
+        try:
+            return build_xen(suite, tmp_path)
+        except SourceMissing as missing:
+            pytest.skip(f"{request.node.name}: {missing}")
+
+    return build

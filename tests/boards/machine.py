@@ -21,6 +21,8 @@ PROMPT = r"^(=>|U-Boot>) $"
 #: Where a script is loaded to; the board's memory begins below.
 SCRIPT_ADDRESS = {"virt": 0x40200000, "raspi4b": 0x2400000}
 MEMORY_MIB = 2048
+#: A network card that reads and writes memory by itself (DMA), behind no IOMMU.
+SECOND_CARD = {"node": "/virtio_mmio@a003e00", "mac": "52:54:00:aa:00:02"}
 #: How a disk is attached to the virt machine, by the name that U-Boot's load command has for it.
 DISKS = {
     "virtio": ["-device", "virtio-blk-device,drive=disk0"],
@@ -68,12 +70,27 @@ def virt_tree(parts: Parts, target: Path) -> None:
 
 @contextlib.contextmanager
 def virt(
-    parts: Parts, tftp: Path, *, disk: Path | None = None, bus: str = "virtio", ssh_port: int | None = None, log: Path | None = None
+    parts: Parts,
+    tftp: Path,
+    *,
+    disk: Path | None = None,
+    bus: str = "virtio",
+    ssh_port: int | None = None,
+    log: Path | None = None,
+    second_card: bool = False,
 ) -> Iterator[Machine]:
-    """Run QEMU's virt machine with U-Boot, a network with a TFTP server for a directory, and perhaps a disk."""
+    """Run QEMU's virt machine with U-Boot, a network with a TFTP server for a directory, and perhaps a disk.
+
+    A second network card, `SECOND_CARD`, is in a network of its own, whose gateway is 10.0.3.2.
+    """
     forward = f",hostfwd=tcp:127.0.0.1:{ssh_port}-:22" if ssh_port else ""
     args = [*virt_args(), "-bios", str(parts.u_boot("qemu_arm64"))]
-    args += ["-netdev", f"user,id=net0,tftp={tftp}{forward}", "-device", "virtio-net-device,netdev=net0,mac=52:54:00:aa:00:01"]
+    # Eight of these buses share a page of registers: the cards are in different ones.
+    place = ",bus=virtio-mmio-bus.0" if second_card else ""
+    args += ["-netdev", f"user,id=net0,tftp={tftp}{forward}", "-device", f"virtio-net-device,netdev=net0,mac=52:54:00:aa:00:01{place}"]
+    if second_card:
+        args += ["-netdev", f"user,id=net1,net=10.0.3.0/24,tftp={tftp}"]
+        args += ["-device", f"virtio-net-device,netdev=net1,mac={SECOND_CARD['mac']},bus=virtio-mmio-bus.31"]
     if disk:
         args += ["-drive", f"file={disk},if=none,id=disk0,format=raw,cache=unsafe", *DISKS[bus]]
     with _running(parts, args, 1, log) as machine:

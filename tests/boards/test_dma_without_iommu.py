@@ -1,0 +1,150 @@
+# Copyright (c) 2026, the xen.driver_domains authors
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A driver domain that Xen starts owns a network card that does DMA, on a board without an IOMMU, and serves two kinds of guests.
+
+QEMU's virt machine has no IOMMU by default, as the Raspberry Pi 4. Xen is built with static memory; with Debian's own, the domain hangs as
+soon as the card's driver uses it.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from testbed.checks import any_free_port
+from testbed.ssh import Ssh
+
+from . import machine, small_dom0
+from .parts import Parts
+from .playbooks import ROOT, BuiltXen, playbook, run_on_board, write_inventory
+
+SUITE = "bookworm"
+GATEWAY = "10.0.3.2"
+NAMES = ["net-dd", "guest"]
+#: Outside of the memory that files are loaded into.
+STATIC = {"start": "0x90000000", "size": "0x10000000"}
+Run = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def xen(xen_of: Callable[[str], BuiltXen]) -> BuiltXen:
+    """A Xen with static memory."""
+    return xen_of(SUITE)
+
+
+@pytest.fixture
+def files(xen: BuiltXen, tmp_path: Path) -> dict[str, str]:
+    """Kernel and ramdisk, the same for all domains."""
+    return small_dom0.build(SUITE, xen.xen_version, tmp_path)
+
+
+@pytest.fixture
+def inventory(xen: BuiltXen, files: dict[str, str], virt_tree: Path, run_module: Run, tmp_path: Path) -> Path:
+    """The board: its driver domain has memory at the addresses that the card writes to."""
+    card = run_module(
+        "passthrough_device_tree",
+        device_tree=str(virt_tree),
+        devices=[{"node": machine.SECOND_CARD["node"]}],
+        direct_map=True,
+        # Eight virtio devices share a page; there is no IOMMU.
+        force=["no_iommu", "shared_page"],
+        dest=str(tmp_path / "card.dtb"),
+    )
+    image = small_dom0.image()
+    domain = "console=ttyAMA0 boot=xendd"
+    mac = machine.SECOND_CARD["mac"]
+    board = {
+        **small_dom0.connection(any_free_port()),
+        "board_preset": "qemu-virt",
+        "board_suite": SUITE,
+        "board_xen_build": True,
+        "board_dir": str(tmp_path / "tftp"),
+        "board_device_tree": str(virt_tree),
+        "board_dom0": {**files, "memory": 512, "cmdline": "console=hvc0 boot=dom0"},
+        "board_domus": [
+            {
+                "name": "net-dd",
+                "image": image,
+                "static_memory": [STATIC],
+                "passthrough_dtb": card["dest"],
+                "passthrough_paths": card["passthrough_paths"],
+                "cmdline": f"{domain} xendd.backend=1 xendd.bridge=xenbr0,{mac} report=virtio",
+            },
+            {"name": "guest", "image": image, "memory": 192, "cmdline": f"{domain} xendd.address=eth0,10.0.3.21/24 report={GATEWAY}"},
+        ],
+        "board_vifs": [{"domain": "guest", "backend": "net-dd", "bridge": "xenbr0"}],
+        "guest_image_dir": str(small_dom0.IMAGES),
+    }
+    return write_inventory(tmp_path / "inventory.yml", "virt1", board)
+
+
+@pytest.fixture
+def booted(inventory: Path, board_parts: Parts, tmp_path: Path) -> Iterator[tuple[machine.Machine, Ssh]]:
+    """The board after its playbook ran and U-Boot ran the script; dom0 answers."""
+    playbook(ROOT / "playbooks/board.yml", inventory, 1900)
+    port = yaml.safe_load(inventory.read_text())["boards"]["hosts"]["virt1"]["ansible_port"]
+    ssh = Ssh(port, small_dom0.ssh_key(), Path(f"/tmp/board-ssh-{port}"))
+    with machine.virt(board_parts, tmp_path / "tftp", ssh_port=port, log=tmp_path / "serial", second_card=True) as board:
+        board.uboot_prompt()
+        board.source()
+        board.console.wait_all(180, r"Xen version 4", r"^dom0 is ready")
+        try:
+            yield board, ssh
+        finally:
+            ssh.disconnect()
+
+
+def interrupts(board: machine.Machine) -> int:
+    """How many interrupts the card has raised in the driver domain, as it last reported."""
+    found = re.findall(r"DOM1: report: virtio\d+ has had (\d+) interrupts", board.console.text)
+    return int(found[-1]) if found else 0
+
+
+def test_driver_domain_serves_guests_of_both_kinds(
+    booted: tuple[machine.Machine, Ssh], inventory: Path, files: dict[str, str], tmp_path: Path
+) -> None:
+    board, ssh = booted
+    assert "Failed to assign" not in board.console.text
+    playbook(ROOT / "playbooks/board_running.yml", inventory, 300)
+    # The guest that Xen started.
+    board.console.wait_all(60, r"DOM2: report: 3 packets received|DOM2: report: .*3 packets received")
+    before = interrupts(board)
+    assert before > 0, "the card raises interrupts in the driver domain"
+    # A guest that dom0 starts, with a vif from the same driver domain, by its name.
+    for part in ("kernel", "ramdisk"):
+        ssh_copy(ssh, Path(files[part]), f"/root/{part}")
+    web = {
+        "name": "web",
+        "memory": 192,
+        "kernel": "/root/kernel",
+        "ramdisk": "/root/ramdisk",
+        "cmdline": f"console=hvc0 boot=xendd xendd.address=eth0,10.0.3.22/24 report={GATEWAY}",
+        "vifs": [{"backend": "net-dd", "bridge": "xenbr0", "trusted": True}],
+    }
+    made = run_on_board(inventory, "xl_domain", domains=[web])
+    assert made["changed"]
+    end = time.monotonic() + 60
+    while "3 packets received" not in (log := ssh.run("cat /var/log/xen/console/guest-web.log").stdout):
+        assert time.monotonic() < end, log + board.console.text[-3000:]
+        time.sleep(1)
+    board.console.wait(rf"DOM1: report: virtio\d+ has had ({before + 1}|[1-9]\d+) interrupts", 30)
+    time.sleep(5)
+    assert interrupts(board) >= before + 3, "each answer came by an interrupt"
+    listed = ssh.check("xl list")
+    assert re.search(r"net-dd\s+1 .*\n.*guest\s+2 .*\n.*web\s+3 ", listed)
+    assert not run_on_board(inventory, "xl_domain", domains=[web])["changed"]
+    assert "changed=0" in playbook(ROOT / "playbooks/board_running.yml", inventory, 300)
+
+
+def ssh_copy(ssh: Ssh, source: Path, target: str) -> None:
+    """Copy a file to dom0, which has no sftp."""
+    with source.open("rb") as file:
+        subprocess.run(ssh.argv(f"cat >{target}"), stdin=file, check=True, timeout=120)
