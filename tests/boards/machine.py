@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from .console import Console
+from .console import Console, ConsoleError
 from .parts import Parts
 
 PROMPT = r"^(=>|U-Boot>) $"
@@ -97,6 +97,27 @@ def virt(
         yield machine
 
 
+def start_virt(parts: Parts, tftp: Path, ssh_port: int, log: Path) -> int:
+    """Start QEMU's virt machine for good, make U-Boot run the script of a directory, and return its process id once Xen has started."""
+    args = [*virt_args(), "-bios", str(parts.u_boot("qemu_arm64"))]
+    args += ["-netdev", f"user,id=net0,tftp={tftp},hostfwd=tcp:127.0.0.1:{ssh_port}-:22"]
+    args += ["-device", "virtio-net-device,netdev=net0,mac=52:54:00:aa:00:01"]
+    process, consoles, directory = _start(parts, args, 1, log, detached=True)
+    try:
+        machine = Machine(consoles, process)
+        machine.uboot_prompt()
+        machine.source()
+        machine.console.wait("Xen version 4", 90)
+    except ConsoleError:
+        process.kill()
+        raise
+    finally:
+        # What nobody reads is lost, but for the log.
+        machine.console.close()
+        shutil.rmtree(directory)
+    return process.pid
+
+
 @contextlib.contextmanager
 def raspi4b(parts: Parts, card: Path, *, log: Path | None = None) -> Iterator[Machine]:
     """Run a Raspberry Pi 4 with U-Boot and an SD card. The second serial port is the auxiliary UART."""
@@ -108,6 +129,21 @@ def raspi4b(parts: Parts, card: Path, *, log: Path | None = None) -> Iterator[Ma
 
 @contextlib.contextmanager
 def _running(parts: Parts, args: list[str], ports: int, log: Path | None) -> Iterator[Machine]:
+    process, consoles, directory = _start(parts, args, ports, log)
+    try:
+        yield Machine(consoles, process)
+    finally:
+        for console in consoles:
+            console.close()
+        process.kill()
+        process.wait()
+        shutil.rmtree(directory)
+
+
+def _start(
+    parts: Parts, args: list[str], ports: int, log: Path | None, detached: bool = False
+) -> tuple[subprocess.Popen[bytes], list[Console], Path]:
+    """Start QEMU and return its process, its serial ports, and the directory of their sockets."""
     # Sockets have short paths; the directory of a test does not.
     directory = Path(tempfile.mkdtemp(prefix="board-"))
     for number in range(ports):
@@ -117,14 +153,14 @@ def _running(parts: Parts, args: list[str], ports: int, log: Path | None) -> Ite
     # With a thread for each emulated processor, Xen's domains hang now and then while they start.
     args += ["-accel", "tcg,thread=single"]
     command = parts.qemu("-nodefaults", "-no-user-config", "-display", "none", *args)
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+    output = subprocess.DEVNULL if detached else None
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=detached)
     consoles: list[Console] = []
     try:
         consoles += [Console(directory / str(number)) for number in range(ports)]
-        yield Machine(consoles, process)
-    finally:
-        for console in consoles:
-            console.close()
+    except OSError:
         process.kill()
         process.wait()
         shutil.rmtree(directory)
+        raise
+    return process, consoles, directory
