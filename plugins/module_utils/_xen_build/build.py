@@ -81,7 +81,7 @@ class XenBuilder:
             start = handle.read(1024)
         if not ARM64_IMAGE.matches(start):
             raise CommandFailed(f"The build left a file that is {describe(start)}", rule="U-Boot starts Xen as an arm64 Image")
-        packages = (line.split("\t") for line in (read_text(f"{result}/packages") or "").splitlines())
+        packages = (line.split("\t") for line in (read_text(f"{directory}/packages") or "").splitlines())
         files = {name: fingerprint(f"{result}/{name}") for name in PARTS}
         manifest = {
             "key": source.key,
@@ -90,7 +90,6 @@ class XenBuilder:
             "packages": dict(sorted((name, version) for name, version in packages)),
             "seconds": round(time.monotonic() - started),
         }
-        os.unlink(f"{result}/packages")
         Path(result, MANIFEST).write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n", encoding="utf-8")
         for name in (*PARTS, MANIFEST):
             os.chmod(f"{result}/{name}", 0o644)

@@ -92,7 +92,7 @@ build build
 mkdir /build/result
 cp xen/xen /build/result/xen
 cp xen/.config /build/result/config
-dpkg-query --show --showformat '${Package}\\t${Version}\\n' >/build/result/packages
+dpkg-query --show --showformat '${Package}\\t${Version}\\n' >/build/packages
 """
 _OPTION = re.compile(r"[A-Z0-9][A-Z0-9_]*")
 _VERSION = re.compile(r"[0-9][A-Za-z0-9.+:~-]*")
@@ -163,7 +163,7 @@ class XenSource:
         )
 
     def build_command(self, directory: str) -> list[str]:
-        """Return the mmdebstrap command that builds Xen in a new system and leaves it below `directory`, in `result`."""
+        """Return the mmdebstrap command that builds Xen in a new system and leaves it below `directory`: `result` and `packages`."""
         return [
             "mmdebstrap",
             "--variant=essential",
@@ -177,7 +177,7 @@ class XenSource:
             f"--customize-hook=upload {directory}/requested /build/requested",
             f"--customize-hook=upload {directory}/build.sh /build/build.sh",
             '--customize-hook=chroot "$1" sh /build/build.sh',
-            f"--customize-hook=copy-out /build/result {directory}",
+            f"--customize-hook=copy-out /build/result /build/packages {directory}",
             self.suite,
             "-",
             *self.sources,

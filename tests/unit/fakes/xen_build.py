@@ -52,7 +52,7 @@ class FakeXenBuild(Runner):
             result.mkdir()
             (result / "xen").write_bytes(self.xen)
             (result / "config").write_text("CONFIG_STATIC_MEMORY=y\n", encoding="utf-8")
-            (result / "packages").write_text("gcc-12\t12.2.0\nmake\t4.3\n", encoding="utf-8")
+            (directory / "packages").write_text("gcc-12\t12.2.0\nmake\t4.3\n", encoding="utf-8")
         return Result(tuple(argv), self.rc, "", self.stderr)
 
 
