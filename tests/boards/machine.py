@@ -107,7 +107,7 @@ def start_virt(parts: Parts, tftp: Path, ssh_port: int, log: Path) -> int:
         machine = Machine(consoles, process)
         machine.uboot_prompt()
         machine.source()
-        machine.console.wait("Xen version 4", 90)
+        machine.console.wait("Xen version 4", 180)
     except ConsoleError:
         process.kill()
         raise

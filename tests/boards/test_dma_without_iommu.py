@@ -95,7 +95,7 @@ def booted(inventory: Path, board_parts: Parts, tmp_path: Path) -> Iterator[tupl
     with machine.virt(board_parts, tmp_path / "tftp", ssh_port=port, log=tmp_path / "serial", second_card=True) as board:
         board.uboot_prompt()
         board.source()
-        board.console.wait_all(180, r"Xen version 4", r"^dom0 is ready")
+        board.console.wait_all(600, r"Xen version 4", r"^dom0 is ready")
         try:
             yield board, ssh
         finally:
@@ -113,9 +113,9 @@ def test_driver_domain_serves_guests_of_both_kinds(
 ) -> None:
     board, ssh = booted
     assert "Failed to assign" not in board.console.text
-    playbook(ROOT / "playbooks/board_running.yml", inventory, 300)
+    playbook(ROOT / "playbooks/board_running.yml", inventory, 600)
     # The guest that Xen started.
-    board.console.wait_all(60, r"DOM2: report: 3 packets received|DOM2: report: .*3 packets received")
+    board.console.wait_all(240, r"DOM2: report: .*, 3 packets received")
     before = interrupts(board)
     assert before > 0, "the card raises interrupts in the driver domain"
     # A guest that dom0 starts, with a vif from the same driver domain, by its name.
@@ -131,20 +131,20 @@ def test_driver_domain_serves_guests_of_both_kinds(
     }
     made = run_on_board(inventory, "xl_domain", domains=[web])
     assert made["changed"]
-    end = time.monotonic() + 60
+    end = time.monotonic() + 240
     while "3 packets received" not in (log := ssh.run("cat /var/log/xen/console/guest-web.log").stdout):
         assert time.monotonic() < end, log + board.console.text[-3000:]
         time.sleep(1)
-    board.console.wait(rf"DOM1: report: virtio\d+ has had ({before + 1}|[1-9]\d+) interrupts", 30)
+    board.console.wait(rf"DOM1: report: virtio\d+ has had ({before + 1}|[1-9]\d+) interrupts", 120)
     time.sleep(5)
     assert interrupts(board) >= before + 3, "each answer came by an interrupt"
     listed = ssh.check("xl list")
     assert re.search(r"net-dd\s+1 .*\n.*guest\s+2 .*\n.*web\s+3 ", listed)
     assert not run_on_board(inventory, "xl_domain", domains=[web])["changed"]
-    assert "changed=0" in playbook(ROOT / "playbooks/board_running.yml", inventory, 300)
+    assert "changed=0" in playbook(ROOT / "playbooks/board_running.yml", inventory, 600)
 
 
 def ssh_copy(ssh: Ssh, source: Path, target: str) -> None:
     """Copy a file to dom0, which has no sftp."""
     with source.open("rb") as file:
-        subprocess.run(ssh.argv(f"cat >{target}"), stdin=file, check=True, timeout=120)
+        subprocess.run(ssh.argv(f"cat >{target}"), stdin=file, check=True, timeout=300)

@@ -115,7 +115,7 @@ def test_static_memory_on_the_board(board_parts: Parts, example: dict[str, Any],
     with machine.raspi4b(board_parts, image, log=tmp_path / "serial") as pi:
         _uart, auxiliary = pi.consoles
         auxiliary.wait_all(
-            240,
+            600,
             rf"Xen version {re.escape(xen.xen_version)}",
             # Linux in the driver domain, at the board's own addresses.
             r"DOM1: .*node +0: \[mem 0x0000000020000000-0x000000002fffffff\]",
