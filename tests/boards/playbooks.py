@@ -38,7 +38,7 @@ def run_on_board(inventory: Path, name: str, *flags: str, **options: Any) -> dic
     """Run a module of the collection on the inventory's board and return its result, with what Ansible `printed`, the diff among it."""
     with tempfile.TemporaryDirectory() as tree:
         command = ["ansible", "boards", "-i", str(inventory), "-m", f"xen.driver_domains.{name}", "-a", json.dumps(options), *flags]
-        finished = subprocess.run([*command, "--tree", tree], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+        finished = subprocess.run([*command, "--tree", tree], cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
         assert finished.returncode == 0, finished.stdout + finished.stderr
         (result,) = Path(tree).iterdir()
         return {**json.loads(result.read_text()), "printed": finished.stdout}
