@@ -5,7 +5,8 @@
 """A driver domain that Xen starts owns a network card that does DMA, on a board without an IOMMU, and serves two kinds of guests.
 
 QEMU's virt machine has no IOMMU by default, as the Raspberry Pi 4. Xen is built with static memory; with Debian's own, the domain hangs as
-soon as the card's driver uses it.
+soon as the card's driver uses it. Before 4.20, a domain that is mapped 1:1 gets no XenStore: init-dom0less puts its page at a fixed guest
+address (GUEST_MAGIC_BASE, 0x39000000), and populate_physmap() of Xen then wants the domain to own that very page of the machine.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from . import machine, small_dom0
 from .parts import Parts
 from .playbooks import ROOT, BuiltXen, playbook, run_on_board, write_inventory
 
-SUITE = "bookworm"
+SUITE = "trixie"
 GATEWAY = "10.0.3.2"
 NAMES = ["net-dd", "guest"]
 #: Outside of the memory that files are loaded into.
