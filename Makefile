@@ -93,8 +93,9 @@ testbed-down: $(ready) ## stop the test bed
 
 # --- tests ----------------------------------------------------------------------------------------------------------
 # Two lanes for two processors. The first has the shared test bed to itself, and priority: Xen's toolstack gives a hotplug script 40 s
-# there. What has a machine of its own is taken by the lane that is done first. Not more than two emulated machines work at once.
-own := $(shell grep -l '^shared_state: false' extensions/molecule/*/molecule.yml | cut -d / -f 3)
+# there. What has a machine of its own is taken by the lane that is done first, the longest scenario first. Not more than two emulated
+# machines work at once.
+own := $(shell grep -l '^shared_state: false' extensions/molecule/*/molecule.yml | xargs grep -Ho 'Costs [0-9]*' | sort -k 2 -rn | cut -d / -f 3)
 lanes := '$(if $(XEN_INVENTORY),,testbed-up) molecule-shared artifact' 'lint unit sanity device-trees boards' --rest '$(own:%=molecule-%)'
 .PHONY: test
 test: $(ready) ## everything below: lint, unit, sanity, device-trees, boards, artifact, molecule

@@ -32,7 +32,7 @@ options:
     type: str
     required: true
   memory_end:
-    description: End of the RAM that files are loaded into. A multiple of 2 MiB.
+    description: End of the RAM that files are loaded into. A multiple of 4 KiB.
     type: str
     required: true
   ram:
@@ -48,7 +48,7 @@ options:
     required: true
   xen_cmdline:
     description:
-      - Xen's command line.
+      - Xen's command line. Like all command lines, at most 1023 characters, with what is added.
       - The options for dom0's memory and CPUs are added from O(dom0.memory) and O(dom0.vcpus).
       - Cache colours of Xen and dom0 belong here (C(xen-llc-colors=0-3), C(dom0-llc-colors=4-7)).
       - Driver domains among O(domus) need C(xsm=dummy) if Xen was built with silo as its default.
@@ -124,7 +124,9 @@ options:
           - M(xen.driver_domains.passthrough_device_tree) makes it.
         type: str
       passthrough_paths:
-        description: Nodes of O(device_tree) that are taken from dom0 and passed through to this domain.
+        description:
+          - Nodes of O(device_tree), or of O(overlays), that are taken from dom0. They are passed through to this domain, or share a page or
+            an interrupt with what is.
         type: list
         elements: str
         default: []
@@ -216,7 +218,7 @@ options:
   force:
     description:
       - Guards to override. V(dma_without_iommu) refuses to pass through a device that accesses memory by itself (DMA) if there is no IOMMU
-        in front of it and its domain is not mapped 1:1.
+        in front of it and its domain is not mapped 1:1. A device may do so unless it is known not to.
     type: list
     elements: str
     choices: [dma_without_iommu]

@@ -20,16 +20,18 @@ def image_specifications(
     backends: t.Mapping[str, t.Any],
     xen_version: str,
     architecture: str,
+    nonfree_firmware: bool = False,
 ) -> list[dict[str, t.Any]]:
     """Return the parameter `images` of the module guest_image, without the options that all images share.
 
     :param profiles: format, packages, modules and files of each profile.
     :param backends: packages and modules that all backends need, and modules by kind of backend.
     :param architecture: the Debian architecture of the images.
+    :param nonfree_firmware: whether images get the firmware of their devices from Debian's component non-free-firmware.
     :raises AnsibleFilterError: a profile or a kind of backend is unknown, an image with backends has no Xen version, or an authorized
         key is none.
     """
-    return [_specification(image, profiles, backends, xen_version, architecture) for image in images]
+    return [_specification(image, profiles, backends, xen_version, architecture, nonfree_firmware) for image in images]
 
 
 def image_paths(images: t.Sequence[dict[str, t.Any]], directory: str) -> dict[str, dict[str, str]]:
@@ -52,6 +54,7 @@ def _specification(
     backends: t.Mapping[str, t.Any],
     xen_version: str,
     architecture: str,
+    nonfree_firmware: bool,
 ) -> dict[str, t.Any]:
     name = image["name"]
     profile = _known(profiles, image.get("profile", "minimal"), f"Image {name!r}: profile")
@@ -77,6 +80,10 @@ def _specification(
         except InvalidInput as exc:
             raise AnsibleFilterError(str(exc)) from exc
         files.append({"path": "/root/.ssh/authorized_keys", "content": keys, "mode": "0600"})
+    firmware = image.get("modules", []) if nonfree_firmware else []
+    if firmware:
+        # xendd says what to do when a file is missing, which depends on whether Debian's were added.
+        files.append({"path": "/usr/lib/xendd/nonfree-firmware", "content": " ".join(firmware) + "\n"})
     return {
         "name": name,
         "format": profile["format"],
@@ -84,6 +91,8 @@ def _specification(
         "modules": modules,
         "files": files,
         **({"size": image["size"]} if image.get("size") else {}),
+        **({"bzimage": True} if image.get("bzimage") else {}),
+        **({"nonfree_firmware": firmware} if firmware else {}),
     }
 
 

@@ -250,7 +250,7 @@ def plan_boot(options: BootOptions | None, runner: Runner, root: str = "", *, pr
     going = [path for path, text in texts.items() if not text and read_text(path) is not None]
     settings, script, modprobe, _modules = [_plan_file(plan, path, text, path in going) for path, text in texts.items()]
     if modprobe or (options and options.modprobe_file() and _initramfs_is_older(root)):
-        plan.add("update-initramfs -u", lambda: runner.run(["update-initramfs", "-u"], timeout=UPDATE_TIMEOUT))
+        plan.add("update-initramfs -u", partial(_update, "update-initramfs -u", runner))
     if settings or script or (options is not None and not _in_configuration(options, configuration, trial)):
         plan.add("update-grub", lambda: _update_grub(options, trial, runner, root))
     for path in going:
@@ -398,8 +398,18 @@ def _in_configuration(options: BootOptions, configuration: str, trial: BootTrial
     )
 
 
+def _update(command: str, runner: Runner) -> None:
+    """Run a command that makes what GRUB reads, and have it where GRUB finds it.
+
+    GRUB does not replay journals. Until Linux has written what the journal holds to its final place, which takes up to half a minute,
+    GRUB boots the files that were there before: whoever cuts the power in that time boots the old options. `sync` has it written at once.
+    """
+    runner.run(command.split(), timeout=UPDATE_TIMEOUT)
+    runner.run(["sync", "--file-system", os.path.dirname(GRUB_CONFIGURATION)], timeout=UPDATE_TIMEOUT)
+
+
 def _update_grub(options: BootOptions | None, trial: BootTrial | None, runner: Runner, root: str) -> None:
-    runner.run(["update-grub"], timeout=UPDATE_TIMEOUT)
+    _update("update-grub", runner)
     if options is not None and not _in_configuration(options, read_text(root + GRUB_CONFIGURATION) or "", trial):
         what = "has no entry that boots Xen" if trial else "does not boot Xen by default"
         raise DriverDomainsError(

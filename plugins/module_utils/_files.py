@@ -21,6 +21,26 @@ import typing as t
 
 from ._errors import DriverDomainsError
 
+#: What to do about an error of the operating system, by its number.
+_REMEDIES = {
+    errno.EACCES: "Run the task as root (become: true)",
+    errno.EPERM: "Run the task as root (become: true)",
+    errno.EISDIR: "It is a directory: name a file",
+    errno.ENOENT: "Correct the path, or make the file first",
+    errno.ENOTDIR: "A part of the path is a file and not a directory: correct the path",
+    errno.EEXIST: "A part of the path is a file and not a directory: correct the path",
+    errno.ENOSPC: "Make room on the disk",
+    errno.EDQUOT: "Make room in the quota of the user",
+    errno.EROFS: "The file system is read-only: choose another path",
+    errno.ELOOP: "Its symbolic links form a circle: correct the path",
+    errno.ENAMETOOLONG: "Choose a shorter name",
+}
+
+
+def file_remedy(error: OSError) -> str:
+    """Return what to do about an error at a file; "" if that is not known."""
+    return _REMEDIES.get(error.errno or 0, "")
+
 
 def read_bytes(path: str) -> bytes | None:
     """Return the content of a file, or None when there is none.
@@ -33,7 +53,7 @@ def read_bytes(path: str) -> bytes | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as exc:
-        raise DriverDomainsError(f"Cannot read {path}: {exc.strerror}", remedy="Run the task as root (become: true)") from exc
+        raise DriverDomainsError(f"Cannot read {path}: {exc.strerror}", remedy=file_remedy(exc)) from exc
 
 
 def read_text(path: str) -> str | None:
@@ -54,7 +74,7 @@ def write_bytes(path: str, content: bytes, mode: int = 0o644) -> None:
         with _replacement(path, mode) as handle:
             handle.write(content)
     except OSError as exc:
-        raise DriverDomainsError(f"Cannot write {path}: {exc.strerror}", remedy="Run the task as root (become: true)") from exc
+        raise DriverDomainsError(f"Cannot write {path}: {exc.strerror}", remedy=file_remedy(exc)) from exc
 
 
 def write_text(path: str, text: str, mode: int = 0o644) -> None:
@@ -103,7 +123,7 @@ def remove(path: str) -> None:
     except FileNotFoundError:
         pass
     except OSError as exc:
-        raise DriverDomainsError(f"Cannot remove {path}: {exc.strerror}", remedy="Run the task as root (become: true)") from exc
+        raise DriverDomainsError(f"Cannot remove {path}: {exc.strerror}", remedy=file_remedy(exc)) from exc
 
 
 def link(path: str, target: str) -> None:
@@ -120,7 +140,16 @@ def link(path: str, target: str) -> None:
     except OSError as exc:
         if os.path.lexists(temporary):
             os.unlink(temporary)
-        raise DriverDomainsError(f"Cannot make the link {path}: {exc.strerror}", remedy="Run the task as root (become: true)") from exc
+        raise DriverDomainsError(f"Cannot make the link {path}: {exc.strerror}", remedy=file_remedy(exc)) from exc
+
+
+def hard_link(path: str, new: str) -> None:
+    """Give a file a second name in the same directory.
+
+    :raises OSError: it cannot be linked.
+    """
+    os.link(path, new)
+    _sync_directory_of(new)
 
 
 def rename(old: str, new: str) -> None:

@@ -15,10 +15,10 @@ import typing as t
 HIDDEN = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
 _NAME = r"[A-Za-z0-9_.-]{0,64}(?:passw(?:or)?d|passphrase|secret|token|psk|(?:api|auth|private)_?key)"
 _SECRET_NAME = re.compile(_NAME, re.IGNORECASE)
-#: `vncpasswd = "..."` as a setting, and `vncpasswd=...` inside of a specification string such as those of `vfb`.
-_SETTING = re.compile(rf"(\s*{_NAME}\s*=\s*).*", re.IGNORECASE | re.DOTALL)
+#: `vncpasswd = "..."` or `+=` as a setting, and `vncpasswd=...` inside of a specification string such as those of `vfb`.
+_SETTING = re.compile(rf"(\s*{_NAME}\s*\+?=\s*).*", re.IGNORECASE | re.DOTALL)
 _INSIDE = re.compile(
-    rf"""\b({_NAME}\s*=\s*)(?:"(?:\\.|[^"\\\n])+"|'(?:\\.|[^'\\\n])+'|["']?(?:\\.|[^,"'\\\s])(?:\\.|[^,"'\\\n])*)""", re.IGNORECASE
+    rf"""\b({_NAME}\s*\+?=\s*)(?:"(?:\\.|[^"\\\n])+"|'(?:\\.|[^'\\\n])+'|["']?(?:\\.|[^,"'\\\s])(?:\\.|[^,"'\\\n])*)""", re.IGNORECASE
 )
 #: The password in an address (http://USER:PASSWORD@HOST), and the key in a disk of Ceph (rbd:POOL/IMAGE:key=KEY).
 _ADDRESS = re.compile(r"(\b[a-z][a-z0-9+.-]{0,20}://[^\s/:@\"']*:)[^\s/@\"']+(?=@)|(\brbd:[^\s\"',]*:key=)[^\s\"',:]+", re.IGNORECASE)

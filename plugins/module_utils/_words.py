@@ -30,6 +30,7 @@ KINDS = {
     "domain name": WordKind(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}", "1 to 64 letters, digits and '_.+-', the first a letter or digit"),
     # IFNAMSIZ, which counts the final 0.
     "bridge": WordKind(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,14}", "1 to 15 letters, digits and '_.-', the first a letter or digit"),
+    "bond": WordKind(r"[A-Za-z][A-Za-z0-9_.-]{0,14}", "1 to 15 letters, digits and '_.-', the first a letter"),
     "MAC address": WordKind(r"[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}", "six pairs of hexadecimal digits with colons between them"),
     "image name": WordKind(r"[A-Za-z0-9][A-Za-z0-9._+-]*", "letters, digits and '._+-', the first a letter or digit"),
     "suite": WordKind(r"[a-z][a-z0-9.-]*", "small letters, digits and '.-', the first a letter"),

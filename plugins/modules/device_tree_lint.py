@@ -13,6 +13,8 @@ description:
   - Checks a system description of seL4/Microkit, a partial device tree for Xen, or the device settings of an C(xl.cfg) against the
     board's device tree. Returns each mistake with its place and a fix - missing maps, wrong triggers, shared pages and interrupts,
     overlaps, missing clocks, and violations of Microkit's schema.
+  - A partial device tree is held to the rules of one that M(xen.driver_domains.passthrough_device_tree) makes. It must not map the
+    interrupt controller, Xen's console, memory, or registers that dom0 uses.
   - Changes nothing.
 author:
   - The xen.driver_domains authors (@xen-driver-domains)
@@ -21,7 +23,9 @@ extends_documentation_fragment:
   - xen.driver_domains.device_tree
 options:
   system:
-    description: A system description of Microkit, or a part of one.
+    description:
+      - A system description of Microkit 2, or a part of one. It may be text for the C preprocessor, with C(#include), comments and macros.
+        Headers beside it are read for their macros.
     type: path
   version:
     description: Version of Microkit that O(system) was written for.
@@ -29,10 +33,15 @@ options:
     choices: ["2.0.0", "2.1.0", "2.2.0", "2.3.0"]
     default: "2.0.0"
   partial:
-    description: A partial device tree, as dtb or as source (C(.dts), for which C(dtc) must be installed).
+    description:
+      - A partial device tree, as dtb or as source (C(.dts), for which C(dtc) must be installed).
+      - Without any property that begins with C(xen,), it is taken for one of a guest that C(xl) starts if it refers to the interrupt
+        controller that C(xl) adds (C(interrupt-parent = <65000>)) or if O(xl_config) is given, else for one that Xen starts.
     type: path
   xl_config:
-    description: A configuration file of C(xl). Only C(device_tree), C(dtdev), C(iomem) and C(irqs) are checked.
+    description:
+      - A configuration file of C(xl), read with the grammar of C(xl). Only C(device_tree), C(dtdev), C(iomem) and C(irqs) are checked.
+      - If the file that C(device_tree) names is there, it is checked as well, and compared with what is passed through.
     type: path
   fail_on:
     description: Fail if there is a finding of this severity or above.
@@ -81,7 +90,9 @@ findings:
       type: str
       returned: always
     severity:
-      description: V(error), or V(warning) for what may be intended.
+      description:
+        - V(error) for what cannot work or passes through more than the device, V(warning) for what may be intended, V(note) for what only
+          could not be checked. A note never makes the task fail.
       type: str
       returned: always
     problem:
@@ -95,18 +106,22 @@ findings:
   sample:
     - place: vmm.system:31
       rule: wrong-trigger
-      severity: error
+      severity: warning
       problem: irq 53 is level, which is the default, but /soc/bus@ffd00000/i2c@1d000 raises it by edge
       fix: trigger="edge"
 """
 
+import os
 import typing as t
 
 from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.analysis import Analysis
 from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.dtb import DEVICE_TREE_OPTION, read_device_tree
 from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.findings import ERROR, WARNING, Finding
-from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.lint_xen_partial import lint_partial
-from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.lint_xl_config import lint_xl_config
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.lint_xen_partial import PartialUse, lint_partial
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.lint_xl_config import (
+    device_tree_setting,
+    lint_xl_config,
+)
 from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.source import read_source
 from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.tree import DeviceTree
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import DriverDomainsError, InvalidInput
@@ -135,9 +150,11 @@ def prepare(parameters: dict[str, t.Any]) -> Plan:
     if parameters["system"]:
         findings += lint_system(_text(parameters["system"]), parameters["system"], parameters["version"], analysis)
     if parameters["partial"]:
-        findings += lint_partial(_partial(parameters["partial"]), parameters["partial"], analysis)
+        use = PartialUse(dom0less=False if parameters["xl_config"] else None)
+        findings += lint_partial(_partial(parameters["partial"]), parameters["partial"], analysis, use)
     if parameters["xl_config"]:
-        findings += lint_xl_config(_text(parameters["xl_config"]), parameters["xl_config"], analysis)
+        text = _text(parameters["xl_config"])
+        findings += lint_xl_config(text, parameters["xl_config"], analysis, _named_by(parameters["xl_config"], device_tree_setting(text)))
     found = [finding.as_dict() for finding in findings]
     fatal = [finding for finding in findings if finding.severity in _FATAL[parameters["fail_on"]]]
     if fatal:
@@ -151,6 +168,12 @@ def _text(path: str) -> str:
     if text is None:
         raise InvalidInput(f"There is no file {path}")
     return text
+
+
+def _named_by(config: str, name: str) -> DeviceTree | None:
+    """Read the partial tree that an xl.cfg names, beside it or where it is on the host; None if there is none here."""
+    path = os.path.join(os.path.dirname(config), name)
+    return _partial(path) if name and os.path.isfile(path) else None
 
 
 def _partial(path: str) -> DeviceTree:

@@ -20,8 +20,9 @@ description:
   - C(recovery.pyz pause NAME) keeps it away from a domain until C(recovery.pyz resume NAME), C(recovery.pyz status) shows what it sees.
     M(xen.driver_domains.xl_domain_info) returns the same. The service waits while M(xen.driver_domains.xl_domain),
     M(xen.driver_domains.xl_vif) or M(xen.driver_domains.xl_vbd) change something, and they wait for it.
-  - Only domains that it has seen running are started by it. What M(xen.driver_domains.xl_domain) stops, it leaves alone until that
-    module should run it again, or C(recovery.pyz resume NAME). Before you stop a declared domain with C(xl), pause the service for it.
+  - Only domains that it has seen running are started by it. What M(xen.driver_domains.xl_domain) or C(systemctl stop xen-domain@NAME)
+    stops, it leaves alone until one of them should run it again, or C(recovery.pyz resume NAME). Before you stop a declared domain with
+    C(xl), pause the service for it.
   - Its program is made of the code of this collection.
 author:
   - The xen.driver_domains authors (@xen-driver-domains)

@@ -16,7 +16,7 @@ description:
     O(images[].revision) to get one with current packages.
   - Works as root and as an ordinary user. An ordinary user needs user namespaces and subordinate user ids (C(uidmap)).
   - Ramdisks and disks have the mode 0600, since they may hold files that only root of the domain may read.
-  - Kernels for x86 are unpacked when the image is built, which makes C(xl create) much faster.
+  - Kernels for x86 are unpacked when the image is built, which makes C(xl create) much faster, unless O(images[].bzimage=true).
 author:
   - The xen.driver_domains authors (@xen-driver-domains)
 extends_documentation_fragment:
@@ -75,8 +75,23 @@ options:
         description: Whether to export the kernel to which the modules of the ramdisk belong.
         type: bool
         default: true
+      bzimage:
+        description:
+          - Whether the kernel stays as it is in its package, a bzImage, which is what an HVM domain boots. Only for x86.
+          - Otherwise it is unpacked to an ELF file, which is what PV and PVH domains boot fastest, and HVM domains cannot boot.
+        type: bool
+        default: false
       modules:
         description: Kernel modules that the initramfs contains and loads first, with their dependencies.
+        type: list
+        elements: str
+        default: []
+      nonfree_firmware:
+        description:
+          - Kernel modules whose firmware is added from the component C(non-free-firmware) of the suite, with that of the modules that they
+            need. Which files a module may ask for is known from the module, in which packages they are from the archive's index
+            C(Contents-all).
+          - A ramdisk gets only these files, a disk their packages.
         type: list
         elements: str
         default: []
@@ -232,7 +247,9 @@ def main() -> None:
         "packages": {"type": "list", "elements": "str", "default": []},
         "files": {"type": "list", "elements": "dict", "default": [], "options": file},
         "kernel": {"type": "bool", "default": True},
+        "bzimage": {"type": "bool", "default": False},
         "modules": {"type": "list", "elements": "str", "default": []},
+        "nonfree_firmware": {"type": "list", "elements": "str", "default": []},
         "size": {"type": "str"},
         "mirror": {"type": "list", "elements": "str", "default": []},
         "revision": {"type": "str"},

@@ -33,8 +33,9 @@ options:
     required: true
   checkout:
     description:
-      - A checkout of ImageBuilder. Variables that its C(uboot-script-gen) would silently ignore are refused.
-      - Without it, there is a warning about variables that release 2023.2 does not have.
+      - A checkout of ImageBuilder. Variables that its C(uboot-script-gen) would silently ignore are refused, and so is what it would make
+        into something else, such as V(no-xenstore) of O(domus[].enhanced), O(domus[].colors), or V(bootefi) of O(boot_command).
+      - Without it, there is a warning about what release 2023.2 does not do.
     type: path
   uboot_source:
     description: File for the plain text of the script that C(uboot-script-gen) writes. Relative to O(directory).
@@ -45,7 +46,7 @@ options:
     type: str
     default: boot.scr
   fit:
-    description: File for a FIT image that contains everything.
+    description: File for a FIT image that contains everything. The files then take up twice the memory.
     type: str
 """
 

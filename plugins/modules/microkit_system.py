@@ -13,7 +13,9 @@ description:
   - Writes a system description (C(.system)) that passes devices of an Arm board through to one virtual machine. It is made from the
     board's device tree - memory regions for the devices' pages, mapped at the same address, the virtual interface of a GICv2, the
     guest's memory, and the interrupts with their triggers and channels.
-  - On request, it also writes the table of interrupts for the C source of the VMM.
+  - On request, it also writes C source for the VMM, with the table of interrupts and two functions that register and handle them with
+    libvmm.
+  - Interrupts that cannot be passed through are warned about.
   - The result is checked against the schema of Microkit O(version).
 author:
   - The xen.driver_domains authors (@xen-driver-domains)
@@ -32,7 +34,9 @@ options:
     type: path
     required: true
   interrupt_table:
-    description: File for the table of channels and interrupts, as C source to include in the VMM.
+    description:
+      - File for the table of channels and interrupts, as C source to include in the VMM. C(passthrough_irqs_register) is for its C(init),
+        C(passthrough_irqs_handle) for its C(notified).
     type: path
   version:
     description: Version of Microkit to write for. For a version between two of them, choose the lower one.

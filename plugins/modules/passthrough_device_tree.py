@@ -17,8 +17,11 @@ description:
   - Refuses devices that cannot be passed through alone, because others are in the same page or on the same interrupt line, as well as the
     console, devices that the host needs and devices without an IOMMU. O(force) overrides this by name. Devices that are forced to go
     with others are marked in the host's tree as well, so that dom0 does not use them.
-  - O(force) has two guards that only Xen needs. V(no_iommu) - a device that does DMA can read and write all of the machine's memory; one
-    that does none (UART, GPIO, RTC) is harmless. V(guest_layout) - the device's addresses collide with something in the guest.
+  - O(force) has two guards that only Xen needs. V(no_iommu) - the device, or one below it, may do DMA and could read and write all of the
+    machine's memory. All devices may, except for some that are known to do none (UARTs, GPIOs, clocks, timers).
+    V(guest_layout) - the device's addresses collide with something in the guest.
+  - Refuses a device of which nothing can be passed through, neither registers nor interrupts.
+  - A device behind a PCI bridge that the tree describes has its registers translated through the bridge, which itself stays with dom0.
 author:
   - The xen.driver_domains authors (@xen-driver-domains)
 extends_documentation_fragment:

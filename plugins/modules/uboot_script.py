@@ -13,7 +13,7 @@ description:
   - Writes a script for U-Boot that loads Xen, dom0 and the domains that Xen itself starts, describes them in the device tree and boots.
   - Replaces ImageBuilder's C(uboot-script-gen), with the same options as M(xen.driver_domains.imagebuilder_config). In contrast to it, the
     domains are numbered in the order listed, the device tree has room for any number of them, a file that several domains use is
-    loaded once, and the script stops with a message at the first command that fails.
+    loaded once, and the script says which command fails and does not boot then, not even where U-Boot ignores C(exit) (before 2023.04).
   - Everything is checked before a file is written, including the type of each file, whether all files fit into memory, whether this Xen
     supports what is used, and whether the devices exist and are safe to pass through.
   - Needs none of U-Boot's tools. Diff mode shows the script, which begins with the load map.

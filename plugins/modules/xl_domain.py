@@ -23,6 +23,10 @@ description:
     backend does not run. RV(pending_restart) lists these domains.
   - Before a device is detached, the domain that is to serve it must report that it does, by its O(domains[].ready) or by
     C(data/driver-domain/status) below its home; else the device stays, and the task fails. A domain that reports nothing serves.
+  - When the host shuts down, C(xen-driver-domains-shutdown.service) stops the domains that this module has defined, and those of others
+    that these serve, before C(xendomains) stops the rest. Clients stop before their backends, as XenStore then says who serves whom. A
+    domain that does not shut down within 300 s is destroyed. Those that serve dom0 are stopped by their own units, after what dom0 has
+    mounted.
   - While the module changes something, the recovery service (M(xen.driver_domains.domain_recovery)) and other runs wait. A domain that the
     module stops as requested is not brought back by the service, even if the run fails later, until the module starts it again.
   - A hotplug script that fails in a driver domain often leaves no trace in XenStore. The vif then does not connect within
@@ -49,27 +53,38 @@ options:
           - V(running) - defined, started (or unpaused), and serving.
           - V(stopped) - defined and shut down.
           - V(present) - defined; neither started nor stopped.
-          - V(absent) - shut down, definition and autostart link removed. Disks and images are never removed. Also works on a host that
+          - V(absent) - shut down, definition and unit removed. Disks and images are never removed. Also works on a host that
             does not run Xen, if all domains are V(absent).
+          - V(restarted) - shut down, if it runs, and started with the definition that the host has. That always changes something.
+          - V(previous) - as V(running), but with the definition with which it ran before, C(/etc/xen/NAME.cfg.previous), and the disks
+            that were kept when they were rebuilt. The present definition is withdrawn - as long as it is requested, the domain keeps the
+            older one, with a warning, unless O(force) has V(withdrawn_definition).
+          - For V(restarted) and V(previous), only O(domains[].name), O(domains[].ready) and O(domains[].wait_timeout) matter. The unit of
+            such a domain stays as it is.
         type: str
-        choices: [running, stopped, present, absent]
+        choices: [running, stopped, present, absent, restarted, previous]
         default: running
       autostart:
         description:
-          - Whether C(xendomains) starts the domain with the host, through a link in C(/etc/xen/auto).
-          - The link has a number that puts driver domains first, and each domain after its backends, e.g. C(00-net-dd.cfg) and
-            C(50-web1.cfg). Other links to the definition are removed.
+          - Whether the domain starts with the host, by a unit of systemd, C(xen-domain@NAME.service). It is active when the domain
+            serves, or when O(domains[].wait_timeout) is over. Domains start after their backends, driver domains also before those
+            that C(xendomains) starts, and otherwise all at the same time.
+          - The module starts and stops the units together with the domains. Links in C(/etc/xen/auto) to the definition are removed.
         type: bool
         default: false
       type:
         description:
-          - Kind of guest. An x86 V(pvh) domain cannot own PCI devices.
+          - Kind of guest. An x86 V(pvh) domain cannot own PCI devices up to Xen 4.22.
+          - With V(auto), a domain that this module defined keeps its type. A new one is V(pvh) if the host can run that, or else V(pv),
+            with a warning. One with PCI devices is V(pv), unless it is V(hvm) already.
           - V(pvh) and V(hvm) are refused on a host without C(hvm) and C(hap) in C(virt_caps) of C(xl info).
+          - For V(hvm), the host needs a device model (in Debian the package C(qemu-system-xen)), memory in dom0 for it, and a kernel that
+            is a bzImage, if there is one.
         type: str
-        choices: [pv, pvh, hvm]
+        choices: [auto, pv, pvh, hvm]
         default: pv
       memory:
-        description: Memory in MiB. Required unless O(domains[].state=absent).
+        description: Memory in MiB. Required where the definition is not already on the host.
         type: int
       maxmem:
         description: Memory in MiB to which the domain may grow. A domain with PCI devices cannot grow.
@@ -106,6 +121,14 @@ options:
           msitranslate:
             description: See the manual page C(xl-pci-configuration).
             type: bool
+          seize:
+            description:
+              - Whether C(xl) takes the device from its driver when it is not assignable. Not needed for devices that
+                M(xen.driver_domains.xl_pci_assignable) made assignable, which checks first what depends on them.
+            type: bool
+          vslot:
+            description: Number of the slot in which the domain has the device, in hexadecimal digits.
+            type: str
           power_mgmt:
             description: See the manual page C(xl-pci-configuration); HVM only.
             type: bool
@@ -180,7 +203,6 @@ options:
               - A disk in dom0 is refused if dom0 uses it itself (mounted, swap, part of LVM or RAID), or if another domain has it, or
                 something that it is made of or that is made of it, and one of the two writes. Not checked if there is a script.
             type: str
-            required: true
           source:
             description:
               - Image file in dom0 from which O(domains[].disks[].target) is copied when it does not exist.
@@ -208,7 +230,15 @@ options:
           backendtype:
             description: See the manual page C(xl-disk-configuration).
             type: str
-            choices: [phy, qdisk]
+            choices: [phy, qdisk, standalone]
+          specification:
+            description:
+              - What the disk is for the guest, one of Xen or of virtio. See the manual page C(xl-disk-configuration).
+            type: str
+            choices: [xen, virtio]
+          grant_usage:
+            description: Whether the backend of a virtio disk reaches only what the guest grants to it; since Xen 4.19.
+            type: bool
           script:
             description: Hotplug script of the disk.
             type: str
@@ -292,9 +322,21 @@ options:
         type: bool
         default: false
   restart_changed:
-    description: Whether to restart a running domain whose definition changed, or that has a device that cannot be attached again.
+    description:
+      - Whether to restart a running domain whose definition changed, or that has a device that cannot be attached again.
+      - The domains that a restarted domain serves run on. Their vifs and disks are attached again as soon as it is ready, also those of
+        domains that are not among O(domains).
     type: bool
     default: false
+  rollback:
+    description:
+      - Whether a domain that was restarted with a new definition, and cannot be started, ends, or reports an error with it, is started
+        with the previous one again, with its disks. So is a driver domain (O(domains[].driver_domain)) that is not ready in time; a guest
+        may only be slow, and runs on. A guest that reports an error is shut down, and left as it is if it does not, unless O(force) has
+        V(destroy). The task fails in any case. The new definition is withdrawn, as with O(domains[].state=previous).
+      - With V(false), the domain is left as it is, for example to inspect it.
+    type: bool
+    default: true
   save_at_shutdown:
     description:
       - Whether C(xendomains) may save running domains when the host shuts down. By default the setting is left as it is.
@@ -311,11 +353,14 @@ options:
       - V(destroy) - destroy a domain that does not shut down in time, or that xl starts again when it has shut down
         (C(on_poweroff=restart)).
       - V(rebuild_disk) - with O(restart_changed=true), copy the disk of a domain again when its O(domains[].disks[].source) is that of
-        another image than before. The old disk is kept beside the new one, its name followed by the key of its image. Without this,
-        such a domain keeps disk, kernel and ramdisk of the image that it has, with a warning.
+        another image than before. The new disk is made before the domain is stopped, with C(.next) after its name. The old disk is kept
+        beside the new one, its name followed by the key of its image. Without this, such a domain keeps disk, kernel and ramdisk of the
+        image that it has, with a warning.
+      - V(withdrawn_definition) - use a definition again from which the domain was taken back, by O(rollback) or
+        O(domains[].state=previous).
     type: list
     elements: str
-    choices: [serves_clients, foreign_definition, destroy, rebuild_disk]
+    choices: [serves_clients, foreign_definition, destroy, rebuild_disk, withdrawn_definition]
     default: []
   create_timeout:
     description: Seconds that C(xl create) may take for one domain.
@@ -353,6 +398,14 @@ EXAMPLES = r"""
           - {vdev: xvda, target: /var/lib/xen/images/web1.img}
         vifs:
           - {backend: net-dd, bridge: xenbr0, mac: "00:16:3e:00:00:11"}
+
+- name: Restart a driver domain while its guests run
+  xen.driver_domains.xl_domain:
+    domains:
+      - name: net-dd
+        state: restarted
+        ready: {key: data/driver-domain/status, value: ready, error_key: data/driver-domain/error}
+    force: [serves_clients]
 
 - name: Remove a guest
   xen.driver_domains.xl_domain:
@@ -397,6 +450,19 @@ recovery:
   returned: success
   type: str
   sample: 5b0c...
+cut_off:
+  description:
+    - The running domains that are without their backends while these are restarted, or stopped. C(other_backends) serve them meanwhile.
+  returned: success
+  type: list
+  elements: dict
+  sample: [{domain: web1, backend: net-dd, kinds: [vif], other_backends: [dmz-dd]}]
+rolled_back:
+  description: Domains that were restarted with new definitions in vain, and run with the previous ones again.
+  returned: failure
+  type: list
+  elements: str
+  sample: [net-dd]
 pending_restart:
   description: Domains that run with an outdated definition, or with a device whose backend is gone and that cannot be attached again.
   returned: success
@@ -409,11 +475,14 @@ import typing as t
 
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.definition import definitions
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.disk_units import keep_units
-from ansible_collections.xen.driver_domains.plugins.module_utils._domain.host import Paths, read_host
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.host import read_host
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.kinds import settle_types
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.paths import Paths
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.plan import plan_domains
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.revisions import GUARD, on_host
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.shutdown import plan_saving
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.steps import DomainSteps, Limits
-from ansible_collections.xen.driver_domains.plugins.module_utils._domain.vbd_made import trusting
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.vbd_options import trusting
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.vif_options import VIF_OPTIONS
 from ansible_collections.xen.driver_domains.plugins.module_utils._module import run_module
 from ansible_collections.xen.driver_domains.plugins.module_utils._pci.host import PciHost
@@ -435,9 +504,13 @@ ARGUMENTS = {
         "required": True,
         "options": {
             "name": {"type": "str", "required": True},
-            "state": {"type": "str", "choices": ["running", "stopped", "present", "absent"], "default": "running"},
+            "state": {
+                "type": "str",
+                "choices": ["running", "stopped", "present", "absent", "restarted", "previous"],
+                "default": "running",
+            },
             "autostart": {"type": "bool", "default": False},
-            "type": {"type": "str", "choices": ["pv", "pvh", "hvm"], "default": "pv"},
+            "type": {"type": "str", "choices": ["auto", "pv", "pvh", "hvm"], "default": "pv"},
             "memory": {"type": "int"},
             "maxmem": {"type": "int"},
             "vcpus": {"type": "int", "default": 1},
@@ -452,6 +525,8 @@ ARGUMENTS = {
                     "device": {"type": "str", "required": True},
                     "permissive": {"type": "bool"},
                     "msitranslate": {"type": "bool"},
+                    "seize": {"type": "bool"},
+                    "vslot": {"type": "str"},
                     "power_mgmt": {"type": "bool"},
                     "rdm_policy": {"type": "str", "choices": ["strict", "relaxed"]},
                 },
@@ -465,16 +540,17 @@ ARGUMENTS = {
                 "type": "list",
                 "elements": "dict",
                 "options": {
-                    "target": {"type": "str", "required": True},
+                    "target": {"type": "str"},
                     "source": {"type": "path"},
                     "vdev": {"type": "str", "required": True},
                     "format": {"type": "str", "choices": ["raw", "qcow2", "qcow", "vhd", "qed"], "default": "raw"},
                     "access": {"type": "str", "choices": ["rw", "ro"], "default": "rw"},
                     "backend": {"type": "str"},
-                    "backendtype": {"type": "str", "choices": ["phy", "qdisk"]},
+                    "backendtype": {"type": "str", "choices": ["phy", "qdisk", "standalone"]},
+                    "specification": {"type": "str", "choices": ["xen", "virtio"]},
                     "script": {"type": "str"},
                     "devtype": {"type": "str", "choices": ["disk", "cdrom"], "default": "disk"},
-                    **{name: {"type": "bool"} for name in ("direct_io_safe", "discard", "trusted")},
+                    **{name: {"type": "bool"} for name in ("direct_io_safe", "discard", "grant_usage", "trusted")},
                 },
             },
             "on_poweroff": {"type": "str", "choices": ACTIONS},
@@ -505,11 +581,12 @@ ARGUMENTS = {
         },
     },
     "restart_changed": {"type": "bool", "default": False},
+    "rollback": {"type": "bool", "default": True},
     "save_at_shutdown": {"type": "bool"},
     "force": {
         "type": "list",
         "elements": "str",
-        "choices": ["serves_clients", "foreign_definition", "destroy", "rebuild_disk"],
+        "choices": ["serves_clients", "foreign_definition", "destroy", "rebuild_disk", "withdrawn_definition"],
         "default": [],
     },
     "create_timeout": {"type": "float", "default": 180},
@@ -530,15 +607,19 @@ def prepare(parameters: dict[str, t.Any]) -> Plan:
     xl, store = Xl(runner), XenStore() if under_xen else None
     requests = parse_requests(parameters["pci_devices"])
     devices = dict(choose(requests, PciHost(store=store).devices())) if requests else {}
-    units = keep_units(parameters["domains"], rebuild=parameters["restart_changed"] and "rebuild_disk" in parameters["force"])
-    disks = {domain["name"]: trusting(domain["disks"] or [], version, domain["name"]) for domain in units.domains}
-    wanted = definitions([{**domain, "disks": disks[domain["name"]][0]} for domain in units.domains], devices)
+    typed = settle_types(parameters["domains"], paths, xl.info)
+    disks = {domain["name"]: trusting(domain["disks"] or [], version, domain["name"]) for domain in typed.domains}
+    domains = [{**domain, "disks": disks[domain["name"]][0]} for domain in typed.domains]
+    units = keep_units(domains, rebuild=parameters["restart_changed"] and "rebuild_disk" in parameters["force"])
+    requested = {domain.name: domain.text for domain in definitions(units.requested, devices)}
+    wanted = definitions(units.domains, devices)
+    wanted = on_host(wanted, paths.definition, xl, GUARD in parameters["force"], units.warnings, requested)
     limits = Limits(create=parameters["create_timeout"], shutdown=parameters["shutdown_timeout"])
     steps = DomainSteps(xl, store, runner, paths, limits)
     host = read_host(wanted, xl, store, paths, steps.attacher.stuck if store else None)
-    plan = plan_domains(wanted, host, steps, parameters["restart_changed"])
+    plan = plan_domains(wanted, host, steps, parameters["restart_changed"], parameters["rollback"])
     plan.results["recovery"] = installed_digest()
-    plan.warnings += units.warnings + [warning for _disks, found in disks.values() for warning in found]
+    plan.warnings += typed.warnings + units.warnings + [warning for _disks, found in disks.values() for warning in found]
     plan.refusals += units.refusals
     if parameters["save_at_shutdown"] is not None:
         plan_saving(plan, parameters["save_at_shutdown"])

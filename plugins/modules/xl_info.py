@@ -52,11 +52,27 @@ iommu:
   returned: success
   type: bool
   sample: true
+domain_types:
+  description: Types of domains that the host can run. V(pvh) and V(hvm) need C(hvm) and C(hap) in C(virt_caps) of C(xl info).
+  returned: success
+  type: list
+  elements: str
+  sample: [pv, pvh, hvm]
+device_model:
+  description: Whether the host has the QEMU that each HVM domain needs, in Debian the package C(qemu-system-xen).
+  returned: success
+  type: bool
+  sample: true
 free_memory:
   description: Memory in MiB that no domain uses; 0 on a host without Xen.
   returned: success
   type: int
   sample: 2048
+total_memory:
+  description: Memory of the host in MiB; on a host without Xen, what Linux has of it.
+  returned: success
+  type: int
+  sample: 16279
 info:
   description: What C(xl info) prints, by key.
   returned: success
@@ -69,8 +85,14 @@ import typing as t
 from ansible_collections.xen.driver_domains.plugins.module_utils._files import read_text
 from ansible_collections.xen.driver_domains.plugins.module_utils._module import run_module
 from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Plan
-from ansible_collections.xen.driver_domains.plugins.module_utils._xen.host import require_root, xen_version
-from ansible_collections.xen.driver_domains.plugins.module_utils._xen.xl import Xl, has_iommu
+from ansible_collections.xen.driver_domains.plugins.module_utils._xen.host import has_device_model, require_root, xen_version
+from ansible_collections.xen.driver_domains.plugins.module_utils._xen.xl import Xl, domain_types, has_iommu
+
+
+def linux_memory(procfs: str = "/proc") -> int:
+    """Return the memory in MiB that Linux has (proc_meminfo(5))."""
+    words = (read_text(f"{procfs}/meminfo") or "").partition("MemTotal:")[2].split()
+    return int(words[0]) // 1024 if words and words[0].isdigit() else 0
 
 
 def prepare(parameters: dict[str, t.Any]) -> Plan:
@@ -87,7 +109,10 @@ def prepare(parameters: dict[str, t.Any]) -> Plan:
             "dom0": dom0,
             "version": ".".join(map(str, version)) if version else "",
             "iommu": has_iommu(info),
+            "domain_types": list(domain_types(info)),
+            "device_model": has_device_model(),
             "free_memory": int(info.get("free_memory", 0)),
+            "total_memory": int(info.get("total_memory", 0)) or linux_memory(),
             "info": info,
         }
     )

@@ -149,7 +149,7 @@ import typing as t
 
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.attacher import Attacher
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.attachments import CONNECTED_DISK, DevicePlanner, devices_in_path
-from ansible_collections.xen.driver_domains.plugins.module_utils._domain.vbd_made import VBD_OPTIONS, trusting
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.vbd_options import VBD_OPTIONS, trusting
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.vbds import VBD_RULES, wanted_vbds
 from ansible_collections.xen.driver_domains.plugins.module_utils._host_uses import HOST_GUARDS, HostUses
 from ansible_collections.xen.driver_domains.plugins.module_utils._module import run_module

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import pytest
@@ -81,9 +80,7 @@ def test_the_i2c_of_the_odroid_is_edge_triggered() -> None:
 
 
 @pytest.mark.parametrize("name", [PI4, C4])
-def test_all_devices_in_seconds(name: str) -> None:
-    started = time.monotonic()
+def test_all_devices(name: str) -> None:
     machine = board(name)
     reports = [report_device(machine, device) for device in machine.devices()]
     assert len(reports) > 50
-    assert time.monotonic() - started < 5

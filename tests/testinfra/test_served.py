@@ -27,6 +27,20 @@ def vifs(site: Site) -> list[tuple[str, int, dict[str, t.Any]]]:
     return found
 
 
+def counters(names: list[str], site: Site, devices: Devices, console: Console) -> tuple[int, int]:
+    """Return how many packets these devices have sent and received, in the driver domains that own them."""
+    sent = received = 0
+    for name in names:
+        (backend,) = [domain["name"] for domain in site["driver_domain_domains"] if name in domain["pci"]]
+        output = console(
+            backend,
+            f"for n in /sys/class/net/*; do if [ -e $n/device/vendor ] && grep -qi {devices[name]['mac']} $n/address; then "
+            "cat $n/statistics/tx_packets $n/statistics/rx_packets; fi; done",
+        )
+        sent, received = sent + int(output.split()[0]), received + int(output.split()[1])
+    return sent, received
+
+
 def test_devices_are_bound_to_pciback(host: Host, devices: Devices) -> None:
     for name, device in devices.items():
         assert host.file(f"/sys/bus/pci/devices/{device['bdf']}/driver").linked_to.endswith("/pciback"), name
@@ -57,16 +71,12 @@ def test_guests_reach_what_only_the_devices_reach_and_the_devices_count_it(site:
     pings = site["verify_pings"]
     assert {ping["guest"] for ping in pings} == {guest["name"] for guest in site["domu_domains"]}
     for ping in pings:
-        device = devices[ping["device"]]
-        (backend,) = [domain["name"] for domain in site["driver_domain_domains"] if ping["device"] in domain["pci"]]
-        counters = (
-            f"for n in /sys/class/net/*; do if [ -e $n/device/vendor ] && grep -qi {device['mac']} $n/address; then "
-            "cat $n/statistics/tx_packets $n/statistics/rx_packets; fi; done"
-        )
-        sent, received = map(int, console(backend, counters).split())
+        # The ports of a bond may take turns.
+        names = ping["device"] if isinstance(ping["device"], list) else [ping["device"]]
+        sent, received = counters(names, site, devices, console)
         output = console(ping["guest"], f"ping -c 5 {ping['address']}")
         assert ", 0% packet loss" in output
-        sent_then, received_then = map(int, console(backend, counters).split())
+        sent_then, received_then = counters(names, site, devices, console)
         assert sent_then - sent >= 5
         assert received_then - received >= 5
 
@@ -79,9 +89,13 @@ def test_dom0_takes_no_part(host: Host) -> None:
 
 
 def test_domains_start_with_the_host(host: Host, site: Site) -> None:
-    """Driver domains first: xendomains starts what the directory holds in the order of its names."""
-    links = [("00", domain["name"]) for domain in site["driver_domain_domains"]] + [("50", guest["name"]) for guest in site["domu_domains"]]
-    for level, name in links:
-        assert host.file(f"/etc/xen/auto/{level}-{name}.cfg").linked_to == f"/etc/xen/{name}.cfg"
+    """By units, which start after those of their backends; xendomains starts none of them."""
+    wants = "/etc/systemd/system/multi-user.target.wants"
+    for domain in [*site["driver_domain_domains"], *site["domu_domains"]]:
+        unit = f"xen-domain@{domain['name']}.service"
+        assert host.file(f"{wants}/{unit}").linked_to == f"/etc/systemd/system/{unit}"
+        after = host.check_output(f"systemctl show --property=After --value {unit}").split()
+        assert {f"xen-domain@{vif['backend']}.service" for vif in domain.get("vifs", []) if vif.get("backend")} <= set(after)
+    assert host.check_output("find /etc/xen -path '/etc/xen/auto/*'") == ""
     # A driver domain that is saved comes back without its device, and guests come back before their backends.
     assert host.check_output(". /etc/default/xendomains; echo save=$XENDOMAINS_SAVE") == "save="

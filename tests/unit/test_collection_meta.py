@@ -42,6 +42,7 @@ TASK_FILES = sorted(
 EDGES: dict[str, set[str]] = {
     "_pci": {"_xen"},
     "_domain": {"_pci", "_xen", "_xenstore"},
+    "_preflight": {"_domain", "_pci"},
     "_recovery": {"_domain", "_xen", "_xenstore"},
     "_microkit": {"_device_tree"},
     "_board": {"_device_tree"},

@@ -19,7 +19,8 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.an
 from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.lint_xl_config import lint_xl_config
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.definition import definitions
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.devices import VIF, PvDevice, read_devices
-from ansible_collections.xen.driver_domains.plugins.module_utils._domain.disks import Disks, open_disks, vdev_number
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.disk import vdev_number
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.disks import Disks, open_disks
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.kept import (
     agrees,
     agrees_at_heart,

@@ -14,6 +14,8 @@ import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 
+from ansible_collections.xen.driver_domains.plugins.filter.domain_definitions import domain_definitions, domain_images
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -47,19 +49,19 @@ def test_options_of_xen(memory: t.Any, vcpus: t.Any, options: list[str]) -> None
     ],
 )
 def test_verify_respects_the_state_of_the_role(variables: dict[str, t.Any], running: list[str]) -> None:
-    (play,) = yaml.safe_load((ROOT / "playbooks/verify.yml").read_text(encoding="utf-8"))
-    assert [guest["name"] for guest in value(play["vars"], "verify_guests", variables)] == running
+    (block,) = yaml.safe_load((ROOT / "playbooks/tasks/verify.yml").read_text(encoding="utf-8"))
+    assert [guest["name"] for guest in value(block["vars"], "verify_guests", variables)] == running
 
 
 @pytest.mark.parametrize(
     ("alive", "flags", "missing"), [(True, "b", []), (True, "r", []), (False, "c", ["a"]), (True, "p", ["a"]), (True, "bp", ["a"])]
 )
 def test_verify_finds_domains_that_do_not_run(alive: bool, flags: str, missing: list[str]) -> None:
-    (play,) = yaml.safe_load((ROOT / "playbooks/verify.yml").read_text(encoding="utf-8"))
-    (task,) = [task for task in play["tasks"] if task["name"] == "Check that the domains run"]
+    (block,) = yaml.safe_load((ROOT / "playbooks/tasks/verify.yml").read_text(encoding="utf-8"))
+    (task,) = [task for task in block["block"] if task["name"] == "Check that the domains run"]
     found = {"domains": [{"name": "a", "alive": alive, "flags": flags}]}
     variables = {"domu_domains": [{"name": "a"}], "verify_domains": found}
-    assert value({**play["vars"], **task["vars"]}, "verify_missing", variables) == missing
+    assert value({**block["vars"], **task["vars"]}, "verify_missing", variables) == missing
 
 
 def test_no_boot_options_on_a_host_where_the_role_is_not_to_manage_them() -> None:
@@ -74,3 +76,18 @@ def test_no_boot_options_on_a_host_where_the_role_is_not_to_manage_them() -> Non
     for task in tasks:
         conditions = task["when"] if isinstance(task["when"], list) else [task["when"]]
         assert "dom0_manage_boot | bool" in conditions, task["name"]
+
+
+def test_the_example_of_a_redundant_pair_is_one() -> None:
+    inventory = yaml.safe_load((ROOT / "examples/redundant-pair/inventory.yml").read_text(encoding="utf-8"))
+    (host,) = inventory["xen_hosts"]["hosts"].values()
+    devices = [{"name": device["name"], "mac": device["match"]["mac"], "kernel_modules": ["igb"]} for device in host["dom0_pci_assignable"]]
+    images = {
+        image["name"]: {"kernel": "/k", "ramdisk": "/r", "disk": "/d"}
+        for role, key in (("driver_domain", "driver_domain_domains"), ("domu", "domu_domains"))
+        for image in domain_images(host[key], role, devices=devices)
+    }
+    drivers = domain_definitions(host["driver_domain_domains"], "driver_domain", images=images, devices=devices)
+    (guest,) = domain_definitions(host["domu_domains"], "domu", images=images)
+    assert [vif["backend"] for vif in guest["vifs"]] == [driver["name"] for driver in drivers]
+    assert "xendd.bond=bond0,192.168.1.1/192.168.1.2,eth0,eth1" in guest["cmdline"].split()

@@ -17,10 +17,11 @@ import zlib
 from dataclasses import dataclass
 
 from .._device_tree.dtb import parse_dtb
+from .._device_tree.overlay import apply_overlay
 from .._device_tree.tree import DeviceTree
 from .._errors import InvalidInput
 from .._file_types import ARM64_IMAGE, BZIP2, CPIO, DTB, GZIP, LZ4, LZ4_LEGACY, XZ, ZSTD, describe
-from .._files import list_directory
+from .._files import file_remedy, list_directory
 
 #: What a domain's kernel can decompress, besides gzip.
 _PACKED_RAMDISKS = (ZSTD, XZ, BZIP2, LZ4_LEGACY, LZ4)
@@ -67,7 +68,8 @@ class Files:
                 with open(path, "rb") as handle:
                     self._content[name] = handle.read()
             except OSError as exc:
-                raise InvalidInput(f"{option}: cannot read {path}: {exc.strerror}", remedy=self._remedy(path, option)) from exc
+                remedy = self._remedy(path, option) if isinstance(exc, FileNotFoundError) else file_remedy(exc)
+                raise InvalidInput(f"{option}: cannot read {path}: {exc.strerror}", remedy=remedy) from exc
             if not self._content[name]:
                 raise InvalidInput(f"{option}: {path} is empty", remedy="Copy it again")
         return self._content[name]
@@ -136,6 +138,16 @@ class Files:
             )
         source = f"{option}: {self.directory}/{name}"
         return DeviceTree(parse_dtb(content, source), source)
+
+    def host_tree(self, name: str, overlays: t.Sequence[str]) -> DeviceTree:
+        """Read the board's device tree as it is when the overlays were applied to it.
+
+        :raises InvalidInput: a file is something else, or an overlay does not apply.
+        """
+        tree = self.device_tree(name, "device_tree")
+        for number, overlay in enumerate(overlays):
+            apply_overlay(tree.root, self.device_tree(overlay, f"overlays[{number}]").root, overlay)
+        return DeviceTree(tree.root, tree.source) if overlays else tree
 
     def text(self, name: str, option: str) -> str:
         """Return the content of an ASCII text.

@@ -10,13 +10,17 @@ from __future__ import annotations
 
 import typing as t
 
-from .._device_tree.dma import can_dma, iommu_of
-from .._device_tree.registers import memory_banks
+from .._device_tree.analysis import Analysis
+from .._device_tree.dma import unprotected
+from .._device_tree.dtb import memory_reservations
+from .._device_tree.findings import ERROR, WARNING
+from .._device_tree.lint_xen_partial import PartialUse, lint_partial
+from .._device_tree.registers import memory_banks, reserved_memory
 from .._device_tree.tree import DeviceTree, Node
 from .._device_tree.xen_reg import xen_reg
 from .._errors import InvalidInput
 from .._plan import Plan
-from .._spans import MIB
+from .._spans import MIB, Span, pages
 from .boot_files import Files, Kernel, xen_configuration
 from .configuration import Board, DomU
 from .dma_reach import check_dma_reach
@@ -39,9 +43,7 @@ def check_files(board: Board, files: Files, plan: Plan, *, packed_ramdisks: bool
     """
     files.kernel(board.xen, "xen", packed=False)
     _check_xen(board, files, plan)
-    host = files.device_tree(board.device_tree, "device_tree")
-    for number, name in enumerate(board.overlays):
-        files.device_tree(name, f"overlays[{number}]")
+    host = files.host_tree(board.device_tree, board.overlays)
     if board.extra_commands_file:
         files.text(board.extra_commands_file, "extra_commands_file")
     check_dma_reach(board, host)
@@ -53,8 +55,10 @@ def check_files(board: Board, files: Files, plan: Plan, *, packed_ramdisks: bool
         kernel = files.kernel(domu.kernel, f"{domu.name}: kernel")
         ramdisk = files.ramdisk(domu.ramdisk, f"{domu.name}: ramdisk", packed_ramdisks) if domu.ramdisk else 0
         _check_guest_memory(domu, kernel, ramdisk)
+    analysis = Analysis(host)
     for domu in board.domus:
-        _check_passthrough(board, domu, host, files, plan)
+        _check_passthrough(board, domu, analysis, files, plan)
+    _check_pages(board, files)
 
 
 def check_memory(board: Board, files: Files, load_map: LoadMap, plan: Plan) -> None:
@@ -62,22 +66,36 @@ def check_memory(board: Board, files: Files, load_map: LoadMap, plan: Plan) -> N
 
     :raises InvalidInput: the RAM does not suffice, or a file is in the way.
     """
-    banks = memory_banks(files.device_tree(board.device_tree, "device_tree"))
+    host = files.host_tree(board.device_tree, board.overlays)
+    # Two banks can be one range of addresses.
+    banks = pages(memory_banks(host))
     window = board.memory
     if banks and not any(bank.contains(window) for bank in banks):
         raise InvalidInput(
             f"memory_start..memory_end is {window}, and {board.device_tree} has no such RAM",
-            rule="the window lies within one bank of RAM",
+            rule="the window lies within one range of RAM",
             remedy="The tree has " + ", ".join(map(str, banks)),
         )
-    reserved = [("static_heap", region) for region in board.static_heap]
-    reserved += [(domu.name, region) for domu in board.booted for region in domu.static_memory]
-    for owner, region in reserved:
+    owned = [("static_heap", region) for region in board.static_heap]
+    owned += [(domu.name, region) for domu in board.booted for region in domu.static_memory]
+    kept = [(path, span) for path, span in reserved_memory(host) if "reusable" not in host.by_path[path].properties]
+    kept += [("/memreserve/", span) for span in memory_reservations(files.read(board.device_tree, "device_tree"))]
+    for owner, region in owned:
         for slot in load_map.slots:
             if region.overlaps(slot.span):
                 raise InvalidInput(
                     f"{owner}: its memory {region} overlaps {slot.span}, where {slot.what} is loaded",
                     remedy=f"Choose memory outside of {window}",
+                )
+        if banks and not any(bank.contains(region) for bank in banks):
+            raise InvalidInput(f"{owner}: its memory {region} is not RAM of the board", remedy="The tree has " + ", ".join(map(str, banks)))
+    for owner, region in [*owned, *((f"the load map ({slot.what})", slot.span) for slot in load_map.slots)]:
+        for path, span in kept:
+            if region.overlaps(span):
+                raise InvalidInput(
+                    f"{owner}: {region} overlaps {span}, which {path} of {board.device_tree} sets aside",
+                    rule="such memory belongs to the firmware or to a device",
+                    remedy="Choose other memory: for the load map by memory_start and memory_end",
                 )
     ram = board.ram or sum(bank.size for bank in banks)
     if not ram:
@@ -163,7 +181,8 @@ def _listed(needs: t.Mapping[str, t.Sequence[str]]) -> str:
     return ", ".join(f"{option} (for {', '.join(why)})" for option, why in needs.items())
 
 
-def _check_passthrough(board: Board, domu: DomU, host: DeviceTree, files: Files, plan: Plan) -> None:
+def _check_passthrough(board: Board, domu: DomU, analysis: Analysis, files: Files, plan: Plan) -> None:
+    host = analysis.tree
     for path in domu.passthrough_paths:
         node = host.by_path.get(path)
         if node is None:
@@ -172,15 +191,14 @@ def _check_passthrough(board: Board, domu: DomU, host: DeviceTree, files: Files,
                 remedy=f"List its nodes with dtc -I dtb -O dts; similar ones: {_similar(host, path)}",
             )
         _check_console(board, domu, host, node)
-        for device in node.subtree():
-            if can_dma(device) and not iommu_of(host, device) and domu.boot and not domu.direct_map:
+        if domu.boot and not domu.direct_map:
+            for device in unprotected(host, node.subtree())[:1]:
                 plan.refuse(
                     "dma_without_iommu",
                     f"{domu.name}: {device.path}",
                     f"it can access memory by itself (DMA) and there is no IOMMU in front of it. {NO_IOMMU}. That needs static_memory with "
                     "direct_map, and a Xen that is built with static memory",
                 )
-                break
     if not domu.passthrough_dtb:
         if domu.passthrough_paths and domu.boot:
             raise InvalidInput(
@@ -195,15 +213,20 @@ def _check_passthrough(board: Board, domu: DomU, host: DeviceTree, files: Files,
             rule="only nodes that are marked with xen,passthrough in the board's device tree can be assigned, and the paths mark them",
             remedy="List the nodes in passthrough_paths: " + ", ".join(_assigned(domu, files)),
         )
-    _check_partial_tree(domu, host, files)
+    _check_partial_tree(board, domu, analysis, files, plan)
+
+
+def _console(board: Board, host: DeviceTree) -> Node | None:
+    """Return the node of Xen's own console."""
+    dtuart = board.xen_words.get("dtuart", "").partition(":")[0]
+    return (host.by_path.get(dtuart) or host.aliases.get(dtuart)) if dtuart else host.console
 
 
 def _check_console(board: Board, domu: DomU, host: DeviceTree, node: Node) -> None:
-    dtuart = board.xen_words.get("dtuart", "").partition(":")[0]
-    console = (host.by_path.get(dtuart) or host.aliases.get(dtuart)) if dtuart else host.console
-    if console is node:
+    console = _console(board, host)
+    if console is not None and console in node.subtree():
         raise InvalidInput(
-            f"{domu.name}: {node.path} is Xen's own console",
+            f"{domu.name}: {console.path} is Xen's own console",
             rule="a device has one owner",
             remedy="Give Xen another one (dtuart=/path/of/node in xen_cmdline), or leave the device out",
         )
@@ -225,43 +248,54 @@ def _assigned(domu: DomU, files: Files) -> list[str]:
     return [node.text("xen,path") for node in _partial_nodes(domu, files)[1] if "xen,path" in node.properties]
 
 
-def _check_partial_tree(domu: DomU, host: DeviceTree, files: Files) -> None:
-    """Check what Xen's handle_passthrough_prop (dom0less-build.c) will check at boot."""
-    passthrough, nodes = _partial_nodes(domu, files)
+def _check_partial_tree(board: Board, domu: DomU, analysis: Analysis, files: Files, plan: Plan) -> None:
+    """Hold a partial tree to the rules of device_tree_lint, knowing what boots it."""
+    _passthrough, nodes = _partial_nodes(domu, files)
     where = f"{domu.name}: {domu.passthrough_dtb}"
-    for node in nodes:
-        if "xen,reg" not in node.properties and "xen,path" not in node.properties:
-            continue
-        parent = node.parent or passthrough
-        entries = xen_reg(node)
-        if entries is None or not all(entry.whole_pages for entry in entries):
-            raise InvalidInput(
-                f"{where}: xen,reg of {node.path} is not <physical address, size, guest address> in whole pages",
-                rule=f"#address-cells {parent.address_cells} and #size-cells {parent.size_cells} of {parent.path}; multiples of 0x1000",
-                remedy="Round the start down and the end up to 4 KiB",
-            )
-        path = node.text("xen,path")
-        if not path:
-            if "xen,force-assign-without-iommu" not in node.properties:
-                raise InvalidInput(
-                    f"{where}: {node.path} has xen,reg without xen,path", remedy="Add xen,path = the node in the board's tree"
-                )
-            continue
-        device = host.by_path.get(path)
-        if device is None:
-            raise InvalidInput(f"{where}: xen,path of {node.path} names {path}, which the board's device tree does not have")
-        if not any(path == allowed or path.startswith(allowed + "/") for allowed in domu.passthrough_paths):
+    for path in (node.text("xen,path") for node in nodes):
+        known = not path or path not in analysis.tree.by_path
+        if not known and not any(path == allowed or path.startswith(allowed + "/") for allowed in domu.passthrough_paths):
             raise InvalidInput(
                 f"{where} assigns {path}, which is not in passthrough_paths",
                 rule="Xen refuses to assign what is not marked with xen,passthrough",
                 remedy=f"Add {path} to passthrough_paths",
             )
-        if not iommu_of(host, device) and "xen,force-assign-without-iommu" not in node.properties:
-            raise InvalidInput(
-                f"{where}: {node.path} lacks xen,force-assign-without-iommu",
-                rule=f"there is no IOMMU in front of {path}, and Xen assigns such a device only with that property",
-                remedy="Add the property, which has no value",
-            )
+    use = PartialUse(
+        dom0less=True if domu.boot else None,
+        console=_console(board, analysis.tree),
+        memory=domu.memory,
+        direct_map=domu.direct_map,
+        marked=domu.passthrough_paths,
+    )
+    tree = files.device_tree(domu.passthrough_dtb, f"{domu.name}: passthrough_dtb")
+    findings = lint_partial(tree, where, analysis, use)
+    wrong = [finding for finding in findings if finding.severity == ERROR]
+    if wrong:
+        raise InvalidInput(
+            "; ".join(f"{finding.place}: {finding.problem}" for finding in wrong),
+            rule="a partial tree that is written by hand keeps to the rules of one made by passthrough_device_tree",
+            remedy="; ".join(dict.fromkeys(finding.fix for finding in wrong))
+            + ". passthrough_paths are the nodes that get xen,passthrough",
+        )
+    plan.warnings += [f"{finding.place}: {finding.problem} ({finding.fix})" for finding in findings if finding.severity == WARNING]
+
+
+def _check_pages(board: Board, files: Files) -> None:
+    """Check that no page is mapped into two domains."""
+    taken: list[tuple[str, Span]] = []
+    for domu in board.booted:
+        if not domu.passthrough_dtb:
+            continue
+        own = [entry.machine for node in _partial_nodes(domu, files)[1] for entry in xen_reg(node) or []]
+        for span in own:
+            for owner, other in taken:
+                if span.overlaps(other):
+                    raise InvalidInput(
+                        f"{domu.name}: {domu.passthrough_dtb} maps {span}, which overlaps {other} of {owner}",
+                        rule="a page of registers is mapped into one domain",
+                        remedy="Pass what shares a page to the same domain",
+                    )
+        taken += [(domu.name, span) for span in own]
 
 
 def _similar(host: DeviceTree, path: str) -> str:

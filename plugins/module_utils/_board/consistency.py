@@ -12,6 +12,9 @@ from .._errors import InvalidInput
 from .._spans import Span
 from .configuration import Board
 
+#: Characters of a text that the command `fdt set` takes: its buffer of 1024 bytes, and the 0 at the end.
+_TEXT_MAX = 1023
+
 
 def check_consistency(board: Board) -> None:
     """Check that the domains have names and devices of their own, and memory that does not overlap.
@@ -31,6 +34,29 @@ def check_consistency(board: Board) -> None:
                 raise InvalidInput(f"{domu.name}: {path} is already passed through to {owners[path]}", rule="a device has one owner")
             owners[path] = domu.name
     _check_static_memory(board)
+    for where, text in command_lines(board).items():
+        check_length(where, text)
+
+
+def command_lines(board: Board) -> dict[str, str]:
+    """Return the command lines, each with the name of its option."""
+    found = {"xen_cmdline, with what follows from other options": board.xen_cmdline}
+    if board.dom0:
+        found["dom0.cmdline"] = board.dom0.cmdline
+    return {**found, **{f"{domu.name}: cmdline": domu.cmdline for domu in board.booted}}
+
+
+def check_length(where: str, text: str) -> None:
+    """Check that U-Boot can put a text into the device tree.
+
+    :raises InvalidInput: it is longer than the buffer of `fdt set` (SCRATCHPAD in cmd/fdt.c), beyond which U-Boot writes all the same.
+    """
+    if len(text) > _TEXT_MAX:
+        raise InvalidInput(
+            f"{where} has {len(text)} characters",
+            rule=f"U-Boot crashes at a text of more than {_TEXT_MAX} characters in the command fdt set",
+            remedy="Shorten it, or put the rest into the configuration of the kernel or of the ramdisk",
+        )
 
 
 def _check_static_memory(board: Board) -> None:

@@ -19,7 +19,8 @@ from .._plan import Plan
 from .._spans import Span
 from .boot_files import Files
 from .checks import check_files, check_memory
-from .configuration import Board
+from .configuration import ALIGNMENT, Board
+from .consistency import check_length, command_lines
 from .load_map import LoadMap, lay_out
 from .options import BOARD_OPTIONS, DOM0_OPTIONS, DOMU_OPTIONS, Option, newer_variables
 from .reader import read_board
@@ -32,6 +33,10 @@ OPTIONS: dict[str, t.Any] = {
     "uboot_script": {"type": "str", "default": "boot.scr"},
     "fit": {"type": "str"},
 }
+#: What uboot-script-gen adds to dom0's command line without a word of this kind.
+_ADDED_ROOT = " root=/dev/ram0"
+#: How release 2023.2 boots, with every command.
+_BOOT_LINE = "$BOOT_CMD $kernel_addr - $device_tree_addr"
 #: Those that name files which uboot-script-gen writes; the variable is the name in capitals.
 _OUTPUTS = ("uboot_source", "uboot_script", "fit")
 
@@ -45,12 +50,14 @@ def plan_configuration(parameters: t.Mapping[str, t.Any]) -> Plan:
     board = read_board(parameters)
     outputs = {option: parameters[option] or "" for option in _OUTPUTS}
     check_outputs(outputs)
+    _check_command_lines(board)
     files, plan = Files(board.directory, board.pending), Plan()
     check_files(board, files, plan, packed_ramdisks=False)
     load_map = lay_out(board, files, domus=board.booted[::-1])
     check_memory(board, files, load_map, plan)
+    _check_fit(board, load_map, outputs["fit"])
     values = variables(board, outputs)
-    _check_variables(values, parameters["checkout"], plan)
+    _check_variables(board, values, parameters["checkout"], plan)
     plan.results = {"variables": values, "domids": board.domids, **load_map.results()}
     plan.write_file(parameters["path"], render(values, board, load_map))
     return plan
@@ -90,7 +97,8 @@ def _value(option: Option, owner: t.Any) -> str:
     if isinstance(value, bool):
         return str(int(value))
     if isinstance(value, tuple):
-        separator = "," if option.name == "capabilities" else " "
+        # The script splits them there.
+        separator = "|" if option.name == "capabilities" else " "
         return separator.join(f"{item.start:#x} {item.size:#x}" if isinstance(item, Span) else item for item in value)
     return str(value)
 
@@ -124,7 +132,37 @@ def check_outputs(outputs: t.Mapping[str, str]) -> None:
             raise InvalidInput(f"{option} {name!r} has a character that uboot-script-gen would interpret", remedy="Rename it")
 
 
-def _check_variables(values: t.Mapping[str, str], checkout: str | None, plan: Plan) -> None:
+def _check_command_lines(board: Board) -> None:
+    """Refuse the command lines that uboot-script-gen changes so that something else boots.
+
+    :raises InvalidInput: there is one.
+    """
+    for where, text in command_lines(board).items():
+        if not text.strip():
+            raise InvalidInput(
+                f"{where} is empty",
+                rule="uboot-script-gen replaces an empty command line by a default of its own",
+                remedy="Give at least one word, such as quiet, or use the module uboot_script",
+            )
+    if board.dom0 and "root=" not in board.dom0.cmdline:
+        check_length("dom0.cmdline", board.dom0.cmdline + _ADDED_ROOT)
+
+
+def _check_fit(board: Board, load_map: LoadMap, fit: str) -> None:
+    """Check that a FIT image, which holds all files once more, has its place as well.
+
+    :raises InvalidInput: it has not.
+    """
+    end = max(slot.span.end for slot in load_map.slots)
+    if fit and 2 * (end + ALIGNMENT) > board.memory.end:
+        raise InvalidInput(
+            f"With fit, uboot-script-gen needs RAM up to {2 * (end + ALIGNMENT):#x}, and memory_end is {board.memory.end:#x}",
+            rule="it takes twice the last address of the files: they are in memory a second time, inside of the image",
+            remedy="Raise memory_end if the board has more RAM there, make files smaller, or do without fit",
+        )
+
+
+def _check_variables(board: Board, values: t.Mapping[str, str], checkout: str | None, plan: Plan) -> None:
     script = None
     if checkout:
         script_path = os.path.join(checkout, "scripts", "uboot-script-gen")
@@ -140,6 +178,30 @@ def _check_variables(values: t.Mapping[str, str], checkout: str | None, plan: Pl
         )
     if missing:
         plan.warnings.append(f"ImageBuilder 2023.2 ignores {', '.join(missing)}: use a newer one, and set checkout to it")
+    other = done_otherwise(board, script)
+    if other and checkout:
+        raise InvalidInput(
+            f"The ImageBuilder in {checkout} would do something else: {'; '.join(other)}",
+            remedy="Use a newer one, or the module uboot_script",
+        )
+    plan.warnings += [f"ImageBuilder 2023.2 does something else: {problem}. The module uboot_script does it" for problem in other]
+
+
+def done_otherwise(board: Board, script: str | None) -> list[str]:
+    """Return what an uboot-script-gen makes of this board that is not what was asked for.
+
+    :param script: its text; None stands for the one of release 2023.2.
+    """
+    text = script or ""
+    found = []
+    for domu in board.booted:
+        if domu.enhanced == "no-xenstore" and "no-xenstore" not in text:
+            found.append(f"enhanced: no-xenstore of {domu.name} becomes {'enabled' if board.dom0 else 'disabled'}")
+        if domu.colors and "llc-colors" not in text:
+            found.append(f"colors of {domu.name} become the property colors, which Xen does not have (it has llc-colors)")
+    if board.boot_command == "bootefi" and re.search(r"\$BOOT_CMD \S+ - ", script or _BOOT_LINE):
+        found.append("boot_command bootefi gets the argument '-' in place of the device tree")
+    return found
 
 
 def missing_variables(values: t.Iterable[str], script: str | None) -> list[str]:

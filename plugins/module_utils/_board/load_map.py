@@ -18,6 +18,8 @@ from .configuration import ALIGNMENT, Board, DomU
 
 #: The lowest address that uboot-script-gen uses.
 LOWEST = 12 * MIB
+#: Bytes that the form in which bootm wants Xen has before it (uboot-script-gen makes it with mkimage).
+UIMAGE_HEADER = 64
 SCRIPT = "boot script"
 XEN = "Xen"
 DEVICE_TREE = "device tree"
@@ -115,7 +117,7 @@ def lay_out(board: Board, files: Files, *, domus: t.Sequence[DomU], growth: int 
     for domu in domus:
         for part, name in (("kernel", domu.kernel), ("ramdisk", domu.ramdisk), ("partial device tree", domu.passthrough_dtb)):
             add(f"{domu.name} {part}", name)
-    add(XEN, board.xen)
+    add(XEN, board.xen, UIMAGE_HEADER if board.boot_command == "bootm" else 0)
     for number, name in enumerate(board.overlays):
         add(f"overlay {number}", name)
     add(DEVICE_TREE, board.device_tree, growth)

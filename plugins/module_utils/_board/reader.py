@@ -104,11 +104,12 @@ def _read_memory(values: dict[str, t.Any], name: str) -> None:
             rule="memory that is mapped 1:1 must be reserved at a fixed place",
             remedy="Set static_memory to a region of RAM that nothing else uses",
         )
-    total = sum(span.size for span in static) // MIB
-    if static and values["memory"] and values["memory"] != total:
-        raise InvalidInput(f"{name}: memory is {values['memory']} MiB but static_memory has {total} MiB", remedy="Leave out memory")
+    total = sum(span.size for span in static)
+    if static and values["memory"] and values["memory"] * MIB != total:
+        raise InvalidInput(f"{name}: memory is {values['memory']} MiB but static_memory has {total / MIB:g} MiB", remedy="Leave out memory")
     if static:
-        values["memory"] = total
+        # The property `memory` is exact, see uboot_script.
+        values["memory"] = -(-total // MIB)
     elif values["memory"] is None:
         values["memory"] = 512
     if values["direct_map"] is None:
@@ -162,9 +163,12 @@ def _window(start_text: str, end_text: str) -> Span:
     start, end = _address(start_text, "memory_start"), _address(end_text, "memory_end")
     if end <= start:
         raise InvalidInput(f"memory_end {end:#x} is not above memory_start {start:#x}", remedy="Give the window of RAM to load into")
-    for name, value in (("memory_start", start), ("memory_end", end)):
-        if value % ALIGNMENT:
-            raise InvalidInput(f"{name} {value:#x} is not a multiple of 2 MiB (0x200000)", rule="kernels must be loaded at such addresses")
+    if start % ALIGNMENT:
+        raise InvalidInput(
+            f"memory_start {start:#x} is not a multiple of 2 MiB (0x200000)", rule="kernels must be loaded at such addresses"
+        )
+    if end % PAGE:
+        raise InvalidInput(f"memory_end {end:#x} is not a multiple of 4 KiB (0x1000)", rule="RAM consists of whole pages")
     return Span(start, end)
 
 

@@ -154,6 +154,8 @@ def source(board: Board, files: Files, load_map: LoadMap) -> str:
     lines = ["# Managed by Ansible (xen.driver_domains.uboot_script): changes made here are lost.", "#"]
     lines += [f"# {line}" for line in load_map.text().splitlines()]
     lines += ["#", *(f"# domain {domid}: {name}" for name, domid in board.domids.items()), ""]
+    # U-Boot before 2023.04 ignores `exit` in a script: what must not follow a failed step is behind a variable.
+    lines += ["setenv xen_stop", "setenv xen_failed"]
     lines += [_load(board.load_command, slot) for slot in load_map.loads]
     tree = load_map[DEVICE_TREE].address
     lines.append(_or_stop(f"fdt addr {tree:#x}", f"{board.device_tree} is no device tree"))
@@ -161,22 +163,22 @@ def source(board: Board, files: Files, load_map: LoadMap) -> str:
     for number in range(len(board.overlays)):
         slot = load_map[f"overlay {number}"]
         lines.append(_or_stop(f"fdt apply {slot.address:#x}", f"the overlay {slot.file} does not apply"))
-    lines.append("setenv xen_failed")
     lines += [f'{edit.command} || setenv xen_failed "{edit.subject}"' for edit in edits(board, host, load_map)]
-    lines.append('if test -n "${xen_failed}"; then echo "boot script: the device tree could not be changed: ${xen_failed}"; exit 1; fi')
+    changed = 'echo "boot script: the device tree could not be changed: ${xen_failed}"'
+    lines.append(f'if test -n "${{xen_failed}}"; then setenv xen_stop 1; {changed}; exit 1; fi')
     # The device tree stays where it is.
     lines.append("setenv fdt_high 0xffffffffffffffff")
     if board.extra_commands_file:
-        lines += files.text(board.extra_commands_file, "extra_commands_file").splitlines()
+        # An empty list of commands would be a syntax error.
+        commands = files.text(board.extra_commands_file, "extra_commands_file").splitlines()
+        lines += ['if test -z "${xen_stop}"; then', "true", *commands, "fi"]
+    lines += ['if test -n "${xen_stop}"; then', 'echo "boot script: Xen is not started, because of the failure above"', "else"]
     xen = load_map[XEN].address
     if board.boot_command == "none":
-        lines += [f"setenv host_kernel_addr {xen:#x}", f"setenv host_fdt_addr {tree:#x}"]
-    elif board.boot_command == "bootefi":
-        lines += [f"bootefi {xen:#x} {tree:#x}"]
-    else:
-        lines += [f"{board.boot_command} {xen:#x} - {tree:#x}"]
-    if board.boot_command != "none":
-        lines += [f'echo "boot script: {board.boot_command} could not start Xen"', "exit 1"]
+        lines += [f"setenv host_kernel_addr {xen:#x}", f"setenv host_fdt_addr {tree:#x}", "fi"]
+        return "\n".join(lines) + "\n"
+    lines.append(f"bootefi {xen:#x} {tree:#x}" if board.boot_command == "bootefi" else f"{board.boot_command} {xen:#x} - {tree:#x}")
+    lines += [f'echo "boot script: {board.boot_command} could not start Xen"', "fi", "exit 1"]
     return "\n".join(lines) + "\n"
 
 
@@ -224,7 +226,11 @@ def _domu(domu: DomU, load_map: LoadMap) -> list[Edit]:
     ]
     for option in DOMU_OPTIONS:
         if option.property and not _left_out(getattr(domu, option.name)):
-            found.append(Property(path, option.property, _encode(option, getattr(domu, option.name))))
+            value = getattr(domu, option.name)
+            if option.name == "memory":
+                # In KiB, and exactly the size of the static memory: Xen stops at any other number.
+                value = sum(region.size for region in domu.static_memory) >> 10 or value << 10
+            found.append(Property(path, option.property, _encode(option, value)))
     found += _module(path, "kernel", load_map[f"{domu.name} kernel"], ("multiboot,kernel", "multiboot,module"))
     if domu.cmdline:
         found.append(Property(f"{path}/kernel", "bootargs", domu.cmdline))
@@ -241,7 +247,7 @@ def _left_out(value: t.Any) -> bool:
 def _encode(option: Option, value: t.Any) -> Value:
     """Return an option's value as the device tree has it."""
     if option.name == "memory":
-        return _cells(value << 10)
+        return _cells(value)
     if option.name == "capabilities":
         return [sum(CAPABILITIES[name] for name in value)]
     if option.kind == SPANS:
@@ -275,7 +281,7 @@ def _load(command: str, slot: Slot) -> str:
 
 
 def _or_stop(command: str, problem: str) -> str:
-    return f'if {command}; then true; else echo "boot script: {problem}"; exit 1; fi'
+    return f'if {command}; then true; else setenv xen_stop 1; echo "boot script: {problem}"; exit 1; fi'
 
 
 def _cells(number: int) -> list[int]:

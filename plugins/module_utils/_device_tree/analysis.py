@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import functools
 import typing as t
 from dataclasses import dataclass
 
@@ -15,19 +16,21 @@ from .._spans import Span, pages
 from .dma import enabled_iommu
 from .interrupts import Interrupt, find_gic, interrupts
 from .needs import Need, needs
-from .registers import Register, RegisterMap, registers, windows
+from .registers import Register, RegisterMap, memory_banks, registers, reserved_memory, windows
 from .tree import DeviceTree, Node
 
 
 @dataclass(frozen=True)
 class Device:
-    """A node and what is known about it. Registers and interrupts are its own; the rest includes its subtree."""
+    """A node and what is known about it. `registers` and `interrupts` are its own; the rest includes its subtree."""
 
     node: Node
     registers: list[Register]
     #: Whole pages of the device and of what is below it; adjacent ones are joined.
     pages: list[Span]
     interrupts: list[Interrupt]
+    #: (node, interrupt) of the device and of what is below it.
+    lines: list[tuple[Node, Interrupt]]
     needs: list[Need]
     #: The IOMMU that its DMA goes through, or the DMA of what is below it.
     iommu: Node | None
@@ -56,6 +59,25 @@ class Analysis:
         self.gic = find_gic(tree)
         self._register_map: RegisterMap | None = None
         self._lines: dict[int, list[Node]] | None = None
+        self._interrupts: dict[int, list[Interrupt]] = {}
+        self._registers: dict[int, list[Register]] = {}
+        self._devices: dict[int, Device] = {}
+
+    @functools.cached_property
+    def memory(self) -> list[Span]:
+        """The machine's memory, without what is set aside for the firmware or for devices."""
+        carved = [span for _unused, span in reserved_memory(self.tree)]
+        return [part for bank in memory_banks(self.tree) for part in bank.without(carved)]
+
+    @functools.cached_property
+    def reserved(self) -> list[Span]:
+        """What is in /reserved-memory, enabled or not."""
+        return [span for _unused, span in reserved_memory(self.tree, with_disabled=True)]
+
+    @functools.cached_property
+    def gic_spans(self) -> list[Span]:
+        """The registers of the interrupt controller and of what is below it."""
+        return [entry.span for part in (self.gic.subtree() if self.gic else ()) for entry in registers(part) if entry.span]
 
     @property
     def register_map(self) -> RegisterMap:
@@ -64,15 +86,33 @@ class Analysis:
             self._register_map = RegisterMap(self.tree)
         return self._register_map
 
+    def registers(self, node: Node) -> list[Register]:
+        """Return the registers of one node."""
+        if id(node) not in self._registers:
+            self._registers[id(node)] = registers(node)
+        return self._registers[id(node)]
+
+    def interrupts(self, node: Node) -> list[Interrupt]:
+        """Return the interrupts of one node, without those of the nodes below it."""
+        if id(node) not in self._interrupts:
+            self._interrupts[id(node)] = interrupts(self.tree, node)
+        return self._interrupts[id(node)]
+
     def device(self, node: Node) -> Device:
-        """Analyse one node."""
-        own = registers(node)
+        """Analyse one node, once."""
+        if id(node) not in self._devices:
+            self._devices[id(node)] = self._analyse(node)
+        return self._devices[id(node)]
+
+    def _analyse(self, node: Node) -> Device:
+        own = self.registers(node)
         wanted = needs(self.tree, node)
         return Device(
             node=node,
             registers=own,
-            pages=pages(register.span for part in node.subtree() for register in registers(part) if register.span),
-            interrupts=interrupts(self.tree, node),
+            pages=pages(register.span for part in node.subtree() for register in self.registers(part) if register.span),
+            interrupts=self.interrupts(node),
+            lines=[(part, line) for part in node.subtree() for line in self.interrupts(part)],
             needs=wanted,
             iommu=enabled_iommu(wanted),
             macs=_macs(node),
@@ -93,15 +133,15 @@ class Analysis:
         return [node for node in self.register_map.nodes_in(span for device in devices for span in device.pages) if id(node) not in mine]
 
     def line_sharers(self, devices: t.Sequence[Device]) -> dict[int, list[Node]]:
-        """Return the other nodes that raise the same interrupts of the GIC, by number."""
+        """Return the other nodes that raise the same interrupts of the GIC as these devices or what is below them, by number."""
         if self._lines is None:
             self._lines = {}
             for node in self.tree.nodes:
-                for line in interrupts(self.tree, node):
+                for line in self.interrupts(node):
                     if line.number is not None and node not in self._lines.setdefault(line.number, []):
                         self._lines[line.number].append(node)
         mine = {id(node) for device in devices for node in device.node.subtree()}
-        numbers = sorted({line.number for device in devices for line in device.interrupts if line.number is not None})
+        numbers = sorted({line.number for device in devices for _part, line in device.lines if line.number is not None})
         others = {number: [node for node in self._lines.get(number, []) if id(node) not in mine] for number in numbers}
         return {number: nodes for number, nodes in others.items() if nodes}
 

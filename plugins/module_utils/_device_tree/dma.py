@@ -12,21 +12,45 @@ import re
 import typing as t
 
 from .needs import Need, references
-from .registers import bus_ranges, is_pci
+from .registers import bus_ranges, is_pci, registers
 from .tree import DeviceTree, Node
 
-#: Devices that do DMA, by the beginning of their node's name or by a part of `compatible`.
-_DMA_NAMES = re.compile(r"(ethernet|usb|mmc|mmcnr|sdhci|pcie?|sata|ufs|nvme|dma|dma-controller|gpu|gem|v3d|hdmi|virtio_mmio)(@|$)")
-_DMA_COMPATIBLE = re.compile(r"virtio,mmio|genet|xhci|ehci|ohci|dwc2|sdhci|ahci|-pcie|pci-host|,gem|vc4|v3d")
+#: Devices that are known to do no DMA, by their whole `compatible`: with registers and interrupts only. Whatever is not here can do DMA.
+#: A controller that moves their data for them is named in `dmas`, and is seen there.
+_NO_DMA = re.compile(
+    r"arm,(pl011|pl022|pl031|pl061|sp804|sp805|sbsa-uart|sbsa-gwdt|armv7-timer-mem|mhu)"
+    r"|ns8250|ns16450|ns16550a?|snps,dw-(apb-uart|apb-gpio|apb-timer|wdt)"
+    r"|cdns,(uart-r1p(8|12)|ttc|wdt-r1p2|i2c-r1p1[04])|xlnx,(xuartps|zynqmp-uart|zynqmp-gpio-1\.0|zynqmp-rtc|xps-(uartlite|gpio|timer)-1\.00\.a)"
+    r"|brcm,(bcm2835|bcm2711)-(aux-uart|gpio|i2c|pwm|rng|rng200|system-timer|thermal|pm|pm-wdt)|brcm,bcm2711-(avs-monitor|thermal)"
+    r"|amlogic,meson[a-z0-9-]*-(ao-uart|uart|gpio-intc|i2c|pwm|wdt|saradc|rng|thermal)"
+    r"|fsl,imx[a-z0-9]+-(gpio|pwm|wdt|gpt|tmu|snvs|ocotp)|nxp,(pcf|imx)[a-z0-9-]*-(gpio|rtc)"
+    r"|rockchip,rk[a-z0-9]+-(gpio-bank|gpio|pwm|saradc|tsadc|wdt|timer|efuse|otp)|rockchip,gpio-bank"
+    r"|allwinner,sun[a-z0-9-]+-(pinctrl|r-pinctrl|pwm|wdt|rtc|timer|sid)"
+    r"|nvidia,tegra[0-9]+-(gpio|rtc|pwm|timer|wdt)|renesas,(gpio|rcar-gen[234]-gpio|tmu|cmt|rwdt|rcar-gen[234]-wdt)[a-z0-9-]*"
+)
+#: What a node says of itself when it reaches memory.
+_DMA_PROPERTIES = {"dma-coherent", "dma-noncoherent", "dmas", "iommus", "iommu-map"}
 
 
 def can_dma(node: Node) -> bool:
-    """Whether a device reads and writes memory by itself, as far as its node says."""
-    return (
-        bool(_DMA_NAMES.match(node.name))
-        or bool({"dma-coherent", "dmas"} & set(node.properties))
-        or any(_DMA_COMPATIBLE.search(name) for name in node.compatible)
-    )
+    """Whether a device may read and write memory by itself. What is not known to do no DMA, can.
+
+    A node without registers of its own does none, nor does a mere bus around its devices: one with neither interrupts nor a
+    property that speaks of DMA.
+    """
+    if _DMA_PROPERTIES & node.properties.keys() or is_pci(node):
+        return True
+    if not any(entry.span or entry.problem for entry in registers(node)):
+        return False
+    bus = "ranges" in node.properties and not {"interrupts", "interrupts-extended"} & node.properties.keys()
+    if bus and any(entry.span for child in node.children for entry in registers(child)):
+        return False
+    return not any(_NO_DMA.fullmatch(name) for name in node.compatible)
+
+
+def unprotected(tree: DeviceTree, nodes: t.Iterable[Node]) -> list[Node]:
+    """Return which of these nodes may do DMA without an IOMMU between them and memory."""
+    return [node for node in nodes if can_dma(node) and iommu_of(tree, node) is None]
 
 
 def iommu_of(tree: DeviceTree, node: Node) -> Node | None:

@@ -14,6 +14,8 @@ import typing as t
 
 from .._errors import InvalidInput
 from .._file_types import DTB
+from .._files import file_remedy
+from .._spans import Span
 from .tree import DeviceTree, Node
 
 #: The module option that names a tree, see the documentation fragment device_tree.
@@ -40,6 +42,7 @@ def read_device_tree(path: str) -> DeviceTree:
         raise InvalidInput(
             f"Cannot read the device tree {path}: {exc.strerror}",
             rule="a device tree is a dtb file, or the directory /proc/device-tree of a board that runs Linux",
+            remedy=file_remedy(exc),
         ) from exc
     return DeviceTree(parse_dtb(data, path), path)
 
@@ -122,6 +125,18 @@ def _parse(data: bytes) -> Node:
             raise ValueError(f"there is {token:#x} at offset {at:#x}")
 
 
+def memory_reservations(data: bytes) -> list[Span]:
+    """Return the memory that a blob sets aside in its own list (/memreserve/ in the source), apart from the nodes."""
+    at, found = int.from_bytes(data[16:20], "big"), []
+    while at + 16 <= len(data):
+        start, size = struct.unpack_from(">2Q", data, at)
+        if not (start or size):
+            break
+        found.append(Span.sized(start, size))
+        at += 16
+    return found
+
+
 def _string(block: bytes, start: int) -> bytes:
     end = block.find(b"\0", start)
     if end < 0:
@@ -153,7 +168,7 @@ def _read_directory(path: str) -> Node:
                     with open(entry.path, "rb") as handle:
                         node.properties[entry.name] = handle.read()
     except OSError as exc:
-        raise InvalidInput(f"Cannot read the device tree in {path}: {exc}", remedy="Run the task as root (become: true)") from exc
+        raise InvalidInput(f"Cannot read the device tree in {path}: {exc}", remedy=file_remedy(exc)) from exc
     return root
 
 

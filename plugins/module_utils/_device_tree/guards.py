@@ -15,19 +15,26 @@ from .._errors import InvalidInput
 from .._host_uses import HOST_GUARDS, HostUses
 from .._plan import Plan
 from .._runner import Runner
+from .._spans import pages
 from .analysis import Analysis, Device
-from .interrupts import is_gic
-from .registers import windows
+from .interrupts import Interrupt, is_gic
+from .registers import is_pci, registers, windows
+from .tree import Node
 
 #: What `force` can name. Those of the host apply only if the tree is that of the machine itself.
 DEVICE_TREE_GUARDS = ("shared_page", "shared_interrupt", *HOST_GUARDS)
 
 
-def check_devices(analysis: Analysis, devices: t.Sequence[Device]) -> None:
+def _any_shared(_node: Node, line: Interrupt) -> bool:
+    return line.number is not None and line.kind == "spi"
+
+
+def check_devices(analysis: Analysis, devices: t.Sequence[Device], usable: t.Callable[[Node, Interrupt], bool] = _any_shared) -> None:
     """Check that a guest can have these devices.
 
+    :param usable: whether the hypervisor passes an interrupt of a node on; by default each shared interrupt of the GIC.
     :raises InvalidInput: the list is empty or has a node twice, or an entry is an interrupt controller, a PCI host bridge or a
-        node without registers and interrupts.
+        node of which nothing can be passed through, neither registers nor interrupts.
     """
     if not devices:
         raise InvalidInput("devices is empty", rule="at least one device is passed through")
@@ -40,12 +47,16 @@ def check_devices(analysis: Analysis, devices: t.Sequence[Device]) -> None:
         if any(is_gic(part) for part in (*node.subtree(), *node.ancestors())):
             problem = f"{device.path} is, contains or is part of the interrupt controller of the board"
             raise InvalidInput(problem, rule="the hypervisor drives the GIC")
+        controller = pages(analysis.gic_spans)
+        if any(span.overlaps(taken) for span in device.pages for taken in controller):
+            problem = f"{device.path} has registers in the pages of the interrupt controller ({', '.join(map(str, controller))})"
+            raise InvalidInput(problem, rule="the hypervisor drives the GIC")
         if any(windows(part) for part in node.subtree()):
             raise InvalidInput(
                 f"{device.path} is or contains a PCI host bridge",
                 rule="a device tree describes platform devices; PCI devices are passed through by their PCI address",
             )
-        if not device.pages and not device.interrupts:
+        if not device.pages and not any(usable(part, line) for part, line in device.lines):
             reason = "; ".join(device.problems) or "it is on another kind of bus: pass the controller of that bus through"
             raise InvalidInput(f"{device.path} has no registers or interrupts that can be passed through: {reason}")
         for other in (earlier.node for earlier in devices[:index]):
@@ -61,8 +72,8 @@ def refuse_sharing(plan: Plan, analysis: Analysis, devices: t.Sequence[Device]) 
     companions: list[str] = []
     for node in analysis.page_sharers(devices):
         companions.append(node.path)
-        pages = [str(span) for device in devices if node in analysis.page_sharers([device]) for span in device.pages]
-        plan.refuse("shared_page", node.path, f"has registers in the pages that would be passed through ({', '.join(pages)})")
+        where = [str(span) for device in devices if node in analysis.page_sharers([device]) for span in device.pages]
+        plan.refuse("shared_page", node.path, f"has registers in the pages that would be passed through ({', '.join(where)})")
     for number, nodes in analysis.line_sharers(devices).items():
         for node in nodes:
             companions.append(node.path)
@@ -71,6 +82,23 @@ def refuse_sharing(plan: Plan, analysis: Analysis, devices: t.Sequence[Device]) 
     if console is not None and console.path in all_that_goes(devices, companions):
         plan.refuse("console", console.path, "is the console of the firmware and, unless configured otherwise, of the hypervisor")
     return list(dict.fromkeys(companions))
+
+
+def left_behind(devices: t.Sequence[Device]) -> list[str]:
+    """Return what a guest cannot have of these devices, and the bridges of others that they depend on, as warnings."""
+    found = []
+    for device in devices:
+        for node in device.node.subtree():
+            for entry in registers(node):
+                if entry.problem:
+                    found.append(f"The guest does not get register {entry.index} of {node.path}: {entry.problem}")
+        bridge = next((node for node in device.node.ancestors() if is_pci(node)), None)
+        if bridge is not None:
+            found.append(
+                f"{device.path} is behind the PCI bridge {bridge.path}, which is not passed through: the device works only as long as "
+                "its bridge stays as the firmware or dom0 set it up"
+            )
+    return found
 
 
 def all_that_goes(devices: t.Sequence[Device], companions: t.Sequence[str]) -> set[str]:

@@ -35,9 +35,13 @@ _TRANSPARENT = (
     "fsl,imx7d-gpc",
     "fsl,imx8mq-gpc",
     "fsl,imx8mm-gpc",
+    "nvidia,tegra20-ictlr",
+    "nvidia,tegra30-ictlr",
+    "nvidia,tegra124-ictlr",
     "nvidia,tegra210-ictlr",
     "mediatek,mt6577-sysirq",
     "allwinner,sun6i-a31-r-intc",
+    "allwinner,sun50i-h6-r-intc",
 )
 #: Positions of the processor interface and of the virtual one in the registers of a GICv2 (Arm IHI 0048).
 _GICC, _GICV = 1, 3
@@ -45,7 +49,6 @@ SPI, PPI = 0, 1
 #: Shared peripheral interrupts begin at 32, private ones at 16. 1020 and above are reserved (GIC specification).
 INTERRUPTS = 1020
 _FIRST = {SPI: 32, PPI: 16}
-_COUNT = {SPI: INTERRUPTS - 32, PPI: 16}
 _KIND = {SPI: "spi", PPI: "ppi"}
 _HOPS = 16
 
@@ -85,10 +88,21 @@ def gic_v2_interfaces(gic: Node | None) -> tuple[Span, Span] | None:
     """Return the pages of the processor interface and of the virtual one of a GICv2 with virtualisation; None for other GICs."""
     if gic is None or not any(name in GIC_V2 for name in gic.compatible):
         return None
-    found = [entry.span for entry in registers(gic)]
-    if len(found) <= _GICV:
+    return _interfaces(gic, _GICC)
+
+
+def gic_v3_interfaces(gic: Node | None) -> tuple[Span, Span] | None:
+    """Return the same of a GICv3 that has them for the sake of older software, after its redistributors (arm,gic-v3.yaml in Linux)."""
+    if gic is None or not any(name in GIC_V3 for name in gic.compatible):
         return None
-    real, virtual = found[_GICC], found[_GICV]
+    return _interfaces(gic, 1 + max(gic.number("#redistributor-regions", 1), 1))
+
+
+def _interfaces(gic: Node, first: int) -> tuple[Span, Span] | None:
+    found = [entry.span for entry in registers(gic)]
+    if len(found) <= first + _GICV - _GICC:
+        return None
+    real, virtual = found[first], found[first + _GICV - _GICC]
     return (pages([real])[0], pages([virtual])[0]) if real and virtual else None
 
 
@@ -215,9 +229,11 @@ def _decode(interrupt: Interrupt) -> Interrupt:
     space, line, flags = interrupt.specifier[:3]
     if space not in _FIRST:
         return replace(interrupt, problem=f"cell type {space}: extended interrupts of GICv3.1 cannot be passed on")
-    if line >= _COUNT[space]:
-        return replace(interrupt, problem=f"there is no {_KIND[space].upper()} {line}: a GIC has {_COUNT[space]} of them")
+    # Linux and Xen only add 16 to the number of a private interrupt: what is then 32 or more is a shared one (gic_irq_xlate).
+    number = _FIRST[space] + line
+    if number >= INTERRUPTS:
+        return replace(interrupt, problem=f"there is no {_KIND[space].upper()} {line}: a GIC has interrupts up to {INTERRUPTS - 1}")
     sense = flags & 0xF
     trigger = "edge" if sense in (1, 2) else "level" if sense in (4, 8) else ""
     problem = "" if trigger else f"trigger type {sense} is neither edge nor level"
-    return replace(interrupt, number=_FIRST[space] + line, kind=_KIND[space], trigger=trigger, problem=problem)
+    return replace(interrupt, number=number, kind=_KIND[PPI if number < _FIRST[SPI] else SPI], trigger=trigger, problem=problem)

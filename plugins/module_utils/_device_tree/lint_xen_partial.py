@@ -16,27 +16,55 @@ from .dma import iommu_of
 from .findings import ERROR, WARNING, Finding
 from .interrupts import interrupts, specifiers
 from .needs import references
-from .tree import DeviceTree, Node
-from .xen_reg import xen_reg
-from .xen_rules import DOM0LESS, XL, XL_GIC_PHANDLE, handed_on
+from .registers import registers
+from .tree import DeviceTree, Node, is_enabled
+from .xen_reg import XenRange, xen_reg
+from .xen_rules import DOM0LESS, XL, XL_GIC_PHANDLE, handed_on, layout_conflicts, possible_conflicts
 
 
-def lint_partial(tree: DeviceTree, source: str, analysis: Analysis) -> list[Finding]:
-    """Return the mistakes in a partial tree; it is one for dom0less if any of its properties begins with `xen,`, else for xl."""
-    return list(_Partial(tree, source, analysis).findings())
+class PartialUse(t.NamedTuple):
+    """How a partial tree is used, as far as it is known."""
+
+    #: Whether Xen itself starts the guest; None: to be seen from the tree.
+    dom0less: bool | None = None
+    #: Xen's console; None: the one that the board's tree names.
+    console: Node | None = None
+    #: Memory of the guest in MiB.
+    memory: int = 512
+    #: Whether its memory is at the machine's own addresses.
+    direct_map: bool | None = None
+    #: Paths of the nodes that are marked with `xen,passthrough`, so that dom0 does not use them; None if that is not known.
+    marked: t.Collection[str] | None = None
+
+
+def lint_partial(tree: DeviceTree, source: str, analysis: Analysis, use: PartialUse | None = None) -> list[Finding]:
+    """Return the mistakes in a partial tree.
+
+    Unless `use` says it, the tree is one for xl if it refers to the interrupt controller that xl adds (phandle 65000) and no property
+    begins with `xen,`; else one for dom0less.
+    """
+    return list(_Partial(tree, source, analysis, use or PartialUse()).findings())
 
 
 class _Partial:
-    def __init__(self, tree: DeviceTree, source: str, analysis: Analysis) -> None:
-        self.tree, self.source, self.analysis = tree, source, analysis
-        self.dom0less = any(name.startswith("xen,") for node in tree.nodes for name in node.properties)
+    def __init__(self, tree: DeviceTree, source: str, analysis: Analysis, use: PartialUse) -> None:
+        self.tree, self.source, self.analysis, self.use = tree, source, analysis, use
+        self.assigned = any(name.startswith("xen,") for node in tree.nodes for name in node.properties)
+        for_xl = any(XL_GIC_PHANDLE in (node.number("interrupt-parent"), *node.cells("interrupts-extended")) for node in tree.nodes)
+        self.dom0less = use.dom0less if use.dom0less is not None else self.assigned or not for_xl
         self.mapped: list[tuple[Node, Span]] = []
-        self.gic = next((node for node in tree.root.children if "interrupt-controller" in node.properties), None)
-        if not self.dom0less:
-            # It is in the tree that xl adds to this one.
+        # Xen takes its phandle from the node /gic; without it, and for xl, it is 65000 (domain_handle_dtb_bootmodule).
+        found = [node for node in tree.root.children if "interrupt-controller" in node.properties] if self.dom0less else []
+        gic = tree.root.child("gic") if self.dom0less else None
+        self.gic = gic or next(iter(found), None)
+        self.implied = self.gic is None
+        if self.gic is None:
             self.gic = Node("gic")
             self.gic.set_cells("#interrupt-cells", 3)
             tree.by_phandle.setdefault(XL_GIC_PHANDLE, self.gic)
+        self.paths = {node.text("xen,path") for node in tree.nodes if "xen,path" in node.properties} | set(use.marked or ())
+        self.console = use.console or analysis.tree.console
+        self.entries = [entry for node in tree.nodes for entry in xen_reg(node) or []]
 
     def _say(self, node: Node, rule: str, problem: str, fix: str, severity: str = ERROR) -> Finding:
         return Finding(f"{self.source}:{node.path}", rule, problem, fix, severity)
@@ -59,27 +87,32 @@ class _Partial:
             )
         yield from self._controller()
         devices = [node for node in passthrough.subtree() if node is not passthrough]
+        if self.dom0less and not self.assigned:
+            problem = "no node has xen,path and xen,reg: Xen passes nothing through, and nobody has what dom0 leaves alone"
+            fix = f'xen,path = "..."; xen,reg = <machine size guest>; or, if xl starts the guest, interrupt-parent = <{XL_GIC_PHANDLE}>;'
+            yield self._say(passthrough, "no-xen", problem, fix)
         for node in devices:
             yield from self._references(node)
             if "xen,path" in node.properties or "xen,reg" in node.properties:
                 yield from self._assignment(node)
-            elif self.dom0less and node.parent is passthrough and ("interrupts" in node.properties or "reg" in node.properties):
+            elif self.dom0less and self.assigned and node.parent is passthrough and {"interrupts", "reg"} & node.properties.keys():
                 fix = 'xen,path = "..."; xen,reg = <machine size guest>;'
                 yield self._say(node, "not-assigned", "the guest sees the device, but Xen passes nothing of it through", fix)
 
     def _controller(self) -> t.Iterator[Finding]:
         gic = self.gic
-        if self.dom0less:
-            if gic is None or not gic.phandle:
-                fix = "gic: gic { #interrupt-cells = <3>; interrupt-controller; };"
-                yield self._say(self.tree.root, "no-gic", "no node with a phandle represents the interrupt controller", fix)
-            elif gic.name != "gic":
+        if self.dom0less and gic is not None and not self.implied:
+            raised = any({"interrupts", "interrupts-extended"} & node.properties.keys() for node in self.tree.nodes)
+            if gic.name != "gic":
                 yield self._say(gic, "no-gic", "Xen looks for the interrupt controller under the name /gic", "Call the node gic")
-            if max(self.tree.by_phandle, default=0) >= XL_GIC_PHANDLE:
-                node = self.tree.by_phandle[max(self.tree.by_phandle)]
-                problem = f"phandle {node.phandle} is in the range of Xen's own ones; newer versions refuse the tree"
-                yield self._say(node, "phandle-range", problem, f"A phandle below {XL_GIC_PHANDLE}", WARNING)
-        wanted = gic.phandle if gic is not None and self.dom0less else XL_GIC_PHANDLE
+            elif not gic.phandle and raised:
+                fix = "gic: gic { #interrupt-cells = <3>; interrupt-controller; }; and interrupt-parent = <&gic>;, or no such node"
+                yield self._say(gic, "no-gic", "/gic has no phandle: no interrupt leads to the guest's controller", fix)
+        if self.dom0less and max((node.phandle for node in self.tree.nodes), default=0) >= XL_GIC_PHANDLE:
+            node = max(self.tree.nodes, key=lambda node: node.phandle)
+            problem = f"phandle {node.phandle} is in the range of Xen's own ones; newer versions refuse the tree"
+            yield self._say(node, "phandle-range", problem, f"A phandle below {XL_GIC_PHANDLE}", WARNING)
+        wanted = XL_GIC_PHANDLE if gic is None or self.implied else gic.phandle
         for node in self.tree.nodes:
             parent = node.number("interrupt-parent")
             if parent and parent != wanted and parent not in self.tree.by_phandle:
@@ -133,8 +166,81 @@ class _Partial:
                 if other is not node and taken.overlaps(span):
                     yield self._say(node, "overlap", f"{span} is in xen,reg of {other.path} as well", "Each page once", WARNING)
         self.mapped += [(node, span) for span in given]
+        yield from self._layout(node, entries)
+        host = self.analysis.tree.by_path.get(path) if path else None
+        yield from self._foreign(node, host, given)
         if path:
             yield from self._host(node, path, given, force)
+
+    def _layout(self, node: Node, entries: list[XenRange]) -> t.Iterator[Finding]:
+        """Find what the guest already has at an address at which registers are mapped."""
+        if self.use.direct_map:
+            return
+        for entry in entries:
+            sure = self.use.direct_map is False or entry.guest != entry.machine.start
+            span = Span.sized(entry.guest, entry.machine.size)
+            for conflict in layout_conflicts([span], self.use.memory):
+                fix = "Another guest address, the same in reg" + ("" if sure else ", unless the guest has direct-map")
+                yield self._say(node, "guest-layout", f"in the guest, {conflict}", fix, ERROR if sure else WARNING)
+            for conflict in possible_conflicts([span]):
+                fix = "Another guest address, unless the guest has no such thing"
+                yield self._say(node, "guest-layout", f"in the guest, {conflict}", fix, WARNING)
+
+    def _foreign(self, node: Node, host: Node | None, given: list[Span]) -> t.Iterator[Finding]:
+        """Find pages that belong to something other than the device."""
+        device = self.analysis.device(host) if host is not None else None
+        own = device.pages if device else []
+        taken: list[Span] = []
+        for what, spans, everywhere in self._forbidden():
+            for span in pages(spans):
+                for part in given:
+                    # A page that the device has in common with the console is reported as shared.
+                    if part.overlaps(span) and (everywhere or any(piece.overlaps(span) for piece in part.without(own))):
+                        taken.append(span)
+                        yield self._say(node, "forbidden-map", f"xen,reg has {part}, which contains {what} ({span})", "Leave it out")
+        if host is None and (node.text("xen,path") or "xen,force-assign-without-iommu" not in node.properties):
+            # Another finding says that it is assigned to nobody.
+            return
+        above = set(map(id, host.ancestors())) if host is not None else set()
+        for part in [piece for span in given for piece in span.without([*own, *taken])]:
+            others = [
+                other for other in self.analysis.register_map.nodes_in([part]) if not self._is_given(other) and id(other) not in above
+            ]
+            used = [other.path for other in others if is_enabled(other)]
+            whose = f"where {host.path} has no registers" if host is not None else "without xen,path"
+            if used:
+                fix = f"Leave it out, or xen,passthrough on {used[0]} and a node for it with its xen,path"
+                yield self._say(node, "foreign-map", f"xen,reg has {part}, the registers of {', '.join(used)}", fix)
+            elif host is not None or others:
+                yield self._say(node, "surplus-map", f"xen,reg has {part}, {whose}", "Remove it", WARNING)
+
+    def _forbidden(self) -> t.Iterator[tuple[str, list[Span], bool]]:
+        """Yield (what it is, addresses, whether also as a part of the device itself) of what no guest may have."""
+        yield "the interrupt controller", self.analysis.gic_spans, True
+        if self.console is not None and (self.use.console is not None or not self._is_given(self.console)):
+            spans = [entry.span for entry in self.analysis.registers(self.console) if entry.span]
+            yield f"Xen's console {self.console.path}", spans, self.use.console is not None
+        # Some trees have one bank that begins below the devices and ends above them.
+        yield "memory of the machine", self.analysis.memory, False
+
+    def _guest_addresses(self, node: Node, host: Node) -> t.Iterator[Finding]:
+        """Check that what `reg` says leads to the registers of the device."""
+        theirs = [entry.span for entry in self.analysis.registers(host) if entry.span]
+        own = [entry.span for entry in registers(node) if entry.span]
+        for index, span in enumerate(own):
+            ranges = [(Span.sized(entry.guest, entry.machine.size), entry.machine.start) for entry in self.entries]
+            holes = span.without([guest for guest, _machine in ranges])
+            if holes:
+                there = ", ".join(str(guest) for guest, _machine in ranges) or "nothing"
+                problem = f"reg says {span}, and xen,reg maps nothing to {holes[0]} of the guest, but to {there}"
+                yield self._say(node, "guest-address", problem, "The third value of xen,reg is the page that reg names")
+                continue
+            first = Span.sized(span.start, 1)
+            machine = next((at + span.start - guest.start for guest, at in ranges if guest.contains(first)), span.start)
+            wanted = [theirs[index]] if len(own) == len(theirs) else theirs
+            if wanted and not any(target.start <= machine < target.end for target in wanted):
+                problem = f"reg {span} leads to {machine:#x} of the machine, and {host.path} has {', '.join(map(str, wanted))} there"
+                yield self._say(node, "guest-address", problem, "The same page, and the same offset in it, as in the board's tree")
 
     def _host(self, node: Node, path: str, given: list[Span], force: bool) -> t.Iterator[Finding]:
         host = self.analysis.tree.by_path.get(path)
@@ -142,39 +248,46 @@ class _Partial:
             yield self._say(node, "unknown-path", f"the board has no node {path}: Xen stops", "The path of the device in the board's tree")
             return
         device = self.analysis.device(host)
-        given_here = [entry.machine for other in self.tree.nodes for entry in xen_reg(other) or []]
+        given_here = [entry.machine for entry in self.entries]
         own = pages(entry.span for entry in device.registers if entry.span)
         holes = [hole for span in own for hole in span.without(given_here)]
+        wrong = list(self._guest_addresses(node, host))
         if holes:
+            told = [entry for entry in registers(node) if entry.span]
+            # The guest is not told of what its tree leaves out on purpose, such as the window of a flash memory.
+            left_out = bool(told) and not wrong and len(told) < len([entry for entry in device.registers if entry.span])
             where = ", ".join(map(str, holes))
             yield self._say(
                 node,
                 "missing-map",
                 f"registers of {path} are not in xen,reg: {where}",
                 f"xen,reg = <{holes[0].start:#x} {holes[0].size:#x} ...>;",
+                WARNING if left_out else ERROR,
             )
-        surplus = [part for span in given for part in span.without(device.pages)]
-        for part in surplus:
-            yield self._say(node, "surplus-map", f"xen,reg has {part}, where {path} has no registers", "Remove it", WARNING)
+        else:
+            yield from wrong
         iommu = iommu_of(self.analysis.tree, host)
         if iommu is None and not force:
             fix = "xen,force-assign-without-iommu; if it does no DMA, or the guest's memory is direct-map"
             yield self._say(node, "no-iommu", f"{path} has no IOMMU: Xen does not assign it", fix)
         if iommu is not None and force:
             yield self._say(node, "needless-force", f"{path} is behind {iommu.path}", "Remove xen,force-assign-without-iommu", WARNING)
-        sharers = [other for other in self.analysis.page_sharers([device]) if not self._is_given(other)]
-        for other in sharers:
-            fix = f"xen,passthrough on {other.path} in the host's tree as well, so that dom0 does not use it"
-            yield self._say(node, "shared-page", f"{other.path} is in the same page", fix, WARNING)
+        for other in self.analysis.page_sharers([device]):
+            yield from self._shared(node, other, "shared-page", "is in the same page")
         for number, others in self.analysis.line_sharers([device]).items():
             for other in others:
-                if not self._is_given(other):
-                    fix = f"xen,passthrough on {other.path} in the host's tree as well"
-                    yield self._say(node, "shared-interrupt", f"{other.path} raises interrupt {number} as well", fix, WARNING)
+                yield from self._shared(node, other, "shared-interrupt", f"raises interrupt {number} as well")
         yield from self._interrupts(node, host)
 
+    def _shared(self, node: Node, other: Node, rule: str, how: str) -> t.Iterator[Finding]:
+        known = self.use.marked is not None
+        # dom0 does not use what is disabled, but where that is not known of the tree that boots, it is said.
+        if not self._is_given(other) and (is_enabled(other) or not known):
+            fix = f"xen,passthrough on {other.path} in the host's tree as well, so that dom0 does not use it"
+            yield self._say(node, rule, f"{other.path} {how}", fix, ERROR if known else WARNING)
+
     def _is_given(self, host: Node) -> bool:
-        return any(node.text("xen,path") == host.path for node in self.tree.nodes)
+        return not self.paths.isdisjoint([host.path, *(node.path for node in host.ancestors())])
 
     def _interrupts(self, node: Node, host: Node) -> t.Iterator[Finding]:
         here: dict[tuple[int, int], int] = {}

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import typing as t
 from dataclasses import dataclass
@@ -86,14 +87,20 @@ class Need:
     problem: str = ""
 
 
+@functools.lru_cache(maxsize=4096)
+def _rule_for(name: str) -> _Rule | None:
+    match = _ANY_RULE.fullmatch(name)
+    return _RULES[int(match.lastgroup[1:])] if match and match.lastgroup else None
+
+
 def references(tree: DeviceTree, node: Node) -> list[Need]:
     """Return what the properties of a node refer to."""
     found: list[Need] = []
     for name in node.properties:
-        match = _ANY_RULE.fullmatch(name)
+        rule = _rule_for(name)
         # In a GPIO hog, `gpios` is the lines of the controller around it, not a reference.
-        if match and match.lastgroup and not (name == "gpios" and "gpio-hog" in node.properties):
-            found += _read(tree, node, name, _RULES[int(match.lastgroup[1:])])
+        if rule is not None and not (name == "gpios" and "gpio-hog" in node.properties):
+            found += _read(tree, node, name, rule)
     return found
 
 

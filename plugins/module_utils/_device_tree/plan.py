@@ -16,14 +16,15 @@ from .._errors import InvalidInput
 from .._files import read_bytes
 from .._plan import Plan
 from .._runner import Runner
-from .analysis import Analysis, Device
+from .analysis import Analysis
+from .dma import unprotected
 from .dtb import check_outputs, parse_dtb, to_dtb
-from .guards import DEVICE_TREE_GUARDS, all_that_goes, check_devices, refuse_sharing, refuse_what_the_host_needs
+from .guards import DEVICE_TREE_GUARDS, all_that_goes, check_devices, left_behind, refuse_sharing, refuse_what_the_host_needs
 from .needs import Need
 from .source import to_dts
 from .tree import DeviceTree
-from .xen_partial import Partial, PassthroughRequest, build_partial
-from .xen_rules import DOM0LESS, layout_conflicts
+from .xen_partial import Partial, PassthroughRequest, build_partial, visible
+from .xen_rules import DOM0LESS, handed_on, layout_conflicts, possible_conflicts
 
 #: What `force` can name: the guards of every hypervisor, and those that only Xen needs.
 XEN_GUARDS = (*DEVICE_TREE_GUARDS, "no_iommu", "guest_layout")
@@ -53,13 +54,19 @@ def plan_partial(tree: DeviceTree, devices: t.Iterable[t.Mapping[str, t.Any]], g
     analysis = Analysis(tree)
     requests = [_request(analysis, entry) for entry in devices]
     chosen = [request.device for request in requests]
-    check_devices(analysis, chosen)
+    check_devices(analysis, chosen, lambda node, line: handed_on(node, line, guest.flavour))
     plan = Plan()
     companions = refuse_sharing(plan, analysis, chosen)
     refuse_what_the_host_needs(plan, tree.source, all_that_goes(chosen, companions), runner)
-    _refuse_for_xen(plan, chosen, guest)
+    _refuse_for_xen(plan, tree, requests, guest)
     partial = build_partial(tree, requests, guest.flavour)
-    plan.warnings = _warnings(partial)
+    if not partial.mapped and not partial.irqs:
+        names = ", ".join(device.path for device in chosen)
+        raise InvalidInput(
+            f"Nothing of {names} can be passed through: what has registers or interrupts is disabled or left out",
+            remedy="Name the nodes that are meant",
+        )
+    plan.warnings = [*_warnings(partial), *left_behind(chosen)]
     source = to_dts(partial.root)
     paths = list(dict.fromkeys([*(device.path for device in chosen), *companions]))
     plan.results = {"dest": dest, "source": source, "passthrough_paths": paths, "missing": [_missing(need) for need in partial.missing]}
@@ -91,16 +98,20 @@ def _request(analysis: Analysis, entry: t.Mapping[str, t.Any]) -> PassthroughReq
     return PassthroughRequest(device, rates, mac, left_out)
 
 
-def _refuse_for_xen(plan: Plan, devices: t.Iterable[Device], guest: Guest) -> None:
-    for device in devices:
-        if device.iommu is None:
+def _refuse_for_xen(plan: Plan, tree: DeviceTree, requests: t.Iterable[PassthroughRequest], guest: Guest) -> None:
+    for request in requests:
+        device = request.device
+        open_nodes = unprotected(tree, visible(device.node, request.leave_out))
+        if open_nodes:
+            below = [node.path for node in open_nodes if node is not device.node]
+            where = f" ({', '.join(below)})" if below else ""
             plan.refuse(
                 "no_iommu",
                 device.path,
-                "has no IOMMU in front of it; if it does DMA, it can read and write all memory, and works only with direct_map",
+                f"has no IOMMU in front of it{where}; if it does DMA, it can read and write all memory, and works only with direct_map",
             )
         if not guest.direct_map:
-            for conflict in layout_conflicts(device.pages, guest.memory):
+            for conflict in [*layout_conflicts(device.pages, guest.memory), *possible_conflicts(device.pages)]:
                 plan.refuse("guest_layout", device.path, conflict)
 
 

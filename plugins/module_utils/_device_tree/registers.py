@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import bisect
+import functools
 import typing as t
 from dataclasses import dataclass
 
@@ -79,14 +80,27 @@ def memory_banks(tree: DeviceTree) -> list[Span]:
     return [register.span for node in memory for register in registers(node) if register.span]
 
 
+def reserved_memory(tree: DeviceTree, with_disabled: bool = False) -> list[tuple[str, Span]]:
+    """Return (path, addresses) of what is set aside in /reserved-memory, such as the firmware's memory."""
+    holder = tree.root.child("reserved-memory")
+    children = [node for node in holder.children if node.available or with_disabled] if holder else []
+    return [(node.path, entry.span) for node in children for entry in registers(node) if entry.span]
+
+
 def _translate(bus: Node, address: int, size: int) -> tuple[int | None, str]:
+    """Return the processor's address of an address on a bus, or why it has none.
+
+    Through PCI bridges as well: what is behind one is found by its address on the PCI bus and the kind of that address.
+    """
     while bus.parent is not None:
         if "ranges" not in bus.properties:
             return None, ""
         if bus.properties["ranges"]:
-            if is_pci(bus):
-                return None, ""
-            entries = bus_ranges(bus)
+            pci = is_pci(bus)
+            space, address = _pci_space(address) if pci else (0, address)
+            entries = [
+                (first, above, length) for kind, first, above, length in _windows_of(bus) if not pci or _PCI_KIND[kind] == _PCI_KIND[space]
+            ]
             for child, parent, length in entries:
                 if child <= address < child + length:
                     if address + size > child + length:
@@ -94,7 +108,7 @@ def _translate(bus: Node, address: int, size: int) -> tuple[int | None, str]:
                     address += parent - child
                     break
             else:
-                unread = "" if entries else f", whose ranges cannot be read ({len(bus.properties['ranges'])} bytes)"
+                unread = "" if entries or pci else f", whose ranges cannot be read ({len(bus.properties['ranges'])} bytes)"
                 return None, f"{address:#x} is not in a window of {bus.path}{unread}"
         bus = bus.parent
     if address + size > LIMIT:
@@ -102,19 +116,49 @@ def _translate(bus: Node, address: int, size: int) -> tuple[int | None, str]:
     return address, ""
 
 
-def bus_ranges(bus: Node, name: str = "ranges") -> list[tuple[int, int, int]]:
-    """Return (address on the bus, address on the bus above, size) of each entry; PCI addresses come without their flags."""
+#: The kinds of a PCI address (bits 24 and 25 of its first cell, IEEE 1275 PCI binding): both kinds of memory are one space.
+_PCI_KIND = ("configuration", "io", "memory", "memory")
+
+
+def _pci_space(address: int) -> tuple[int, int]:
+    """Return the kind of a PCI address of three cells, and the 64 bits of the address itself."""
+    return address >> 88 & 3, address & LIMIT - 1
+
+
+def _windows_of(bus: Node, name: str = "ranges") -> tuple[tuple[int, int, int, int], ...]:
+    """Return (kind of PCI address, address on the bus, address above it, size) for each entry of `ranges`, or of `dma-ranges`."""
     above = bus.parent.address_cells if bus.parent is not None else 0
-    width = bus.address_cells
-    step = width + above + bus.size_cells
-    cells = bus.cells(name)
-    if not step or len(cells) % step:
-        return []
-    skip = 1 if is_pci(bus) and width == 3 else 0
-    return [
-        (join_cells(entry[skip:width]), join_cells(entry[width : width + above]), join_cells(entry[width + above :]))
-        for entry in (cells[at : at + step] for at in range(0, len(cells), step))
-    ]
+    skip = 1 if is_pci(bus) and bus.address_cells == 3 else 0
+    return _read_ranges(bus.properties.get(name, b""), bus.address_cells, above, bus.size_cells, skip)
+
+
+@functools.lru_cache(maxsize=1024)
+def _read_ranges(data: bytes, width: int, above: int, size: int, skip: int) -> tuple[tuple[int, int, int, int], ...]:
+    """Read the entries of a property once, as each device on the bus asks for them."""
+    step = 4 * (width + above + size)
+    if not step or len(data) // 4 * 4 % step:
+        return ()
+
+    def number(first: int, last: int) -> int:
+        return int.from_bytes(data[first:last], "big")
+
+    return tuple(
+        (
+            number(at, at + 4) >> 24 & 3 if width else 0,
+            number(at + 4 * skip, at + 4 * width),
+            number(at + 4 * width, at + 4 * (width + above)),
+            number(at + 4 * (width + above), at + step),
+        )
+        for at in range(0, len(data) // 4 * 4, step)
+    )
+
+
+def bus_ranges(bus: Node, name: str = "ranges") -> list[tuple[int, int, int]]:
+    """Return (address on the bus, address above it, size) for each entry of `ranges`, or of `dma-ranges`.
+
+    The first cell of a PCI address says what kind of address it is, and is left out.
+    """
+    return [entry[1:] for entry in _windows_of(bus, name)]
 
 
 def is_pci(node: Node) -> bool:

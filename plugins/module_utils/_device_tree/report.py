@@ -13,7 +13,7 @@ import typing as t
 from .analysis import Analysis, Device
 from .dma import dma_windows
 from .needs import Need, clock_rate, closure, reach
-from .tree import DeviceTree, Node
+from .tree import DeviceTree, Node, is_enabled
 
 
 def report(analysis: Analysis, names: t.Iterable[str] | None = None) -> dict[str, t.Any]:
@@ -42,7 +42,7 @@ def report_device(analysis: Analysis, device: Device) -> dict[str, t.Any]:
         "aliases": tree.names_of(node, tree.aliases),
         "labels": tree.names_of(node, tree.labels),
         "compatible": node.compatible,
-        "enabled": node.available and all(parent.available for parent in node.ancestors()),
+        "enabled": is_enabled(node),
         "console": node is tree.console,
         "registers": [
             {"name": entry.name, "bus_address": entry.bus_address, "address": entry.address, "size": entry.size}

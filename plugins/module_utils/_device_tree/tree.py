@@ -75,7 +75,7 @@ class Node:
 
     def text(self, name: str) -> str:
         """Return a property that is one string; "" if there is none."""
-        return (self.strings(name) or [""])[0]
+        return self.properties[name].partition(b"\0")[0].decode("utf-8", "replace") if name in self.properties else ""
 
     @property
     def compatible(self) -> list[str]:
@@ -113,6 +113,11 @@ class Node:
     def set_strings(self, name: str, *strings: str) -> None:
         """Set a property that is a list of strings."""
         self.properties[name] = b"".join(text.encode() + b"\0" for text in strings)
+
+
+def is_enabled(node: Node) -> bool:
+    """Whether a node and all above it are okay, so that an operating system uses the device."""
+    return node.available and all(above.available for above in node.ancestors())
 
 
 class DeviceTree:

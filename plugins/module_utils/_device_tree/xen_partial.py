@@ -104,7 +104,7 @@ class _Builder:
     def __init__(self, tree: DeviceTree, requests: t.Sequence[PassthroughRequest], flavour: str) -> None:
         self.tree, self.flavour, self.requests = tree, flavour, requests
         self.given = [request.device.node for request in requests]
-        self.copied = {id(part) for request in requests for part in _visible(request.device.node, request)}
+        self.copied = {id(part) for request in requests for part in visible(request.device.node, request.leave_out)}
         self.phandles: dict[int, int] = {}
         self.copies: dict[int, Node] = {}
         self.clocks: dict[int, int] = {}
@@ -121,7 +121,10 @@ class _Builder:
 
     def build(self) -> Partial:
         root = self.result.root
-        if self.flavour == DOM0LESS:
+        if self.flavour == XL:
+            # Also shows a reader, and our linter, that it is one for xl.
+            self.passthrough.set_cells("interrupt-parent", self.gic_phandle)
+        else:
             # Xen only takes the phandle from this node; it makes the real one itself.
             gic = Node("gic", root)
             gic.set_cells("#address-cells", 0)
@@ -205,7 +208,12 @@ class _Builder:
             self._keep(node, copy, "compatible")
         if parent.address_cells == parent.size_cells == 2 and (found or lines):
             self._xen(node, copy, [entry.span for entry in found if entry.span], lines)
-        for child in _children(node, request):
+        elif lines and (self.flavour == XL or {parent.address_cells, parent.size_cells} <= {1, 2}):
+            # On a bus of its own, such as below a system controller: it has no registers for Xen, but interrupts.
+            self._xen(node, copy, [], lines)
+        else:
+            self.result.lost += [(node, line) for line in lines]
+        for child in _children(node, request.leave_out):
             self._copy(child, copy, request)
         return copy
 
@@ -313,16 +321,16 @@ class _Builder:
         return self.next_phandle - 1
 
 
-def _children(node: Node, request: PassthroughRequest) -> list[Node]:
+def _children(node: Node, left_out: t.Sequence[Node]) -> list[Node]:
     """Return the children that the guest sees."""
-    return [child for child in node.children if child.available and child not in request.leave_out]
+    return [child for child in node.children if child.available and child not in left_out]
 
 
-def _visible(node: Node, request: PassthroughRequest) -> t.Iterator[Node]:
+def visible(node: Node, left_out: t.Sequence[Node]) -> t.Iterator[Node]:
     """Yield a node and all below it that the guest sees."""
     yield node
-    for child in _children(node, request):
-        yield from _visible(child, request)
+    for child in _children(node, left_out):
+        yield from visible(child, left_out)
 
 
 def _is_empty(need: Need) -> bool:

@@ -26,10 +26,13 @@ XL_GIC_PHANDLE = 65000
 #: What a guest that does not have the board's own memory layout already has at fixed addresses (public/arch-arm.h).
 _GUEST_LAYOUT = (
     ("the guest's interrupt controller", Span(0x03001000, 0x04020000)),
-    ("the guest's PCI configuration space", Span(0x10000000, 0x20000000)),
-    ("the guest's ACPI tables", Span(0x20000000, 0x22000000)),
     ("the guest's virtual UART", Span(0x22000000, 0x22001000)),
     ("the guest's grant table and XenStore pages", Span(0x38000000, 0x3A000000)),
+)
+#: What only some guests have there: with PCI devices, or with ACPI.
+_SOME_GUESTS = (
+    ("the guest's PCI configuration space", Span(0x10000000, 0x20000000)),
+    ("the guest's ACPI tables", Span(0x20000000, 0x22000000)),
 )
 _GUEST_RAM = (Span(0x40000000, 0x100000000), Span(0x200000000, 0x10000000000))
 
@@ -45,8 +48,13 @@ def handed_on(node: Node, line: Interrupt, flavour: str) -> bool:
     return flavour == XL or not line.through
 
 
+def possible_conflicts(pages: t.Iterable[Span]) -> list[str]:
+    """Return which parts of the layout of some guests, but not of all, the pages of a device overlap."""
+    return [f"{span} is where {what} is" for span in pages for what, taken in _SOME_GUESTS if span.overlaps(taken)]
+
+
 def layout_conflicts(pages: t.Iterable[Span], memory: int) -> list[str]:
-    """Return which parts of the guest's own layout the pages of a device overlap; `memory` is the guest's, in MiB."""
+    """Return which parts of each guest's own layout the pages of a device overlap; `memory` is the guest's, in MiB."""
     layout, left = list(_GUEST_LAYOUT), memory * MIB
     for bank in _GUEST_RAM:
         layout.append(("the guest's memory", Span.sized(bank.start, min(left, bank.size))))

@@ -21,7 +21,7 @@ from .status import LOGS, READY, REASON, STATUS, log_line, not_connected, not_re
 
 if t.TYPE_CHECKING:
     from .._xenstore.client import XenStore
-    from .definition import Ready
+    from .ready import Ready
 
 #: Seconds that a device may take to connect before it counts as stuck; a hotplug script takes 2 s in an emulated driver domain.
 GRACE = 10.0
@@ -70,7 +70,7 @@ class Attacher:
             raise TimedOut(
                 f"Domain {backend} was not ready within {limit:g} s: {missing}",
                 rule="a device is detached only when the domain that is to serve it then does so",
-                remedy=f"Check its console: xl console {backend}",
+                remedy=f"Check its console: xl console -t pv {backend}",
             ) from exc
 
     def detach(self, domain: str, device: PvDevice, useless: bool) -> None:

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import typing as t
 from dataclasses import dataclass
@@ -17,9 +18,9 @@ from .._errors import DriverDomainsError
 from .._plan import Plan
 from .aside import UNWANTED, WaitingDevice, give_up_waiting, words_in
 from .attacher import Attacher
-from .devices import VBD, VIF, PvDevice, read_devices
-from .repairs import device_text
-from .userdata import USERDATA, kept_configuration, kept_device
+from .device_text import device_text
+from .devices import VBD, VIF, PvDevice, kept_device, read_devices
+from .userdata import USERDATA, kept_configuration
 
 if t.TYPE_CHECKING:
     from .._host_chains import Use
@@ -106,7 +107,9 @@ class DevicePlanner:
         domids = {name: domid for domid, name in reversed(list(running.items()))}
         named = {device.domain for device in wanted if device.domain in domids}
         existing = read_devices(self._store, [domids[name] for name in sorted(named)], [self._rules.kind])
-        attach: list[tuple[WantedDevice, int | None]] = []
+        attach: list[tuple[WantedDevice, PvDevice | None]] = []
+        #: The numbers of the devices that stay, or are replaced by one with the same number.
+        taken = {name: {device.devid for device in existing[domids[name]]} for name in named}
         #: The domains that serve what is detached only to be attached again; known when all is planned.
         backends: list[str] = []
         for device in wanted:
@@ -115,22 +118,24 @@ class DevicePlanner:
             if not device.present:
                 if current:
                     self._detach(plan, device.domain, current)
+                    taken[device.domain].discard(current.devid)
             elif not self._refuse_missing(plan, device, domids):
                 useless = self._attacher.stuck(current, running) if current else ""
                 reason = self._moved(device, current, domids) or useless or self._differs(plan, device, current) if current else ""
                 if current and reason:
                     self._detach(plan, device.domain, current, reason, bool(useless), backends=backends)
                 if not current or reason:
-                    attach.append((device, current.devid if current else self._number_before(device, found)))
+                    attach.append((device, current))
         # One that gets a device itself may not be ready before.
-        backends += sorted({device.backend for device, _devid in attach} - {device.domain for device, _devid in attach})
+        backends += sorted({device.backend for device, _current in attach} - {device.domain for device, _current in attach})
         for name in sorted(named) if prune else ():
             for other in existing[domids[name]]:
                 if not any(device.domain == name and self._rules.is_wanted(device, other) for device in wanted):
                     self._detach(plan, name, other, "it is not in the list", replaced=False)
+                    taken[name].discard(other.devid)
         self._forget(plan, wanted, named if prune else ())
-        for device, devid in attach:
-            self._attach(plan, device, devid)
+        for device, current in attach:
+            self._attach(plan, device, current.devid if current else self._free_number(device, taken[device.domain]))
         plan.conclude = lambda: self._conclude(wanted)
         return plan
 
@@ -153,14 +158,19 @@ class DevicePlanner:
                 before=f"{device.identity} (detached)",
             )
 
-    def _number_before(self, wanted: WantedDevice, found: t.Iterable[PvDevice]) -> int | None:
-        """Return the number of a device that the recovery service has detached, unless another one has it now.
+    def _free_number(self, wanted: WantedDevice, taken: set[int]) -> int:
+        """Return the number for a device that is not there, and add it to `taken`.
 
-        The service knows by its number that a device is there again, and attaches it no more.
+        It is the one that the recovery service has detached it with: the service knows by its number that it is there again. Without that,
+        it is the lowest one that is free, so that what was detached by hand most often comes back as what it was. libxl would take one more
+        than the highest (libxl__device_nextid in libxl_device.c).
         """
-        taken = {device.devid for device in found}
-        same = (device for device in self._waiting if (device.domain, device.identity) == (wanted.domain, wanted.identity))
-        return next((device.devid for device in same if device.devid not in taken), None)
+        waiting = {device.identity: device.devid for device in self._waiting if device.domain == wanted.domain}
+        number = waiting.get(wanted.identity)
+        if number is None or number in taken:
+            number = next(number for number in itertools.count() if number not in taken and number not in waiting.values())
+        taken.add(number)
+        return number
 
     def _refuse_missing(self, plan: Plan, device: WantedDevice, domids: t.Collection[str]) -> bool:
         missing = False
@@ -203,9 +213,9 @@ class DevicePlanner:
     def _made(self, device: PvDevice) -> t.Mapping[str, t.Any]:
         return self._rules.made(device, kept_device(kept_configuration(self._userdata, device.domid), device))
 
-    def _attach(self, plan: Plan, wanted: WantedDevice, devid: int | None) -> None:
-        # Guests name interfaces by their numbers, and libxl gives out ever higher ones. That of a disk follows from its name.
-        number = {"devid": devid} if devid is not None and self._rules.kind == VIF else {}
+    def _attach(self, plan: Plan, wanted: WantedDevice, devid: int) -> None:
+        # Guests know interfaces by their numbers. That of a disk follows from its name.
+        number = {"devid": devid} if self._rules.kind == VIF else {}
         text = device_text(self._rules.kind, {**wanted.settings, **number})
         plan.add(
             f"attach {self._rules.noun} {wanted.identity} of {wanted.domain} to {wanted.backend}",

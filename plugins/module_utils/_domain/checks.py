@@ -12,11 +12,14 @@ import os
 import typing as t
 
 from .._plan import Refusal
-from .._xen.xl import has_iommu
+from .._xen.xl import domain_types, has_iommu
 from .definition import Definition
 from .host import DomainHost
 
 Refusals = t.Iterator[Refusal]
+
+#: In MiB, for the QEMU of one HVM domain without graphics: an estimate, with a reserve.
+DEVICE_MODEL_MEMORY = 64
 
 
 def check(
@@ -37,9 +40,11 @@ def check(
         yield from _unfinished(host, domain)
         yield from _objection(host, domain)
         yield from _missing_files(host, domain)
+        yield from _kernel_of_another_type(host, domain)
         yield from _copies_to_devices(host, domain)
         if domain.state != "absent" and (domain in starts or host.current[domain.name].changed):
             yield from _missing_hap(host, domain)
+    yield from _device_models(host, starts)
     for domain in starts:
         yield from _missing_backends(host, domain, starts, stops)
         yield from _missing_bridges(host, domain)
@@ -116,8 +121,7 @@ def _objection(host: DomainHost, domain: Definition) -> Refusals:
 
 
 def _missing_hap(host: DomainHost, domain: Definition) -> Refusals:
-    caps = set(host.info.get("virt_caps", "").split())
-    if domain.kind != "pv" and not ("hvm" in caps and ("shadow" if domain.without_hap else "hap") in caps):
+    if domain.kind != "pv" and domain.kind not in domain_types(host.info, domain.without_hap):
         yield _refusal(
             f"Domain {domain.name}",
             f"its type is {domain.kind}, and this host has no {'shadow paging' if domain.without_hap else 'hap'} for it",
@@ -135,6 +139,38 @@ def _missing_files(host: DomainHost, domain: Definition) -> Refusals:
             f"{path} does not exist on this host",
             "kernel, ramdisk and the targets of disks without a backend are paths in dom0",
             "Put the file there or correct the path",
+        )
+
+
+def _kernel_of_another_type(host: DomainHost, domain: Definition) -> Refusals:
+    if host.current[domain.name].elf_kernel:
+        yield _refusal(
+            f"Domain {domain.name}",
+            f"its type is hvm, and {domain.kernel} is an ELF file",
+            "in an HVM domain QEMU boots the kernel, and takes a bzImage; PV and PVH domains boot either",
+            "Use the kernel as its package has it, or an image with bzimage: true (module xen.driver_domains.guest_image)",
+            passing=False,
+        )
+
+
+def _device_models(host: DomainHost, starts: t.Sequence[Definition]) -> Refusals:
+    modelled = [domain for domain in starts if domain.kind == "hvm"]
+    lacking = [domain.name for domain in modelled if not (domain.device_model or host.device_model)]
+    if lacking:
+        yield _refusal(
+            f"Domain {', '.join(lacking)}",
+            "its type is hvm, and this host has no device model",
+            "for each HVM domain, libxl starts QEMU in dom0",
+            "apt-get install qemu-system-xen, or use type: pv",
+        )
+    new = [domain for domain in modelled if domain.name not in host.domains]
+    needed = DEVICE_MODEL_MEMORY * len(new)
+    if host.dom0_available is not None and needed > host.dom0_available:
+        yield _refusal(
+            "This host",
+            f"the device models of {', '.join(d.name for d in new)} need {needed} MiB in dom0, and {host.dom0_available} MiB are available",
+            f"QEMU takes up to {DEVICE_MODEL_MEMORY} MiB of dom0 for each HVM domain, beside the domain's own memory",
+            "Raise dom0_memory, or use type: pv or pvh",
         )
 
 
@@ -217,7 +253,7 @@ def _missing_bridges(host: DomainHost, domain: Definition) -> Refusals:
 def _too_little_memory(host: DomainHost, starts: t.Sequence[Definition], stops: t.Sequence[Definition]) -> Refusals:
     free = int(host.info.get("free_memory", "0"))
     free += sum(host.domains[d.name].memory for d in [*starts, *stops] if d.name in host.domains)
-    needed = sum(d.memory for d in starts)
+    needed = sum(d.memory_needed for d in starts)
     # Without dom0_mem xl takes memory from dom0 as it needs it (xl.conf(5), autoballoon="auto").
     if needed > free and "dom0_mem=" in host.info.get("xen_commandline", ""):
         yield _refusal(

@@ -15,38 +15,31 @@ from dataclasses import dataclass, field
 
 from .._errors import InvalidInput
 from .._xen.xlcfg import render, specification
-from .disks import Disk, vdev_number
-from .repairs import device_text
-from .vbd_made import disk_settings
+from .device_text import device_text
+from .disk import Disk, vdev_number
+from .paths import MARKER
+from .ready import Ready
+from .vbd_options import disk_settings
 from .vif_options import DOM0, vif_settings
 
 if t.TYPE_CHECKING:
     from .._pci.device import PciDevice
 
-#: The first line of every definition that the collection wrote.
-MARKER = "# Managed by Ansible (xen.driver_domains.xl_domain): changes made here are lost.\n"
-
 #: Bytes of the kernel command line that a PV guest gets; Xen cuts the rest off silently (xen/include/public/xen.h,
 #: MAX_GUEST_CMDLINE, which counts the final 0).
 PV_CMDLINE_LIMIT = 1023
 
+#: States for which the definition that the host has is used, so that the name is enough.
+RESTARTED, PREVIOUS = "restarted", "previous"
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}")
-_PCI_OPTIONS = ("permissive", "msitranslate", "power_mgmt", "rdm_policy")
+_PCI_OPTIONS = ("vslot", "permissive", "msitranslate", "seize", "power_mgmt", "rdm_policy")
 #: The beginning of a target that is no path.
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:")
 #: Settings that have a parameter of their own: `options` must not set them a second time.
 _TYPED = frozenset({"name", "type", "memory", "maxmem", "vcpus", "kernel", "ramdisk", "cmdline", "root", "extra", "driver_domain"}) | {
     *("pci", "vif", "disk", "on_poweroff", "on_reboot", "on_crash", "on_watchdog"),
 }
-
-
-@dataclass(frozen=True)
-class Ready:
-    """How a domain reports that it serves: a XenStore key below its home, its value then, and the key that says what went wrong."""
-
-    key: str
-    value: str
-    error_key: str
 
 
 class Attachment(t.NamedTuple):
@@ -56,6 +49,8 @@ class Attachment(t.NamedTuple):
     backend: str
     bridge: str
     script: str = ""
+    #: Whether the guest has an emulated card as well, which it may use instead.
+    emulated: bool = False
 
 
 @dataclass(frozen=True)
@@ -63,7 +58,10 @@ class Definition:
     """One domain as the user requests it."""
 
     name: str
+    #: running, stopped, present or absent.
     state: str
+    #: RESTARTED or PREVIOUS, when that was requested of a domain that is to run; else "".
+    verb: str = ""
     autostart: bool = False
     #: Content of the definition file; "" when the domain is to be absent.
     text: str = ""
@@ -73,6 +71,11 @@ class Definition:
     without_hap: bool = False
     #: In MiB.
     memory: int = 0
+    vcpus: int = 1
+    #: The kernel's path in dom0, or "".
+    kernel: str = ""
+    #: The device model of its own that it names (`device_model_override`), or "".
+    device_model: str = ""
     driver_domain: bool = False
     #: Files that must exist in dom0.
     files: tuple[str, ...] = ()
@@ -88,6 +91,21 @@ class Definition:
     ready: Ready | None = None
     #: In seconds.
     wait_timeout: float = 300.0
+
+    @property
+    def console(self) -> str:
+        """The command that shows its console; by default xl would take the serial port of an HVM domain (xl(1), console)."""
+        return f"xl console -t pv {self.name}" if self.kind == "hvm" else f"xl console {self.name}"
+
+    @property
+    def emulated(self) -> frozenset[str]:
+        """The MAC addresses of its vifs beside which it has an emulated card."""
+        return frozenset(vif.mac for vif in self.vifs if vif.emulated)
+
+    @property
+    def memory_needed(self) -> int:
+        """The memory in MiB that Xen must have for it: of a PVH or HVM domain, also what maps it (libxl_get_required_shadow_memory)."""
+        return self.memory if self.kind == "pv" else self.memory + self.vcpus - (-self.memory // 128)
 
     @property
     def local_disks(self) -> tuple[Disk, ...]:
@@ -124,6 +142,10 @@ def _definition(parameters: t.Mapping[str, t.Any], devices: t.Mapping[str, PciDe
         if parameters["state"] == "absent":
             # Nothing of it is written, but who served it matters while it is stopped.
             return Definition(name, "absent", backends=_backends(parameters))
+        if parameters["state"] in (RESTARTED, PREVIOUS):
+            return Definition(
+                name, "running", parameters["state"], ready=_ready(parameters["ready"]), wait_timeout=parameters["wait_timeout"]
+            )
         return _present(name, parameters, devices)
     except InvalidInput as exc:
         raise InvalidInput(f"Domain {name}: {exc.problem}", exc.rule, exc.remedy, **exc.details) from exc
@@ -134,7 +156,7 @@ def _present(name: str, parameters: t.Mapping[str, t.Any], devices: t.Mapping[st
     _check_values(parameters, options)
     pci = [_pci(item, devices) for item in parameters["pci"] or []]
     vifs = [_for_kind(vif, parameters["type"]) for vif in vif_settings(name, parameters.get("vifs") or [])]
-    disks = parameters["disks"] or []
+    disks = [{**disk, "target": disk.get("target") or ""} for disk in parameters["disks"] or []]
     texts = {"vif": [device_text("vif", vif) for vif in vifs], "vbd": [_disk(disk) for disk in disks]}
     settings: dict[str, t.Any] = {
         **{key: parameters[key] for key in ("name", "type", "memory", "maxmem", "vcpus", "kernel", "ramdisk", "cmdline")},
@@ -148,7 +170,6 @@ def _present(name: str, parameters: t.Mapping[str, t.Any], devices: t.Mapping[st
     _refuse_doubles("vdev", [(vdev_number(disk["vdev"]), f"disk {number}") for number, disk in enumerate(disks)])
     local_disks = [disk for disk in disks if _is_path(disk)]
     files = [parameters["kernel"], parameters["ramdisk"], *(disk["target"] for disk in local_disks if not disk.get("source"))]
-    ready = parameters["ready"]
     return Definition(
         name=name,
         state=parameters["state"],
@@ -157,17 +178,33 @@ def _present(name: str, parameters: t.Mapping[str, t.Any], devices: t.Mapping[st
         kind=parameters["type"],
         without_hap=options.get("hap") in (False, 0, "0"),
         memory=parameters["memory"],
+        vcpus=parameters["vcpus"],
+        kernel=parameters["kernel"] or "",
+        device_model=str(options.get("device_model_override") or ""),
         driver_domain=parameters["driver_domain"],
         files=tuple(path for path in files if path),
         copies=tuple((disk["target"], disk["source"]) for disk in local_disks if disk.get("source")),
-        disks=tuple(Disk(disk["target"], disk.get("access") != "ro", _backend(disk), _is_path(disk)) for disk in disks),
+        disks=tuple(Disk(disk["target"], _is_writable(disk), _backend(disk), _is_path(disk)) for disk in disks),
         pci=tuple(device for device, _text in pci),
         specifications=texts,
-        vifs=tuple(Attachment(vif["mac"], _backend(vif), vif.get("bridge") or "", vif.get("script") or "") for vif in vifs),
+        vifs=tuple(
+            Attachment(
+                vif["mac"],
+                _backend(vif),
+                vif.get("bridge") or "",
+                vif.get("script") or "",
+                emulated=parameters["type"] == "hvm" and vif.get("type") != "vif",
+            )
+            for vif in vifs
+        ),
         backends=_backends(parameters),
-        ready=Ready(ready["key"], ready["value"], ready["error_key"] or "") if ready else None,
+        ready=_ready(parameters["ready"]),
         wait_timeout=parameters["wait_timeout"],
     )
+
+
+def _ready(parameters: t.Mapping[str, t.Any] | None) -> Ready | None:
+    return Ready(parameters["key"], parameters["value"], parameters["error_key"] or "") if parameters else None
 
 
 def _backends(parameters: t.Mapping[str, t.Any]) -> frozenset[str]:
@@ -231,7 +268,7 @@ def _check_values(parameters: t.Mapping[str, t.Any], options: t.Mapping[str, t.A
     if parameters["pci"] and kind == "pvh":
         raise InvalidInput(
             "type is pvh and pci is set",
-            rule="x86 PVH domains cannot own PCI devices (libxl_x86.c)",
+            rule="x86 PVH domains cannot own PCI devices up to Xen 4.22 (libxl_x86.c)",
             remedy="Use type: pv or type: hvm",
         )
 
@@ -262,6 +299,10 @@ def _for_kind(vif: dict[str, t.Any], kind: str) -> dict[str, t.Any]:
 
 
 def _disk(disk: t.Mapping[str, t.Any]) -> str:
+    if not disk["target"] and disk.get("devtype") != "cdrom":
+        raise InvalidInput(
+            f"the disk {disk['vdev']} has no target", rule="only a cdrom drive may be empty", remedy="Set target, or devtype: cdrom"
+        )
     if disk.get("source") and not _is_path(disk):
         raise InvalidInput(
             f"the disk {disk['vdev']} has a source and a " + ("backend" if disk.get("backend") else "script, or a target that is no path"),
@@ -286,6 +327,11 @@ def _backend(device: t.Mapping[str, t.Any]) -> str:
 def _is_path(disk: t.Mapping[str, t.Any]) -> bool:
     """Whether the target of a disk is a path in dom0: not one for a script, or for a driver of QEMU such as `nbd:` or `rbd:`."""
     return not _backend(disk) and not disk.get("script") and bool(disk["target"]) and not _SCHEME.match(disk["target"])
+
+
+def _is_writable(disk: t.Mapping[str, t.Any]) -> bool:
+    """Whether a guest may write to a disk. xl attaches cdrom drives for reading only (xlu_disk_parse): guests can share an image."""
+    return disk.get("access") != "ro" and disk.get("devtype") != "cdrom"
 
 
 def _refuse_shared_disks(domains: t.Sequence[Definition]) -> None:

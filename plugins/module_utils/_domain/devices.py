@@ -18,6 +18,8 @@ import typing as t
 from dataclasses import dataclass, field
 
 from .._printable import printable_line
+from .kept import entries
+from .kept import settings as kept_settings
 
 if t.TYPE_CHECKING:
     from .._xenstore.client import XenStore
@@ -187,3 +189,14 @@ def late(device: PvDevice) -> str:
     if device.kind == VIF and device.hotplug_status != "connected":
         return "its hotplug script does not end"
     return "its backend does not answer" if device.frontend_state == WAITING else ""
+
+
+def kept_device(kept: str | None, device: PvDevice) -> dict[str, t.Any] | None:
+    """Return what libxl keeps of a device in the configuration of its domain; None when that is not known.
+
+    :param kept: the configuration.
+    """
+    configuration = kept_settings(kept or "")
+    if device.kind == VIF:
+        return next((vif for vif in entries(configuration, "nics") if str(vif.get("mac")).lower() == device.mac), None)
+    return next((disk for disk in entries(configuration, "disks") if disk.get("vdev") == device.made.get("dev")), None)

@@ -16,11 +16,9 @@ import os
 import re
 import typing as t
 from dataclasses import dataclass, field
-from functools import partial
 
-from .._errors import DriverDomainsError
-from .._files import read_text, rename, write_text
-from .._plan import Plan, Refusal
+from .._plan import Refusal
+from .exchange import image_key, kept_of, source_of
 
 #: The name by which `force` allows it.
 GUARD = "rebuild_disk"
@@ -31,6 +29,8 @@ class Units:
     """The parameters of domains, with units kept together, and what is to be said about them."""
 
     domains: list[dict[str, t.Any]] = field(default_factory=list)
+    #: Those of the domains that keep an older image, as they were requested.
+    requested: list[dict[str, t.Any]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     refusals: list[Refusal] = field(default_factory=list)
 
@@ -42,45 +42,31 @@ def keep_units(domains: t.Sequence[dict[str, t.Any]], rebuild: bool) -> Units:
     """
     units = Units()
     for domain in domains:
-        allowed = rebuild and domain["state"] == "running"
+        requested, allowed = domain, rebuild and domain["state"] == "running"
         for number, disk in enumerate(domain.get("disks") or []) if domain["state"] != "absent" and not allowed else ():
             old = _other_source(disk)
             if old:
                 domain = _with_unit_of(domain, number, old, units)
+        if domain is not requested:
+            units.requested.append(requested)
         units.domains.append(domain)
     return units
 
 
-def plan_rebuilding(plan: Plan, copy: t.Callable[[str, str], None], copies: t.Sequence[tuple[str, str]]) -> None:
-    """Plan to rebuild those disks of a domain that are of another image. The domain does not run at that time.
+def disks_to_rebuild(copies: t.Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return those of the disks that are of another image than the one from which they are to be copied, each with that.
 
-    :param copy: copies an image to a disk that does not exist.
     :param copies: target and source of each disk.
     """
-    for target, source in copies:
-        old = source_of(target)
-        if _differ(old, source):
-            plan.add(
-                f"rebuild disk {target} and keep the old one as {_kept_as(target, old)}",
-                partial(_rebuild, copy, source, target, _kept_as(target, old)),
-                subject=target,
-                before=f"copy of {old}",
-                after=f"copy of {source}",
-            )
+    return [(target, source) for target, source in copies if _differ(source_of(target), source)]
 
 
-def note_source(target: str, source: str) -> None:
-    """Note from which image a disk is copied."""
-    write_text(_note(target), f"{source}\n", 0o600)
+def disks_to_put_back(kernel: str, targets: t.Iterable[str]) -> list[tuple[str, str]]:
+    """Return the disks that are of another image than a kernel, each with the one of that image that was kept beside it.
 
-
-def source_of(target: str) -> str:
-    """Return from which image a disk was copied, or "" if it does not exist or nobody noted it."""
-    return (read_text(_note(target)) or "").strip() if os.path.exists(target) else ""
-
-
-def _note(target: str) -> str:
-    return f"{target}.image"
+    :raises DriverDomainsError: there is none.
+    """
+    return [(target, kept_of(target, kernel)) for target in targets if _differ(source_of(target), kernel)]
 
 
 def _other_source(disk: t.Mapping[str, t.Any]) -> str:
@@ -90,7 +76,7 @@ def _other_source(disk: t.Mapping[str, t.Any]) -> str:
 
 def _differ(old: str, new: str) -> bool:
     """Whether both are disks of images of this collection, and not of the same. Of other files it is not known what belongs together."""
-    keys = [os.path.basename(os.path.dirname(path)) for path in (old, new)]
+    keys = [image_key(path) for path in (old, new)]
     return keys[0] != keys[1] and all(re.fullmatch("[0-9a-f]{16}", key) for key in keys)
 
 
@@ -122,23 +108,3 @@ def _with_unit_of(domain: dict[str, t.Any], number: int, old: str, units: Units)
         )
     disks = [{**other, "source": old} if index == number else other for index, other in enumerate(domain["disks"])]
     return {**domain, **kept, "disks": disks}
-
-
-def _kept_as(target: str, old: str) -> str:
-    base = f"{target}.{os.path.basename(os.path.dirname(old))}"
-    names = [base, *(f"{base}.{number}" for number in range(2, 1000))]
-    return next(name for name in names if not os.path.lexists(name))
-
-
-def _rebuild(copy: t.Callable[[str, str], None], source: str, target: str, kept: str) -> None:
-    if not os.path.exists(source):
-        raise DriverDomainsError(f"{source} does not exist, so the disk {target} was not rebuilt", remedy="Deliver the image first")
-    rename(target, kept)
-    rename(_note(target), _note(kept))
-    try:
-        copy(source, target)
-    except BaseException:
-        if not os.path.exists(target):
-            rename(kept, target)
-            rename(_note(kept), _note(target))
-        raise

@@ -14,24 +14,12 @@ import os
 import re
 import stat
 import typing as t
-from dataclasses import dataclass
 
 from .._files import list_directory, read_text, unescape
+from .disk import Disk
 
 if t.TYPE_CHECKING:
     from .._xenstore.client import XenStore
-
-
-@dataclass(frozen=True)
-class Disk:
-    """A disk of a domain."""
-
-    target: str
-    writable: bool = True
-    #: The domain that serves it; "" for dom0.
-    backend: str = ""
-    #: Whether dom0 serves it, and its target is a path, neither for a script nor for a driver of QEMU.
-    local: bool = True
 
 
 class OpenDisk(t.NamedTuple):
@@ -165,28 +153,3 @@ def open_disks(store: XenStore, names: t.Mapping[int, str]) -> list[OpenDisk]:
         if own:
             found.append(OpenDisk(name, own, values[f"{node}/mode"] != "r"))
     return found
-
-
-#: xvda or d0; hda; sda (libxl_device.c, libxl__device_disk_dev_number).
-_VDEV = re.compile(r"(?:(xvd|hd|sd)([a-z]{1,2})([1-9][0-9]{0,2})?)|(?:d([0-9]+)(?:p([1-9][0-9]*))?)")
-
-
-def vdev_number(vdev: str) -> str:
-    """Return the device number that a name in the guest stands for, since several names stand for the same; else the name itself."""
-    name = vdev.rsplit("/", 1)[-1]
-    match = _VDEV.fullmatch(name)
-    if not match:
-        return str(int(name, 0)) if re.fullmatch(r"0x[0-9a-f]+|[1-9][0-9]*", name) else name
-    kind, letters, digits, number, part = match.groups()
-    partition = int(digits or part or 0)
-    disk = int(number) if number is not None else 0
-    for letter in letters or "":
-        disk = disk * 26 + ord(letter) - ord("a") + 1
-    disk -= 1 if letters else 0
-    if kind == "hd":
-        return str(((3 if disk < 2 else 22) << 8) | ((disk & 1) << 6) | partition)
-    if kind == "sd":
-        return str((8 << 8) | (disk << 4) | partition)
-    if disk <= 15 and partition <= 15:
-        return str((202 << 8) | (disk << 4) | partition)
-    return str((1 << 28) | (disk << 8) | partition)

@@ -15,56 +15,25 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from .._errors import InvalidInput, NotOnThisHost
+from .._file_types import ELF
 from .._files import list_directory, read_text
+from .._xen.host import DEVICE_MODELS, has_device_model
 from .._xen.xl import Domain, Xl
-from .definition import MARKER, Definition
+from .._xen.xlcfg_reader import names_in
+from .definition import PREVIOUS, RESTARTED, Definition
 from .devices import KINDS, VIF, PvDevice, read_devices
+from .disk_units import disks_to_put_back, disks_to_rebuild
 from .disks import Disks, OpenDisk, identity, open_disks
+from .equality import same
 from .kept import agrees, agrees_at_heart, is_known, is_ours, missing_devices, returns_after_shutdown, settings, was_started_from
-from .order import DRIVER_LEVEL, LEVEL, ServedDevice, device_backends, services, start_levels
+from .order import ServedDevice, device_backends, services
+from .paths import MARKER, Paths
 from .repairs import Repair, repair
-from .userdata import USERDATA, kept_configuration
+from .revisions import previous_of
+from .units import unit_texts
 
 if t.TYPE_CHECKING:
     from .._xenstore.client import XenStore
-
-
-@dataclass(frozen=True)
-class Paths:
-    """Where the host keeps what belongs to domains; tests put it elsewhere."""
-
-    definitions: str = "/etc/xen"
-    autostart: str = "/etc/xen/auto"
-    userdata: str = USERDATA
-    sysfs: str = "/sys"
-    #: What is known of running domains; gone with them when the host reboots.
-    run: str = "/run/xen-driver-domains/definitions"
-
-    def definition(self, name: str) -> str:
-        """The definition file of a domain."""
-        return f"{self.definitions}/{name}.cfg"
-
-    def link(self, name: str, level: int) -> str:
-        """The link that lets xendomains start a domain with the host.
-
-        xendomains starts domains in the order of these names. All have a number of two digits, so no two domains share a link, whatever
-        they are called.
-        """
-        return f"{self.autostart}/{level:02d}-{name}.cfg"
-
-    def links(self, name: str) -> list[str]:
-        """The links that are there, whatever they are called, that let xendomains start a domain with the host."""
-        definition = os.path.realpath(self.definition(name))
-        links = [f"{self.autostart}/{file}" for file in list_directory(self.autostart)]
-        return [link for link in links if os.path.islink(link) and os.path.realpath(link) == definition]
-
-    def kept(self, domid: int) -> str | None:
-        """What libxl keeps of a running domain; None when the domain is not complete."""
-        return kept_configuration(self.userdata, domid)
-
-    def record(self, name: str) -> str:
-        """The file that says which definition a running domain is known to agree with."""
-        return f"{self.run}/{name}"
 
 
 @dataclass(frozen=True)
@@ -73,8 +42,8 @@ class Current:
 
     #: Its definition file, whether it exists or not.
     path: str
-    #: The link for xendomains that it is to have, or "".
-    wanted_link: str
+    #: The unit that it is to have, or "".
+    unit: str
     #: As `xl list` has it; None when it does not run.
     domain: Domain | None = None
     #: Whether `xl create` was cut off before the domain was complete, or is still running.
@@ -91,17 +60,29 @@ class Current:
     returns: str = ""
     #: Why a running domain is not as requested, or "".
     outdated: str = ""
+    #: The definition of ours with which it runs, when that is not the requested one and known; else "".
+    running_text: str = ""
     #: Its vifs and disks that are to be attached, once more or because they got lost.
     repairs: tuple[Repair, ...] = ()
-    #: Files that this collection did not write, where the definition and its link belong.
+    #: Files that this collection did not write, where the definition and the unit belong.
     foreign_files: tuple[str, ...] = ()
+    #: Whether the definition file is one of others that is the same as the requested one, and is replaced by it.
+    taken_over: bool = False
+    #: Other definitions of the same domain that xendomains starts, and that are the same as the requested one.
+    other_starts: tuple[str, ...] = ()
     #: Links for xendomains that lead to the definition.
     links: tuple[str, ...] = ()
     #: Why xl does not accept a definition that differs from the one in the file, or "".
     objection: str = ""
     missing_files: tuple[str, ...] = ()
+    #: Whether its kernel is an ELF file, which QEMU does not boot in an HVM domain.
+    elf_kernel: bool = False
     #: Those of `Definition.copies` whose targets do not exist.
     missing_disks: tuple[tuple[str, str], ...] = ()
+    #: Those of `Definition.copies` whose targets are of another image.
+    other_disks: tuple[tuple[str, str], ...] = ()
+    #: The disks that are of another image than the previous definition, when that is requested, each with the one that was kept.
+    kept_disks: tuple[tuple[str, str], ...] = ()
     #: How the host itself uses one of the disks of a domain that may be started, by target.
     used_disks: t.Mapping[str, str] = field(default_factory=dict)
     #: The identity of each of its disks, by target; "" when it does not exist.
@@ -125,12 +106,18 @@ class DomainHost:
     current: t.Mapping[str, Current] = field(default_factory=dict)
     #: Who serves whom now, as (backend, client, kind of device); only read when a domain is to be stopped or restarted.
     services: tuple[tuple[str, str, str], ...] = ()
+    #: How to attach the vifs and disks again that domains have from those that may be restarted, by the names of these clients.
+    served: t.Mapping[str, t.Sequence[Repair]] = field(default_factory=dict)
     #: The disks that dom0 serves to running domains; only read when a domain may be started.
     open_disks: tuple[OpenDisk, ...] = ()
     #: The bridges in each backend domain that a domain to be started names; None when they are not known.
     bridges: t.Mapping[str, t.Sequence[str] | None] = field(default_factory=dict)
     #: The script of vifs that name none.
     vif_script: str = ""
+    #: Whether there is a device model for HVM domains; only looked for when one of them may be started.
+    device_model: bool = True
+    #: The memory in MiB that dom0 itself can still use; only read when an HVM domain may be started.
+    dom0_available: int | None = None
     #: What `xl info` prints, by key, when a domain may be started, or needs more of the processor than PV guests and is new.
     info: t.Mapping[str, str] = field(default_factory=dict)
 
@@ -149,19 +136,30 @@ def read_host(
     """
     domains = {domain.name: domain for domain in xl.list()} if store else {}
     reader = _HostReader(xl, store, paths, domains, {domain.name for domain in wanted}, stuck)
-    links = _wanted_links(wanted, paths)
-    current = {domain.name: reader.current(domain, links.get(domain.name, "")) for domain in wanted}
+    texts = unit_texts(wanted, paths)
+    current = {domain.name: reader.current(domain, texts.get(domain.name, "")) for domain in wanted}
     startable = [d for d in wanted if d.state == "running" and (not current[d.name].alive or current[d.name].outdated)]
+    hvm = any(d.kind == "hvm" for d in startable)
     goes = any(current[d.name].alive and (d.state in ("stopped", "absent") or current[d.name].outdated) for d in wanted)
+    restartable = {d.name for d in wanted if d.verb or (current[d.name].alive and current[d.name].outdated)}
     return DomainHost(
         domains,
         current,
         services=reader.services() if goes else (),
+        served=reader.served(restartable) if restartable else {},
         bridges={backend: reader.bridges(backend) for backend in sorted({vif.backend for d in startable for vif in d.vifs})},
         vif_script=default_vif_script(paths.definitions) if any(domain.vifs for domain in startable) else "",
         open_disks=reader.open_disks() if any(domain.local_disks for domain in startable) else (),
+        device_model=not hvm or has_device_model(paths.device_models or DEVICE_MODELS),
+        dom0_available=available_memory(paths.procfs) if hvm else None,
         info=xl.info() if startable or any(d.kind != "pv" and current[d.name].changed for d in wanted) else {},
     )
+
+
+def available_memory(procfs: str) -> int | None:
+    """Return the memory in MiB that programs of dom0 can still get, or None if the kernel does not say."""
+    found = re.search(r"^MemAvailable:\s+(\d+) kB$", read_text(f"{procfs}/meminfo") or "", re.MULTILINE)
+    return int(found[1]) // 1024 if found else None
 
 
 def dom0_bridges(sysfs: str) -> list[str]:
@@ -183,22 +181,6 @@ def default_vif_script(directory: str) -> str:
     return found[-1] if found else "vif-bridge"
 
 
-def _wanted_links(wanted: t.Sequence[Definition], paths: Paths) -> dict[str, str]:
-    """Return the link of each domain that is to start with the host.
-
-    :raises InvalidInput: domains wait for each other.
-    """
-    own = [domain for domain in wanted if domain.autostart]
-    others = {backend for domain in own for backend in domain.backends} - {domain.name for domain in wanted}
-    numbers = {name: [os.path.basename(link).split("-")[0] for link in paths.links(name)] for name in others}
-    levels = start_levels(
-        {domain.name: DRIVER_LEVEL if domain.driver_domain else LEVEL for domain in own},
-        {domain.name: domain.backends for domain in own},
-        {name: int(found[0]) for name, found in numbers.items() if found and found[0].isdecimal()},
-    )
-    return {name: paths.link(name, level) for name, level in levels.items()}
-
-
 class _HostReader:
     def __init__(
         self,
@@ -217,6 +199,8 @@ class _HostReader:
         self._domains = domains
         self._disks = Disks(paths.sysfs)
         self._parses: dict[str, tuple[dict[str, t.Any] | None, str]] = {}
+        #: Definitions of others that xendomains starts, by the name of the domain, with their texts.
+        self._starts = _foreign_starts(paths)
 
     @property
     def _store(self) -> XenStore:
@@ -232,15 +216,22 @@ class _HostReader:
     def _devices(self) -> dict[int, list[ServedDevice]]:
         return device_backends(self._store, self._alive)
 
-    def current(self, wanted: Definition, link: str) -> Current:
-        """Return what the host has of one domain; `link` is the one for xendomains that it is to have, or ""."""
+    def current(self, wanted: Definition, unit: str) -> Current:
+        """Return what the host has of one domain; `unit` is the one that it is to have, or ""."""
         domain = self._domains.get(wanted.name)
         path = self._paths.definition(wanted.name)
-        contents = {file: read_text(file) for file in (path, link) if file}
+        contents = {file: read_text(file) for file in (path, self._paths.unit(wanted.name))}
+        # A definition that is used as the host has it is nobody else's business.
+        replaced = wanted.state != "absent" and not wanted.verb
+        starts = self._starts.get(wanted.name, {}) if replaced else {}
+        other_starts = tuple(file for file, text in starts.items() if self._is_same(wanted, text))
+        taken_over = replaced and self._is_same(wanted, contents[path])
         kept = self._paths.kept(domain.domid) if domain else None
         compared = kept if domain and domain.alive and wanted.state in ("running", "present") else None
         parsed, objection = self._parse(wanted, compared, contents[path])
-        agreed = parsed is not None and compared is not None and self._agrees(wanted, parsed, compared)
+        # What the previous definition does not mention may have any value, but goes back as well.
+        goes_back = wanted.verb == PREVIOUS and contents[path] != wanted.text
+        agreed = parsed is not None and compared is not None and not goes_back and self._agrees(wanted, parsed, compared)
         outdated = ""
         repairs: list[Repair] = []
         if domain and domain.alive and wanted.state in ("running", "present"):
@@ -250,30 +241,56 @@ class _HostReader:
             lost = self._lost_devices(wanted, domain.domid, parsed, compared) if domain and wanted.state == "running" else []
             repairs += lost
             outdated = outdated if lost else "it was started with another definition"
+        rebuilt = disks_to_rebuild(wanted.copies) if wanted.state == "running" else []
+        put_back = disks_to_put_back(wanted.kernel, [disk.target for disk in wanted.local_disks]) if wanted.verb == PREVIOUS else []
+        if domain and domain.alive and (rebuilt or put_back):
+            outdated = outdated or f"its disk {(rebuilt or put_back)[0][0]} is of another image"
+        if wanted.verb == RESTARTED and domain and domain.alive:
+            outdated = outdated or "this was requested"
+        running_text = self._running_text(wanted, kept, contents[path]) if kept and domain and domain.alive and not agreed else ""
         startable = wanted.state == "running" and (not (domain and domain.alive) or bool(outdated))
         return Current(
             path=path,
-            wanted_link=link,
+            unit=unit,
             domain=domain,
             unfinished=domain is not None and domain.paused and kept is None,
             agreed=compared if agreed and compared else "",
             changed=contents[path] != wanted.text,
             kept=kept or "",
-            foreign=domain is not None and not (domain.paused and kept is None) and self._is_foreign(wanted.name, kept, contents[path]),
+            foreign=domain is not None
+            and not (domain.paused and kept is None)
+            and not agreed
+            # Where the definition of others is the same, they started it before they changed that: it is outdated.
+            and not (taken_over or other_starts)
+            and self._is_foreign(wanted.name, kept, contents[path]),
             returns=returns_after_shutdown(kept) if kept and domain and domain.alive else "",
             outdated=outdated,
+            running_text=running_text,
             repairs=tuple(repairs),
-            foreign_files=tuple(
-                file for file, text in contents.items() if not (text or MARKER).startswith(MARKER) or _leads_elsewhere(file, path)
+            taken_over=taken_over,
+            other_starts=other_starts,
+            foreign_files=(
+                *(file for file, text in contents.items() if not (text or MARKER).startswith(MARKER) and not (taken_over and file == path)),
+                *(file for file in starts if file not in other_starts),
             ),
             links=tuple(self._paths.links(wanted.name)),
             objection=objection,
             missing_files=tuple(file for file in [*wanted.files, *_sources(wanted)] if not os.path.exists(file)),
+            elf_kernel=wanted.kind == "hvm" and _is_elf(wanted.kernel),
             missing_disks=tuple(copy for copy in wanted.copies if not os.path.exists(copy[0])),
+            other_disks=tuple(rebuilt),
+            kept_disks=tuple(put_back),
             used_disks={disk.target: self._disks.host_use(disk) for disk in wanted.local_disks} if startable else {},
             related={disk.target: self._disks.related(disk.target) for disk in wanted.local_disks} if startable else {},
             identities={disk.target: identity(disk.target) for disk in wanted.local_disks},
         )
+
+    def _is_same(self, wanted: Definition, text: str | None) -> bool:
+        """Whether a definition of others is the same to xl as the requested one."""
+        if text is None or text.startswith(MARKER):
+            return False
+        theirs, ours = self._parsed(text)[0], self._parsed(wanted.text)[0]
+        return theirs is not None and ours is not None and not same(theirs, ours, text)
 
     def _parse(self, wanted: Definition, compared: str | None, text: str | None) -> tuple[dict[str, t.Any] | None, str]:
         """Return how xl parses a definition, or why it does not accept it.
@@ -291,6 +308,20 @@ class _HostReader:
     def _agrees(self, wanted: Definition, parsed: t.Mapping[str, t.Any], kept: str) -> bool:
         further = was_started_from(self._paths.record(wanted.name), wanted.text, kept)
         return agrees(parsed, settings(kept), further)
+
+    def _running_text(self, wanted: Definition, kept: str, text: str | None) -> str:
+        """Return the definition of ours with which a domain runs, unless it is the requested one: that in the file, or the previous."""
+        record = self._paths.record(wanted.name)
+        if wanted.state not in ("running", "present") or is_known(record, wanted.text, kept) or was_started_from(record, wanted.text, kept):
+            return ""
+        for found in (text, read_text(previous_of(self._paths.definition(wanted.name)))):
+            if found and found.startswith(MARKER) and found != wanted.text:
+                if is_known(record, found, kept):
+                    return found
+                parsed = self._parsed(found)[0]
+                if parsed is not None and agrees(parsed, settings(kept), was_started_from(record, found, kept)):
+                    return found
+        return ""
 
     def _parsed(self, text: str) -> tuple[dict[str, t.Any] | None, str]:
         if text not in self._parses:
@@ -356,6 +387,17 @@ class _HostReader:
                 return f"the backend of its {device.kind} {device.devid}, domain {device.backend}, is gone"
         return ""
 
+    def served(self, backends: t.Collection[str]) -> dict[str, list[Repair]]:
+        """Return how to attach the vifs and disks again that domains have from others, by the names of the domains that have them."""
+        found: dict[str, list[Repair]] = {}
+        for domid, devices in read_devices(self._store, self._alive).items():
+            kept = self._paths.kept(domid) if devices else None
+            repairs = [repair(device, kept, self._alive, "its backend was restarted") for device in devices]
+            own = [other for other in repairs if other.backend in backends]
+            if own:
+                found[self._alive[domid]] = own
+        return found
+
     def services(self) -> tuple[tuple[str, str, str], ...]:
         """Return who serves whom, as (backend, client, kind of device)."""
         names = {domid: self._principal(name) for domid, name in self._alive.items()}
@@ -380,6 +422,28 @@ class _HostReader:
         return None if text is None else text.split()
 
 
+def _is_elf(path: str) -> bool:
+    try:
+        with open(path, "rb") as handle:
+            return ELF.matches(handle.read(8))
+    except OSError:
+        # Whether the file is there is checked for every domain.
+        return False
+
+
+def _foreign_starts(paths: Paths) -> dict[str, dict[str, str]]:
+    """Return the definitions of others that xendomains starts, by the name of the domain: their files there, and their texts."""
+    found: dict[str, dict[str, str]] = {}
+    for file in list_directory(paths.autostart):
+        path = f"{paths.autostart}/{file}"
+        text = read_text(path) if os.path.isfile(path) else None
+        names = names_in(text) if text and not text.startswith(MARKER) else []
+        # What leads to the place of our definition is a link to that.
+        if names and os.path.realpath(path) != os.path.realpath(paths.definition(names[-1])):
+            found.setdefault(names[-1], {})[path] = str(text)
+    return found
+
+
 def _backend_in(text: str) -> str:
     found = re.search(r"(?:^|,)backend=([^,]*)", text.partition(",target=")[0])
     return found.group(1) if found and found.group(1) not in ("0", "Domain-0") else ""
@@ -387,8 +451,3 @@ def _backend_in(text: str) -> str:
 
 def _sources(wanted: Definition) -> list[str]:
     return [source for target, source in wanted.copies if not os.path.exists(target)]
-
-
-def _leads_elsewhere(file: str, path: str) -> bool:
-    """Whether a link is there, and leads to another file that exists."""
-    return file != path and os.path.exists(file) and os.path.realpath(file) != os.path.realpath(path)

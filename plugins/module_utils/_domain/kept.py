@@ -28,8 +28,30 @@ def settings(kept: str) -> dict[str, t.Any]:
     return found if isinstance(found, dict) else {}
 
 
+def part(configuration: t.Mapping[str, t.Any], key: str) -> dict[str, t.Any]:
+    """Return a part of a configuration, such as `b_info`; an empty one if it is not there."""
+    found = configuration.get(key)
+    return found if isinstance(found, dict) else {}
+
+
+def entries(configuration: t.Mapping[str, t.Any], key: str) -> list[dict[str, t.Any]]:
+    """Return the devices of a kind, such as `nics`, in a configuration."""
+    found = configuration.get(key)
+    return [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
+
+
+def backend_of(device: t.Mapping[str, t.Any]) -> str:
+    """Return the name of the domain that serves a device; "" for dom0."""
+    name = str(device.get("backend_domname") or "")
+    return "" if name in ("0", "Domain-0") else name
+
+
 #: The devices that the collection has parameters for. Their order says nothing: one that was detached and attached again comes last.
 _DEVICES = ("nics", "disks", "pcidevs")
+#: What libxl takes for a setting that is not there, by its name there; it does not always keep that (libxl__update_domain_configuration).
+DEFAULTS = {"trusted": "True", "max_vcpus": 1, "avail_vcpus": [0]}
+#: What xl generates each time that it parses a definition that asks for it: ms_vm_genid is "generate" or "none" (xl_parse.c).
+GENERATED = frozenset({"ms_vm_genid"})
 
 
 def agrees(wanted: t.Mapping[str, t.Any], actual: t.Mapping[str, t.Any], further: bool = False) -> bool:
@@ -78,7 +100,11 @@ def _has_devices(wanted: t.Any, actual: t.Any, further: bool) -> bool:
 
 def _has(wanted: t.Any, actual: t.Any) -> bool:
     if isinstance(wanted, dict) and isinstance(actual, dict):
-        return all(key == "uuid" or _has(value, actual.get(key)) for key, value in wanted.items() if value not in ({}, []))
+        return all(
+            key == "uuid" or (key in GENERATED and actual.get(key)) or _has(value, actual.get(key, DEFAULTS.get(key)))
+            for key, value in wanted.items()
+            if value not in ({}, [])
+        )
     if isinstance(wanted, list) and isinstance(actual, list):
         return len(wanted) == len(actual) and all(_has(one, other) for one, other in zip(wanted, actual))
     return bool(wanted == actual)

@@ -128,22 +128,3 @@ def start_order(names: t.Sequence[str], backends: t.Mapping[str, t.Collection[st
         waiting.remove(free)
         ordered.append(free)
     return ordered
-
-
-#: The levels at which driver domains and all others start with the host, unless their backends start later.
-DRIVER_LEVEL, LEVEL, LAST_LEVEL = 0, 50, 99
-
-
-def start_levels(first: t.Mapping[str, int], backends: t.Mapping[str, t.Collection[str]], others: t.Mapping[str, int]) -> dict[str, int]:
-    """Return the levels at which domains start with the host: each at a higher one than its backends, as far as there are levels.
-
-    :param first: the lowest level of each domain.
-    :param backends: the backends of each domain by its name.
-    :param others: the levels of other domains, which start as they are.
-    :raises InvalidInput: domains wait for each other.
-    """
-    levels = dict(others)
-    for name in start_order(list(first), backends):
-        after = [levels[backend] + 1 for backend in backends[name] if backend in levels and backend != name]
-        levels[name] = min(max([first[name], *after]), LAST_LEVEL)
-    return {name: levels[name] for name in first}

@@ -11,10 +11,9 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass
 
-from .._xen.xlcfg import specification
 from . import vbd_made, vif_made
-from .devices import CLOSED, VIF, PvDevice, broken, lost_backend
-from .userdata import kept_device
+from .device_text import device_text
+from .devices import CLOSED, VIF, PvDevice, broken, kept_device, lost_backend
 
 
 @dataclass(frozen=True)
@@ -71,8 +70,3 @@ def backend_name(device: PvDevice, own: t.Mapping[str, t.Any] | None, names: t.M
     if not name or name.isdecimal():
         name = names.get(device.backend_id, "") if device.backend_path else ""
     return "" if name == "Domain-0" else name or "?"
-
-
-def device_text(kind: str, settings: t.Mapping[str, t.Any]) -> str:
-    """Return settings of a vif or a disk as xl takes them."""
-    return specification("vif", settings) if kind == VIF else specification("disk", settings, last="target")

@@ -30,9 +30,10 @@ _TAIL = 4096
 STATUS, READY, REASON = "data/driver-domain/status", "ready", "data/driver-domain/error"
 
 
-def not_ready(store: XenStore, name: str, home: str, key: str, value: str, error_key: str = "") -> str:
+def not_ready(store: XenStore, name: str, home: str, key: str, value: str, error_key: str = "", console: str = "") -> str:
     """Say what the readiness key of a domain lacks, or "" when it has its value.
 
+    :param console: the command that shows its console, if its type is known.
     :raises DriverDomainsError: the domain reports an error.
     """
     status = store.read_text(f"{home}/{key}") or ""
@@ -40,7 +41,7 @@ def not_ready(store: XenStore, name: str, home: str, key: str, value: str, error
         return ""
     if status == "error":
         reason = (error_key and store.read_text(f"{home}/{error_key}")) or "it gave no reason"
-        raise DriverDomainsError(f"Domain {name} reports: {reason}", remedy=f"Check its console: xl console {name}")
+        raise DriverDomainsError(f"Domain {name} reports: {reason}", remedy=f"Check its console: {console or f'xl console -t pv {name}'}")
     return f"its key {key} is {status!r}, not {value!r}"
 
 

@@ -11,26 +11,28 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import re
 import typing as t
 from dataclasses import dataclass
 from functools import cached_property, partial
-from uuid import uuid4
 
-from .._errors import DriverDomainsError, NotOnThisHost, TimedOut
-from .._files import make_directories, remove, rename
+from .._errors import DriverDomainsError, NotOnThisHost, Refused, TimedOut
+from .._files import make_directories, read_text, remove, rename, write_text
 from .._plan import Plan
 from .._runner import Runner
 from .._xen.xl import Domain, Xl
 from .aside import set_stopped
 from .attacher import Attacher
+from .creation import create_domain
 from .definition import Definition
-from .devices import VBD, VIF, PvDevice, read_devices
-from .disk_units import note_source
-from .host import Paths
-from .kept import make_known, make_ours
+from .devices import CONNECTED, VBD, WAITING, PvDevice, read_devices
+from .exchange import exchange, forget, kept_of, note_source, source_of
+from .kept import make_known, make_ours, returns_after_shutdown
+from .paths import Paths
+from .ready import Expected, WentAway, wait_until_ready
 from .repairs import Repair
-from .status import HOTPLUG_LOG, not_connected, not_ready, vif_status
+from .revisions import as_defined, previous_of, withdrawn_of
+from .status import HOTPLUG_LOG, vif_status
+from .units import DomainUnits
 
 if t.TYPE_CHECKING:
     from .._xenstore.client import XenStore
@@ -50,6 +52,15 @@ class Limits:
     attach: float = 60.0
 
 
+@dataclass(frozen=True)
+class WayBack:
+    """How a domain ran before it was restarted with another definition."""
+
+    text: str
+    #: The images of which those of its disks were that are exchanged, by target.
+    disks: t.Mapping[str, str]
+
+
 class DomainSteps:
     """Changes domains; used only while a plan is applied."""
 
@@ -62,6 +73,8 @@ class DomainSteps:
         self._limits = limits
         #: The disks that were attached again, by the names of their domains.
         self._disks: dict[str, set[int]] = {}
+        #: Those domains that were started with their previous definitions again, why, and where the new ones are.
+        self._went_back: dict[str, tuple[Definition, DriverDomainsError, str]] = {}
 
     @property
     def _store(self) -> XenStore:
@@ -73,6 +86,14 @@ class DomainSteps:
     def attacher(self) -> Attacher:
         """Attaches devices of domains that run."""
         return Attacher(self._xl, self._store, self._limits.attach)
+
+    def units(self) -> DomainUnits:
+        """What plans the units of the domains."""
+        return DomainUnits(self._runner, self._paths)
+
+    def defines_others(self, names: t.Collection[str]) -> bool:
+        """Whether the host has a definition of ours of another domain."""
+        return bool(set(self._paths.own()) - set(names))
 
     def detach(
         self, name: str, device: PvDevice, backends: t.Iterable[str], wanted: t.Mapping[str, Definition], starting: t.Collection[str]
@@ -122,6 +143,31 @@ class DomainSteps:
             finally:
                 remove(unfinished)
 
+    def prepare_disk(self, source: str, new: str) -> None:
+        """Copy an image to a disk that will take the place of another one, unless an earlier run has done it.
+
+        :raises DriverDomainsError: there is no such image, no room for it, or another run is copying it.
+        """
+        if source_of(new) == source:
+            return
+        if not os.path.exists(source):
+            raise DriverDomainsError(f"{source} does not exist, so no disk was made of it", remedy="Deliver the image first")
+        forget(new)
+        self.copy_disk(source, new)
+
+    def keep_aside(self, name: str) -> None:
+        """Keep a copy of the definition of others that ours replaces: it may have comments."""
+        write_text(self._paths.aside(name), read_text(self._paths.definition(name)) or "", mode=0o600)
+
+    def take_away(self, path: str, name: str, keep: bool) -> None:
+        """Remove a link of others that starts a domain, or keep the file itself elsewhere.
+
+        :param keep: whether nothing else is to be kept there.
+        """
+        if keep and not os.path.islink(path):
+            write_text(self._paths.aside(name), read_text(path) or "", mode=0o600)
+        remove(path)
+
     def unpause(self, name: str) -> None:
         """Unpause a domain."""
         self._xl.unpause(name)
@@ -163,7 +209,7 @@ class DomainSteps:
                     f"Domain {domain.name}",
                     f"it did not shut down within {self._limits.shutdown:g} s",
                     "a domain whose power is cut may lose data",
-                    f"Raise shutdown_timeout, or check its console: xl console {domain.name}",
+                    f"Raise shutdown_timeout, or check its console: xl console -t pv {domain.name}",
                 )
             self.destroy(domain)
 
@@ -199,26 +245,110 @@ class DomainSteps:
         if self._xenstore:
             set_stopped(self._xenstore, add=stopped, remove=running)
 
-    def start(self, domain: Definition, starting: t.Mapping[str, Definition]) -> None:
+    def start(
+        self,
+        plan: Plan,
+        domain: Definition,
+        starting: t.Mapping[str, Definition],
+        changes: t.Sequence[t.Callable[[], t.Any]] = (),
+        way_back: WayBack | None = None,
+    ) -> None:
         """Create a domain once those of its backends that are `starting` in the same run are ready.
 
-        :raises DriverDomainsError: xl or a backend failed.
+        :param changes: what is changed while it does not run, right before.
+        :param way_back: how it ran before. It is started in that way again if a change fails, or it does not become ready; not if it is a
+            guest that may only be slow. `check_none_went_back` then says so.
+        :raises DriverDomainsError: xl, a change or a backend failed.
         """
         # If that fails, the recovery service may still succeed.
         self.leave_to_service([domain.name], ())
         for backend in sorted(domain.backends & set(starting)):
             self.wait_ready(starting[backend])
-        # A definition that sets its own does not say which of several `xl create` made a domain.
-        uuid = "" if re.search(r"^uuid\s*=", domain.text, re.MULTILINE) else str(uuid4())
+        changed = created = False
         try:
-            self._xl.create(self._paths.definition(domain.name), timeout=self._limits.create, uuid=uuid)
-        except TimedOut:
-            # xl was stopped half-way: what it has made of the domain would stay forever.
-            with contextlib.suppress(DriverDomainsError):
-                self._destroy_unfinished(uuid)
-            raise
-        domid = self._store.domid_of(domain.name)
-        self.make_known(domain, None if domid is None else self._paths.kept(domid))
+            for change in changes:
+                change()
+            changed = True
+            self._create(domain)
+            created = True
+            if way_back:
+                self.wait_ready(domain)
+        except DriverDomainsError as exc:
+            if way_back is None:
+                raise
+            if created and isinstance(exc, TimedOut) and not domain.driver_domain:
+                raise TimedOut(
+                    f"{exc.problem}. It runs on with its new definition",
+                    rule="only a driver domain is taken back for being slow: a guest may be checking its file systems",
+                    remedy=f"{exc.remedy}. To go back, request its state previous",
+                    **exc.details,
+                ) from exc
+            try:
+                if created:
+                    self._discard(plan, domain)
+            except Refused as stuck:
+                raise Refused(f"{exc.problem}. It was not taken back: {stuck.problem}", stuck.rule, stuck.remedy, **stuck.details) from exc
+            self._go_back(domain, way_back, exc, changed)
+
+    def _go_back(self, domain: Definition, way_back: WayBack, reason: DriverDomainsError, changed: bool) -> None:
+        """:param changed: whether its definition and its disks were changed: otherwise these are not to blame."""
+        try:
+            before = as_defined(domain, way_back.text, self._xl.parse_definition(way_back.text))
+            path = self._paths.definition(domain.name)
+            withdrawn = withdrawn_of(path) if changed else ""
+            if withdrawn:
+                write_text(withdrawn, domain.text, mode=0o600)
+            disks = [(target, kept_of(target, source)) for target, source in way_back.disks.items() if source_of(target) != source]
+            exchange(path, before.text, disks)
+            remove(previous_of(path))
+            self._create(before)
+            self.wait_ready(before)
+        except DriverDomainsError as exc:
+            raise DriverDomainsError(
+                f"Domain {domain.name} did not become ready with its new definition ({reason.problem}), nor with the previous one "
+                f"({exc.problem})",
+                remedy=exc.remedy,
+                **exc.details,
+            ) from exc
+        self._went_back[domain.name] = (before, reason, withdrawn)
+        self.units().put_back(before)
+
+    def _discard(self, plan: Plan, wanted: Definition) -> None:
+        """End what has become of a domain that does not serve, or of the next one: xl may start it again after a crash.
+
+        :raises Refused: a guest does not shut down in time, and `force` does not name `destroy`.
+        """
+
+        def runs(_values: dict[str, str | None]) -> bool:
+            return any(domain.name == wanted.name and domain.alive for domain in self._xl.list())
+
+        with contextlib.suppress(TimedOut):
+            self._store.wait_for(["@introduceDomain"], runs, _RETURN)
+        for domain in self._xl.list():
+            if domain.name == wanted.name:
+                if domain.alive and not wanted.driver_domain:
+                    self.stop(plan, domain, bool(returns_after_shutdown(self._paths.kept(domain.domid) or "")))
+                else:
+                    self.destroy(domain)
+
+    def check_none_went_back(self) -> None:
+        """Check that all domains run with their new definitions.
+
+        :raises DriverDomainsError: there are others.
+        """
+        if self._went_back:
+            name, (_before, reason, withdrawn) = next(iter(self._went_back.items()))
+            where = f"The new one is in {withdrawn}, and is not used again by itself. Its console says more if you set rollback: false. "
+            raise DriverDomainsError(
+                f"Domain {name} did not become ready with its new definition, and runs with the previous one again: {reason.problem}",
+                rule=reason.rule,
+                remedy=(where if withdrawn else "") + reason.remedy,
+                rolled_back=sorted(self._went_back),
+                **reason.details,
+            )
+
+    def _create(self, domain: Definition) -> None:
+        create_domain(self._xl, self._store, self._paths, domain.name, domain.text, self._limits.create)
 
     def make_known(self, domain: Definition, kept: str | None) -> None:
         """Remember that what libxl keeps of a running domain agrees with its definition."""
@@ -229,57 +359,64 @@ class DomainSteps:
         """Remember that a running domain was started from a definition of ours."""
         make_ours(self._paths.record(name), kept)
 
-    def _destroy_unfinished(self, uuid: str) -> None:
-        """Destroy the domain that has this UUID, unless it is complete.
-
-        Its name proves nothing: while our xl waited for the lock of another one, somebody else may have started a domain of that name.
-        """
-        homes = {f"/local/domain/{domid}/vm": int(domid) for domid in self._store.directory("/local/domain") if domid.isdecimal()}
-        for path, vm in self._store.read_texts(homes).items():
-            if uuid and vm == f"/vm/{uuid}" and self._paths.kept(homes[path]) is None:
-                self._xl.destroy(str(homes[path]))
-
     def wait_ready(self, domain: Definition) -> None:
-        """Wait until a domain's readiness key has its value and all of its vifs are connected.
+        """Wait until a domain's readiness key has its value, and all of its vifs are connected that are not emulated as well.
 
         :raises DriverDomainsError: the domain reports an error, a hotplug script failed, or the domain went away.
         :raises TimedOut: none of this happened in time.
         """
+        domain = self._went_back.get(domain.name, (domain,))[0]
         domid = self._domids().get(domain.name)
         if domid is None:
-            raise self._gone(domain, "went away right after its start")
-        home = f"/local/domain/{domid}"
-        missing = "it does not answer"
+            raise self._gone(domain, f"Domain {domain.name} went away right after its start")
+        vifs = sum(not vif.emulated for vif in domain.vifs)
+        expected = Expected(domain.ready, vifs, domain.emulated, self._disks.get(domain.name, ()), domain.console)
+        try:
+            wait_until_ready(self._store, domain.name, domid, expected, domain.wait_timeout)
+        except WentAway as exc:
+            raise self._gone(domain, exc.problem) from exc
 
-        def served(_values: dict[str, str | None]) -> bool:
-            nonlocal missing
-            if self._store.read_text(f"{home}/name") is None:
-                raise self._gone(domain, f"(domid {domid}) went away before it was ready")
-            devices = read_devices(self._store, [domid], settings=("dev",))[domid]
-            vifs = [device for device in devices if device.kind == VIF]
-            again = [device for device in devices if device.kind == VBD and device.devid in self._disks.get(domain.name, ())]
-            missing = not_connected(domain.name, vifs, len(domain.vifs)) or not_connected(domain.name, again, len(again))
-            missing = missing or self._not_ready(domain, home)
+    def wait_served(self, served: t.Mapping[str, t.Sequence[Repair]]) -> None:
+        """Wait until the devices that were attached again are connected, as far as their guests used them before.
+
+        :param served: the devices by the names of the domains that have them.
+        :raises TimedOut: some are not.
+        """
+        wanted = {
+            (name, repair.device.kind, repair.device.devid)
+            for name, repairs in served.items()
+            for repair in repairs
+            if repair.device and repair.device.frontend_state in (WAITING, CONNECTED)
+        }
+        if not wanted:
+            return
+        missing: list[str] = []
+
+        def connected(_values: dict[str, str | None]) -> bool:
+            found = self._of(wanted)
+            missing[:] = [
+                f"{device or f'{kind} {devid}'} of {name}: {device.states if device else 'it is not there'}"
+                for (name, kind, devid), device in found.items()
+                if device is None or not device.connected
+            ]
             return not missing
 
-        # Changes below a watched node wake the wait, and so does the removal of the domain's home when it goes away.
-        watched = [f"{home}/name", f"{home}/device", f"{home}/data"]
-        watched += [device.backend_path for device in read_devices(self._store, [domid], settings=("dev",))[domid] if device.backend_path]
+        paths = [f"/local/domain/{domid}/device" for name, domid in self._domids().items() if name in served]
+        paths += [device.backend_path for device in self._of(wanted).values() if device and device.backend_path]
         try:
-            self._store.wait_for(watched, served, domain.wait_timeout)
+            self._store.wait_for(paths, connected, self._limits.attach)
         except TimedOut as exc:
             raise TimedOut(
-                f"Domain {domain.name} (domid {domid}) was not ready within {domain.wait_timeout:g} s: {missing}",
-                remedy=f"Check its console (xl console {domain.name})"
-                + (f" and, for its vifs, {HOTPLUG_LOG} in their backend domain" if "vif" in missing else "")
-                + ", or raise wait_timeout",
+                f"These were attached again, but are not connected after {self._limits.attach:g} s: {'; '.join(missing)}",
+                remedy=f"Check their domains (xl console -t pv NAME), and {HOTPLUG_LOG} in their backend domains",
             ) from exc
 
-    def _not_ready(self, domain: Definition, home: str) -> str:
-        """Return what the readiness key of a domain lacks, or "" when it has its value or there is no such key."""
-        if domain.ready is None:
-            return ""
-        return not_ready(self._store, domain.name, home, domain.ready.key, domain.ready.value, domain.ready.error_key)
+    def _of(self, wanted: t.Collection[tuple[str, str, int]]) -> dict[tuple[str, str, int], PvDevice | None]:
+        """Return devices by their domains, kinds and numbers; those of domains that no longer run are left out."""
+        domids = {name: domid for name, domid in self._domids().items() if any(name == own for own, _kind, _devid in wanted)}
+        devices = read_devices(self._store, domids.values(), settings=("dev",))
+        there = {(name, device.kind, device.devid): device for name, domid in domids.items() for device in devices[domid]}
+        return {key: there.get(key) for key in sorted(wanted) if key[0] in domids}
 
     def report(self, domains: t.Sequence[Definition]) -> list[dict[str, t.Any]]:
         """Return the domains as they are now, for the return value `domains`."""
@@ -299,4 +436,4 @@ class DomainSteps:
 
     def _gone(self, domain: Definition, what: str) -> DriverDomainsError:
         path = self._paths.definition(domain.name)
-        return DriverDomainsError(f"Domain {domain.name} {what}", remedy=f"Its console says why: xl create -c {path}")
+        return DriverDomainsError(what, remedy=f"Its console says why: xl create -c {path}")

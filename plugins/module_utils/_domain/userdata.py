@@ -9,13 +9,8 @@
 from __future__ import annotations
 
 import glob
-import typing as t
 
 from .._files import read_text
-from .kept import settings
-
-if t.TYPE_CHECKING:
-    from .devices import PvDevice
 
 #: Where they are.
 USERDATA = "/var/lib/xen"
@@ -30,16 +25,3 @@ def kept_configuration(userdata: str, domid: int) -> str | None:
     """
     kept = glob.glob(f"{userdata}/userdata-d.{domid}.*.libxl-json")
     return read_text(kept[0]) if kept else None
-
-
-def kept_device(kept: str | None, device: PvDevice) -> dict[str, t.Any] | None:
-    """Return what libxl keeps of a device in the configuration of its domain; None when that is not known.
-
-    :param kept: the configuration.
-    """
-    is_vif = device.kind == "vif"
-    listed = settings(kept or "").get("nics" if is_vif else "disks")
-    found = [item for item in listed if isinstance(item, dict)] if isinstance(listed, list) else []
-    if is_vif:
-        return next((vif for vif in found if str(vif.get("mac")).lower() == device.mac), None)
-    return next((disk for disk in found if disk.get("vdev") == device.made.get("dev")), None)

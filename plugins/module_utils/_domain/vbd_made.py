@@ -14,34 +14,20 @@ from __future__ import annotations
 import typing as t
 
 from .._xen.host import xen_version
-from .disks import vdev_number
-from .vif_options import DOM0
+from .disk import vdev_number
+from .vbd_options import can_distrust, disk_settings
 
 if t.TYPE_CHECKING:
     from .devices import PvDevice
 
-#: Options of xl-disk-configuration(5), as an argument spec, in the order in which a definition lists them.
-VBD_OPTIONS: dict[str, t.Any] = {
-    "format": {"type": "str", "choices": ["raw", "qcow2", "qcow", "vhd", "qed"], "default": "raw"},
-    "vdev": {"type": "str", "required": True},
-    "access": {"type": "str", "choices": ["rw", "ro"], "default": "rw"},
-    "devtype": {"type": "str", "choices": ["disk", "cdrom"], "default": "disk"},
-    "backend": {"type": "str"},
-    "backendtype": {"type": "str", "choices": ["phy", "qdisk"]},
-    "script": {"type": "str"},
-    "direct_io_safe": {"type": "bool"},
-    "discard": {"type": "bool"},
-    "trusted": {"type": "bool"},
-    "target": {"type": "str"},
-}
 #: Settings whose default differs by host, guest or backend: left out, any value will do.
 _DEFAULT_VARIES = ("backendtype", "script", "discard")
 
 
 def made_settings(device: PvDevice, kept: t.Mapping[str, t.Any] | None) -> dict[str, t.Any]:
-    """Return the settings with which a disk was made, by the names of `VBD_OPTIONS`; one that is not known is missing.
+    """Return the settings with which a disk was made, by the names of `vbd_options.VBD_OPTIONS`; one that is not known is missing.
 
-    :param kept: what libxl keeps of it, see `userdata.kept_device`.
+    :param kept: what libxl keeps of it, see `devices.kept_device`.
     """
     written = device.made
     backendtype = written.get("type", "")
@@ -87,49 +73,10 @@ def attach_settings(device: PvDevice, kept: t.Mapping[str, t.Any] | None, backen
     return disk_settings({**made, **dict.fromkeys(own), **known, "backend": backend or None})
 
 
-def disk_settings(disk: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
-    """Return the settings of a disk in the order in which they are written, without those that are the default of xl.
-
-    A frontend trusts a backend in dom0, which can do everything anyway, but no other one.
-    """
-    full = {**disk, "devtype": "cdrom" if disk.get("devtype") == "cdrom" else None}
-    if full.get("trusted") is None and full.get("backend") not in DOM0:
-        # As for vifs: who attacks a driver domain must not get its clients as well (XSA-403).
-        full["trusted"] = False
-    return {key: full.get(key) for key in VBD_OPTIONS}
-
-
-def can_distrust(version: tuple[int, int] | None) -> bool:
-    """Whether xl knows the word for a disk whose frontend does not trust its backend; yes where the version is not known.
-
-    Before, the lexer that comes with Xen was older than its source (libxlu_disk_l.c and libxlu_disk_l.l in tools/libs/util).
-    """
-    return version is None or version >= (4, 19)
-
-
-def trusting(
-    disks: t.Sequence[dict[str, t.Any]], version: tuple[int, int] | None, domain: str = ""
-) -> tuple[list[dict[str, t.Any]], list[str]]:
-    """Return disks as this Xen can have them, and a warning about those that trust a backend which by default they would not.
-
-    :param version: that of the running Xen.
-    :param domain: the name of the domain that has them, for the warning.
-    """
-    loose = [] if can_distrust(version) else [disk for disk in disks if disk.get("trusted") is None and disk.get("backend") not in DOM0]
-    if not loose:
-        return [*disks], []
-    whose = f"Domain {domain}: the" if domain else "The"
-    warning = (
-        f"{whose} frontends of the disks {', '.join(str(disk['vdev']) for disk in loose)} trust the domains that serve them: xl knows the "
-        f"word untrusted for disks since Xen 4.19, and this is {'.'.join(map(str, version or ()))}. Set trusted: true if that is intended"
-    )
-    return [{**disk, "trusted": True} if disk in loose else disk for disk in disks], [warning]
-
-
 def differences(wanted: t.Mapping[str, t.Any], made: t.Mapping[str, t.Any]) -> list[str]:
     """Return in words what makes a disk another one than is wanted.
 
-    :param wanted: settings by the names of `VBD_OPTIONS`. Those whose default varies may have any value when they are left out.
+    :param wanted: settings by the names of `vbd_options.VBD_OPTIONS`. Those whose default varies may have any value when they are left out.
     """
     full = {"direct_io_safe": False, **{key: value for key, value in wanted.items() if value is not None}}
     found = []

@@ -13,7 +13,8 @@ import typing as t
 from .._errors import InvalidInput
 from .attachments import Rules, WantedDevice
 from .devices import VBD
-from .vbd_made import differences, disk_settings, made_settings, same_vdev
+from .vbd_made import differences, made_settings, same_vdev
+from .vbd_options import disk_settings
 
 #: How disks are found and compared.
 VBD_RULES = Rules(
@@ -33,7 +34,7 @@ def wanted_vbds(items: t.Sequence[t.Mapping[str, t.Any]]) -> list[WantedDevice]:
     """
     wanted = [WantedDevice(item["domain"], item["vdev"], item["state"] == "present", disk_settings(item)) for item in items]
     for number, disk in enumerate(wanted):
-        if disk.present and not disk.settings["target"] and disk.settings.get("devtype") != "cdrom":
+        if disk.present and not disk.settings.get("target") and disk.settings.get("devtype") != "cdrom":
             raise InvalidInput(
                 f"{disk.domain}: the disk {disk.identity} has no target", rule="only a cdrom drive can be empty", remedy="Set target"
             )

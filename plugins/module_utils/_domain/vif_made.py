@@ -33,7 +33,7 @@ _WHEN_LEFT_OUT: dict[str, str] = {"ip": "", "vifname": "", "rate": "", "mtu": _D
 def made_settings(device: PvDevice, kept: t.Mapping[str, t.Any] | None) -> dict[str, str]:
     """Return the settings with which a vif was made; one that is not known is missing.
 
-    :param kept: what libxl keeps of it, see `userdata.kept_device`.
+    :param kept: what libxl keeps of it, see `devices.kept_device`.
     """
     made = {key: device.made.get(key) or _WHEN_LEFT_OUT.get(key, "") for key in _WRITTEN}
     # Defaults are not written down.

@@ -152,7 +152,7 @@ class Builder:
         :raises NotOnThisHost: programs or space are missing.
         """
         wanted = ["mmdebstrap"]
-        if any(image.kernel and image.architecture == "amd64" for image in images):
+        if any(image.kernel and image.architecture == "amd64" and not image.bzimage for image in images):
             wanted.append("zstd")
         if any(image.format == "disk" for image in images):
             wanted += ["mke2fs", "debugfs", "dumpe2fs", *([] if self.bootstrap.is_root else ["fakeroot"])]
@@ -201,7 +201,7 @@ class Builder:
         result = f"{directory}/result"
         os.mkdir(result)
         if "kernel" in image.parts:
-            export_kernel(f"{system}/kernel", f"{result}/kernel", self.runner)
+            export_kernel(f"{system}/kernel", f"{result}/kernel", self.runner, image.bzimage)
         if "ramdisk" in image.parts:
             shutil.move(f"{system}/ramdisk", f"{result}/ramdisk")
         if "disk" in image.parts:

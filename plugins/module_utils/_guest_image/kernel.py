@@ -19,14 +19,19 @@ from .._file_types import BZIMAGE, BZIP2, ELF, GZIP, LZMA, XZ, ZSTD
 from .._runner import Runner
 
 
-def export_kernel(source: str, target: str, runner: Runner) -> None:
+def export_kernel(source: str, target: str, runner: Runner, bzimage: bool = False) -> None:
     """Write the kernel in the file `source` to `target`: an x86 kernel decompressed, any other as it is.
 
-    :raises DriverDomainsError: it is damaged, or compressed in an unknown way.
+    :param bzimage: leave an x86 kernel as it is, too.
+    :raises DriverDomainsError: it is damaged, compressed in an unknown way, or not the `bzimage` that it should be.
     """
     image = Path(source).read_bytes()
     payload = bzimage_payload(image)
-    if payload is None:
+    if bzimage and payload is None:
+        raise DriverDomainsError(
+            "The kernel in the image is no bzImage", rule="HVM domains are an affair of x86, whose kernels are bzImages"
+        )
+    if bzimage or payload is None:
         Path(target).write_bytes(image)
     elif ZSTD.matches(payload):
         Path(f"{source}.zst").write_bytes(payload)
@@ -35,7 +40,7 @@ def export_kernel(source: str, target: str, runner: Runner) -> None:
         Path(target).write_bytes(decompress(payload))
     with open(target, "rb") as handle:
         start = handle.read(4)
-    if payload is not None and not ELF.matches(start):
+    if payload is not None and not bzimage and not ELF.matches(start):
         raise DriverDomainsError(f"The kernel in the image does not unpack to an ELF file (it starts with {start.hex()})")
 
 

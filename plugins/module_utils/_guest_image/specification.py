@@ -22,6 +22,7 @@ from dataclasses import dataclass
 
 from .._errors import InvalidInput
 from .._words import check_mirror, check_word
+from .firmware import COMPONENT, SETUP_SCRIPT, firmware_script
 
 #: Increase it when a change outside of the build commands makes the same input give another image.
 RECIPE = 1
@@ -93,6 +94,10 @@ class Image:
     size: int
     mirror: tuple[str, ...]
     revision: str
+    #: Whether the kernel for x86 stays a bzImage.
+    bzimage: bool = False
+    #: The kernel modules whose firmware the image gets from the archive's component non-free-firmware.
+    nonfree_firmware: tuple[str, ...] = ()
 
     @classmethod
     def from_parameters(cls, parameters: t.Mapping[str, t.Any], default_architecture: str) -> Image:
@@ -120,12 +125,21 @@ class Image:
             size=parse_size(name, parameters["size"] or "2G") if disk else 0,
             mirror=tuple(parameters["mirror"] or []),
             revision=parameters["revision"] or "",
+            bzimage=bool(parameters.get("bzimage")) and parameters["kernel"],
+            nonfree_firmware=tuple(sorted(set(parameters.get("nonfree_firmware") or []))) if parameters["kernel"] else (),
         )
 
     @property
     def key(self) -> str:
         """The hash of everything that goes into the build, as 16 hexadecimal digits."""
-        determining = [RECIPE, self.build_command("DIRECTORY"), self.kernel, self.size, self.revision]
+        determining = [
+            RECIPE,
+            self.build_command("DIRECTORY"),
+            self.kernel,
+            self.size,
+            self.revision,
+            *(["bzimage"] if self.bzimage else []),
+        ]
         digest = hashlib.sha256(json.dumps(determining).encode())
         digest.update(self.overlay())
         return digest.hexdigest()[:16]
@@ -176,6 +190,7 @@ class Image:
             f"--variant={'minbase' if disk else 'extract'}",
             f"--format={'tar' if disk else 'null'}",
             f"--architectures={self.architecture}",
+            *([f"--components=main,{COMPONENT}"] if self.nonfree_firmware else []),
             *([] if disk else ["--include=?essential"]),
             *([f"--include={','.join(self.all_packages)}"] if self.all_packages else []),
             '--aptopt=APT::Install-Recommends "false"',
@@ -185,12 +200,13 @@ class Image:
             # Names of USB and PCI vendors; compiling them takes a minute in an emulator.
             "--dpkgopt=path-exclude=/usr/lib/udev/hwdb.d/*",
             f"--{hook}-hook=tar-in {directory}/overlay.tar /",
+            *([f"--setup-hook={SETUP_SCRIPT}", f"--{hook}-hook={firmware_script(self.nonfree_firmware)}"] if self.nonfree_firmware else []),
             f"--{hook}-hook={FINISH_SCRIPT}",
             f"--{hook}-hook=copy-out /.guest-image {directory}",
             f'--{hook}-hook=rm -r "$1/.guest-image"',
             self.suite,
             f"{directory}/root.tar" if disk else "-",
-            *self.mirror,
+            *(map(_with_nonfree_firmware, self.mirror) if self.nonfree_firmware else self.mirror),
         ]
 
     def describe(self) -> dict[str, t.Any]:
@@ -204,6 +220,8 @@ class Image:
             # The checksum of a short secret gives it away.
             "files": {file.path: hashlib.sha256(file.data).hexdigest() if file.public else "secret" for file in self.files},
             "kernel": self.kernel,
+            **({"bzimage": True} if self.bzimage else {}),
+            **({"nonfree_firmware": list(self.nonfree_firmware)} if self.nonfree_firmware else {}),
             **({"size": self.size} if self.size else {}),
             **({"mirror": list(self.mirror)} if self.mirror else {}),
             **({"revision": self.revision} if self.revision else {}),
@@ -216,11 +234,17 @@ def _check_names(parameters: t.Mapping[str, t.Any]) -> None:
     check_word("suite", parameters["suite"], where)
     if parameters["architecture"]:
         check_word("architecture", parameters["architecture"], where)
-    for option, kind in (("packages", "package"), ("modules", "module")):
-        for value in parameters[option] or []:
+    for option, kind in (("packages", "package"), ("modules", "module"), ("nonfree_firmware", "module")):
+        for value in parameters.get(option) or []:
             check_word(kind, value, f"{where}, {option}")
     for line in parameters["mirror"] or []:
         check_mirror(line, where)
+
+
+def _with_nonfree_firmware(line: str) -> str:
+    """Return a line of sources.list with the component of non-free firmware. The address of a mirror gets its components by option."""
+    words = line.split()
+    return f"{line} {COMPONENT}" if words[0] == "deb" and "main" in words and COMPONENT not in words else line
 
 
 def _overlay_file(image: str, parameters: t.Mapping[str, t.Any]) -> OverlayFile:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import typing as t
 
-from .._device_tree.findings import WARNING, Finding
+from .._device_tree.findings import ERROR, WARNING, Finding
 from .._spans import Span
 from .parser import Element, parse_number, regions
 from .schema import (
@@ -43,6 +43,7 @@ def check_system(root: Element, source: str, version: str) -> list[Finding]:
     """Return where a description breaks the schema of this version, in the order of its lines."""
     checker = _Checker(source, version)
     checker.maps = list(root.all("map"))
+    checker.unknown = WARNING if root.incomplete else ERROR
     checker.element(root)
     if root.name == "system":
         checker.whole(root)
@@ -73,6 +74,8 @@ class _Checker:
         self.source, self.version = source, version
         self.findings: list[Finding] = []
         self.maps: list[Element] = []
+        #: Of a reference to something that the text does not have: an included file may have it.
+        self.unknown = ERROR
 
     def say(self, element: Element, rule: str, problem: str, fix: str, severity: str = "error") -> None:
         self.findings.append(Finding(f"{self.source}:{element.line}", rule, problem, fix, severity))
@@ -198,12 +201,8 @@ class _Checker:
             self.say(element, "stack-size", f"a stack cannot have {stack:#x} bytes", 'Whole pages from stack_size="0x1000" to "0x1000000"')
         images = element.own("program_image")
         if len(images) != 1:
-            self.say(
-                element,
-                "program-image",
-                f"it has {len(images)} elements program_image",
-                'One <program_image path="...elf" />',
-            )
+            problem = f"it has {len(images)} elements program_image"
+            self.say(element, "program-image", problem, 'One <program_image path="...elf" />', ERROR if images else self.unknown)
         machines = element.own("virtual_machine")
         if len(machines) > 1:
             self.say(machines[1], "one-vm", "a protection_domain can have only one virtual_machine", "Add a VMM for the other one")
@@ -218,7 +217,7 @@ class _Checker:
         self._schedule(element)
         vcpus = element.own("vcpu")
         if not vcpus:
-            self.say(element, "vcpu", "the virtual_machine has no vcpu", '<vcpu id="0" />')
+            self.say(element, "vcpu", "the virtual_machine has no vcpu", '<vcpu id="0" />', self.unknown)
         self._unique([(vcpu, _plain(vcpu, "id")) for vcpu in vcpus], "id", "id of a vcpu", "A different id for each vcpu")
 
     def _map(self, element: Element) -> None:
@@ -244,7 +243,7 @@ class _Checker:
     def whole(self, root: Element) -> None:
         domains = list(root.all("protection_domain"))
         if not domains:
-            self.say(root, "no-domain", "there is no protection_domain", "Add at least one")
+            self.say(root, "no-domain", "there is no protection_domain", "Add at least one", self.unknown)
         if len(domains) > MAX_DOMAINS:
             self.say(domains[MAX_DOMAINS], "too-many-domains", f"there are {len(domains)} protection domains", f"At most {MAX_DOMAINS}")
         for name in ("protection_domain", "memory_region", "virtual_machine"):
@@ -263,9 +262,8 @@ class _Checker:
             self._maps(space, found)
         for setvar in root.all("setvar"):
             if not setvar.macros and setvar.attributes.get("region_paddr", "") not in found:
-                self.say(
-                    setvar, "region", f"there is no memory_region {setvar.attributes.get('region_paddr')!r}", "A name of a memory_region"
-                )
+                wanted = setvar.attributes.get("region_paddr")
+                self.say(setvar, "region", f"there is no memory_region {wanted!r}", "A name of a memory_region", self.unknown)
         self._physical(found)
         used = {part.attributes.get("mr") for part in root.all("map")}
         for name, region in found.items():
@@ -290,7 +288,7 @@ class _Checker:
                 ends[name].append((end, _plain(end, "id")))
                 symbols[name].append((end, end.attributes.get("setvar_id", "")))
             elif "pd" not in end.macros:
-                self.say(end, "domain", f"there is no protection_domain {name!r}", "A name of a protection_domain")
+                self.say(end, "domain", f"there is no protection_domain {name!r}", "A name of a protection_domain", self.unknown)
         for values in ends.values():
             self._unique(values, "id", "channel id", "Channels and interrupts of a protection domain share the ids 0 to 61")
         for values in symbols.values():
@@ -327,7 +325,7 @@ class _Checker:
             if region is None and "mr" in part.macros:
                 continue
             if region is None:
-                self.say(part, "region", f"there is no memory_region {name!r}", "A name of a memory_region")
+                self.say(part, "region", f"there is no memory_region {name!r}", "A name of a memory_region", self.unknown)
                 continue
             address, size, page = part.number("vaddr"), region.number("size", 0) or 0, region_page_size(region, self.maps)
             if address is None or page not in (SMALL_PAGE, LARGE_PAGE):

@@ -11,8 +11,8 @@ from __future__ import annotations
 import typing as t
 
 from .._device_tree.analysis import Analysis
-from .._device_tree.findings import WARNING, Finding
-from .._device_tree.interrupts import gic_v2_interfaces, interrupts
+from .._device_tree.findings import ERROR, NOTE, WARNING, Finding
+from .._device_tree.interrupts import gic_v2_interfaces, gic_v3_interfaces
 from .._device_tree.registers import registers
 from .._device_tree.tree import Node
 from .._spans import Span, pages
@@ -41,7 +41,7 @@ class _Comparison:
         self.regions = regions(root)
         self.lines: dict[int, list[tuple[Node, str]]] = {}
         for node in analysis.tree.nodes:
-            for line in interrupts(analysis.tree, node):
+            for line in analysis.interrupts(node):
                 if line.number is not None:
                     self.lines.setdefault(line.number, []).append((node, line.trigger))
 
@@ -85,9 +85,9 @@ class _Comparison:
             names = ", ".join(node.path for node, _unused in raising)
             default = "" if "trigger" in irq.attributes else ", which is the default,"
             trigger = sorted(wanted)[0]
-            yield self._say(
-                irq, "wrong-trigger", f"irq {number} is {given}{default} but {names} raises it by {trigger}", f'trigger="{trigger}"'
-            )
+            problem = f"irq {number} is {given}{default} but {names} raises it by {trigger}"
+            # Systems run with it: the GIC's line is configured otherwise, and may still raise the interrupt.
+            yield self._say(irq, "wrong-trigger", problem, f'trigger="{trigger}"', WARNING)
 
     def _spans(self, space: Element) -> list[tuple[Element, Element, Span]]:
         """Return (map, region, physical addresses) of the maps in a domain or a virtual machine."""
@@ -103,13 +103,17 @@ class _Comparison:
         return pages(entry.span for entry in registers(node) if entry.span)
 
     def _missing_maps(self, domain: Element) -> t.Iterator[Finding]:
-        spaces = [domain, *domain.own("virtual_machine")]
-        mapped = [span for space in spaces for _unused, _unused, span in self._spans(space)]
+        mapped = self._mapped(domain)
+        elsewhere = [span for other in self.root.all("protection_domain") if other is not domain for span in self._mapped(other)]
         reported: set[str] = set()
         for irq in domain.own("irq"):
             nodes = [node for node, _unused in self.lines.get(irq.number("irq") or -1, [])]
             holes = {node.path: [hole for span in self._device_pages(node) for hole in span.without(mapped)] for node in nodes}
             if not nodes or not all(holes.values()):
+                continue
+            # What another domain has is split on purpose, of which _split_devices speaks.
+            holes = {path: [part for hole in spans for part in hole.without(elsewhere)] for path, spans in holes.items()}
+            if not all(holes.values()):
                 continue
             # Any of the devices on a shared line could be meant; the first enabled one is the most likely.
             node = next((node for node in nodes if node.available), nodes[0])
@@ -118,16 +122,19 @@ class _Comparison:
                 where = ", ".join(map(str, holes[node.path]))
                 first = holes[node.path][0]
                 fix = f'<memory_region ... size="{first.size:#x}" phys_addr="{first.start:#x}" /> and a map of it; or remove the irq'
-                yield self._say(
-                    irq,
-                    "missing-map",
-                    f"irq {irq.number('irq')} of {node.path} is passed through without its registers ({where})",
-                    fix,
-                )
+                problem = f"irq {irq.number('irq')} of {node.path} is passed through without its registers ({where})"
+                # The system runs: nobody handles the device.
+                yield self._say(irq, "missing-map", problem, fix, WARNING)
+
+    def _mapped(self, domain: Element) -> list[Span]:
+        """Return the physical addresses that a domain or its virtual machine has."""
+        return [span for space in (domain, *domain.own("virtual_machine")) for _unused, _unused, span in self._spans(space)]
 
     def _machine(self, machine: Element) -> t.Iterator[Finding]:
         gic = self.analysis.gic
         interface = gic_v2_interfaces(gic)
+        # A GICv3 can have it for older software. The guest of libvmm uses system registers there, and the map does no harm.
+        older = gic_v3_interfaces(gic)
         has_interface = False
         for part, region, span in self._spans(machine):
             name, address = region.attributes.get("name", ""), part.number("vaddr")
@@ -137,6 +144,11 @@ class _Comparison:
                 if address is not None and address != wanted:
                     problem = f"{name!r} is the GIC's virtual interface; the guest expects it at {wanted:#x}, not {address:#x}"
                     yield self._say(part, "gic-interface", problem, f'vaddr="{wanted:#x}"')
+            elif older and older[1].contains(span):
+                if address is not None and address - span.start != older[0].start - older[1].start:
+                    wanted = older[0].start + span.start - older[1].start
+                    problem = f"{name!r} is the GIC's virtual interface; the guest's tree has it at {wanted:#x}, not {address:#x}"
+                    yield self._say(part, "gic-interface", problem, f'vaddr="{wanted:#x}", or remove it', NOTE)
             elif gic is not None and any(entry.span and span.overlaps(entry.span) for entry in registers(gic)):
                 yield self._say(part, "gic", f"{name!r} ({span}) passes the GIC itself through", "Leave its pages out: the VMM emulates it")
             elif address is not None and address != span.start and self._is_device(span):
@@ -147,23 +159,31 @@ class _Comparison:
         if interface and not has_interface:
             real, virtual = interface
             fix = f'<memory_region ... phys_addr="{virtual.start:#x}" /> mapped at vaddr="{real.start:#x}"'
-            yield self._say(machine, "gic-interface", "the GIC's virtual interface is not mapped: the guest cannot handle interrupts", fix)
+            problem = "the GIC's virtual interface is not mapped: the guest cannot handle interrupts"
+            yield self._say(machine, "gic-interface", problem, fix, NOTE if self._unread(machine) else ERROR)
+
+    def _unread(self, space: Element) -> bool:
+        """Whether there may be maps that the text does not show: from an included file, or of an address that is a macro."""
+        own = [self.regions.get(part.attributes.get("mr", "")) for part in space.own("map")]
+        return self.root.incomplete or any(region is None or "phys_addr" in region.macros for region in own)
 
     def _is_device(self, span: Span) -> bool:
         return bool(self.analysis.register_map.nodes_in([span]))
 
     def _split_devices(self, owners: t.Mapping[int, Element]) -> t.Iterator[Finding]:
-        """Find pages with registers of a device whose interrupt goes to another protection domain."""
+        """Find pages with registers of a device whose interrupt goes to another protection domain, which may be so on purpose."""
         for domain in self.root.all("protection_domain"):
             for space in (domain, *domain.own("virtual_machine")):
                 for part, region, span in self._spans(space):
+                    found: dict[str, list[str]] = {}
                     for node in self.analysis.register_map.nodes_in([span]):
-                        numbers = [line.number for line in interrupts(self.analysis.tree, node) if line.number in owners]
-                        others = {owners[number].attributes.get("name") for number in numbers if number is not None} - {
-                            domain.attributes.get("name")
-                        }
-                        if others:
-                            owner = sorted(map(str, others))[0]
-                            name = region.attributes.get("name")
-                            problem = f"{name!r} contains the registers of {node.path}, but its interrupt goes to {owner!r}"
-                            yield self._say(part, "shared-page", problem, "Give both to the same domain, or make the region smaller")
+                        for line in self.analysis.interrupts(node):
+                            owner = owners.get(-1 if line.number is None else line.number)
+                            if owner is not None and owner is not domain:
+                                found.setdefault(owner.attributes.get("name", ""), []).append(node.path)
+                    for owner_name, paths in sorted(found.items()):
+                        name = region.attributes.get("name")
+                        where = ", ".join(dict.fromkeys(paths))
+                        problem = f"{name!r} contains registers of {where}, whose interrupt goes to {owner_name!r}"
+                        fix = "Give both to the same domain, or make the region smaller, unless the two work together"
+                        yield self._say(part, "shared-page", problem, fix, WARNING)

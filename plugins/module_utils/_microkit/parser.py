@@ -13,11 +13,15 @@ import typing as t
 from dataclasses import dataclass, field
 from xml.parsers import expat
 
-from .._device_tree.findings import WARNING, Finding
+from .._device_tree.findings import NOTE, WARNING, Finding
 from .._errors import InvalidInput
+from .preprocessor import preprocess
 from .schema import UNCHECKED
 
-_UNQUOTED = re.compile(r"(\s[A-Za-z_]+\s*=\s*)([A-Za-z_]\w*)(?=[\s/>])")
+#: An attribute whose value is a macro, with or without arguments, or digits that somebody forgot to quote.
+_UNQUOTED = re.compile(r"<!--.*?-->|(\s[A-Za-z_]+\s*=\s*)(\w+(?:\([^()<>\n]*\))?)(?=[\s/>])", re.DOTALL)
+#: The arguments of a macro, and its name.
+_ARGUMENTS, _NAME = re.compile(r"\([^()<>]*\)"), re.compile(r"[A-Za-z_]\w*")
 #: Marks a macro when it is quoted: a character that XML allows and that has no meaning (private use).
 _MACRO = "\ue000"
 #: Far deeper than any description, and shallow enough for recursion.
@@ -35,6 +39,8 @@ class Element:
     children: list[Element] = field(default_factory=list)
     #: The attributes whose value is a macro: present, but unknown.
     macros: set[str] = field(default_factory=set)
+    #: Of the root: whether the preprocessor adds elements to it that are not in the text.
+    incomplete: bool = False
 
     def has(self, name: str) -> bool:
         """Whether the attribute is present, with a known value or a macro."""
@@ -67,20 +73,34 @@ def parse_number(text: str) -> int | None:
 
 
 def read_system(text: str, source: str) -> tuple[Element, list[Finding]]:
-    """Read a system description, a fragment of one, or one with macros for the C preprocessor.
+    """Read a system description, a fragment of one, or the text of one for the C preprocessor.
 
     :returns: the root element, and what is wrong on the level of XML.
+    Macros that the text or a file included beside it defines are replaced.
+
     :raises InvalidInput: even with macros quoted and a root added, it is not XML.
     """
     findings: list[Finding] = []
+    before = preprocess(text, source)
 
     def quote(match: re.Match[str]) -> str:
-        line = text.count("\n", 0, match.start(2)) + 1
-        fix = f'{match[1].strip()}"0x..." with the number, or run the file through cpp first'
-        findings.append(Finding(f"{source}:{line}", "unquoted-value", f"{match[2]} is a macro, not a value", fix, WARNING))
-        return f'{match[1]}"{_MACRO}{match[2]}"'
+        if match[2] is None:
+            return match[0]
+        place, value = f"{source}:{before.text.count(chr(10), 0, match.start(2)) + 1}", before.value(match[2])
+        if match[2][0].isdigit() or match[2] in ("true", "false"):
+            findings.append(Finding(place, "unquoted-value", f"{match[2]} is not in quotes", f'{match[1].strip()}"{match[2]}"'))
+            return f'{match[1]}"{match[2]}"'
+        if value is None:
+            fix = f'{match[1].strip()}"0x..." with the number, to have it checked as well'
+            findings.append(Finding(place, "unquoted-value", f"{match[2]} is a macro, not a value", fix, NOTE))
+            return f'{match[1]}"{_MACRO}{match[2]}"'
+        if not value.startswith('"'):
+            problem = f"{match[2]} becomes {value} without quotes, which is not XML"
+            findings.append(Finding(place, "unquoted-value", problem, f'#define {match[2]} "{value}"', WARNING))
+            value = f'"{value}"'
+        return match[1] + value
 
-    quoted = _UNQUOTED.sub(quote, text)
+    quoted = _UNQUOTED.sub(quote, before.text)
     try:
         root = _parse(quoted, source, findings)
     except UnicodeEncodeError as exc:
@@ -94,7 +114,15 @@ def read_system(text: str, source: str) -> tuple[Element, list[Finding]]:
         except expat.ExpatError as second:
             raise InvalidInput(f"{source} is not a system description: {second}", rule="it is XML with the root element system") from second
         findings.append(Finding(f"{source}:1", "root", "the elements are not in an element system", "<system> ... </system>"))
+    root.incomplete = root.incomplete or before.incomplete
     return root, findings
+
+
+def _stands_for_elements(text: str) -> bool:
+    """Whether a text consists of macros, which the preprocessor replaces: by convention in capitals, or with arguments."""
+    words = _ARGUMENTS.sub(" ", text).replace(";", " ").split()
+    macros = words and all(_NAME.fullmatch(word) for word in words)
+    return bool(macros) and ("(" in text or any(letter.isupper() for letter in text))
 
 
 def _parse(text: str, source: str, findings: list[Finding]) -> Element:
@@ -111,7 +139,11 @@ def _parse(text: str, source: str, findings: list[Finding]) -> Element:
         current.append(element)
 
     def data(content: str) -> None:
-        if content.strip() and current[-1].name not in UNCHECKED:
+        if not content.strip() or current[-1].name in UNCHECKED:
+            return
+        if _stands_for_elements(content):
+            root[0].incomplete = True
+        else:
             place = f"{source}:{parser.CurrentLineNumber}"
             findings.append(Finding(place, "text", f"unexpected text {content.strip()[:40]!r} in {current[-1].name}", "Remove it"))
 

@@ -12,7 +12,7 @@ import typing as t
 
 from .._device_tree.analysis import Analysis, Device
 from .._device_tree.dtb import check_outputs, read_device_tree
-from .._device_tree.guards import all_that_goes, check_devices, refuse_sharing, refuse_what_the_host_needs
+from .._device_tree.guards import all_that_goes, check_devices, left_behind, refuse_sharing, refuse_what_the_host_needs
 from .._device_tree.interrupts import INTERRUPTS
 from .._device_tree.needs import MISSING, reach
 from .._errors import InvalidInput
@@ -21,7 +21,7 @@ from .._runner import Runner
 from .._spans import Span
 from .parser import parse_number
 from .schema import MAX_ID
-from .system import DriverVm, SystemDescription, build_system, reached
+from .system import DriverVm, SystemDescription, build_system, left_out, reached
 
 
 def plan_system(parameters: t.Mapping[str, t.Any], runner: Runner) -> Plan:
@@ -41,6 +41,7 @@ def plan_system(parameters: t.Mapping[str, t.Any], runner: Runner) -> Plan:
     companions = refuse_sharing(plan, analysis, devices)
     refuse_what_the_host_needs(plan, source, all_that_goes(devices, companions), runner)
     _allow_whole_ranges(plan, analysis, vm)
+    plan.warnings = [*left_out(devices), *left_behind(devices)]
     plan.results = _results(dest, system, devices, vm)
     plan.write_file(dest, system.description)
     if table:

@@ -210,9 +210,9 @@ def _check_memory(analysis: Analysis, vm: DriverVm, found: t.Sequence[MemoryRegi
 def _lines(devices: t.Sequence[Device], vm: DriverVm) -> list[InterruptLine]:
     wanted: dict[int, tuple[str, str]] = {}
     for device in devices:
-        for interrupt in device.interrupts:
+        for node, interrupt in device.lines:
             if interrupt.number is not None and interrupt.kind == "spi":
-                comment = f"{device.path}{' ' + interrupt.name if interrupt.name else ''}"
+                comment = f"{node.path}{' ' + interrupt.name if interrupt.name else ''}"
                 wanted.setdefault(interrupt.number, (interrupt.trigger or "level", comment))
     for number, trigger, name in vm.extra_lines:
         wanted.setdefault(number, (trigger, name))
@@ -273,20 +273,73 @@ def _comment(text: str) -> str:
     return re.sub(r"-(?=-)|\*(?=/)", r"\g<0> ", text)[:_COMMENT_LENGTH]
 
 
+def left_out(devices: t.Sequence[Device]) -> list[str]:
+    """Return the interrupts of the devices that are not passed through, with the reason, as warnings."""
+    found = []
+    for device in devices:
+        inside = {node.path for node in device.node.subtree()}
+        for node, line in device.lines:
+            if line.number is not None and line.kind == "ppi":
+                found.append(f"Interrupt {line.number} of {node.path} is not passed through: it is private to a processor")
+            elif line.number is None and line.controller not in inside:
+                found.append(f"An interrupt of {node.path} is not passed through: {line.problem}")
+    return found
+
+
 def _table(lines: t.Sequence[InterruptLine]) -> str:
-    entries = [
-        f"    {{ .channel = {line.channel}, .irq = {line.number} }}, /* {line.trigger}: {_comment(line.comment)} */" for line in lines
-    ]
+    """Return C source for the VMM: the table, and two functions for its init() and notified().
+
+    Source: include/libvmm/virq.h and examples/simple/vmm.c of libvmm. Before it had ARM_GIC_IRQ_ROUTE, it took the number itself.
+    """
+    cases = [f"    {{ .channel = {line.channel}, .irq = {line.number} }}, /* {line.trigger}: {_comment(line.comment)} */" for line in lines]
     return "\n".join(
         [
             "/* The interrupts that the VMM passes on to its guest; made together with the system description. */",
+            "#pragma once",
+            "",
+            "#include <stdbool.h>",
+            "#include <stddef.h>",
+            "#include <libvmm/libvmm.h>",
+            "",
             f"#define PASSTHROUGH_IRQS {len(lines)}",
-            "static const struct {",
+            "",
+            "struct passthrough_irq {",
             "    unsigned int channel;",
             "    unsigned int irq;",
-            "} passthrough_irqs[PASSTHROUGH_IRQS] = {",
-            *entries,
             "};",
+            "",
+            "/* The last entry is not one of them: C has no empty arrays. */",
+            "static const struct passthrough_irq passthrough_irqs[PASSTHROUGH_IRQS + 1] = {",
+            *cases,
+            "    { .channel = 0, .irq = 0 },",
+            "};",
+            "",
+            "/* For init(), after guest_init(): false if one cannot be registered. */",
+            "static inline bool passthrough_irqs_register(void)",
+            "{",
+            "    for (size_t i = 0; i + 1 < sizeof passthrough_irqs / sizeof passthrough_irqs[0]; i++) {",
+            "#ifdef ARM_GIC_IRQ_ROUTE",
+            "        if (!virq_register_passthrough(ARM_GIC_IRQ_ROUTE(GUEST_BOOT_VCPU_ID, passthrough_irqs[i].irq),",
+            "                                       passthrough_irqs[i].channel)) {",
+            "#else",
+            "        if (!virq_register_passthrough(GUEST_BOOT_VCPU_ID, passthrough_irqs[i].irq, passthrough_irqs[i].channel)) {",
+            "#endif",
+            "            return false;",
+            "        }",
+            "    }",
+            "    return true;",
+            "}",
+            "",
+            "/* For notified(): whether the channel is that of one of these interrupts, and was handled. */",
+            "static inline bool passthrough_irqs_handle(microkit_channel channel)",
+            "{",
+            "    for (size_t i = 0; i + 1 < sizeof passthrough_irqs / sizeof passthrough_irqs[0]; i++) {",
+            "        if (passthrough_irqs[i].channel == channel) {",
+            "            return virq_handle_passthrough(channel);",
+            "        }",
+            "    }",
+            "    return false;",
+            "}",
             "",
         ]
     )

@@ -19,31 +19,49 @@ import typing as t
 
 from .._errors import DriverDomainsError
 from .._files import list_directory, read_text, remove, rename
+from .._held_back import HELD_BACK, hold_back
 from .device import PciDevice
 from .host import PciHost
 from .records import Record
 
-AUTOSTART = "/etc/xen/auto"
+#: What xendomains starts, and what units of `_domain` start.
+AUTOSTART, DEFINITIONS, UNITS = "/etc/xen/auto", "/etc/xen", "/etc/systemd/system"
 #: xendomains leaves out names that begin with a dot.
 _HELD_BACK = re.compile(r"\.(.+)\.held-back")
 #: As xl reads it: short numbers too, and `*` for all functions of a device (libxlu_pci.c).
 _ADDRESS = re.compile(r"(?<![\w:.])(?:([0-9a-f]{1,4}):)?([0-9a-f]{1,2}):([0-9a-f]{1,2})\.([0-7*])(?!\w)", re.IGNORECASE)
 
 
-def check_devices(host: PciHost, autostart: str = AUTOSTART) -> t.Iterator[str]:
+class Domains(t.NamedTuple):
+    """Where domains are that start with the host; tests put them elsewhere."""
+
+    autostart: str = AUTOSTART
+    definitions: str = DEFINITIONS
+    units: str = UNITS
+    held_back: str = HELD_BACK
+
+    @property
+    def with_unit(self) -> list[str]:
+        """The domains that have a unit. A plus sign in a name is not one in that of its unit."""
+        names = [name[: -len(".cfg")] for name in list_directory(self.definitions) if name.endswith(".cfg")]
+        units = set(list_directory(self.units))
+        return [name for name in names if f"xen-domain@{name}.service".replace("+", "\\x2b") in units]
+
+
+def check_devices(host: PciHost, domains: Domains | None = None) -> t.Iterator[str]:
     """Return devices that came to recorded addresses to their drivers, hold the domains back that have these, and say so, a line each.
 
     If the devices cannot be compared, all domains that get one are held back.
 
-    :param autostart: directory of what xendomains starts.
     :raises DriverDomainsError: a record is damaged, or the kernel refused.
     """
-    _restore(autostart)
+    domains = domains or Domains()
+    _restore(domains.autostart)
     try:
         devices = {str(device.bdf): device for device in host.devices()}
         records = host.records.load()
     except (DriverDomainsError, OSError):
-        yield from _hold_back(autostart, _ADDRESS, "a PCI device, and the devices could not be compared with their records")
+        yield from _hold_back(domains, _ADDRESS, "a PCI device, and the devices could not be compared with their records")
         raise
     moved: list[tuple[Record, PciDevice | None, str]] = []
     for record in records:
@@ -53,7 +71,7 @@ def check_devices(host: PciHost, autostart: str = AUTOSTART) -> t.Iterator[str]:
             moved.append((record, device, difference))
     # First, because the kernel may refuse to return a device.
     for record, _device, _difference in moved:
-        yield from _hold_back(autostart, _address(record.bdf), f"{record.bdf}, which is not {record.name} any more")
+        yield from _hold_back(domains, _address(record.bdf), f"{record.bdf}, which is not {record.name} any more")
     for record, device, difference in moved:
         returned = ""
         if device and device.pciback:
@@ -65,12 +83,17 @@ def check_devices(host: PciHost, autostart: str = AUTOSTART) -> t.Iterator[str]:
         yield f"{record.bdf} is not {record.name} any more: {difference}{returned}"
 
 
-def _hold_back(autostart: str, address: re.Pattern[str], what: str) -> t.Iterator[str]:
-    """Have xendomains leave out the domains whose definitions have an address."""
-    for name in list_directory(autostart):
-        if not name.startswith(".") and address.search(read_text(f"{autostart}/{name}") or ""):
-            rename(f"{autostart}/{name}", f"{autostart}/.{name}.held-back")
-            yield f"{name} is not started at this boot, because it would get {what}"
+def _hold_back(domains: Domains, address: re.Pattern[str], what: str) -> t.Iterator[str]:
+    """Have systemd and xendomains leave out the domains whose definitions have an address."""
+    reason = f"it would get {what}"
+    for name in domains.with_unit:
+        if address.search(read_text(f"{domains.definitions}/{name}.cfg") or ""):
+            hold_back(name, reason, domains.held_back)
+            yield f"{name} is not started at this boot, because {reason}"
+    for name in list_directory(domains.autostart):
+        if not name.startswith(".") and address.search(read_text(f"{domains.autostart}/{name}") or ""):
+            rename(f"{domains.autostart}/{name}", f"{domains.autostart}/.{name}.held-back")
+            yield f"{name} is not started at this boot, because {reason}"
 
 
 def _restore(autostart: str) -> None:

@@ -4,34 +4,26 @@
 
 # PRIVATE to this collection: other collections must not import it.
 
-"""Installs `boot_check` on a host: a Python archive of the files here that it needs, and a unit of systemd that runs it at boot."""
+"""Installs `boot_check` on a host: a program, and a unit of systemd that runs it at boot."""
 
 from __future__ import annotations
 
-import inspect
-import io
 import os
-import sys
-import types
-import zipfile
 from functools import partial
 
-from .. import _errors, _files, _runner
+from .. import _files
+from .._archive import interpreter, pack
 from .._plan import Plan
-from . import bdf, boot_check, device, host, records
+from .boot_check import main
 from .device import PCIBACK_MODULE
+
+#: What is installed. It is not called here, but goes with a module to the host.
+CHECK = main
 
 CHECK_UNIT = "xen-driver-domains-check.service"
 CHECK_ARCHIVE = "/usr/local/lib/xen-driver-domains-check.pyz"
 _UNIT_FILE = f"/etc/systemd/system/{CHECK_UNIT}"
 _LINK = f"/etc/systemd/system/multi-user.target.wants/{CHECK_UNIT}"
-
-#: What the check is made of: itself and all that it imports.
-_MODULES = (_errors, _files, _runner, bdf, boot_check, device, host, records)
-_PACKAGE = "xen_driver_domains"
-#: It stays when the host gets another version; without it, the interpreter of this run has to do.
-_PYTHON = "/usr/bin/python3"
-_MAIN = f"import sys\n\nfrom {_PACKAGE}._pci.boot_check import main\n\nsys.exit(main())\n"
 
 _UNIT = f"""\
 # Managed by Ansible (xen.driver_domains.dom0_boot): changes made here are lost.
@@ -62,8 +54,8 @@ def plan_check_unit(plan: Plan, installed: bool, root: str = "") -> None:
     """
     link, unit, archive = root + _LINK, root + _UNIT_FILE, root + CHECK_ARCHIVE
     if installed:
-        plan.write_file(archive, check_archive())
-        plan.write_file(unit, _UNIT.format(python=_PYTHON if os.path.exists(_PYTHON) else sys.executable))
+        plan.write_file(archive, pack("_pci.boot_check"))
+        plan.write_file(unit, _UNIT.format(python=interpreter()))
         if not os.path.islink(link):
             plan.add(f"enable {CHECK_UNIT}", partial(_files.link, link, f"../{CHECK_UNIT}"))
         return
@@ -72,25 +64,3 @@ def plan_check_unit(plan: Plan, installed: bool, root: str = "") -> None:
     plan.remove_file(unit)
     if os.path.exists(archive):
         plan.add(f"remove {archive}", partial(_files.remove, archive))
-
-
-def check_archive() -> bytes:
-    """Return the archive, which `python3 ARCHIVE` runs. The same files make the same bytes."""
-    content = io.BytesIO()
-    with zipfile.ZipFile(content, "w") as archive:
-        for package in (_PACKAGE, f"{_PACKAGE}/_pci"):
-            _add(archive, f"{package}/__init__.py", "")
-        for module in _MODULES:
-            _add(archive, _path(module), inspect.getsource(module))
-        _add(archive, "__main__.py", _MAIN)
-    return content.getvalue()
-
-
-def _add(archive: zipfile.ZipFile, path: str, text: str) -> None:
-    archive.writestr(zipfile.ZipInfo(path), text)
-
-
-def _path(module: types.ModuleType) -> str:
-    """Return where a module is in the archive: where it is below module_utils."""
-    base = __name__.rsplit(".", 2)[0]
-    return f"{_PACKAGE}/{module.__name__[len(base) + 1 :].replace('.', '/')}.py"

@@ -4,24 +4,15 @@
 
 # PRIVATE to this collection: other collections must not import it.
 
-"""Install the recovery service: its program, its unit and its configuration.
-
-The program is an archive of the very module_utils that this process was imported from: what a module does and what the service does is the
-same code. It runs as it is, and with `python3 recovery.pyz` (PEP 441).
-"""
+"""Install the recovery service: its program, its unit and its configuration."""
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import importlib.util
-import io
 import os
-import re
 import shutil
-import typing as t
-import zipfile
 
+from .._archive import pack as archive
 from .._errors import CommandFailed, DriverDomainsError, TimedOut
 from .._files import read_bytes, remove
 from .._plan import Plan
@@ -31,10 +22,6 @@ from .model import Configuration
 
 #: Seconds that systemctl may take: a service that ends waits for its commands (LAST_WAIT in service.py).
 _SYSTEMCTL_LIMIT = 120.0
-#: The name of the package in the archive; on the host it is not installed as a collection.
-_PACKAGE = "xen_driver_domains"
-_IMPORT = re.compile(r"^from (\.+)(\S*) import (?:\(([^)]*)\)|([^(\n]*))", re.MULTILINE)
-_MAIN = f"import sys\n\nfrom {_PACKAGE}._recovery.main import main\n\nsys.exit(main())\n"
 
 #: Written for the host's Python. No option gives the service a file system view of its own: `xl` hands it on to what it starts, QEMU and
 #: the scripts of disks in dom0. What `xl` starts stays when the service ends (KillMode).
@@ -44,7 +31,7 @@ _UNIT_TEXT = """\
 Description=Recovery of Xen driver domains and their clients
 Documentation=man:xl(1)
 # It stops before domains are stopped with the host, and so brings none of them back.
-After=xenstored.service xen.service xen-init-dom0.service xendomains.service
+After=xenstored.service xen.service xen-init-dom0.service xendomains.service xen-driver-domains-shutdown.service
 ConditionPathExists=/proc/xen
 
 [Service]
@@ -70,66 +57,12 @@ def unit_text(python: str, program: str = PROGRAM) -> str:
     return _UNIT_TEXT.format(python=python, program=program)
 
 
-def pack(entry: str = "_recovery.main") -> bytes:
-    """Return the program: the module `entry` of module_utils, and all others that it imports, as an archive that Python can run.
-
-    The same sources give the same bytes.
+def pack() -> bytes:
+    """Return the program. With another unit, it is another one.
 
     :raises DriverDomainsError: the source of a module cannot be read.
     """
-    root = __name__.rsplit(".", 2)[0]
-    sources: dict[str, str] = {}
-    waiting = [entry]
-    while waiting:
-        name = waiting.pop()
-        if name not in sources:
-            sources[name] = _source(f"{root}.{name}")
-            waiting += _imported(name, sources[name], root)
-    packages = {""} | {name.rpartition(".")[0] for name in sources}
-    files = {f"{_PACKAGE}/{name.replace('.', '/')}.py": text for name, text in sources.items()}
-    files.update({"/".join(filter(None, [_PACKAGE, package.replace(".", "/"), "__init__.py"])): "" for package in packages})
-    # With another unit, the program is another one.
-    unit = hashlib.sha256(_UNIT_TEXT.encode()).hexdigest()
-    files["__main__.py"] = f"# For the unit {unit}.\n{_MAIN}"
-    content = io.BytesIO()
-    # For people; the unit names its own Python.
-    content.write(b"#!/usr/bin/python3 -ISB\n")
-    with zipfile.ZipFile(content, "w") as archive:
-        for path, text in sorted(files.items()):
-            # Not compressed: how well differs between hosts, and the service starts faster.
-            archive.writestr(zipfile.ZipInfo(path), text)
-    return content.getvalue()
-
-
-def _source(name: str) -> str:
-    found = importlib.util.find_spec(name)
-    loader: t.Any = found.loader if found else None
-    text = loader.get_source(name) if loader and hasattr(loader, "get_source") else None
-    # On the controller, the loader of Ansible returns bytes.
-    text = text.decode() if isinstance(text, bytes) else text
-    if not isinstance(text, str):
-        raise DriverDomainsError(
-            f"The source of {name} cannot be read", rule="the service is made of the modules that this one consists of"
-        )
-    return text
-
-
-def _imported(name: str, source: str, root: str) -> list[str]:
-    """Return the modules of module_utils that a module imports, outside of functions and type checking."""
-    found = []
-    for dots, module, several, names in _IMPORT.findall(source):
-        parts = name.split(".")[: -len(dots)]
-        base = ".".join([*parts, *filter(None, module.split("."))])
-        inside = [".".join(filter(None, [base, word.split(" as ")[0].strip()])) for word in (several or names).split(",") if word.strip()]
-        # What is imported from a package is a module, what is imported from a module is not.
-        found += [base] if module and _is_module(f"{root}.{base}") else [other for other in inside if _is_module(f"{root}.{other}")]
-    return found
-
-
-def _is_module(name: str) -> bool:
-    found = importlib.util.find_spec(name)
-    # A package has no source of its own.
-    return found is not None and found.submodule_search_locations is None
+    return archive("_recovery.main", _UNIT_TEXT)
 
 
 class Installer:

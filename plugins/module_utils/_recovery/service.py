@@ -24,9 +24,10 @@ from dataclasses import replace
 
 from .._domain.aside import ORDERS, UNWANTED
 from .._domain.attacher import remove_nodes
-from .._domain.devices import KINDS, VIF, PvDevice, read_devices
+from .._domain.devices import KINDS, VIF, PvDevice, kept_device, read_devices
+from .._domain.exchange import finish
 from .._domain.repairs import backend_name, repair
-from .._domain.userdata import USERDATA, kept_configuration, kept_device
+from .._domain.userdata import USERDATA, kept_configuration
 from .._errors import DriverDomainsError
 from .._polling import wait_until
 from .._printable import printable_line
@@ -249,7 +250,8 @@ class RecoveryService:
 
     def _look(self, now: float) -> Snapshot:
         flags = self._flags() if self._may_have_ended else None
-        self._may_have_ended = False
+        # What xl did not say is asked again at the next look.
+        self._may_have_ended = self._may_have_ended and flags is None
         if flags is not None:
             # Without `c` it may be suspended, and then goes on without an event: it is asked about at each look.
             self._may_have_ended = any("s" in letters and not {*"cd"} & {*letters} for letters in flags.values())
@@ -333,7 +335,12 @@ class RecoveryService:
         else:
             self._tell(f"Starting {action.domain.name}")
             self._count(action.key, now)
-            self._start(action, ("create", "--quiet", action.domain.definition), CREATE_LIMIT)
+            try:
+                finish(action.domain.definition)
+            except DriverDomainsError as exc:
+                self._tell(f"{action.domain.name} was not started: {exc}")
+            else:
+                self._start(action, ("create", "--quiet", action.domain.definition), CREATE_LIMIT)
 
     def _sweep(self, path: str) -> None:
         kind, client, devid = path.split("/")[-3:]

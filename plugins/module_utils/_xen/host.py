@@ -8,11 +8,23 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import typing as t
 
 from .._errors import NotOnThisHost
 from .._files import read_text
+
+#: Where the device model of HVM domains is: in Debian (package qemu-system-xen), and where Xen's own build puts it.
+DEVICE_MODELS = (
+    "/usr/libexec/xen-qemu-system-i386",
+    *(f"{prefix}/lib*/xen*/bin/qemu-system-i386" for prefix in ("/usr", "/usr/local")),
+)
+
+
+def has_device_model(patterns: t.Sequence[str] = DEVICE_MODELS) -> bool:
+    """Whether dom0 has a device model: QEMU, which libxl starts for each HVM domain."""
+    return any(os.access(path, os.X_OK) for pattern in patterns for path in glob.glob(pattern))
 
 
 def xen_version(sysfs: str = "/sys") -> tuple[int, int] | None:

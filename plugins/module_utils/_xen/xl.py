@@ -113,8 +113,8 @@ class Xl:
         self._run("unpause", domain)
 
     def shutdown(self, domain: str) -> None:
-        """Ask a domain to shut down; returns at once (xl(1), shutdown)."""
-        self._run("shutdown", domain)
+        """Ask a domain to shut down, by ACPI if its kernel knows no other way; returns at once (xl(1), shutdown)."""
+        self._run("shutdown", "-F", domain)
 
     def destroy(self, domain: str) -> None:
         """End a domain as if its power were cut (xl(1), destroy)."""
@@ -159,6 +159,18 @@ def detach_arguments(kind: str, domain: str, devid: int, force: bool = False) ->
     if kind == "vif":
         return ("network-detach", domain, str(devid))
     return ("block-detach", *(["--force"] if force else []), domain, str(devid))
+
+
+def domain_types(info: t.Mapping[str, str], without_hap: bool = False) -> tuple[str, ...]:
+    """Return the types of domains that a host can run, from `xl info` (virt_caps, xl(1), info).
+
+    PVH and HVM need the processor's virtualisation, and its help with their memory (hap). Shadow paging does without that help.
+
+    :param without_hap: for a domain with `hap=0`.
+    """
+    caps = set(info.get("virt_caps", "").split())
+    pv = ("pv",) if "pv" in caps else ()
+    return (*pv, "pvh", "hvm") if {"hvm", "shadow" if without_hap else "hap"} <= caps else pv
 
 
 def has_iommu(info: t.Mapping[str, str]) -> bool:

@@ -4,7 +4,7 @@
 
 # PRIVATE to this collection: other collections must not import it.
 
-"""The syntax of domain definitions: xl.cfg(5) and the specification strings inside it."""
+"""The syntax of domain definitions: xl.cfg(5) and the specification strings inside it, as it is written; `xlcfg_reader` reads it."""
 
 from __future__ import annotations
 
@@ -16,26 +16,21 @@ from .._errors import InvalidInput
 #: The only escapes that libxlu's dequoting turns into the right byte: numeric ones lose their value
 #: (tools/libs/util/libxlu_cfg.c, xlu__cfgl_dequote).
 _ESCAPES = {'"': '\\"', "\\": "\\\\", "\a": "\\a", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\v": "\\v"}
-_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+#: The lexer of libxlu knows no other names (libxlu_cfg_l.l).
+_KEY = re.compile(r"[a-z][._0-9a-z]*")
 #: Settings that are a word of their own: the words for true and for false, or "" for the one that is the default
 #: (parse_nic_config in tools/xl/xl_parse.c, libxlu_disk_l.l).
 _WORDS = {"trusted": ("", "untrusted"), "direct_io_safe": ("direct-io-safe", ""), "discard": ("discard", "no-discard")}
 
 
 def quote(text: str) -> str:
-    """Return `text` as a quoted string of xl.cfg.
+    """Return `text` as a quoted string of xl.cfg. What has no escape stands for itself, such as letters that are not ASCII.
 
-    :raises InvalidInput: it holds a control character for which the syntax has no escape.
+    :raises InvalidInput: it holds a 0 byte, where C ends a string.
     """
-    quoted = "".join(_ESCAPES.get(char, char) for char in text)
-    bad = next((char for char in quoted if ord(char) < 0x20 or ord(char) == 0x7F), None)
-    if bad is not None:
-        raise InvalidInput(
-            f"The text {text!r} holds the control character {bad!r}",
-            rule="xl.cfg(5) cannot express it",
-            remedy="Remove the character",
-        )
-    return f'"{quoted}"'
+    if "\0" in text:
+        raise InvalidInput(f"The text {text!r} holds a 0 byte", rule="xl.cfg(5) cannot express it", remedy="Remove it")
+    return '"' + "".join(_ESCAPES.get(char, char) for char in text) + '"'
 
 
 def render_value(value: t.Any) -> str:
@@ -43,7 +38,8 @@ def render_value(value: t.Any) -> str:
     if isinstance(value, bool):
         return str(int(value))
     if isinstance(value, int):
-        return str(value)
+        # The lexer knows no sign. libxlu reads the numbers in texts as well (xlu_cfg_get_long).
+        return str(value) if value >= 0 else quote(str(value))
     if isinstance(value, str):
         return quote(value)
     if isinstance(value, (list, tuple)):
@@ -64,7 +60,9 @@ def render(settings: t.Mapping[str, t.Any]) -> str:
         if value is None:
             continue
         if not _KEY.fullmatch(key):
-            raise InvalidInput(f"{key!r} is not the name of a setting", rule="xl.cfg(5): letters, digits and '_', no leading digit")
+            raise InvalidInput(
+                f"{key!r} is not the name of a setting", rule="xl.cfg(5): small letters, digits, '_' and '.', first a letter"
+            )
         lines.append(f"{key} = {render_value(value)}\n")
     return "".join(lines)
 

@@ -21,7 +21,7 @@ DISK_SLOT = 0x5
 
 @dataclass(frozen=True)
 class Nic:
-    """A network card, alone on an emulated network with a gateway that answers."""
+    """A network card on an emulated network with a gateway that answers; cards with the same network share it."""
 
     model: str
     slot: int
@@ -70,7 +70,8 @@ _MODULAR = replace(MANAGEMENT, model="e1000e")
 
 # The kinds of machine that `--hardware` names.
 HARDWARE = {
-    "plain": Hardware(),
+    # The first two spare cards are on one network, as the uplinks of a redundant pair of driver domains are.
+    "plain": Hardware(nics=(SPARE[0], replace(SPARE[1], network=SPARE[0].network), *SPARE[2:])),
     "varied": Hardware(
         nics=(Nic("e1000e", 0x0, SPARE[0].mac, SPARE[0].network, "port2"), *SPARE[1:]),
         devices=(
@@ -102,15 +103,26 @@ def qemu_args(files: Files, ssh_port: int, snapshot: str | None = None, hardware
     # Xen needs the interrupt remapping of an IOMMU to pass devices through, to PV guests too, and
     # of the emulated ones only Intel's can be saved in a snapshot.
     args += ["-machine", "q35,kernel-irqchip=split", "-device", "intel-iommu,intremap=on"]
-    args += ["-accel", "tcg,thread=multi", "-cpu", "qemu64", "-smp", str(PROCESSORS), "-m", str(MEMORY_MIB)]
+    # With the emulated nested paging (npt) of AMD's virtualisation (svm), Xen has hap: PVH and HVM guests run without hardware for it.
+    args += ["-accel", "tcg,thread=multi", "-cpu", "qemu64,+svm,+npt", "-smp", str(PROCESSORS), "-m", str(MEMORY_MIB)]
     args += ["-blockdev", json.dumps(_disk(files.disk))]
     args += ["-device", f"virtio-blk-pci,drive={DISK_NODE},addr={DISK_SLOT:#x}"]
     forward = f"hostfwd=tcp:127.0.0.1:{ssh_port}-{MANAGEMENT_ADDRESS}:22"
-    args += _nic("net0", HARDWARE[hardware].management, forward)
+    args += _network("net0", HARDWARE[hardware].management, forward) + _card("net0", HARDWARE[hardware].management)
     for device in HARDWARE[hardware].devices:
         args += ["-device", device]
-    for number, nic in enumerate(HARDWARE[hardware].nics, 1):
-        args += _nic(f"net{number}", nic, "restrict=on")
+    nics = HARDWARE[hardware].nics
+    for number, nic in enumerate(nics, 1):
+        sharing = [other for other in nics if other.network == nic.network]
+        if len(sharing) == 1:
+            args += _network(f"net{number}", nic, "restrict=on")
+        else:
+            # A hub, which the first of them connects to the network.
+            hub = nics.index(sharing[0]) + 1
+            if number == hub:
+                args += [*_network(f"user{hub}", nic, "restrict=on"), "-netdev", f"hubport,id=hub{hub},hubid={hub},netdev=user{hub}"]
+            args += ["-netdev", f"hubport,id=net{number},hubid={hub}"]
+        args += _card(f"net{number}", nic)
     args += ["-chardev", f"file,id=serial0,path={_escape(files.serial_log)}", "-serial", "chardev:serial0"]
     args += ["-qmp", f"unix:{_escape(files.qmp_socket)},server=on,wait=off"]
     args += ["-daemonize", "-pidfile", str(files.pid_file)]
@@ -147,12 +159,14 @@ def _disk(image: Path) -> dict[str, Any]:
     }
 
 
-def _nic(name: str, nic: Nic, option: str) -> list[str]:
+def _network(name: str, nic: Nic, option: str) -> list[str]:
+    return ["-netdev", f"user,id={name},net={nic.network},{option}"]
+
+
+def _card(name: str, nic: Nic) -> list[str]:
     # An empty romfile: no boot ROM, nothing of this machine boots from the network.
-    return [
-        *("-netdev", f"user,id={name},net={nic.network},{option}"),
-        *("-device", f"{nic.model},netdev={name},mac={nic.mac},addr={nic.slot:#x},romfile=" + (f",bus={nic.port}" if nic.port else "")),
-    ]
+    device = f"{nic.model},netdev={name},mac={nic.mac},addr={nic.slot:#x},romfile="
+    return ["-device", device + (f",bus={nic.port}" if nic.port else "")]
 
 
 def _escape(path: Path) -> str:

@@ -27,7 +27,7 @@ def run(domain: str, timeout: float, command: str) -> tuple[int, str]:
     pattern = re.compile(rf"<{mark}>\r?\n(.*?)<{mark} (\d+)>", re.DOTALL)
     pid, console = pty.fork()
     if pid == 0:
-        os.execvp("xl", ["xl", "console", domain])
+        os.execvp("xl", ["xl", "console", "-t", "pv", domain])
     try:
         tty.setraw(console)
         deadline = time.monotonic() + timeout

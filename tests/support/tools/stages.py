@@ -7,7 +7,7 @@
 A lane is one argument: targets that run one after the other. The lanes run side by side, the first with the priority of this
 process and the others with a lower one. A lane that is done takes the next target of the rest, so that all end at about the same
 time. The output of a target is printed when it ends, and kept in .build/logs. The last lines are a table of the lanes, the tests that
-were skipped, each with its reason, and `N passed, N failed`.
+were skipped, each with its reason, what failed, and `N passed, N failed`.
 
 Environment: KEEP_GOING=1 goes on with the targets that are left after one has failed.
 """
@@ -15,6 +15,7 @@ Environment: KEEP_GOING=1 goes on with the targets that are left after one has f
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import re
 import signal
@@ -41,6 +42,9 @@ _SAID = re.compile(r"==> (?P<text>.+)")
 #: A task of Ansible lasts until the next such line.
 _TASK = re.compile(r"(?:(?:TASK|RUNNING HANDLER) \[(?P<task>.+)\]|PLAY (?:\[.*\]|RECAP)) \*+$")
 SLOWEST = 8
+_FATAL = re.compile(r"(?:fatal|failed): \[")
+#: So many lines are repeated of the error message of a task, and of another log.
+_TOLD, _LAST = 30, 12
 #: How pytest -rs and ansible-test report skipped tests.
 _SKIPPED = (re.compile(r"SKIPPED \[\d+\] (?P<what>.+)"), re.compile(r"WARNING: Skipping (?P<what>.+)"))
 
@@ -118,6 +122,18 @@ class Steps:
         slow = sorted(self.tasks.items(), key=lambda item: item[1], reverse=True)
         slowest = [f"{name} {seconds:.0f}" for name, seconds in slow[:SLOWEST] if seconds >= 1]
         return [*lines, *(["slowest tasks: " + "; ".join(slowest)] if slowest else [])]
+
+
+def failure(log: str) -> list[str]:
+    """Return those lines of a log that say why it ended: the last task of Ansible that failed, or its last lines."""
+    lines = [line.rstrip() for line in _COLOURS.sub("", log).splitlines()]
+    for number, line in reversed(list(enumerate(lines))):
+        if _FATAL.match(line):
+            text = lines[number : lines.index("", number) if "" in lines[number:] else None]
+            if "...ignoring" not in text:
+                tasks = [line.rstrip(" *") for line in lines[:number] if _TASK.match(line)]
+                return [*tasks[-1:], *text[:_TOLD]]
+    return lines[-_LAST:]
 
 
 @dataclass
@@ -211,6 +227,9 @@ class Run:
                 command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
             )
             self._running.add(process)
+            # The kernel shares processors among sessions first, and then asks for niceness (sched(7), autogroup).
+            with contextlib.suppress(OSError):
+                Path(f"/proc/{process.pid}/autogroup").write_text(str(niceness))
             rest = ""
             while True:
                 status = process.poll()
@@ -241,6 +260,9 @@ class Run:
         skipped = [f"  {stage.name}: {what}" for stage in self.stages for what in stage.steps.skipped]
         if skipped:
             lines += ["skipped:", *skipped]
+        for stage in self.stages:
+            if stage.status:
+                lines += [f"{stage.name} failed:", *(f"  {line}" for line in failure(stage.log.read_text(errors="replace")))]
         lines.append(f"all of it took {time.monotonic() - self._started:.0f} s")
         outcomes = [stage.outcome for stage in self.stages]
         count = f"{outcomes.count('passed')} passed, {outcomes.count('FAILED')} failed"

@@ -78,11 +78,12 @@ VIRT: dict[str, t.Any] = {
     "#size-cells": cells(2),
     "memory@40000000": {"device_type": "memory", "reg": cells(0, 0x40000000, 0, 0x80000000)},
     "cpus": {"cpu@0": {"phandle": cells(0x8001)}, "cpu@1": {}},
-    "pl031@9010000": {"compatible": "arm,pl031"},
-    "pl011@9000000": {"compatible": "arm,pl011"},
-    "virtio_mmio@a000000": {"compatible": "virtio,mmio", "dma-coherent": None},
+    "pl031@9010000": {"compatible": "arm,pl031", "reg": cells(0, 0x9010000, 0, 0x1000)},
+    "pl011@9000000": {"compatible": "arm,pl011", "reg": cells(0, 0x9000000, 0, 0x1000)},
+    "virtio_mmio@a000000": {"compatible": "virtio,mmio", "dma-coherent": None, "reg": cells(0, 0xA000000, 0, 0x1000)},
     "smmu@9050000": {"compatible": "arm,smmu-v3", "#iommu-cells": cells(1), "phandle": cells(1)},
-    "ethernet@b000000": {"compatible": "cdns,gem", "iommus": cells(1, 2)},
+    "ethernet@b000000": {"compatible": "cdns,gem", "iommus": cells(1, 2), "reg": cells(0, 0xB000000, 0, 0x1000)},
+    "codec@c000000": {"compatible": "test,codec", "reg": cells(0, 0xC000000, 0, 0x1000)},
     "soc": {"i2c@1": {"compatible": "x"}, "spi@2": {"compatible": "y", "dmas": cells(1)}},
     "aliases": {"serial0": "/pl011@9000000"},
     "chosen": {"stdout-path": "serial0:115200n8"},
@@ -91,16 +92,18 @@ VIRT: dict[str, t.Any] = {
 
 def partial(path: str = "/pl031@9010000", **properties: t.Any) -> dict[str, t.Any]:
     """A partial device tree with one device; a property that is False is left out."""
+    address = int(path.partition("@")[2] or "9010000", 16) if path.count("/") == 1 else 0x9010000
     device = {
-        "reg": cells(0, 0x9010000, 0, 0x1000),
-        "xen,reg": cells(0, 0x9010000, 0, 0x1000, 0, 0x9010000),
+        "reg": cells(0, address, 0, 0x1000),
+        "xen,reg": cells(0, address, 0, 0x1000, 0, address),
         "xen,path": path,
         "xen,force-assign-without-iommu": None,
         **{key.replace("_", ","): value for key, value in properties.items()},
     }
-    passthrough = {"#address-cells": cells(2), "#size-cells": cells(2)}
+    passthrough = {"compatible": "simple-bus", "ranges": None, "#address-cells": cells(2), "#size-cells": cells(2)}
     kept = {key: value for key, value in device.items() if value is not False}
-    return {"gic": {}, "passthrough": {**passthrough, "device@9010000": kept}}
+    root = {"#address-cells": cells(2), "#size-cells": cells(2)}
+    return {**root, "gic": {}, "passthrough": {**passthrough, "device@9010000": kept}}
 
 
 def files(directory: Path) -> Path:
@@ -159,39 +162,59 @@ class FakeUboot:
     """Runs a boot script on a device tree, as U-Boot would: new nodes come first, and what fails is noticed.
 
     :ivar tree: the device tree, nested dictionaries; the text and the numbers of a property are lists.
+    :ivar exits: whether `exit` ends a script; in U-Boot 2023.01 it does not.
     """
 
-    def __init__(self, sizes: t.Mapping[str, int]) -> None:
-        self.sizes = sizes
+    def __init__(self, sizes: t.Mapping[str, int], exits: bool = True) -> None:
+        self.sizes, self.exits = sizes, exits
         self.tree: dict[str, t.Any] = {}
         self.loaded: dict[str, int] = {}
         self.printed: list[str] = []
         self.booted = ""
-        self.environment: dict[str, str] = {}
+        self.environment: dict[str, str] = {"filesize": ""}
 
     def run(self, script: str) -> bool:
         """Run it to its end, or to `exit`; return whether it started something."""
+        blocks: list[bool] = []
         for line in script.splitlines():
             if not line or line.startswith("#"):
                 continue
-            match = re.fullmatch(r'if (.*); then true; else echo "(.*)"; exit 1; fi', line)
-            if match:
-                if not self._command(match[1]):
-                    self.printed.append(match[2])
-                    return False
-            elif line.startswith("if test -n"):
-                if self.environment.get("xen_failed"):
-                    self.printed.append(line.split('"')[3].replace("${xen_failed}", self.environment["xen_failed"]))
-                    return False
-            elif " || " in line:
-                command, _separator, otherwise = line.rpartition(" || ")
-                if not self._command(command):
-                    self._command(otherwise)
-            elif not self._command(line):
+            block = re.fullmatch(r'if test -([nz]) "\$\{(\w+)\}"; then', line)
+            if block:
+                blocks.append(bool(self.environment.get(block[2])) == (block[1] == "n"))
+            elif line == "else":
+                blocks[-1] = not blocks[-1]
+            elif line == "fi":
+                blocks.pop()
+            elif all(blocks) and not self._line(line):
                 break
             if self.booted:
                 return True
         return False
+
+    def _line(self, line: str) -> bool:
+        """Run one line; return whether the script goes on."""
+        failing = re.fullmatch(r"if (.*?); then true; else (.*); fi", line)
+        asking = re.fullmatch(r'if test -n "\$\{(\w+)\}"; then (.*); fi', line)
+        if failing:
+            return bool(self._command(failing[1])) or self._list(failing[2])
+        if asking:
+            return not self.environment.get(asking[1]) or self._list(asking[2])
+        if " || " in line:
+            command, _separator, otherwise = line.rpartition(" || ")
+            if not self._command(command):
+                self._command(otherwise)
+            return True
+        return self._list(line)
+
+    def _list(self, commands: str) -> bool:
+        for command in re.split(r"; (?=setenv|echo|exit)", commands):
+            if command.startswith("exit"):
+                if self.exits:
+                    return False
+            elif not self._command(command) and not command.startswith("echo"):
+                return True
+        return True
 
     def _command(self, line: str) -> bool:
         words = shlex.split(line.replace("\\#", "'#'"))
@@ -215,7 +238,10 @@ class FakeUboot:
             node[words[3]] = numbers if numbers is not None else words[4:]
         elif words[0] in ("booti", "bootefi"):
             self.booted = line
-        elif words[0] not in ("fdt", "echo"):
+        elif words[0] == "echo":
+            text = " ".join(words[1:])
+            self.printed.append(re.sub(r"\$\{(\w+)\}", lambda match: self.environment.get(match[1], ""), text))
+        elif words[0] not in ("fdt", "true"):
             raise AssertionError(f"U-Boot has no {line!r}")
         return True
 

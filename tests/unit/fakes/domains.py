@@ -12,14 +12,17 @@ import typing as t
 from dataclasses import replace
 from pathlib import Path
 
-from ansible_collections.xen.driver_domains.plugins.module_utils._domain.definition import MARKER, definitions
-from ansible_collections.xen.driver_domains.plugins.module_utils._domain.host import Paths, read_host
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.definition import definitions
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.host import read_host
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.paths import MARKER, Paths
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.plan import plan_domains
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.revisions import on_host
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.steps import DomainSteps, Limits
-from ansible_collections.xen.driver_domains.plugins.module_utils._errors import InvalidInput, TimedOut
+from ansible_collections.xen.driver_domains.plugins.module_utils._errors import CommandFailed, InvalidInput, TimedOut
 from ansible_collections.xen.driver_domains.plugins.module_utils._pci.bdf import Bdf
 from ansible_collections.xen.driver_domains.plugins.module_utils._pci.device import PciDevice
 from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Plan
+from ansible_collections.xen.driver_domains.plugins.module_utils._runner import Result
 from ansible_collections.xen.driver_domains.plugins.module_utils._xen.xl import Domain
 
 #: How libxl calls what xl calls otherwise.
@@ -110,7 +113,28 @@ class FakeHost:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.store = FakeStore()
-        self.paths = Paths(f"{root}/xen", f"{root}/xen/auto", f"{root}/lib", f"{root}/sys", f"{root}/run")
+        self.paths = Paths(
+            f"{root}/xen",
+            f"{root}/xen/auto",
+            f"{root}/lib",
+            f"{root}/sys",
+            f"{root}/run",
+            f"{root}/saved",
+            f"{root}/units",
+            f"{root}/active",
+            f"{root}/program/domain.pyz",
+            f"{root}/proc",
+            (f"{root}/qemu*",),
+            f"{root}/needrestart/conf.d/xen-driver-domains.conf",
+        )
+        #: The calls of systemctl. What starts and stops units is not among `calls`: the domains then run, or do not.
+        self.systemctl: list[tuple[str, ...]] = []
+        #: What systemd was asked about.
+        self.shown: list[tuple[str, ...]] = []
+        #: The ActiveState and the Job of units, where they are not inactive without a job.
+        self.unit_states: dict[str, tuple[str, str]] = {}
+        #: A call of systemctl with this verb fails.
+        self.failing_verb = ""
         self.calls: list[tuple[str, ...]] = []
         #: The definitions that xl has parsed.
         self.parsed: list[str] = []
@@ -123,10 +147,15 @@ class FakeHost:
         self.free_memory = 1024
         self.total_memory = 4096
         self.virt_caps = "pv pv_directio"
+        (root / "qemu").write_text("")
+        (root / "qemu").chmod(0o755)
+        self.dom0_memory(512)
         self.xen_options = "dom0_mem=768M"
         #: xl does not accept a definition that holds this text, and what it then says.
         self.rejected = ""
         self.objection = "no"
+        #: A definition that holds this text makes a domain that reports an error.
+        self.failing = ""
         self.vif_state = "4"
         self.hotplug: dict[str, str] = {"hotplug-status": "connected"}
         self.deaf: set[str] = set()
@@ -136,6 +165,11 @@ class FakeHost:
         self.returning: set[str] = set()
         (root / "lib").mkdir()
         (root / "kernel").write_text("")
+
+    def dom0_memory(self, available: int) -> None:
+        """Let dom0 have so much memory left, in MiB."""
+        (self.root / "proc").mkdir(exist_ok=True)
+        (self.root / "proc/meminfo").write_text(f"MemTotal:  786432 kB\nMemAvailable:   {available * 1024} kB\n")
 
     def run_plan(self, domains: t.Sequence[dict[str, t.Any]], pci: t.Mapping[str, str] | None = None, **options: t.Any) -> Plan:
         """Plan, and apply unless in check mode, as run_module does."""
@@ -150,16 +184,24 @@ class FakeHost:
         pci: t.Mapping[str, str] | None = None,
         restart_changed: bool = False,
         under_xen: bool = True,
+        again: bool = False,
+        rollback: bool = True,
+        requested: t.Sequence[dict[str, t.Any]] = (),
     ) -> Plan:
-        """Plan; `pci` are the names of devices with their BDFs."""
-        full = [{**BLANK, "memory": 128, "kernel": str(self.root / "kernel"), **domain} for domain in domains]
+        """Plan; `pci` are the names of devices with their BDFs, and `requested` the domains that keep an older image, as requested."""
+        blank = {**BLANK, "memory": 128, "kernel": str(self.root / "kernel")}
+        full, before = ([{**blank, **domain} for domain in some] for some in (domains, requested))
         fake: t.Any = self
         store: t.Any = self.store if under_xen else None
         devices = {name: self.devices.get(bdf) or pci_device(bdf) for name, bdf in (pci or {}).items()}
-        wanted = definitions(full, devices)
+        warnings: list[str] = []
+        asked = {domain.name: domain.text for domain in definitions(before, devices)}
+        wanted = on_host(definitions(full, devices), self.paths.definition, fake, again, warnings, asked)
         steps = DomainSteps(fake, store, fake, self.paths, Limits(shutdown=0.3, attach=1.0))
         stuck = steps.attacher.stuck if under_xen else None
-        return plan_domains(wanted, read_host(wanted, fake, store, self.paths, stuck), steps, restart_changed)
+        plan = plan_domains(wanted, read_host(wanted, fake, store, self.paths, stuck), steps, restart_changed, rollback)
+        plan.warnings += warnings
+        return plan
 
     def add(self, name: str, flags: str = "b", text: str | None = None, uuid: str = "") -> int:
         """Let a domain run; `text` is the definition that it was started with."""
@@ -207,14 +249,17 @@ class FakeHost:
             if texts:
                 parts = [dict(part.partition("=")[::2] for part in text.split(",")) for text in texts]
                 devices[name] = [{KEPT_NAMES.get(word, word): value for word, value in own.items()} for own in parts]
-        return {"c_info": {"uuid": "new"}, "b_info": settings, **top, **devices}
+        settings.update({part: settings[part].strip('"') for part in ("kernel", "ramdisk") if part in settings})
+        serves = {"driver_domain": "True"} if settings.pop("driver_domain", "") == "1" else {}
+        return {"c_info": {"uuid": "new", **serves}, "b_info": settings, **top, **devices}
 
     def create(self, path: str, timeout: float, uuid: str = "") -> None:
         text = Path(path).read_text()
         name = Path(path).stem
         self.calls.append(("create", name))
         home = f"/local/domain/{self.add(name, text=text, uuid=uuid)}"
-        self.store.values.update({f"{home}/vm": f"/vm/{uuid}", f"{home}/data/driver-domain/status": "ready"})
+        failed = self.failing and self.failing in text
+        self.store.values.update({f"{home}/vm": f"/vm/{uuid}", f"{home}/data/driver-domain/status": "error" if failed else "ready"})
         for devid, line in enumerate(line for line in text.split("[") if line.startswith('"mac=')):
             backend = line.split("backend=")[1].split('"')[0].split(",")[0] if "backend=" in line else "Domain-0"
             self.connect(name, devid, backend)
@@ -234,7 +279,10 @@ class FakeHost:
         settings = dict(part.partition("=")[::2] for part in specification.split(","))
         backend = settings.get("backend") or "Domain-0"
         if kind == "vif":
-            self.connect(domain, int(settings.get("devid") or 0), backend)
+            devid = int(settings.get("devid") or 0)
+            self.connect(domain, devid, backend)
+            if "mac" in settings:
+                self.store.values[f"/libxl/{self.store.domid_of(domain)}/device/vif/{devid}/mac"] = settings["mac"]
         else:
             self.serve(kind, domain, backend, VDEVS[settings["vdev"]])
             domid, devid = self.store.domid_of(domain), VDEVS[settings["vdev"]]
@@ -297,6 +345,28 @@ class FakeHost:
 
     # What the planner calls as the runner
 
-    def run(self, argv: t.Sequence[str], **_options: t.Any) -> None:
+    def run(self, argv: t.Sequence[str], **_options: t.Any) -> Result:
+        if argv[0] == "systemctl":
+            return Result(tuple(argv), 0, self._systemctl(argv[1], [word for word in argv[2:] if not word.startswith("-")], argv[1:]), "")
         self.calls.append(tuple(argv))
         Path(argv[-1]).write_text(Path(argv[-2]).read_text())
+        return Result(tuple(argv), 0, "", "")
+
+    def _systemctl(self, verb: str, units: t.Sequence[str], words: t.Sequence[str]) -> str:
+        if verb == self.failing_verb:
+            raise CommandFailed(f"'systemctl {verb}' failed")
+        if verb == "show":
+            self.shown.append(tuple(units))
+            states = [self.unit_states.get(unit, ("inactive", "")) for unit in units]
+            return "\n\n".join(f"ActiveState={state}\nJob={job}" for state, job in states) + "\n"
+        self.systemctl.append(tuple(words))
+        for unit in units:
+            name = "_shutdown" if "shutdown" in unit else unit[len("xen-domain@") : -len(".service")].replace("\\x2b", "+")
+            active = Path(self.paths.active, name)
+            if verb == "start":
+                active.mkdir(parents=True)
+            elif verb == "stop":
+                self.unit_states.pop(unit, None)
+                if active.exists():
+                    active.rmdir()
+        return ""

@@ -96,6 +96,8 @@ class FakeGrubHost:
             path.chmod(0o755)
         (root / "boot/grub").mkdir()
         self.update_grub()
+        #: What GRUB would read after a power cut, since it does not replay the journal.
+        self.configuration_on_disk = self.configuration
 
     @property
     def configuration(self) -> str:
@@ -111,6 +113,9 @@ class FakeGrubHost:
         elif argv[0] == "grub-editenv":
             assert argv[1] == f"{self.root}/boot/grub/grubenv"
             self._edit(argv[2], argv[3:])
+        elif argv[0] == "sync":
+            assert argv[1:] == ["--file-system", "/boot/grub"]
+            self.configuration_on_disk = self.configuration
         elif argv[0] == "grub-probe":
             assert argv[2] == "/boot/grub"
             if self.kind == "unknown":
@@ -133,6 +138,10 @@ class FakeGrubHost:
         done = subprocess.run(["/bin/sh", "-c", script], capture_output=True, text=True, timeout=60, check=True)
         subprocess.run(["rm", "-r", str(copy)], check=True)
         (self.root / "boot/grub/grub.cfg").write_text(done.stdout)
+
+    def cut_power(self) -> None:
+        """Lose what has not reached its place on the disk."""
+        (self.root / "boot/grub/grub.cfg").write_text(self.configuration_on_disk)
 
     def boot(self) -> Booted:
         """Boot as GRUB does: `next_entry` once, then the default; an entry that does not exist is the first one."""

@@ -27,7 +27,18 @@ def test_devices_do_not_collide(kind: str) -> None:
     places = [tuple(word for word in words if word.startswith(("addr=", "bus="))) for words in devices if "addr=" in ",".join(words)]
     assert len(set(places)) == len(places)
     assert len({nic.mac for nic in nics}) == len(nics)
-    assert len({nic.network for nic in nics}) == len(nics)
+
+
+@pytest.mark.parametrize(("kind", "networks"), [("plain", 3), ("varied", 4), ("modular", 4), ("moved", 4)])
+def test_cards_on_one_network_are_on_a_hub(kind: str, networks: int) -> None:
+    args = hardware.qemu_args(FILES, 1, hardware=kind)
+    netdevs = [dict(word.partition("=")[::2] for word in netdev.split(",")) for netdev in values(args, "-netdev")]
+    assert sum("user" in netdev for netdev in netdevs) == networks
+    hubs = [netdev for netdev in netdevs if "hubport" in netdev]
+    assert [netdev["id"] for netdev in hubs] == (["hub1", "net1", "net2"] if kind == "plain" else [])
+    assert {netdev["hubid"] for netdev in hubs} <= {"1"}
+    cards = [dict(word.partition("=")[::2] for word in device.split(",")) for device in values(args, "-device") if "netdev=" in device]
+    assert sorted(card["netdev"] for card in cards) == ["net0", "net1", "net2", "net3"]
 
 
 def test_a_card_behind_a_root_port() -> None:
@@ -67,8 +78,8 @@ def test_addresses_follow_from_the_table() -> None:
 def test_only_the_management_network_leads_out() -> None:
     first, *others = values(hardware.qemu_args(FILES, 2222), "-netdev")
     assert first.endswith("hostfwd=tcp:127.0.0.1:2222-10.0.2.15:22")
-    assert len(others) == len(hardware.SPARE)
-    assert all(other.endswith("restrict=on") for other in others)
+    assert all(other.endswith("restrict=on") for other in others if not other.startswith("hubport,"))
+    assert sum(other.startswith("user,") for other in others) == len(hardware.SPARE) - 1
 
 
 def test_passthrough_needs_an_iommu() -> None:

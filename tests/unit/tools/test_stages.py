@@ -37,7 +37,7 @@ def fake_make(tmp_path: Path) -> list[str]:
     """A `make` whose targets are pass, fail, wait, and slow."""
     program = tmp_path / "make"
     program.write_text(
-        "#!/bin/sh\necho doing $1\ncase $1 in fail*) exit 3 ;; slow*) trap 'echo cleaned up; exit 130' INT; sleep 5 & wait $! ;; "
+        "#!/bin/sh\ntrap 'echo cleaned up; exit 130' INT\necho doing $1\ncase $1 in fail*) exit 3 ;; slow*) sleep 5 & wait $! ;; "
         "wait) sleep 3 ;; "
         "*) echo 'SKIPPED [1] tests/unit/x.py:3: no such program' ;; esac\n"
     )
@@ -99,6 +99,26 @@ def test_a_skipped_test_is_named_with_its_reason_once(stages: t.Any) -> None:
     assert steps.skipped == ["tests/unit/test_x.py:9: no dtc", 'sanity test "import" because it is so.']
 
 
+LOG = """TASK [Try it] ****
+\x1b[31mfatal: [dom0]: FAILED! => \x1b[0m
+\x1b[31m    msg: no\x1b[0m
+
+TASK [Check that it is refused] ****
+fatal: [dom0]: FAILED! =>
+    msg: refused
+...ignoring
+
+TASK [Clean up] ****
+ok: [dom0]
+"""
+
+
+def test_the_task_that_failed_is_repeated(stages: t.Any) -> None:
+    """Not one whose failure was what is tested, nor what cleans up."""
+    assert stages.failure(LOG) == ["TASK [Try it]", "fatal: [dom0]: FAILED! =>", "    msg: no"]
+    assert stages.failure("\n".join(map(str, range(20)))) == [str(number) for number in range(8, 20)]
+
+
 def test_lanes_run_side_by_side_and_are_counted(stages: t.Any, fake_make: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     run = stages.Run([["one", "two"], ["three"]], keep_going=False, make=fake_make)
     run.run()
@@ -120,6 +140,7 @@ def test_what_comes_after_a_failure_is_not_run(stages: t.Any, fake_make: list[st
     run = stages.Run([["fail", "after"]], keep_going=False, make=fake_make)
     run.run()
     assert not run.passed
+    assert run.report().splitlines()[-4:-2] == ["fail failed:", "  doing fail"]
     assert run.report().splitlines()[-1] == "0 passed, 1 failed, 1 skipped"
     assert "===== fail =====\ndoing fail\n" in capsys.readouterr().out
     run = stages.Run([["fail", "after"]], keep_going=True, make=fake_make)

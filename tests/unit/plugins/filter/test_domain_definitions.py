@@ -10,9 +10,11 @@ import typing as t
 from pathlib import Path
 
 import pytest
+import yaml
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.xen.driver_domains.plugins.filter.domain_definitions import FilterModule
+from ansible_collections.xen.driver_domains.plugins.filter.domain_definitions import DEFAULTS, FOREIGN, OWN, FilterModule
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.adopt import Devices, adopt
 from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.files import (
     INCOMPLETE,
     Places,
@@ -23,6 +25,7 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.files
 )
 from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.program import pack
 from ansible_collections.xen.driver_domains.plugins.module_utils._turn import Turn
+from ansible_collections.xen.driver_domains.plugins.module_utils._xen.xlcfg_reader import read
 
 FILTERS = FilterModule().filters()
 DEVICES = [
@@ -85,6 +88,7 @@ def test_plain_guests_share_the_image_of_a_profile() -> None:
         {"name": "c"},
         {"name": "d", "kernel": "/k"},
         {"name": "e", "image": "none"},
+        {"name": "f", "image": "foreign"},
     ]
     assert [image["name"] for image in FILTERS["domain_images"](guests, "domu")] == ["guest-minimal", "guest-debian"]
 
@@ -103,11 +107,134 @@ def test_guest_with_a_disk_image_gets_a_disk_of_its_own() -> None:
     assert "boot=xendd" not in definition["cmdline"]
 
 
+PAIR = [{"backend": "net-a", "bridge": "xenbr0"}, {"backend": "net-b", "bridge": "xenbr0"}]
+
+
+@pytest.mark.parametrize(
+    ("bond", "words"),
+    [
+        ({"gateway": "10.0.3.2"}, ["xendd.bond=bond0,10.0.3.2,eth0,eth1", "xendd.address=bond0,10.0.3.5/24,10.0.3.2"]),
+        ({"vifs": [1, "0"], "gateway": "10.0.3.2"}, ["xendd.bond=bond0,10.0.3.2,eth1,eth0", "xendd.address=bond0,10.0.3.5/24,10.0.3.2"]),
+        ({"arp_targets": ["10.0.3.7", "10.0.3.8"]}, ["xendd.bond=bond0,10.0.3.7/10.0.3.8,eth0,eth1", "xendd.address=bond0,10.0.3.5/24"]),
+    ],
+)
+def test_a_bond(bond: dict[str, t.Any], words: list[str]) -> None:
+    guest = {"name": "a", "image": "minimal", "vifs": PAIR, "bonds": [{"name": "bond0", "address": "10.0.3.5/24", **bond}]}
+    definition = definitions(guest, "domu")
+    assert definition["cmdline"].split()[-2:] == words
+    assert "bonds" not in definition
+    assert definition["vifs"] == PAIR
+
+
+def test_other_vifs_stay_what_they_are() -> None:
+    own = {"backend": "net-a", "bridge": "inside", "address": "10.0.9.5/24"}
+    bond = {"name": "lan", "vifs": [1, 2], "address": "10.0.3.5/24", "gateway": "10.0.3.2"}
+    words = definitions({"name": "a", "vifs": [own, *PAIR], "bonds": [bond]}, "domu")["cmdline"].split()
+    assert words[-3:] == ["xendd.bond=lan,10.0.3.2,eth1,eth2", "xendd.address=lan,10.0.3.5/24,10.0.3.2", "xendd.address=eth0,10.0.9.5/24"]
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"vifs": [0]}, "bond0: it has 1 vif. Rule: a bond has two or more vifs that different domains serve"),
+        ({"vifs": []}, "bond0: it has 0 vifs"),
+        ({"vifs": [0, 2]}, "bond0: it has 2 vifs, all of them served by net-a"),
+        ({"vifs": [0, 3]}, "bond0: vif 3 has an address or a gateway of its own"),
+        ({"vifs": [0, 0]}, "bond0: vif 0 is in bond0 already"),
+        ({"vifs": [0, 4]}, "bond0: there is no vif 4. Rule: vifs are numbered from 0, and this domain has 4"),
+        ({"vifs": [0, -1]}, "bond0: -1 is not the number of a vif"),
+        ({"vifs": [0, True]}, "bond0: True is not the number of a vif"),
+        ({"vifs": ["eth0", 1]}, "bond0: 'eth0' is not the number of a vif"),
+        ({"name": "eth0"}, "bonds: the name 'eth0' is taken"),
+        ({"name": "lo"}, "bonds: the name 'lo' is taken"),
+        ({"name": "bonding_masters"}, "is taken"),
+        ({"name": "b/0"}, "bonds: 'b/0' is not a valid bond"),
+        ({"name": "b 0 init=/bin/sh"}, "is not a valid bond"),
+        ({"address": None}, "bond0: it has no static address"),
+        ({"address": "dhcp"}, "bond0: it has no static address"),
+        ({"address": "10.0.3.5"}, "bond0: '10.0.3.5' has no prefix length"),
+        ({"address": "2001:db8::5/64"}, "is not an IPv4 address"),
+        ({"gateway": None}, "bond0: it has neither a gateway nor arp_targets"),
+        ({"gateway": "10.0.4.2"}, "bond0: 10.0.4.2 cannot be asked by ARP"),
+        ({"gateway": "10.0.3.5"}, "bond0: 10.0.3.5 cannot be asked by ARP"),
+        ({"gateway": "2001:db8::1"}, "bond0: 2001:db8::1 cannot be asked by ARP"),
+        ({"arp_targets": ["10.0.3.2", "10.0.3.2"]}, "10.0.3.2 is listed twice"),
+        ({"arp_targets": ["10.0.3.2/24"]}, "bond0: '10.0.3.2/24'"),
+        ({"arp_targets": [f"10.0.3.{number}" for number in range(10, 27)]}, "bond0: it has 17 arp_targets"),
+    ],
+)
+def test_a_bond_that_cannot_work_is_refused(change: dict[str, t.Any], problem: str) -> None:
+    vifs = [*PAIR, {"backend": "net-a", "bridge": "xenbr1"}, {"backend": "net-b", "address": "10.0.9.5/24"}]
+    bond = {"name": "bond0", "vifs": [0, 1], "address": "10.0.3.5/24", "gateway": "10.0.3.2", **change}
+    with pytest.raises(AnsibleFilterError, match=problem):
+        definitions({"name": "a", "image": "minimal", "vifs": vifs, "bonds": [bond]}, "domu")
+
+
+def test_two_bonds_share_neither_a_name_nor_a_vif() -> None:
+    bond = {"name": "bond0", "address": "10.0.3.5/24", "gateway": "10.0.3.2", "vifs": [0, 1]}
+    guest = {"name": "a", "image": "minimal", "vifs": [*PAIR, *PAIR]}
+    with pytest.raises(AnsibleFilterError, match="the name 'bond0' is taken"):
+        definitions({**guest, "bonds": [bond, {**bond, "vifs": [2, 3]}]}, "domu")
+    with pytest.raises(AnsibleFilterError, match="bond1: vif 1 is in bond0 already"):
+        definitions({**guest, "bonds": [bond, {**bond, "name": "bond1", "vifs": [1, 2]}]}, "domu")
+
+
+def test_a_bond_needs_an_image_that_makes_it() -> None:
+    bond = {"name": "bond0", "address": "10.0.3.5/24", "gateway": "10.0.3.2"}
+    with pytest.raises(AnsibleFilterError, match="bond0 is for an image of the collection"):
+        definitions({"name": "a", "kernel": "/k", "vifs": PAIR, "bonds": [bond]}, "domu")
+
+
 def test_a_kernel_of_the_users_own_needs_no_image() -> None:
     definition = definitions({"name": "own", "kernel": "/k", "ramdisk": "/r", "cmdline": "quiet"}, "domu")
     assert (definition["kernel"], definition["ramdisk"]) == ("/k", "/r")
     assert "ready" not in definition
     assert definition["cmdline"].endswith(" quiet")
+
+
+COMMON = "console=hvc0 net.ifnames=0"
+
+
+@pytest.mark.parametrize(
+    ("domain", "role", "cmdline"),
+    [
+        (
+            {"kernel": "/k", "pci": ["nic0"], "cmdline": "root=/dev/xvda"},
+            "driver_domain",
+            "iommu=soft xendd.hostname=own xendd.backend=1 root=/dev/xvda",
+        ),
+        ({"kernel": "/k", "pci": ["nic0"], "type": "hvm"}, "driver_domain", "xendd.hostname=own xendd.backend=1"),
+        ({"kernel": "/k", "pci": ["nic0"]}, "domu", "iommu=soft xendd.hostname=own"),
+        ({"kernel": "/k", "pci": ["nic0"], "type": "auto"}, "domu", "iommu=soft xendd.hostname=own"),
+        ({"kernel": "/k", "cmdline": "quiet"}, "domu", "xendd.hostname=own quiet"),
+        ({"options": {"bootloader": "pygrub"}}, "domu", "xendd.hostname=own"),
+        ({"kernel": "/k", "vifs": [{"address": "10.0.3.5/24"}]}, "domu", "xendd.hostname=own xendd.address=eth0,10.0.3.5/24"),
+    ],
+)
+def test_a_linux_of_the_users_own_has_what_a_guest_needs(domain: dict[str, t.Any], role: str, cmdline: str) -> None:
+    """The words are those of the first release: without the software IOTLB, a PV driver domain does not serve."""
+    assert definitions({"name": "own", "image": "none", **domain}, role)["cmdline"] == f"{COMMON} {cmdline}"
+
+
+def test_what_is_imported_is_booted_as_it_was() -> None:
+    """Nothing is added but what was asked for."""
+    assert definitions({"name": "own", "image": "foreign", "kernel": "/k", "cmdline": "quiet"}, "domu")["cmdline"] == "quiet"
+    assert definitions({"name": "own", "image": "foreign", "options": {"bootloader": "pygrub"}}, "domu")["cmdline"] is None
+    assert definitions({"name": "own", "image": "foreign", "kernel": "/k", "pci": ["nic0"]}, "driver_domain")["cmdline"] is None
+    served = {"name": "own", "image": "foreign", "kernel": "/k", "vifs": [{"address": "10.0.3.5/24"}]}
+    assert definitions(served, "domu")["cmdline"] == "xendd.address=eth0,10.0.3.5/24"
+    driver = definitions({**NET, "image": "foreign", "kernel": "/k", "cmdline": "quiet"}, "driver_domain")
+    assert driver["cmdline"] == "xendd.bridge=xenbr0,52:54:00:aa:00:02 xendd.address=xenbr0,10.0.3.9/24 quiet"
+    assert "ready" not in driver and FILTERS["recovered_domains"]([{"name": "d", "image": "foreign"}]) == [{"name": "d"}]
+
+
+@pytest.mark.parametrize("role", ["driver_domain", "domu"])
+def test_the_role_takes_what_the_import_writes(role: str) -> None:
+    text = (Path(__file__).parents[4] / f"roles/{role}/meta/argument_specs.yml").read_text()
+    options = yaml.safe_load(text)["argument_specs"]["main"]["options"][f"{role}_domains"]["options"]
+    image = adopt(read('name = "a"\nmemory = 64\nkernel = "/k"\n'), Devices()).domain["image"]
+    assert image == FOREIGN and {OWN, FOREIGN} < set(options["image"]["choices"])
+    assert {key: options[key]["default"] for key in ("type", "image")} == {key: DEFAULTS[role][key] for key in ("type", "image")}
 
 
 def test_a_guest_that_is_called_like_a_shared_image_has_one_of_its_own() -> None:
@@ -223,6 +350,20 @@ def test_the_recovery_service_knows_the_domains_that_should_run() -> None:
     assert [domain["name"] for domain in FILTERS["recovered_domains"](domains, "stopped")] == []
 
 
+@pytest.mark.parametrize("names", ["net-dd", " other, net-dd", ["net-dd", "other"]])
+def test_domains_by_name(names: t.Any) -> None:
+    domains = [{"name": "dmz-dd"}, {"name": "net-dd", "wait_timeout": 900}, {"name": "net-dd2"}]
+    assert FILTERS["chosen_domains"](domains, names) == [domains[1]]
+
+
+def test_domains_that_the_host_has_the_definitions_of() -> None:
+    domains = [{"name": "a", "wait_timeout": 900}, {"name": "b", "image": "none"}, {"name": "c", "state": "stopped"}]
+    found = FILTERS["defined_domains"](domains, "restarted")
+    ready = {"key": "data/driver-domain/status", "value": "ready", "error_key": "data/driver-domain/error"}
+    assert found == [{"name": "a", "state": "restarted", "ready": ready, "wait_timeout": 900}, {"name": "b", "state": "restarted"}]
+    assert FILTERS["defined_domains"](domains, "previous", "stopped") == []
+
+
 def test_the_digest_is_that_of_what_the_module_installs(tmp_path: Path) -> None:
     recovered = FILTERS["recovered_domains"]([NET])
     places = Places(*(str(tmp_path / name) for name in ("recovery.pyz", "units", "recovery.json", "run")))
@@ -248,3 +389,67 @@ def test_the_digest_is_that_of_what_the_module_installs(tmp_path: Path) -> None:
     life.pass_on()
     assert installed_digest(places) == INCOMPLETE
     assert FILTERS["recovery_digest"]([]) != FILTERS["recovery_digest"](recovered)
+
+
+@pytest.mark.parametrize(
+    ("domain", "role", "kind"),
+    [
+        ({"name": "a", "image": "minimal"}, "domu", "auto"),
+        ({"name": "a", "image": "minimal", "type": "pv"}, "domu", "pv"),
+        ({"name": "a", "image": "minimal", "type": "auto"}, "domu", "auto"),
+        ({"name": "a", "kernel": "/k"}, "domu", "pv"),
+        ({"name": "a", "kernel": "/k", "type": "auto"}, "domu", "pv"),
+        ({"name": "a", "image": "none"}, "domu", "pv"),
+        ({"name": "a", "image": "none", "type": "auto"}, "domu", "pv"),
+        ({"name": "a", "image": "foreign", "type": "auto"}, "domu", "pv"),
+        ({"name": "a", "image": "none", "type": None}, "domu", "pv"),
+        ({"name": "a", "kernel": "/k", "type": "pvh"}, "domu", "pvh"),
+        ({"name": "a", "image": "minimal", "pci": ["uplink0"]}, "domu", "pv"),
+        ({"name": "a", "image": "minimal", "pci": ["uplink0"], "type": "auto"}, "domu", "pv"),
+        ({"name": "a", "image": "minimal", "pci": ["uplink0"], "type": "hvm"}, "domu", "hvm"),
+        ({"name": "a", "image": "minimal", "pci": []}, "domu", "auto"),
+        (NET, "driver_domain", "pv"),
+    ],
+)
+def test_only_guests_with_our_kernels_get_what_the_host_runs_best(domain: dict[str, t.Any], role: str, kind: str) -> None:
+    images = {name: {"kernel": "/k", "ramdisk": "/r", "disk": ""} for name in ("guest-minimal", "domain-net-dd", "domain-a")}
+    (definition,) = FILTERS["domain_definitions"]([domain], role, images=images, devices=DEVICES)
+    assert definition["type"] == kind
+    # A PV guest with a PCI device needs the software IOTLB.
+    assert ("iommu=soft" in definition["cmdline"].split() if definition["cmdline"] else False) == bool(kind == "pv" and domain.get("pci"))
+
+
+def test_an_hvm_driver_domain_has_no_more_than_it_needs() -> None:
+    definition = definitions({**NET, "type": "hvm", "vifs": [{"bridge": "br0"}, {"model": "e1000"}]}, "driver_domain")
+    assert definition["options"] == {"vga": "none", "nographic": True, "vnc": False}
+    assert definition["vifs"] == [{"type": "vif", "bridge": "br0"}, {"model": "e1000"}]
+    assert "iommu=soft" not in definition["cmdline"] and "console=hvc0" in definition["cmdline"]
+    own = definitions({**NET, "type": "hvm", "options": {"vga": "stdvga", "acpi": True}}, "driver_domain")["options"]
+    assert own == {"vga": "stdvga", "nographic": True, "vnc": False, "acpi": True}
+
+
+def test_an_hvm_guest_with_a_disk_of_its_own_keeps_its_screen() -> None:
+    (definition,) = FILTERS["domain_definitions"]([{"name": "w", "image": "none", "type": "hvm", "vifs": [{"bridge": "b"}]}], "domu")
+    assert ("options" in definition, definition["vifs"]) == (False, [{"bridge": "b"}])
+
+
+@pytest.mark.parametrize(("kind", "bzimage"), [("hvm", True), ("pvh", False), ("pv", False)])
+def test_the_image_for_a_type(kind: str, bzimage: bool) -> None:
+    (image,) = FILTERS["domain_images"]([{"name": "a", "image": "minimal", "type": kind}], "domu")
+    assert (image["name"], image.get("bzimage", False)) == (f"guest-minimal{'-hvm' if bzimage else ''}", bzimage)
+    (image,) = FILTERS["domain_images"]([{**NET, "type": kind}], "driver_domain")
+    assert (image["name"], image.get("bzimage", False)) == ("domain-net-dd", bzimage)
+
+
+def test_which_types_need_more_of_the_host() -> None:
+    domains = [
+        {"name": "a"},
+        {"name": "b", "type": "pvh"},
+        {"name": "c", "type": "hvm", "pci": ["uplink0"]},
+        {"name": "d", "type": "pvh", "state": "absent"},
+        {"name": "e", "type": "hvm", "options": {"hap": False}},
+        {"name": "f", "type": "auto"},
+    ]
+    assert FILTERS["domain_types"](domains, "domu") == [["b", "pvh"], ["c", "hvm"]]
+    with pytest.raises(AnsibleFilterError, match=r"net-dd: type is pvh.*cannot own PCI devices up to Xen 4.22"):
+        FILTERS["domain_types"]([{**NET, "type": "pvh"}], "driver_domain")

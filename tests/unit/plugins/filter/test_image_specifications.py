@@ -61,6 +61,20 @@ def test_specification(image: dict[str, t.Any], expected: dict[str, t.Any]) -> N
     assert specification(image) == {"name": "i", **expected}
 
 
+def test_the_kernel_of_an_hvm_domain() -> None:
+    assert (specification({"bzimage": True})["bzimage"], "bzimage" in specification({"bzimage": False})) == (True, False)
+
+
+@pytest.mark.parametrize("profile", ["minimal", "debian"])
+def test_firmware_of_the_devices(profile: str) -> None:
+    images = [{"name": "with", "profile": profile, "modules": ["r8169"]}, {"name": "without", "profile": profile, "modules": []}]
+    marker = {"path": "/usr/lib/xendd/nonfree-firmware", "content": "r8169\n"}
+    has, has_no_device = FILTERS["image_specifications"](images, PROFILES, BACKENDS, "4.20", "amd64", True)
+    assert (has["nonfree_firmware"], has["files"]) == (["r8169"], [XENDD, marker])
+    assert ("nonfree_firmware" in has_no_device, has_no_device["files"]) == (False, [XENDD])
+    assert "nonfree_firmware" not in specification(images[0])
+
+
 def test_arm_has_no_virtual_pci_bus() -> None:
     assert specification({"modules": ["bcmgenet"]}, architecture="arm64")["modules"] == ["xen-netfront", "bcmgenet"]
 

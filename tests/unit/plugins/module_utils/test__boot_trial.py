@@ -66,6 +66,19 @@ def test_the_first_boot_into_xen_is_tried_once(grub: FakeGrubHost) -> None:
         assert grub.boot() == Booted(PLAIN, "", "/boot/vmlinuz-6 root=UUID=1 ro  quiet")
 
 
+def test_a_power_cut_right_after_a_run_loses_nothing_of_it(grub: FakeGrubHost) -> None:
+    apply(grub, OPTIONS)
+    grub.cut_power()
+    tried = grub.boot()
+    assert tried.entry == TRIAL
+    apply(grub, OPTIONS, booted=tried)
+    grub.cut_power()
+    assert grub.boot().entry == XEN
+    apply(grub, None)
+    grub.cut_power()
+    assert HIDE not in grub.configuration
+
+
 def test_what_was_reached_becomes_permanent(grub: FakeGrubHost) -> None:
     apply(grub, OPTIONS)
     plan = apply(grub, OPTIONS, booted=grub.boot())

@@ -77,7 +77,7 @@ class FakeGrub:
         if argv == ["update-grub"]:
             self.options = self._text(GRUB_FILE)
             self.configuration.write_text(self.result)
-        else:
+        elif argv[0] != "sync":
             self.initramfs.write_text(self._text(MODPROBE_FILE))
 
     def _text(self, path: str) -> str:

@@ -22,7 +22,7 @@ UTILS = Path(_files.__file__).parent
 #: Who changes names in directories without the functions of `_files`: besides `_files`, builds in a directory that is renamed in the end.
 #: The recovery service and the lock have files below /run, which no power cut leaves.
 OWN = {"_files.py", "_guest_image/build.py", "_recovery/files.py", "_recovery/service.py", "_turn.py"}
-CHANGES = re.compile(r"\bos\.(?:rename|replace|symlink|unlink|remove|makedirs|mkdir)\(")
+CHANGES = re.compile(r"\bos\.(?:rename|replace|link|symlink|unlink|remove|makedirs|mkdir)\(")
 
 
 class Disk:
@@ -65,8 +65,9 @@ def test_what_was_written_copied_and_linked_is_there_after_a_power_cut(disk: Dis
     _files.write_text(f"{tmp_path}/etc/xen/net-dd.cfg", "name = 'net-dd'\n", 0o600)
     _files.copy(f"{tmp_path}/etc/xen/net-dd.cfg", f"{tmp_path}/boot/files/copy")
     _files.link(f"{tmp_path}/etc/xen/auto/net-dd.cfg", "../net-dd.cfg")
+    _files.hard_link(f"{tmp_path}/boot/files/copy", f"{tmp_path}/boot/files/kept")
 
-    assert disk.left() == {"etc/xen/net-dd.cfg", "boot/files/copy", "etc/xen/auto/net-dd.cfg"}
+    assert disk.left() == {"etc/xen/net-dd.cfg", "boot/files/copy", "boot/files/kept", "etc/xen/auto/net-dd.cfg"}
     assert (tmp_path / "etc/xen/auto/net-dd.cfg").read_text(encoding="utf-8") == "name = 'net-dd'\n"
     assert [(tmp_path / name).stat().st_mode & 0o777 for name in ("etc/xen/net-dd.cfg", "boot/files/copy")] == [0o600, 0o644]
 
@@ -149,3 +150,30 @@ def test_a_file_shadows_those_of_the_same_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("text", "meant"), [(r"a\040b\011\134", "a b\t\\"), (r"a\04", r"a\04"), ("\udcff", "\udcff")])
 def test_escapes(text: str, meant: str) -> None:
     assert _files.unescape(text) == meant
+
+
+@pytest.mark.parametrize(
+    ("number", "remedy"),
+    [
+        (errno.EACCES, "as root"),
+        (errno.EPERM, "as root"),
+        (errno.EISDIR, "It is a directory"),
+        (errno.ENOENT, "Correct the path"),
+        (errno.ENOTDIR, "is a file and not a directory"),
+        (errno.ENOSPC, "Make room"),
+        (errno.EROFS, "read-only"),
+        (errno.EIO, ""),
+    ],
+)
+def test_what_helps(number: int, remedy: str) -> None:
+    """Root helps only where a permission is missing."""
+    found = _files.file_remedy(OSError(number, os.strerror(number)))
+    assert remedy in found and ("root" in found) == ("root" in remedy)
+
+
+def test_a_directory_instead_of_a_file(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for action in (lambda: _files.read_bytes(str(tmp_path)), lambda: _files.write_bytes(str(tmp_path / "file/x"), b"")):
+        with pytest.raises(DriverDomainsError) as caught:
+            action()
+        assert "root" not in caught.value.remedy and caught.value.remedy

@@ -14,6 +14,7 @@ import pytest
 from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.dtb import to_dtb
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import DriverDomainsError, InvalidInput, NotOnThisHost
 from ansible_collections.xen.driver_domains.plugins.module_utils._runner import Result, Runner
+from ansible_collections.xen.driver_domains.plugins.module_utils._xen.xlcfg import render
 from ansible_collections.xen.driver_domains.plugins.modules import device_tree_lint, microkit_system, passthrough_device_tree
 from ansible_collections.xen.driver_domains.tests.unit.fakes.device_tree import Tree, board, build
 
@@ -23,10 +24,10 @@ BOARD = board(smmu=SMMU, nic=NIC)
 
 
 class Host:
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, content: Tree | None = None) -> None:
         self.path = path
         self.tree = str(path / "board.dtb")
-        (path / "board.dtb").write_bytes(to_dtb(build(BOARD)))
+        (path / "board.dtb").write_bytes(to_dtb(build(content or BOARD)))
 
     def lint(self, **options: t.Any) -> list[dict[str, str]]:
         defaults = {name: argument.get("default") for name, argument in device_tree_lint.ARGUMENTS.items()}
@@ -148,7 +149,9 @@ PARTIALS: list[tuple[list[str], bytes]] = [
     (["no-passthrough"], partial(root={"passthrough": None})),
     (["no-ranges"], partial(passthrough={"ranges": None})),
     (["no-bus"], partial(passthrough={"compatible": None})),
-    (["no-gic"], partial(root={"gic": None}, device={"interrupt-parent": None})),
+    ([], partial(root={"gic": None}, device={"interrupt-parent": None})),
+    ([], partial(root={"gic": None}, device={"interrupt-parent": 65000})),
+    (["no-gic"], partial(root={"gic": {"#interrupt-cells": 3, "interrupt-controller": True}}, device={"interrupt-parent": None})),
     (["no-gic"], partial(root={"gic": None, "intc": {"interrupt-controller": True, "phandle": 1}})),
     (["phandle-range"], partial(root={"x": {"phandle": 65000}})),
     (["interrupt-parent"], partial(device={"interrupt-parent": 7})),
@@ -172,6 +175,7 @@ PARTIALS: list[tuple[list[str], bytes]] = [
         partial(
             device={
                 "xen,path": "/soc/nic",
+                "reg": [0, 0xFE580000, 0, 0x2000],
                 "xen,reg": [0, 0xFE580000, 0, 0x2000, 0, 0xFE580000],
                 "interrupts": None,
             }
@@ -194,6 +198,7 @@ PARTIALS: list[tuple[list[str], bytes]] = [
         partial(
             device={
                 "xen,path": "/soc/serial@7e201000",
+                "reg": [0, 0xFE201000, 0, 0x200],
                 "xen,reg": [0, 0xFE201000, 0, 0x1000, 0, 0xFE201000],
                 "interrupts": [0, 121, 4],
             }
@@ -280,7 +285,8 @@ CONFIGS = [
     (["overlap"], NIC_CONFIG.replace('"0xfe580,2"', '"0xfe580,2", "0xfe581,1"')),
     (["unknown-range"], NIC_CONFIG.replace('"0xfe580,2"', '"0xfe580,2", "0xfe580000,2"')),
     (["missing-map"], NIC_CONFIG.replace(",2", ",1")),
-    (["missing-interrupt", "unknown-interrupt"], NIC_CONFIG.replace("189", "157")),
+    (["missing-interrupt"], NIC_CONFIG.replace("189", "157")),
+    (["missing-interrupt", "unknown-interrupt"], NIC_CONFIG.replace("189", "188")),
     (["unknown-interrupt", "vuart-interrupt"], NIC_CONFIG.replace("189", "189, 32")),
     (["missing-interrupt"], 'device_tree = "x.dtb"\niomem = [ "0xfe300,2" ]\n'),
     (["shared-page"], NIC_CONFIG.replace('"0xfe580,2"', '"0xfe580,2", "0xfe300,1"')),
@@ -300,6 +306,205 @@ def test_xl_config(host: Host, rules: list[str], text: str) -> None:
 def test_the_32_is_named(host: Host) -> None:
     host.rules("xl_config", NIC_CONFIG.replace("189", "157"))
     assert "the 32 of the GIC are missing" in host.lint(xl_config=str(host.path / "guest.cfg"))[0]["problem"]
+
+
+@pytest.mark.parametrize(
+    ("rules", "text"),
+    [
+        ([], NIC_CONFIG.replace("[ 189 ]", "[\n# the card\n189, # its only one\n]")),
+        ([], NIC_CONFIG.replace("\n", "; ")),
+        ([], NIC_CONFIG.replace("[ 189 ]", "[ ]") + "irqs += [ 189 ]\n"),
+        ([], 'extra = "a # b"\n' + NIC_CONFIG),
+        # An entry of its own speaks of another device, whether dtdev is there or not.
+        ([], NIC_CONFIG.replace('"0xfe580,2"', '"0xfe580,2", "0xfe300,2"').replace("189", "189, 34")),
+        (["missing-interrupt"], NIC_CONFIG.replace('"0xfe580,2"', '"0xfe580,2", "0xfe300,2"')),
+        (["missing-interrupt"], NIC_CONFIG.replace('"0xfe580,2"', '"0xfe580,2", "0xfe300,2"').replace("189", "189, 2")),
+        (["unknown-interrupt"], NIC_CONFIG + "irqs += [ 99 ]\n"),
+        (["forbidden-map", "shared-page"], NIC_CONFIG.replace('"0xfe580,2"', '"0xfe580,2", "0xff841,1"')),
+        (["syntax", "missing-interrupt"], NIC_CONFIG.replace("[ 189 ]", "189")),
+        (["syntax", "missing-interrupt"], NIC_CONFIG.replace("[ 189 ]", "[ 189 ] [ 190 ]")),
+        # Three of five in one page: the one that irqs speaks of is meant, the others share its page.
+        (
+            ["shared-page", "shared-page", "shared-interrupt", "shared-interrupt"],
+            'device_tree = "x.dtb"\niomem = [ "0xfe201,1" ]\nirqs = [ 160 ]\n',
+        ),
+    ],
+)
+def test_xl_config_in_all_its_forms(tmp_path: Path, rules: list[str], text: str) -> None:
+    more = {f"serial@7e201{at}00": {"reg": [0x7E201000 + 0x100 * at, 0x10], "interrupts": [0, 128, 4]} for at in (6, 8)}
+    host = Host(tmp_path, board(smmu=SMMU, nic=NIC, **{name.replace("@", "__"): node for name, node in more.items()}))
+    found = host.rules("xl_config", text)
+    if "0xfe201" in text:
+        assert found.count("shared-page") == 2 and not {"missing-interrupt", "unknown-interrupt"} & set(found)
+    else:
+        assert [rule for rule in found if not (rule == "unknown-range" and "unknown-range" not in rules)] == rules
+
+
+def test_findings_name_the_line_of_the_entry(host: Host) -> None:
+    path = host.path / "guest.cfg"
+    path.write_text(NIC_CONFIG.replace("[ 189 ]", "[\n189,\n190,\n]"))
+    assert [finding["place"] for finding in host.lint(xl_config=str(path))] == [f"{path}:6"]
+
+
+@pytest.mark.parametrize("devices", [["/soc/nic"], ["test,rtc"], ["/soc/nic", "test,rtc"]])
+def test_our_own_settings_are_right(host: Host, devices: list[str]) -> None:
+    """The generator's settings, written by our writer, with the tree that they name."""
+    requests = [{"node": node, "clock_rates": {}, "mac": "", "leave_out": []} for node in devices]
+    defaults = {name: argument.get("default") for name, argument in passthrough_device_tree.ARGUMENTS.items()}
+    options = {**defaults, "device_tree": host.tree, "devices": requests, "dest": str(host.path / "dd.dtb"), "flavour": "xl"}
+    plan = passthrough_device_tree.prepare(options)
+    plan.apply({refusal.guard for refusal in plan.refusals})
+    settings = {"name": "dd", **plan.results["xl_config"], "device_tree": "dd.dtb"}
+    (host.path / "guest.cfg").write_text(render(settings))
+    assert host.lint(xl_config=str(host.path / "guest.cfg")) == []
+    # The tree is read where it is: it describes what is no longer passed through.
+    (host.path / "guest.cfg").write_text(render({**settings, "irqs": []}))
+    assert {finding["rule"] for finding in host.lint(xl_config=str(host.path / "guest.cfg"))} == {"missing-interrupt"}
+    (host.path / "guest.cfg").write_text(render({**settings, "iomem": [f"{entry}@0x100000" for entry in settings["iomem"]]}))
+    assert {finding["rule"] for finding in host.lint(xl_config=str(host.path / "guest.cfg"))} == {"missing-map"}
+
+
+@pytest.mark.parametrize(
+    ("irqs", "wanted"),
+    [
+        ("101", []),
+        ("101, 110", []),
+        ("110", []),
+        ("", [("missing-interrupt", "warning")]),
+        ("69", [("missing-interrupt", "error")]),
+    ],
+)
+def test_which_of_the_devices_in_a_page_is_meant(tmp_path: Path, irqs: str, wanted: list[tuple[str, str]]) -> None:
+    """One below another one, without interrupts; and one of its own, with an interrupt in common and one of its own."""
+    inner = {"reg": [0x7E400838, 0x100]}
+    outer = {"reg": [0x7E400000, 0x700], "interrupts": [0, 69, 4], "#address-cells": 1, "#size-cells": 1, "ranges": True, "csi@838": inner}
+    other = {"reg": [0x7E400C00, 0x100], "interrupts": [0, 78, 4], "status": "disabled"}
+    host = Host(tmp_path, board(vi=outer, other=other))
+    (host.path / "x.cfg").write_text(f'device_tree = "x.dtb"\niomem = [ "0xfe400,1" ]\nirqs = [ {irqs} ]\n')
+    found = [(finding["rule"], finding["severity"]) for finding in host.lint(xl_config=str(host.path / "x.cfg"))]
+    assert [finding for finding in found if finding[0] not in ("shared-page", "shared-interrupt")] == wanted
+
+
+# --- hand-written partial trees are held to the rules of generated ones -------------------------------------------------------
+def entry(machine: int, pages: int = 1, guest: int | None = None) -> list[int]:
+    return [0, machine, 0, 0x1000 * pages, 0, machine if guest is None else guest]
+
+
+OWN = entry(0xFE300000, 2)
+HAND_WRITTEN: list[tuple[list[tuple[str, str]], bytes]] = [
+    # The registers of the interrupt controller, and of what is below it.
+    ([("forbidden-map", "error")], partial(device={"xen,reg": OWN + entry(0xFF842000)})),
+    ([("forbidden-map", "error")], partial(device={"xen,reg": OWN + entry(0xFF841000, 2)})),
+    # Xen's console; a device that dom0 uses, and one that it does not use.
+    ([("forbidden-map", "error")], partial(device={"xen,reg": OWN + entry(0xFE215000)})),
+    ([("foreign-map", "error")], partial(device={"xen,reg": OWN + entry(0xFE580000)})),
+    ([("surplus-map", "warning")], partial(device={"xen,reg": OWN + entry(0xFE700000)})),
+    # Memory of the machine.
+    ([("forbidden-map", "error")], partial(device={"xen,reg": OWN + entry(0x10000000, 1, 0xFE700000)})),
+    # Elsewhere in the guest than reg says, by a page, by an offset, or the wrong way round.
+    ([("guest-address", "error")], partial(device={"xen,reg": entry(0xFE300000, 2, 0xFE400000)})),
+    ([("guest-address", "error")], partial(device={"reg": [0, 0xFE302FC0, 0, 0x80]})),
+    ([("guest-address", "error")], partial(device={"reg": [0, 0xFE300000, 0, 0x80]})),
+    ([], partial(device={"reg": [0, 0xA0000FC0, 0, 0x80], "xen,reg": entry(0xFE300000, 2, 0xA0000000)})),
+    # Where the guest has something of its own.
+    ([("guest-layout", "error")], partial(device={"reg": [0, 0x48000FC0, 0, 0x80], "xen,reg": entry(0xFE300000, 2, 0x48000000)})),
+    ([("guest-layout", "error")], partial(device={"reg": [0, 0x22000FC0, 0, 0x80], "xen,reg": entry(0xFE300000, 2, 0x22000000)})),
+    # Nothing for anybody.
+    ([("no-xen", "error")], partial(device=dict.fromkeys(("xen,reg", "xen,path", "xen,force-assign-without-iommu")))),
+    ([("no-xen", "error")], partial(device=dict.fromkeys(("xen,reg", "xen,path", "xen,force-assign-without-iommu", "interrupts")))),
+    # The property counts by being there.
+    ([], partial(device={"xen,force-assign-without-iommu": [1]})),
+    ([], partial(device={"xen,force-assign-without-iommu": [0]})),
+]
+
+
+@pytest.mark.parametrize(("wanted", "content"), HAND_WRITTEN, ids=[str(index) for index in range(len(HAND_WRITTEN))])
+def test_hand_written(host: Host, wanted: list[tuple[str, str]], content: bytes) -> None:
+    (host.path / "guest.dtb").write_bytes(content)
+    found = host.lint(partial=str(host.path / "guest.dtb"))
+    assert [(finding["rule"], finding["severity"]) for finding in found] == wanted
+
+
+def test_two_registers_the_wrong_way_round(tmp_path: Path) -> None:
+    host = Host(tmp_path, board(pair={"reg": [0x7E400000, 0x1000, 0x7E500000, 0x1000]}))
+    device: Tree = {
+        "reg": [0, 0xFE400000, 0, 0x1000, 0, 0xFE500000, 0, 0x1000],
+        "interrupts": None,
+        "xen,path": "/soc/pair",
+        "xen,reg": entry(0xFE400000, 1, 0xFE500000) + entry(0xFE500000, 1, 0xFE400000),
+    }
+    assert host.rules("partial", partial(device=device)) == ["guest-address", "guest-address"]
+    assert host.rules("partial", partial(device={**device, "xen,reg": entry(0xFE400000) + entry(0xFE500000)})) == []
+
+
+def test_a_tree_for_xl_beside_its_settings(host: Host) -> None:
+    """With the settings beside it, it is one for xl, whatever it refers to."""
+    bare = dict.fromkeys(("xen,reg", "xen,path", "xen,force-assign-without-iommu", "interrupt-parent"))
+    (host.path / "guest.dtb").write_bytes(partial(device=bare, root={"gic": None}))
+    (host.path / "guest.cfg").write_text('device_tree = "/etc/xen/guest.dtb"\niomem = [ "0xfe300,2" ]\nirqs = [ 34 ]\n')
+    assert [finding["rule"] for finding in host.lint(partial=str(host.path / "guest.dtb"))] == ["no-xen"]
+    assert host.lint(partial=str(host.path / "guest.dtb"), xl_config=str(host.path / "guest.cfg")) == []
+
+
+# --- what running systems do is not an error ------------------------------------------------------------------------------------
+GICV3 = {
+    "compatible": "arm,gic-v3",
+    "interrupt-controller": True,
+    "#interrupt-cells": 3,
+    "#redistributor-regions": 2,
+    "reg": [cell for at in (0x1000000, 0x1080000, 0x1100000, 0x1200000, 0x1210000, 0x1220000) for cell in (0, at, 0x10000)],
+    "phandle": 1,
+}
+
+
+@pytest.mark.parametrize(
+    ("physical", "address", "wanted"),
+    [
+        (0x1220000, 0x1200000, []),
+        (0x1220000, 0x1220000, [("gic-interface", "note")]),
+        (0x1200000, 0x1200000, [("gic", "error")]),
+        (0x1080000, 0x1080000, [("gic", "error")]),
+    ],
+)
+def test_the_older_interfaces_of_a_gicv3(tmp_path: Path, physical: int, address: int, wanted: list[tuple[str, str]]) -> None:
+    host = Host(tmp_path, {**board(), "interrupt-controller@ff841000": GICV3})
+    region = f'<memory_region name="v" size="0x1000" phys_addr="{physical:#x}" />'
+    text = system(region, f'<map mr="v" vaddr="{address:#x}" cached="false" />', gic='<map mr="ram" vaddr="0x40000000" />')
+    (host.path / "vmm.system").write_text(text.replace(GICV, '<memory_region name="ram" size="0x1000" />'))
+    found = host.lint(system=str(host.path / "vmm.system"))
+    assert [(finding["rule"], finding["severity"]) for finding in found] == wanted
+
+
+def test_two_domains_that_share_a_page_on_purpose(host: Host) -> None:
+    """One has the interrupt and the first page, the other one the second page: one warning, not two that contradict each other."""
+    first = '<memory_region name="a" size="0x1000" phys_addr="0xfe300000" />'
+    second = '<memory_region name="b" size="0x1000" phys_addr="0xfe301000" />'
+    other = OTHER.format('<map mr="b" vaddr="0x2000000" cached="false" />')
+    (host.path / "vmm.system").write_text(system(first + second, '<map mr="a" vaddr="0xfe300000" cached="false" />', RTC_IRQ, after=other))
+    found = host.lint(system=str(host.path / "vmm.system"), fail_on="error")
+    assert [(finding["rule"], finding["severity"]) for finding in found] == [("shared-page", "warning")]
+
+
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        (system(RTC, RTC_MAP, '<irq irq="34" id="0" />'), "wrong-trigger"),
+        (system(irqs=RTC_IRQ), "missing-map"),
+        (system(RTC, after=OTHER.format('<map mr="rtc" vaddr="0x2000000" cached="false" />'), irqs=RTC_IRQ), "shared-page"),
+    ],
+)
+def test_warnings_of_running_systems(host: Host, text: str, rule: str) -> None:
+    (host.path / "vmm.system").write_text(text)
+    found = host.lint(system=str(host.path / "vmm.system"), fail_on="error")
+    assert [(finding["rule"], finding["severity"]) for finding in found] == [(rule, "warning")]
+
+
+def test_a_description_for_the_preprocessor(host: Host) -> None:
+    text = system(RTC, RTC_MAP, RTC_IRQ).replace('size="0x1000"', "size=RAM_SIZE").replace("<system>", "<system>\n/* <off /> */\n")
+    (host.path / "vmm.system").write_text('#include "ram.h"\n' + text)
+    assert [finding["severity"] for finding in host.lint(system=str(host.path / "vmm.system"), fail_on="warning")] == ["note"]
+    (host.path / "ram.h").write_text('#define RAM_SIZE "0x1000"\n')
+    assert host.lint(system=str(host.path / "vmm.system")) == []
 
 
 # --- the module -----------------------------------------------------------------------------------------------------

@@ -364,3 +364,153 @@ def test_a_clock_that_is_too_fast_for_its_property(tmp_path: Path) -> None:
     fast = {"compatible": "fixed-factor-clock", "#clock-cells": 0, "clocks": 2, "clock-mult": 1000, "clock-div": 1, "phandle": 30}
     with pytest.raises(InvalidInput, match="unknown rates.*from /soc/fast"):
         Host(tmp_path, board(fast=fast, dev={"reg": [0x7E400000, 4], "clocks": [30]})).plan("/soc/dev")
+
+
+# --- what is below a device, and what can be passed through of it --------------------------------------------------------------
+SMMU = {"compatible": "arm,smmu-v3", "reg": [0x7E600000, 0x1000], "#iommu-cells": 1, "phandle": 60}
+
+
+def glue(**below: Tree) -> Tree:
+    bus = {"reg": [0x7E401000, 0x1000], "#address-cells": 1, "#size-cells": 1, "ranges": True}
+    return {**bus, **{name.replace("__", "@"): content for name, content in below.items()}}
+
+
+def refusals(path: Path, content: Tree, device: str, **options: t.Any) -> list[tuple[str, str]]:
+    return [(refusal.guard, refusal.subject) for refusal in Host(path, content).plan(device, **options).refusals]
+
+
+@pytest.mark.parametrize("flavour", ["dom0less", "xl"])
+def test_interrupts_below_a_device_are_shared_as_well(tmp_path: Path, flavour: str) -> None:
+    core = {"reg": [0x7E402000, 0x1000], "interrupts": [0, 50, 4], "iommus": [60, 1]}
+    other = {"reg": [0x7E500000, 0x1000], "interrupts": [0, 50, 4]}
+    content = board(smmu=SMMU, wrapper=glue(between=glue(core__7e402000=core)), other=other)
+    assert ("shared_interrupt", "/soc/other") in refusals(tmp_path, content, "/soc/wrapper", flavour=flavour)
+    assert "/soc/other" in Host(tmp_path, content).plan("/soc/wrapper", flavour=flavour).results["passthrough_paths"]
+
+
+@pytest.mark.parametrize(
+    ("below", "refused"),
+    [
+        ({"a__7e402000": {"reg": [0x7E402000, 0x1000], "iommus": [60, 1]}}, False),
+        ({"a__7e402000": {"reg": [0x7E402000, 0x1000], "iommus": [60, 1]}, "b__7e403000": {"reg": [0x7E403000, 0x1000]}}, True),
+        ({"a__7e402000": {"compatible": "arm,pl031", "reg": [0x7E402000, 0x1000]}}, False),
+        ({"a__7e402000": {"compatible": "vendor,codec", "reg": [0x7E402000, 0x1000]}}, True),
+        ({"a__7e402000": {"compatible": "vendor,codec", "reg": [0x7E402000, 0x1000], "status": "disabled"}}, False),
+    ],
+)
+def test_each_master_below_a_device_needs_an_iommu(tmp_path: Path, below: dict[str, Tree], refused: bool) -> None:
+    found = refusals(tmp_path, board(smmu=SMMU, wrapper=glue(**below)), "/soc/wrapper")
+    assert ("no_iommu" in {guard for guard, _subject in found}) is refused
+
+
+GPIO = {"compatible": "test,gpio", "interrupt-controller": True, "#interrupt-cells": 2, "reg": [0x7E400000, 0x1000], "phandle": 10}
+I2C = {"#address-cells": 1, "#size-cells": 0, "reg": [0x7E630000, 0x20]}
+NOTHING: list[tuple[str, Tree, str]] = [
+    ("/soc/i2c/touch@5d", {"gpio": GPIO, "i2c": {**I2C, "touch@5d": {"reg": 0x5D, "interrupt-parent": 10, "interrupts": [3, 2]}}}, "gpio"),
+    ("/soc/i2c/chip@50", {"i2c": {**I2C, "chip@50": {"reg": 0x50}}}, "on another kind of bus"),
+    ("/soc/timer", {"timer": {"compatible": "arm,armv8-timer", "interrupts": [1, 13, 4, 1, 14, 4]}}, "no registers or interrupts"),
+    ("/soc/keys", {"gpio": GPIO, "keys": {"compatible": "gpio-keys", "interrupt-parent": 10, "interrupts": [3, 2]}}, "gpio"),
+    ("/soc/wrong", {"wrong": {"reg": [0x7F842000, 4]}}, "not in a window"),
+    ("/soc/far", {"far": {"reg": [0x80000000, 0x1000]}}, "not in a window of /soc"),
+]
+
+
+@pytest.mark.parametrize(("device", "nodes", "message"), NOTHING, ids=[device for device, _nodes, _message in NOTHING])
+@pytest.mark.parametrize("flavour", ["dom0less", "xl"])
+def test_nothing_of_it_can_be_passed_through(tmp_path: Path, device: str, nodes: Tree, message: str, flavour: str) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        Host(tmp_path, board(**nodes)).plan(device, flavour=flavour)
+
+
+def test_only_what_xen_itself_cannot_pass_on(tmp_path: Path) -> None:
+    """An interrupt alone, through a controller in between: xl can, Xen cannot."""
+    sysirq = {"compatible": "allwinner,sun50i-h6-r-intc", "interrupt-controller": True, "#interrupt-cells": 3, "phandle": 15}
+    host = Host(tmp_path, board(sysirq=sysirq, pmu={"interrupts": [0, 5, 4], "interrupt-parent": 15}))
+    assert host.plan("/soc/pmu", flavour="xl").results["xl_config"]["irqs"] == [37]
+    with pytest.raises(InvalidInput, match="no registers or interrupts"):
+        host.plan("/soc/pmu")
+
+
+def test_registers_that_are_lost_are_said(tmp_path: Path) -> None:
+    host = Host(tmp_path, board(dev={"reg": [0x7E400000, 4, 0x80000000, 4]}))
+    assert any("does not get register 1 of /soc/dev" in warning for warning in host.plan("/soc/dev").warnings)
+
+
+# --- behind a PCI bridge -------------------------------------------------------------------------------------------------------
+def pci(io_ranges: list[int], **io: t.Any) -> Tree:
+    chip = {"#address-cells": 2, "#size-cells": 2, "ranges": io_ranges, "eth@100000": {"reg": [0xC0, 0x40100000, 0, 0x4000]}, **io}
+    bridge = {
+        "device_type": "pci",
+        "#address-cells": 3,
+        "#size-cells": 2,
+        "reg": [0x10, 0, 0, 0x1000],
+        "ranges": [0x01000000, 0, 0, 0x1E, 0, 0, 0x10000, 0x43000000, 4, 0, 0x1C, 0, 3, 0, 0x02000000, 0, 0, 0x1F, 0, 0, 0x40000000],
+        "chip": chip,
+    }
+    return {**board(), "axi": {"#address-cells": 2, "#size-cells": 2, "ranges": True, "pcie@1000000000": bridge}}
+
+
+@pytest.mark.parametrize(
+    ("ranges", "address"),
+    [
+        ([0xC0, 0x40000000, 0x02000000, 0, 0, 0, 0x400000], 0x1F00100000),
+        # The kind of the address, not its other bits, says which window it is.
+        ([0xC0, 0x40000000, 0x82010000, 0, 0x200000, 0, 0x400000], 0x1F00300000),
+        ([0xC0, 0x40000000, 0x03000000, 4, 0, 0, 0x400000], 0x1C00100000),
+    ],
+)
+def test_a_device_behind_a_pci_bridge(tmp_path: Path, ranges: list[int], address: int) -> None:
+    host = Host(tmp_path, pci(ranges))
+    device = "/axi/pcie@1000000000/chip/eth@100000"
+    assert any("is behind the PCI bridge /axi/pcie@1000000000" in warning for warning in host.plan(device).warnings)
+    found = node(host.made(device), f"/passthrough/eth@{address:x}")
+    assert found.cells("xen,reg") == [address >> 32, address & 0xFFFFFFFF, 0, 0x4000, address >> 32, address & 0xFFFFFFFF]
+
+
+def test_an_address_that_the_bridge_does_not_forward(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="is not in a window of /axi/pcie@1000000000"):
+        Host(tmp_path, pci([0xC0, 0x40000000, 0x02000000, 0, 0x80000000, 0, 0x400000])).plan("/axi/pcie@1000000000/chip/eth@100000")
+
+
+def test_registers_in_the_pages_of_the_gic(tmp_path: Path) -> None:
+    content = {**board(), "wrong@ff842800": {"reg": [0, 0xFF842800, 4]}}
+    with pytest.raises(InvalidInput, match="in the pages of the interrupt controller"):
+        Host(tmp_path, content).plan("/wrong@ff842800")
+
+
+@pytest.mark.parametrize("leave_out", [[], ["dev@7e402000"]])
+def test_nothing_is_left_of_it(tmp_path: Path, leave_out: list[str]) -> None:
+    status = {} if leave_out else {"status": "disabled"}
+    bus = {"#address-cells": 1, "#size-cells": 1, "ranges": True, "dev@7e402000": {"reg": [0x7E402000, 0x1000], **status}}
+    host = Host(tmp_path, board(bus=bus))
+    with pytest.raises(InvalidInput, match="Nothing of /soc/bus can be passed through.*disabled or left out"):
+        host.plan({"node": "/soc/bus", "leave_out": leave_out})
+    if leave_out:
+        assert host.plan("/soc/bus").actions
+
+
+def test_interrupts_on_a_bus_without_addresses(tmp_path: Path) -> None:
+    """As of a PHY in a system controller: Xen passes the interrupt on if the node names the host's, without registers."""
+    phy = {"compatible": "test,phy", "reg": [0x10, 4], "interrupts": [0, 60, 4]}
+    chip = {"compatible": "test,chip", "reg": 0x50, "interrupts": [0, 61, 4]}
+    syscon = {"reg": [0x7E400000, 0x1000], "#address-cells": 1, "#size-cells": 1, "phy@10": phy}
+    host = Host(tmp_path, board(syscon=syscon, i2c={"reg": [0x7E500000, 0x1000], "#address-cells": 1, "#size-cells": 0, "chip@50": chip}))
+    tree = host.made("/soc/syscon")
+    found = node(tree, "/passthrough/syscon@fe400000/phy@10")
+    assert (found.text("xen,path"), found.properties["xen,reg"]) == ("/soc/syscon/phy@10", b"")
+    assert lint_partial(tree, "x", Analysis(read_device_tree(str(host.tree)))) == []
+    assert host.plan("/soc/syscon", flavour="xl").results["xl_config"]["irqs"] == [92]
+    # Xen refuses cells other than 1 and 2.
+    assert any("does not get an interrupt of /soc/i2c/chip@50" in warning for warning in host.plan("/soc/i2c").warnings)
+    assert host.plan("/soc/i2c", flavour="xl").results["xl_config"]["irqs"] == [93]
+
+
+@pytest.mark.parametrize("address", [0x10000000, 0x20000000])
+def test_what_only_some_guests_have_at_an_address(tmp_path: Path, address: int) -> None:
+    content = {**board(), f"dev@{address:x}": {"compatible": "arm,pl031", "reg": [0, address, 0x1000]}}
+    content["memory@0"] = {"device_type": "memory", "reg": [0, 0x80000000, 0x40000000]}
+    host = Host(tmp_path, content)
+    with pytest.raises(Refused, match="guest_layout"):
+        host.plan(f"/dev@{address:x}", force=[])
+    findings = lint_partial(host.made(f"/dev@{address:x}"), "x", Analysis(read_device_tree(str(host.tree))))
+    assert [(finding.rule, finding.severity) for finding in findings] == [("guest-layout", "warning")]

@@ -12,13 +12,21 @@ from types import SimpleNamespace
 
 import pytest
 
-from ansible_collections.xen.driver_domains.plugins.module_utils._domain.definition import MARKER
-from ansible_collections.xen.driver_domains.plugins.module_utils._domain.host import Paths
-from ansible_collections.xen.driver_domains.plugins.module_utils._errors import NotOnThisHost
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.paths import MARKER, Paths
+from ansible_collections.xen.driver_domains.plugins.module_utils._errors import DriverDomainsError, NotOnThisHost
+from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Plan
 from ansible_collections.xen.driver_domains.plugins.modules import xl_domain
 from ansible_collections.xen.driver_domains.tests.unit.fakes.domains import BLANK, FakeHost, pci_device
 
-POLICY = {"pci_devices": [], "restart_changed": False, "save_at_shutdown": None, "force": [], "create_timeout": 180, "shutdown_timeout": 90}
+POLICY = {
+    "pci_devices": [],
+    "restart_changed": False,
+    "rollback": True,
+    "save_at_shutdown": None,
+    "force": [],
+    "create_timeout": 180,
+    "shutdown_timeout": 90,
+}
 
 
 @pytest.fixture
@@ -80,3 +88,41 @@ def test_disks_trust_their_backends_where_xl_cannot_say_otherwise(tmp_path: Path
         plan = xl_domain.prepare({**POLICY, "pci_devices": [], "domains": [domain]})
         assert any("untrusted" in action.after for action in plan.actions) is not old
         assert any("since Xen 4.19, and this is 4.17" in warning for warning in plan.warnings) is old
+
+
+@pytest.mark.parametrize("changed", [True, False], ids=["better", "bad"])
+def test_a_definition_that_was_withdrawn_with_its_image(changed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk is of the older image again, so this one is requested with that kernel; it is withdrawn all the same."""
+    fake = FakeHost(tmp_path)
+    replaced = {"Runner": lambda: fake, "Xl": lambda runner: fake, "XenStore": lambda: fake.store, "Paths": lambda: fake.paths}
+    for name, value in {**replaced, "require_dom0": lambda: None, "xen_version": lambda: (4, 20)}.items():
+        monkeypatch.setattr(xl_domain, name, value)
+    for key in "01":
+        (tmp_path / "images" / (key * 16)).mkdir(parents=True)
+        for part in ("kernel", "disk"):
+            (tmp_path / "images" / (key * 16) / part).write_text(f"{part} of {key}")
+
+    def request(key: str, cmdline: str, **policy: t.Any) -> Plan:
+        image = tmp_path / "images" / (key * 16)
+        disk = {"vdev": "xvda", "target": str(tmp_path / "d.img"), "source": str(image / "disk"), "format": "raw", "access": "rw"}
+        domain = {**BLANK, "name": "web1", "memory": 128, "kernel": str(image / "kernel"), "cmdline": cmdline, "disks": [disk]}
+        plan = xl_domain.prepare({**POLICY, **policy, "domains": [domain]})
+        plan.apply()
+        return plan
+
+    request("0", "good")
+    create = fake.create
+
+    def fail(path: str, timeout: float, uuid: str = "") -> None:
+        if "bad" in Path(path).read_text():
+            raise DriverDomainsError("xl create failed")
+        create(path, timeout, uuid)
+
+    monkeypatch.setattr(fake, "create", fail)
+    with pytest.raises(DriverDomainsError, match="runs with the previous one again"):
+        request("1", "bad", restart_changed=True, force=["rebuild_disk"])
+    plan = request("1", "better" if changed else "bad", restart_changed=True)
+    text = Path(fake.paths.definition("web1")).read_text()
+    assert ("0" * 16 in text, "better" in text, "bad" in text) == (True, changed, False)
+    assert bool(plan.actions) is changed
+    assert (tmp_path / "d.img").read_text() == "disk of 0"

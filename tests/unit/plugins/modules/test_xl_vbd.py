@@ -11,7 +11,7 @@ import typing as t
 import pytest
 import yaml
 
-from ansible_collections.xen.driver_domains.plugins.module_utils._domain.vbd_made import VBD_OPTIONS
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.vbd_options import VBD_OPTIONS
 from ansible_collections.xen.driver_domains.plugins.modules import xl_domain, xl_vbd, xl_vif
 
 
@@ -30,8 +30,9 @@ def test_disks_are_documented_as_they_are_taken() -> None:
 
 
 def test_both_modules_take_the_same_disks() -> None:
-    """Apart from the image that one of them copies."""
-    assert set(options(xl_domain)["domains"]["suboptions"]["disks"]["suboptions"]) == {"source", *VBD_OPTIONS}
+    """Apart from the image that one of them copies, and from virtio disks, which cannot be attached to a domain that runs."""
+    own = {"source", "specification", "grant_usage"}
+    assert set(options(xl_domain)["domains"]["suboptions"]["disks"]["suboptions"]) == {*own, *VBD_OPTIONS}
 
 
 @pytest.mark.parametrize("module", [xl_vif, xl_vbd])

@@ -32,7 +32,15 @@ case "${0##*/} $*" in $FAIL) echo 'stub: no' >&2; exit 1 ;; esac
 """
 EFFECTS = {
     "ip": r"""
-case "$*" in "link add name "*) mkdir -p "$XENDD_ROOT/sys/class/net/$4/bridge" ;; esac
+case "$*" in
+"link add name "*" type bridge") mkdir -p "$XENDD_ROOT/sys/class/net/$4/bridge" ;;
+"link add name "*" type bond")
+    mkdir -p "$XENDD_ROOT/sys/class/net/$4/bonding"
+    # A kernel that does not know an option.
+    [ ! -e "$XENDD_ROOT/lacks" ] || mkdir "$XENDD_ROOT/sys/class/net/$4/bonding/$(cat "$XENDD_ROOT/lacks")"
+    ;;
+"link set dev "*" master bond0") mkdir -p "$XENDD_ROOT/sys/class/net/$4/bonding_slave" ;;
+esac
 """,
     "xenstore-write": r"""
 while [ $# -gt 0 ]; do
@@ -50,7 +58,13 @@ while [ -e "$XENDD_ROOT/events" ]; do
     sleep 0.05
 done
 """,
+    "xenstore-read": """
+grep -q "^$1=" "$STORE"
+""",
     "modprobe": "",
+    "dmesg": """
+[ ! -e "$XENDD_ROOT/log" ] || cat "$XENDD_ROOT/log"
+""",
     "mount": "",
     "pidof": "",
 }
@@ -119,6 +133,34 @@ class FakeDomain:
         self.write(f"proc/sys/net/ipv6/conf/{name}/disable_ipv6", "0\n")
         unseen.rename(self.root / "sys/class/net" / name)
 
+    def add_vif(self, number: int, name: str, mac: str, index: int) -> None:
+        """Attach a virtual network interface, which the kernel gives a name and an index."""
+        self.add_interface(name, mac)
+        self.write(f"sys/class/net/{name}/ifindex", f"{index}\n")
+        (self.root / f"sys/bus/xen/devices/vif-{number}/net/{name}").mkdir(parents=True)
+
+    def add_pci(self, device: str, interface: str = "", pci_class: str = "0x028000") -> None:
+        """Pass a PCI device through, which has an interface if its driver made one."""
+        self.write(f"sys/bus/pci/devices/{device}/class", f"{pci_class}\n")
+        if interface:
+            (self.root / f"sys/bus/pci/devices/{device}/net/{interface}").mkdir(parents=True)
+
+    def log_missing(self, *files: tuple[str, str]) -> None:
+        """What Debian's kernel says when there is no file for the device of a driver."""
+        self.write(
+            "log",
+            "[    0.000000] Linux version 6.12.118\n[    3.1] i40e 0000:00:00.0: fw 9.1 api 1.15\n"
+            + "".join(
+                f"[    4.123456] {device}: firmware: failed to load {file} (-2)\n"
+                f"[    4.123457] {device}: Direct firmware load for {file} failed with error -2\n"
+                for device, file in files
+            ),
+        )
+
+    def remove_vif(self, number: int, name: str) -> None:
+        shutil.rmtree(self.root / "sys/class/net" / name)
+        shutil.rmtree(self.root / f"sys/bus/xen/devices/vif-{number}")
+
     def devd_is(self, letter: str) -> None:
         """Let the kernel report a state of devd."""
         self.write(f"proc/{self.read('pid').strip()}/stat", f"77 (x (y) z) {letter} 1 2 3\n")
@@ -173,7 +215,11 @@ class FakeDomain:
     def calls(self) -> list[str]:
         """All calls of stubs but the reports to XenStore, in order."""
         lines = self.calls_file.read_text(encoding="utf-8").splitlines() if self.calls_file.exists() else []
-        return [line for line in lines if not line.startswith(("xenstore-write ", "xenstore-watch "))]
+        return [line for line in lines if not line.startswith(("xenstore-write ", "xenstore-watch ", "xenstore-read ", "dmesg "))]
+
+    @property
+    def log_was_read(self) -> bool:
+        return self.calls_file.exists() and "dmesg " in self.calls_file.read_text(encoding="utf-8").splitlines()
 
     def reports(self, key: str) -> list[str]:
         """All values that a key in XenStore had, in order."""
@@ -304,6 +350,106 @@ def test_interfaces_that_never_appear(domain: FakeDomain) -> None:
     assert "ip link set dev enX1 master xenbr0" in domain.calls
 
 
+# Firmware
+
+IWLWIFI = [("iwlwifi 0000:00:05.0", f"iwlwifi-ty-a0-gf-a0-{version}.ucode") for version in (89, 88, 87)]
+ASKED = "iwlwifi of 0000:00:05.0 asks for iwlwifi-ty-a0-gf-a0-89.ucode: it is not in the image"
+
+
+@pytest.mark.parametrize("pci_class", ["0x020000", "0x028000"])
+@pytest.mark.parametrize(
+    ("image", "remedy"),
+    [(False, "set guest_image_nonfree_firmware: true"), (True, "non-free-firmware of its Debian suite does not have it")],
+)
+def test_a_card_without_firmware_is_an_error(domain: FakeDomain, image: bool, remedy: str, pci_class: str) -> None:
+    """Even if no bridge has it for a port: one message for each card, with the first file, after some time."""
+    domain.add_pci("0000:00:05.0", pci_class=pci_class)
+    domain.add_pci("0000:00:06.0")
+    domain.log_missing(*IWLWIFI, ("mt7921e 0000:00:06.0", "mediatek/a b.bin"), *IWLWIFI)
+    if image:
+        domain.write("usr/lib/xendd/nonfree-firmware", "iwlwifi\n")
+    with domain.fast_clock():
+        assert domain.run("xendd.bridge=xenbr0") == 0
+    mediatek = f"mt7921e of 0000:00:06.0 asks for mediatek/a b.bin: it is not in the image; {remedy}"
+    assert domain.status == ("error", f"{ASKED}; {remedy}; {mediatek}")
+
+
+def test_a_port_that_does_not_appear_for_want_of_firmware(domain: FakeDomain) -> None:
+    domain.add_pci("0000:00:05.0")
+    domain.log_missing(*IWLWIFI)
+    with domain.fast_clock():
+        domain.run(f"xendd.bridge=xenbr0,{MAC}")
+    absent = f"no network interface with MAC address {MAC} appeared within 30 s"
+    assert domain.status == ("error", f"{absent}; {ASKED}; set guest_image_nonfree_firmware: true")
+
+
+def test_a_card_that_does_not_come_up_for_want_of_firmware(domain: FakeDomain) -> None:
+    """bnx2x asks when its interface is set up, and not before."""
+    domain.add_interface("enX0", MAC)
+    domain.add_pci("0000:00:05.0", "enX0", "0x020000")
+    domain.log_missing(("bnx2x 0000:00:05.0", "bnx2x/bnx2x-e2-7.13.21.0.fw"))
+    domain.fail = "ip link set dev enX0 up"
+    domain.run(f"xendd.bridge=xenbr0,{MAC}")
+    status, error = domain.status
+    assert status == "error" and error == (
+        "'ip link set dev enX0 up' failed: stub: no; bnx2x of 0000:00:05.0 asks for bnx2x/bnx2x-e2-7.13.21.0.fw: it is not in the image; "
+        "set guest_image_nonfree_firmware: true"
+    )
+
+
+def test_a_usb_device_only_if_an_interface_is_missing(domain: FakeDomain) -> None:
+    domain.add_pci("0000:00:05.0", pci_class="0x0c0330")
+    domain.write("sys/bus/usb/devices/1-1/idVendor", "0cf3\n")
+    domain.log_missing(
+        ("platform regulatory.0", "regulatory.db"), ("usb 1-1", "ath9k_htc/htc_9271-1.4.0.fw"), ("xhci_hcd 0000:00:05.0", "renesas.mem")
+    )
+    domain.run("xendd.bridge=xenbr0")
+    assert domain.status == ("ready", "")
+    with domain.fast_clock():
+        domain.run(f"xendd.bridge=xenbr0,{MAC}")
+    assert domain.status[1].split("; ")[1:] == [
+        "usb of 1-1 asks for ath9k_htc/htc_9271-1.4.0.fw: it is not in the image",
+        "set guest_image_nonfree_firmware: true",
+    ]
+
+
+def test_files_that_a_driver_can_do_without(domain: FakeDomain) -> None:
+    """These cards have their interfaces, the error is another one, or the driver said itself that it does not matter."""
+    domain.add_interface("enX0", MAC)
+    domain.add_pci("0000:00:05.0", "wlan0")
+    domain.add_pci("0000:00:06.0", "enX0", "0x020000")
+    domain.add_pci("0000:00:07.0", pci_class="0x030000")
+    domain.add_pci("0000:00:08.0")
+    domain.add_pci("0000:00:09.0")
+    domain.log_missing(*IWLWIFI, ("r8169 0000:00:06.0", "rtl_nic/rtl8168g-2.fw"), ("amdgpu 0000:00:07.0", "amdgpu/x.bin"))
+    domain.write(
+        "log",
+        domain.read("log")
+        + "[ 5.1] x 0000:00:08.0: Direct firmware load for x.bin failed with error -110\n"
+        + "[ 5.2] iwlwifi 0000:00:09.0: firmware: failed to load iwl-debug-yoyo.bin (-2)\n",
+    )
+    domain.run(f"xendd.bridge=xenbr0,{MAC}")
+    assert domain.status == ("ready", "")
+
+
+def test_a_driver_that_finds_its_file_at_last(domain: FakeDomain) -> None:
+    domain.add_pci("0000:00:05.0")
+    domain.log_missing(*IWLWIFI)
+    with domain.running("xendd.bridge=xenbr0") as process:
+        until(lambda: domain.log_was_read)
+        assert domain.reports(STATUS) == ["starting"]
+        domain.add_pci("0000:00:05.0", "wlan0")
+        assert process.wait(timeout=20) == 0
+    assert domain.status == ("ready", "")
+
+
+def test_the_log_is_not_read_while_all_cards_work(domain: FakeDomain) -> None:
+    domain.add_pci("0000:00:05.0", "wlan0")
+    domain.add_pci("0000:00:06.0", pci_class="0x030000")
+    domain.run("xendd.bridge=xenbr0")
+    assert not domain.log_was_read and domain.calls
+
+
 @pytest.mark.parametrize(
     ("fail", "then", "error"),
     [
@@ -342,9 +488,229 @@ def test_what_networkd_leaves_alone(domain: FakeDomain) -> None:
     assert {path.name: path.read_text(encoding="utf-8") for path in directory.iterdir()} == {
         "11-xendd.network": "[Match]\nName=xenbr0\n\n[Link]\nUnmanaged=yes\n",
         "12-xendd.network": "[Match]\nName=xenbr0\n\n[Link]\nUnmanaged=yes\n",
-        "13-xendd.network": f"[Match]\nMACAddress={OTHER_MAC}\nKind=!bridge\n\n[Network]\nDHCP=yes\n",
+        "13-xendd.network": f"[Match]\nMACAddress={OTHER_MAC}\nKind=!bridge bond\n\n[Network]\nDHCP=yes\n",
     }
     assert (domain.calls, domain.reports(STATUS)) == ([], [])
+
+
+def test_networkd_leaves_a_bond_and_its_ports_alone(domain: FakeDomain) -> None:
+    assert domain.run("xendd.bond=bond0,10.0.3.1,eth0,eth1 xendd.address=eth2,dhcp", "write-network-units") == 0
+    found = [path.read_text(encoding="utf-8").split("\n\n") for path in sorted((domain.root / "run/systemd/network").iterdir())]
+    unmanaged, dhcp = "[Link]\nUnmanaged=yes\n", "[Network]\nDHCP=yes\n"
+    assert found == [
+        ["[Match]\nName=bond0", unmanaged],
+        ["[Match]\nPath=xen-vif-0", unmanaged],
+        ["[Match]\nName=eth0\nPath=!xen-vif-0 xen-vif-1 xen-vif-2", unmanaged],
+        ["[Match]\nPath=xen-vif-1", unmanaged],
+        ["[Match]\nName=eth1\nPath=!xen-vif-0 xen-vif-1 xen-vif-2", unmanaged],
+        ["[Match]\nPath=xen-vif-2", dhcp],
+        ["[Match]\nName=eth2\nPath=!xen-vif-0 xen-vif-1 xen-vif-2", dhcp],
+    ]
+
+
+def test_networkd_knows_the_vifs_of_the_definition(domain: FakeDomain) -> None:
+    """One that has a number of its own is not another one that has its name for a while."""
+    for number in range(3):
+        (domain.root / f"sys/bus/xen/devices/vif-{number}").mkdir(parents=True)
+    assert domain.run("xendd.address=eth0,10.0.3.5/24", "write-network-units") == 0
+    text = domain.read("run/systemd/network/12-xendd.network")
+    assert text == "[Match]\nName=eth0\nPath=!xen-vif-0 xen-vif-1 xen-vif-2\n\n[Link]\nUnmanaged=yes\n"
+
+
+# Bonds
+
+
+BOND = "xendd.bond=bond0,10.0.3.1/10.0.3.2,eth0,eth1 xendd.address=bond0,10.0.3.5/24,10.0.3.1"
+
+
+@contextlib.contextmanager
+def watching(domain: FakeDomain, command_line: str) -> t.Iterator[t.Callable[[str], None]]:
+    """Let a domain run that follows its interfaces; the function reports a change of a key below `device`."""
+    events = domain.root / "events"
+    events.write_text("device/vif\n")
+
+    def report(path: str) -> None:
+        with events.open("a") as file:
+            file.write(f"{path}\n")
+
+    with domain.running(command_line):
+        until(lambda: domain.reports(STATUS) == ["starting", "ready"])
+        # The first event, that of the watch itself.
+        time.sleep(0.3)
+        domain.calls_file.unlink()
+        yield report
+        events.unlink()
+
+
+def ports(*names: str) -> list[str]:
+    return [line for name in names for line in (f"ip link set dev {name} down", f"ip link set dev {name} master bond0")]
+
+
+def test_a_bond_has_its_address_before_its_ports(domain: FakeDomain) -> None:
+    domain.add_vif(0, "eth0", MAC, 2)
+    domain.add_vif(1, "eth1", OTHER_MAC, 3)
+    assert domain.run(BOND) == 0
+    assert domain.calls == [
+        "modprobe bonding max_bonds=0",
+        "ip link add name bond0 type bond",
+        "ip link set dev bond0 up",
+        "ip address replace 10.0.3.5/24 dev bond0",
+        "ip link set dev bond0 up",
+        "ip route replace default via 10.0.3.1 dev bond0",
+        *ports("eth0", "eth1"),
+    ]
+    options = {path.name: path.read_text(encoding="utf-8") for path in (domain.root / "sys/class/net/bond0/bonding").iterdir()}
+    assert options == {
+        "mode": "active-backup\n",
+        "fail_over_mac": "active\n",
+        "arp_interval": "150\n",
+        # The kernel adds each.
+        "arp_ip_target": "+10.0.3.2\n",
+        "arp_validate": "all\n",
+    }
+    assert domain.status == ("ready", "")
+
+
+def test_a_second_run_keeps_the_bond(domain: FakeDomain) -> None:
+    domain.add_vif(0, "eth0", MAC, 2)
+    domain.add_vif(1, "eth1", OTHER_MAC, 3)
+    domain.run(BOND)
+    domain.calls_file.unlink()
+    domain.run(BOND)
+    assert not [line for line in domain.calls if "add" in line.split()[2:3] or " master " in line or " down" in line]
+    assert domain.status == ("ready", "")
+
+
+def test_a_bond_works_with_what_there_is(domain: FakeDomain) -> None:
+    domain.add_vif(1, "eth0", OTHER_MAC, 2)
+    with domain.fast_clock():
+        assert domain.run(BOND) == 0
+    assert domain.calls[-2:] == ports("eth0")
+    assert domain.status == ("error", "no network interface 'eth0' appeared within 30 s")
+
+
+def test_an_option_that_the_kernel_does_not_take(domain: FakeDomain) -> None:
+    domain.add_vif(0, "eth0", MAC, 2)
+    domain.write("lacks", "fail_over_mac")
+    assert domain.run("xendd.bond=bond0,10.0.3.1,eth0") == 0
+    status, error = domain.status
+    assert status == "error" and error.startswith("fail_over_mac=active of bond0 failed: ")
+    assert domain.read("sys/class/net/bond0/bonding/arp_validate") == "all\n"
+    assert domain.calls[-2:] == ports("eth0")
+
+
+def test_a_bond_that_cannot_be_made(domain: FakeDomain) -> None:
+    domain.fail = "ip link add *"
+    assert domain.run("xendd.bond=bond0,10.0.3.1 xendd.bridge=br0") == 0
+    assert domain.status[1].endswith("'ip link add name bond0 type bond' failed: stub: no")
+
+
+def test_a_port_that_was_attached_again_is_a_port_again(domain: FakeDomain) -> None:
+    domain.add_vif(0, "eth0", MAC, 2)
+    domain.add_vif(1, "eth1", OTHER_MAC, 3)
+    with watching(domain, BOND) as report:
+        report("device/vif/0/state")
+        time.sleep(0.3)
+        assert domain.calls == []
+        domain.remove_vif(0, "eth0")
+        report("device/vif/0/state")
+        time.sleep(0.3)
+        assert domain.calls == []
+        domain.add_vif(0, "eth0", MAC, 7)
+        report("device/vif/0/state")
+        until(lambda: domain.calls == ports("eth0"))
+
+
+def test_interfaces_that_come_back_in_another_order_are_still_known(domain: FakeDomain) -> None:
+    """The kernel gives the first name that is free, so that both have the name of the other afterwards."""
+    domain.add_vif(0, "eth0", MAC, 2)
+    domain.add_vif(1, "eth1", OTHER_MAC, 3)
+    with watching(domain, "xendd.address=eth0,10.0.3.5/24 xendd.address=eth1,10.0.5.5/24") as report:
+        domain.remove_vif(0, "eth0")
+        domain.remove_vif(1, "eth1")
+        domain.add_vif(1, "eth0", OTHER_MAC, 8)
+        report("device/vif/1/state")
+        expected = ["ip address replace 10.0.5.5/24 dev eth0", "ip link set dev eth0 up"]
+        until(lambda: domain.calls == expected)
+        domain.add_vif(0, "eth1", MAC, 9)
+        report("device/vif/0/state")
+        until(lambda: domain.calls == [*expected, "ip address replace 10.0.3.5/24 dev eth1", "ip link set dev eth1 up"])
+
+
+def test_detaching_one_of_two_changes_nothing_for_the_other(domain: FakeDomain) -> None:
+    domain.add_vif(0, "eth0", MAC, 2)
+    domain.add_vif(1, "eth1", OTHER_MAC, 3)
+    with watching(domain, "xendd.address=eth0,10.0.3.5/24 xendd.address=eth1,10.0.5.5/24") as report:
+        domain.remove_vif(0, "eth0")
+        report("device/vif/0/state")
+        report("device/vif/1/state")
+        time.sleep(0.5)
+        assert domain.calls == []
+
+
+ADDRESSES = "xendd.address=eth0,10.0.3.5/24 xendd.address=eth1,10.0.5.5/24"
+
+
+def address(cidr: str, name: str) -> list[str]:
+    return [f"ip address replace {cidr} dev {name}", f"ip link set dev {name} up"]
+
+
+@pytest.mark.parametrize(
+    ("command_line", "lost", "number", "expected"),
+    [
+        (BOND, 0, 2, ports("eth0")),
+        (BOND, 1, 7, ports("eth1")),
+        (ADDRESSES, 0, 2, address("10.0.3.5/24", "eth0")),
+        (ADDRESSES, 1, 12, address("10.0.5.5/24", "eth1")),
+    ],
+)
+def test_a_vif_that_comes_back_with_another_number(
+    domain: FakeDomain, command_line: str, lost: int, number: int, expected: list[str]
+) -> None:
+    """`xl network-attach` without a number takes one more than the highest."""
+    domain.add_vif(0, "eth0", MAC, 2)
+    domain.add_vif(1, "eth1", OTHER_MAC, 3)
+    with watching(domain, command_line) as report:
+        domain.remove_vif(lost, f"eth{lost}")
+        report(f"device/vif/{lost}/state")
+        time.sleep(0.3)
+        assert domain.calls == []
+        domain.add_vif(number, f"eth{lost}", MAC, 7)
+        report(f"device/vif/{number}/state")
+        until(lambda: domain.calls == expected)
+        report(f"device/vif/{1 - lost}/state")
+        time.sleep(0.3)
+        assert domain.calls == expected
+
+
+def test_both_vifs_come_back_with_other_numbers(domain: FakeDomain) -> None:
+    domain.add_vif(2, "eth0", MAC, 7)
+    domain.add_vif(3, "eth1", OTHER_MAC, 8)
+    assert domain.run(ADDRESSES) == 0
+    assert domain.calls == [*address("10.0.3.5/24", "eth0"), *address("10.0.5.5/24", "eth1")]
+    assert domain.status == ("ready", "")
+
+
+@pytest.mark.parametrize("added", [False, True], ids=["defined", "added later"])
+def test_a_vif_without_a_parameter_is_never_another_one(domain: FakeDomain, added: bool) -> None:
+    """Both were attached again, and the one that nothing is set for has the name of the other until that is there."""
+    domain.add_vif(0, "eth0", MAC, 2)
+    if not added:
+        domain.add_vif(1, "eth1", OTHER_MAC, 3)
+    with watching(domain, "xendd.address=eth0,10.0.3.5/24") as report:
+        if added:
+            domain.add_vif(1, "eth1", OTHER_MAC, 3)
+            report("device/vif/1/state")
+            time.sleep(0.3)
+        domain.remove_vif(0, "eth0")
+        domain.remove_vif(1, "eth1")
+        domain.add_vif(1, "eth0", OTHER_MAC, 8)
+        report("device/vif/1/state")
+        time.sleep(0.5)
+        assert domain.calls == []
+        domain.add_vif(0, "eth1", MAC, 9)
+        report("device/vif/0/state")
+        until(lambda: domain.calls == address("10.0.3.5/24", "eth1"))
 
 
 # The command line
@@ -661,6 +1027,36 @@ def test_an_interface_that_was_attached_again_gets_its_addresses_back(domain: Fa
         events.unlink()
 
 
-def test_without_addresses_nothing_stays_running(domain: FakeDomain) -> None:
-    (domain.root / "events").write_text("")
-    assert domain.run("console=hvc0") == 0
+# Saved and restored
+
+
+def restore(domain: FakeDomain) -> None:
+    """Give it another home in XenStore, where nothing is; the kernel sets its watches again."""
+    domain.store_file.write_text("")
+    with (domain.root / "events").open("a") as file:
+        file.write("data/driver-domain/status\n")
+
+
+@pytest.mark.parametrize("address", ["", "xendd.address=enX0,10.0.3.5/24"])
+def test_a_domain_that_was_restored_reports_again(domain: FakeDomain, address: str) -> None:
+    domain.add_interface("enX0", MAC)
+    domain.write("events", "data/driver-domain/status\n")
+    with domain.running(address):
+        until(lambda: domain.reports(STATUS) == ["starting", "ready"])
+        time.sleep(0.3)
+        # What it has reported itself is nothing new.
+        assert domain.reports(STATUS) == ["starting", "ready"]
+        restore(domain)
+        until(lambda: domain.reports(STATUS) == ["ready"])
+        (domain.root / "events").unlink()
+    assert domain.reports(BRIDGES) == [""]
+
+
+def test_a_driver_domain_that_was_restored_has_a_new_devd(domain: FakeDomain) -> None:
+    domain.write("events", "data/driver-domain/status\n")
+    with serving(domain, "xendd.bridge=xenbr0"):
+        restore(domain)
+        until(lambda: domain.calls.count("xl devd -F") == 2)
+        until(lambda: domain.reports(STATUS)[-1] == "ready")
+        (domain.root / "events").unlink()
+    assert domain.reports(BRIDGES)[-1] == "xenbr0"

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import struct
 import typing as t
 from pathlib import Path
 
@@ -88,23 +89,23 @@ WRONG: dict[str, tuple[dict[str, t.Any], str]] = {
     ),
     "registers not in pages": (
         {"files": {"rtc.dtb": dtb(partial(xen_reg=cells(0, 0x9010400, 0, 0x1000, 0, 0x9010400)))}, "domus": [domu("a", **RTC)]},
-        "xen,reg of /passthrough/device@9010000 is not",
+        "rtc.dtb:/passthrough/device@9010000: xen,reg .* is not made of whole pages",
     ),
     "registers cut off": (
         {"files": {"rtc.dtb": dtb(partial(xen_reg=cells(0, 0x9010000, 0)))}, "domus": [domu("a", **RTC)]},
-        "xen,reg of /passthrough/device@9010000 is not",
+        "rtc.dtb:/passthrough/device@9010000: xen,reg has 3 cells",
     ),
     "no force": (
         {"files": {"rtc.dtb": dtb(partial(**{"xen,force-assign-without-iommu": False}))}, "domus": [domu("a", **RTC)]},
-        "lacks xen,force-assign-without-iommu",
+        "has no IOMMU: Xen does not assign it.*xen,force-assign-without-iommu",
     ),
     "path of nothing": (
         {"files": {"rtc.dtb": dtb(partial("/none"))}, "domus": [domu("a", **RTC)]},
-        "names /none, which the board's device tree does not have",
+        "the board has no node /none",
     ),
     "no path": (
         {"files": {"rtc.dtb": dtb(partial(**{"xen,path": False, "xen,force-assign-without-iommu": False}))}, "domus": [domu("a", **RTC)]},
-        "has xen,reg without xen,path",
+        "xen,reg without xen,path",
     ),
     "Xen's console": (
         {"domus": [domu("a", **{**RTC, "passthrough_paths": ["/pl011@9000000"]})]},
@@ -130,6 +131,149 @@ WRONG: dict[str, tuple[dict[str, t.Any], str]] = {
         "and memory_end is 0x40a00000: 6 MiB are missing.*the largest: Image .3.0 MiB",
     ),
 }
+
+
+CODEC = {"passthrough_dtb": "codec.dtb", "passthrough_paths": ["/codec@c000000"]}
+
+
+def xen_reg(*addresses: int, guest: int | None = None) -> bytes:
+    return b"".join(cells(0, address, 0, 0x1000, 0, address if guest is None else guest) for address in addresses)
+
+
+def with_nodes(**nodes: t.Any) -> dict[str, t.Any]:
+    return {**fake_board.VIRT, **{name.replace("__", "@"): content for name, content in nodes.items()}}
+
+
+GIC = {"compatible": "arm,gic-400", "interrupt-controller": None, "#interrupt-cells": cells(3), "reg": cells(0, 0x8000000, 0, 0x20000)}
+#: A hand-written partial tree, and what it breaks.
+HAND_WRITTEN: dict[str, tuple[dict[str, t.Any], str]] = {
+    "the interrupt controller": (partial(**{"xen,reg": xen_reg(0x9010000, 0x8010000)}), "contains the interrupt controller"),
+    "Xen's console": (partial(**{"xen,reg": xen_reg(0x9010000, 0x9000000)}), "contains Xen's console /pl011@9000000"),
+    "what dom0 uses": (partial(**{"xen,reg": xen_reg(0x9010000, 0xB000000)}), "the registers of /ethernet@b000000"),
+    "memory": (partial(**{"xen,reg": xen_reg(0x9010000, 0x60000000)}), "contains memory of the machine"),
+    "another address than reg": (partial(**{"xen,reg": xen_reg(0x9010000, guest=0x9011000)}), "xen,reg maps nothing to 0x9010000"),
+    "the guest's memory": (
+        partial(**{"reg": cells(0, 0x41000000, 0, 0x1000), "xen,reg": xen_reg(0x9010000, guest=0x41000000)}),
+        "0x41000000-0x41000fff is where the guest's memory is",
+    ),
+    "nothing at all": (
+        partial(**{"xen,reg": False, "xen,path": False, "xen,force-assign-without-iommu": False}),
+        "Xen passes nothing through",
+    ),
+    "no bus": ({"passthrough": {"device": {"xen,path": "/pl031@9010000"}}}, "is not a simple-bus"),
+}
+
+
+@pytest.mark.parametrize("name", HAND_WRITTEN)
+@pytest.mark.parametrize("packed_ramdisks", [True, False], ids=["uboot_script", "imagebuilder_config"])
+def test_hand_written_trees(tmp_path: Path, name: str, packed_ramdisks: bool) -> None:
+    tree, message = HAND_WRITTEN[name]
+    files = {"rtc.dtb": dtb(tree), "virt.dtb": dtb(with_nodes(gic__8000000=GIC))}
+    with pytest.raises(InvalidInput, match=message):
+        check(tmp_path, files=files, packed_ramdisks=packed_ramdisks, domus=[domu("a", **RTC)])
+
+
+def test_memory_of_the_guest_depends_on_the_guest(tmp_path: Path) -> None:
+    """An address above the memory of a small guest; with memory that is mapped 1:1, there is no other layout."""
+    tree = partial(**{"reg": cells(0, 0x50000000, 0, 0x1000), "xen,reg": xen_reg(0x9010000, guest=0x50000000)})
+    assert check(tmp_path, files={"rtc.dtb": dtb(tree)}, domus=[domu("a", memory=64, **RTC)]).warnings == []
+    with pytest.raises(InvalidInput, match="is where the guest's memory is"):
+        check(tmp_path, files={"rtc.dtb": dtb(tree)}, domus=[domu("a", memory=512, **RTC)])
+
+
+def test_a_page_of_two_domains(tmp_path: Path) -> None:
+    other = partial("/codec@c000000", **{"xen,reg": xen_reg(0xC000000, 0xC001000)})
+    third = partial(**{"xen,reg": xen_reg(0x9010000, 0xC001000)})
+    files = {"codec.dtb": dtb(other), "rtc.dtb": dtb(third)}
+    with pytest.raises(InvalidInput, match="b: rtc.dtb maps 0xc001000-0xc001fff, which overlaps .* of a"):
+        check(tmp_path, files=files, domus=[domu("a", **CODEC), domu("b", **RTC)])
+
+
+@pytest.mark.parametrize("status", ["okay", "disabled"])
+def test_what_shares_a_page_is_marked_or_disabled(tmp_path: Path, status: str) -> None:
+    neighbour = {"compatible": "test,wdt", "reg": cells(0, 0x9010800, 0, 0x100), "status": status}
+    files = {"virt.dtb": dtb(with_nodes(wdt__9010800=neighbour))}
+    if status == "okay":
+        with pytest.raises(InvalidInput, match="/wdt@9010800 is in the same page.*passthrough_paths"):
+            check(tmp_path, files=files, domus=[domu("a", **RTC)])
+    else:
+        assert check(tmp_path, files=files, domus=[domu("a", **RTC)]).warnings == []
+    both = {**RTC, "passthrough_paths": ["/pl031@9010000", "/wdt@9010800"]}
+    assert check(tmp_path, files=files, domus=[domu("a", **both)]).warnings == []
+
+
+@pytest.mark.parametrize(
+    "node",
+    [
+        {"compatible": "vendor,video-codec"},
+        {"compatible": "vendor,crypto", "interrupts": cells(0, 5, 4)},
+        {},
+        {"compatible": "arm,pl011", "dma-coherent": None},
+    ],
+)
+def test_what_is_not_known_does_dma(tmp_path: Path, node: dict[str, t.Any]) -> None:
+    codec = {**node, "reg": cells(0, 0xC000000, 0, 0x1000)}
+    files = {"virt.dtb": dtb(with_nodes(codec__c000000=codec)), "codec.dtb": dtb(partial("/codec@c000000"))}
+    (refusal,) = check(tmp_path, files=files, domus=[domu("a", **CODEC)]).refusals
+    assert (refusal.guard, refusal.subject) == ("dma_without_iommu", "a: /codec@c000000")
+
+
+def test_a_node_that_only_an_overlay_brings(tmp_path: Path) -> None:
+    content = {"i3c@d000000": {"compatible": "arm,pl031", "reg": cells(0, 0xD000000, 0, 0x1000)}}
+    files = {
+        "overlay.dtbo": dtb({"fragment@0": {"target-path": "/", "__overlay__": content}}),
+        "i3c.dtb": dtb(partial("/i3c@d000000")),
+    }
+    domain = domu("a", passthrough_dtb="i3c.dtb", passthrough_paths=["/i3c@d000000"])
+    with pytest.raises(InvalidInput, match="no node /i3c@d000000"):
+        check(tmp_path, files=files, domus=[domain])
+    assert check(tmp_path, files=files, domus=[domain], overlays=["overlay.dtbo"]).warnings == []
+
+
+def ram(*banks: int) -> bytes:
+    return b"".join(cells(0, start, 0, 0x40000000) for start in banks)
+
+
+def test_two_banks_that_are_one_range(tmp_path: Path) -> None:
+    memory = {"device_type": "memory", "reg": ram(0x40000000, 0x80000000)}
+    assert check(tmp_path, files={"virt.dtb": dtb(with_nodes(memory__40000000=memory))}).warnings == []
+    apart = {"device_type": "memory", "reg": ram(0x40000000, 0x90000000)}
+    with pytest.raises(InvalidInput, match="has no such RAM"):
+        check(tmp_path, files={"virt.dtb": dtb(with_nodes(memory__40000000=apart))})
+
+
+def reserved(start: int, **properties: t.Any) -> bytes:
+    node = {"reg": cells(0, start, 0, 0x100000), "no-map": None, **properties}
+    holder = {"#address-cells": cells(2), "#size-cells": cells(2), "ranges": None, "firmware@0": node}
+    return dtb({**fake_board.VIRT, "reserved-memory": holder})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"files": {"virt.dtb": reserved(0x40500000)}}, r"the load map \(dom0 kernel\).*/reserved-memory/firmware@0 .*memory_start"),
+        ({"files": {"virt.dtb": reserved(0xB1000000)}, "domus": [domu("a", **STATIC)]}, "a: 0xb0000000.*/reserved-memory/firmware@0"),
+        ({"domus": [domu("a", memory=None, static_memory=[{"start": "0x10000000", "size": "0x8000000"}])]}, "is not RAM of the board"),
+        ({"static_heap": [{"start": "0xbff00000", "size": "0x200000"}]}, "static_heap: .* is not RAM of the board"),
+    ],
+)
+def test_memory_that_is_not_free(tmp_path: Path, changes: dict[str, t.Any], message: str) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        check(tmp_path, xen="xen-static", memory_end="0xB0000000", **changes)
+
+
+def test_memory_that_linux_may_reuse_is_free(tmp_path: Path) -> None:
+    assert check(tmp_path, files={"virt.dtb": reserved(0x40500000, reusable=None)}).warnings == []
+
+
+def test_memory_that_the_blob_sets_aside(tmp_path: Path) -> None:
+    blob = bytearray(dtb(fake_board.VIRT))
+    # The list of the fake is empty: a list with one entry goes to the end.
+    blob[16:20] = len(blob).to_bytes(4, "big")
+    blob += struct.pack(">4Q", 0x40500000, 0x1000, 0, 0)
+    blob[4:8] = len(blob).to_bytes(4, "big")
+    with pytest.raises(InvalidInput, match="/memreserve/ of virt.dtb"):
+        check(tmp_path, files={"virt.dtb": bytes(blob)})
 
 
 @pytest.mark.parametrize("name", WRONG)
@@ -200,7 +344,10 @@ def test_right(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize("path", [NIC, "/soc/spi@2", "/soc"])
 def test_dma_without_iommu_is_refused(tmp_path: Path, path: str) -> None:
     device = path if path != "/soc" else "/soc/spi@2"
-    plan = check(tmp_path, files={"d.dtb": dtb(partial(device))}, domus=[domu("a", passthrough_dtb="d.dtb", passthrough_paths=[path])])
+    other = {"reg": cells(0, 0xD000000, 0, 0x1000), "xen,reg": cells(0, 0xD000000, 0, 0x1000, 0, 0xD000000)} if device != NIC else {}
+    plan = check(
+        tmp_path, files={"d.dtb": dtb(partial(device, **other))}, domus=[domu("a", passthrough_dtb="d.dtb", passthrough_paths=[path])]
+    )
     (refusal,) = plan.refusals
     assert (refusal.guard, refusal.subject) == ("dma_without_iommu", f"a: {device}")
     plan.apply(["dma_without_iommu"], check_mode=True)
@@ -216,7 +363,7 @@ def test_a_disabled_iommu_protects_nothing(tmp_path: Path) -> None:
     card = {"passthrough_dtb": "nic.dtb", "passthrough_paths": ["/ethernet@b000000"]}
     (refusal,) = check(tmp_path, files=files, domus=[domu("a", **card)]).refusals
     assert (refusal.guard, refusal.subject) == ("dma_without_iommu", "a: /ethernet@b000000")
-    with pytest.raises(InvalidInput, match="lacks xen,force-assign-without-iommu"):
+    with pytest.raises(InvalidInput, match="has no IOMMU: Xen does not assign it.*xen,force-assign-without-iommu"):
         check(tmp_path, files=files, domus=[domu("a", **{**card, "passthrough_dtb": "unforced.dtb"})])
 
 

@@ -4,20 +4,22 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import typing as t
 from pathlib import Path
 
 import pytest
 
-from ansible_collections.xen.driver_domains.plugins.module_utils._board import imagebuilder
+from ansible_collections.xen.driver_domains.plugins.module_utils._board import imagebuilder, uboot_script
 from ansible_collections.xen.driver_domains.plugins.module_utils._board.boot_files import Files
 from ansible_collections.xen.driver_domains.plugins.module_utils._board.configuration import Board
 from ansible_collections.xen.driver_domains.plugins.module_utils._board.load_map import lay_out
 from ansible_collections.xen.driver_domains.plugins.module_utils._board.reader import read_board
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import InvalidInput
+from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Plan
 from ansible_collections.xen.driver_domains.tests.unit.fakes import board as fake_board
-from ansible_collections.xen.driver_domains.tests.unit.fakes.board import domu
+from ansible_collections.xen.driver_domains.tests.unit.fakes.board import FakeUboot, domu, kernel
 
 OUTPUTS = {"uboot_source": "boot.source", "uboot_script": "boot.scr", "fit": ""}
 
@@ -124,7 +126,7 @@ FULL = {
     "DOMU_GRANT_VER[1]": "1",
     "DOMU_GRANT_FRAMES[1]": "32",
     "DOMU_MAPTRACK_FRAMES[1]": "8",
-    "DOMU_CAPS[1]": "control,hardware",
+    "DOMU_CAPS[1]": "control|hardware",
     "DOMU_SHARED_MEM[1]": "shm 0x50000000 0x6000000 0x1000",
     "DOMU_KERNEL[2]": "Image",
     "DOMU_RAMDISK[2]": "rd.cpio.gz",
@@ -198,3 +200,105 @@ def test_nothing_is_loaded_below_12_mib(tmp_path: Path) -> None:
     fake_board.files(tmp_path)
     board = read_board(fake_board.parameters(tmp_path, memory_start="0x0", memory_end="0x20000000"))
     assert lay_out(board, Files(board.directory), domus=[])["boot script"].address == 0xC00000
+
+
+# --- what uboot-script-gen does otherwise --------------------------------------------------------------------------------------
+def configure(directory: Path, checkout: str | None = None, fit: str | None = None, **changes: t.Any) -> Plan:
+    fake_board.files(directory)
+    options = {"path": str(directory / "config"), "checkout": checkout, "fit": fit, "uboot_source": "b.source", "uboot_script": "b.scr"}
+    return imagebuilder.plan_configuration({**fake_board.parameters(directory, **changes), **options})
+
+
+OTHERWISE: dict[str, tuple[dict[str, t.Any], str]] = {
+    "no-xenstore": ({"domus": [domu("a", enhanced="no-xenstore")]}, "no-xenstore of a becomes enabled"),
+    "no-xenstore without dom0": ({"dom0": None, "domus": [domu("a", enhanced="no-xenstore")]}, "of a becomes disabled"),
+    "colours": ({"xen": "xen-static", "domus": [domu("a", colors="1-2")]}, "colors of a become the property colors"),
+    "bootefi": ({"boot_command": "bootefi"}, "bootefi gets the argument '-'"),
+}
+OLD = "$BOOT_CMD $kernel_addr - $device_tree_addr"
+NEW = 'no-xenstore llc-colors "bootefi") echo bootefi $kernel_addr $device_tree_addr'
+
+
+@pytest.mark.parametrize("name", OTHERWISE)
+def test_what_is_done_otherwise(tmp_path: Path, name: str) -> None:
+    changes, message = OTHERWISE[name]
+    assert [warning for warning in configure(tmp_path, **changes).warnings if message in warning]
+    script = tmp_path / "checkout/scripts/uboot-script-gen"
+    script.parent.mkdir(parents=True)
+    script.write_text(OLD)
+    with pytest.raises(InvalidInput, match=f"would do something else: .*{message}.*the module uboot_script"):
+        configure(tmp_path, str(tmp_path / "checkout"), **changes)
+    script.write_text(NEW)
+    assert not [warning for warning in configure(tmp_path, str(tmp_path / "checkout"), **changes).warnings if message in warning]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"domus": [domu("a", cmdline="")]}, "a: cmdline is empty.*default of its own"),
+        ({"dom0": {"kernel": "Image", "cmdline": " "}}, "dom0.cmdline is empty"),
+        ({"dom0": None, "xen_cmdline": "", "domus": [domu("a")]}, "xen_cmdline, .* is empty"),
+        ({"dom0": {"kernel": "Image", "cmdline": "x" * 1020}}, "dom0.cmdline has 1035 characters"),
+        ({"fit": "all.fit", "memory_end": "0x80000000"}, "With fit, uboot-script-gen needs RAM up to 0x82000000"),
+    ],
+)
+def test_what_it_cannot_do(tmp_path: Path, changes: dict[str, t.Any], message: str) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        configure(tmp_path, **changes)
+
+
+def test_a_fit_image_that_has_room(tmp_path: Path) -> None:
+    assert configure(tmp_path, fit="all.fit").warnings == []
+
+
+def test_the_header_for_bootm(tmp_path: Path) -> None:
+    """A Xen of just 2 MiB takes up 4 with the header that mkimage puts before it."""
+    fake_board.files(tmp_path)
+    (tmp_path / "xen").write_bytes(kernel(2 << 20))
+
+    def room(command: str) -> int:
+        board = read_board(fake_board.parameters(tmp_path, boot_command=command))
+        return lay_out(board, Files(board.directory), domus=[])["Xen"].room
+
+    assert (room("booti"), room("bootm")) == (2 << 20, 4 << 20)
+
+
+CHECKOUT = os.environ.get("IMAGEBUILDER", "")
+
+
+@pytest.mark.skipif(not CHECKOUT, reason="IMAGEBUILDER does not name a checkout of ImageBuilder")
+@pytest.mark.parametrize(
+    "domains",
+    [
+        [domu("a")],
+        [domu("a", cmdline="console=ttyAMA0 quiet"), domu("b", vcpus=2, memory=96)],
+        [domu("a", passthrough_dtb="rtc.dtb", passthrough_paths=["/pl031@9010000"])],
+        [domu("a", enhanced="disabled")],
+    ],
+)
+def test_the_real_script_makes_the_same_tree(tmp_path: Path, domains: list[dict[str, t.Any]]) -> None:
+    """The domains of its script are those of ours: the same order, and the same properties."""
+    changes: dict[str, t.Any] = {"dom0": {"kernel": "Image", "ramdisk": "rd.cpio.gz", "memory": 512, "cmdline": "root=/dev/x"}}
+    plan = configure(tmp_path, CHECKOUT, domus=domains, **changes)
+    plan.apply(["dma_without_iommu"])
+    command = ["bash", f"{CHECKOUT}/scripts/uboot-script-gen", "-c", str(tmp_path / "config"), "-d", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert "Generated uboot script" in done.stdout, done.stdout + done.stderr
+
+    def booted(script: str) -> list[dict[str, t.Any]]:
+        machine = FakeUboot({path.name: path.stat().st_size for path in tmp_path.iterdir()})
+        machine.tree = {"chosen": {}, "pl031@9010000": {}}
+        assert machine.run(script), machine.printed
+        nodes = [node for node in machine.tree["chosen"].values() if isinstance(node, dict)]
+        return [_comparable(node) for node in nodes if node.get("compatible") == ["xen,domain"]]
+
+    board = read_board(fake_board.parameters(tmp_path, domus=domains, **changes))
+    files = Files(board.directory)
+    ours = uboot_script.source(board, files, uboot_script.plan_memory(board, files))
+    assert booted((tmp_path / "b.source").read_text()) == booted(ours)
+
+
+def _comparable(domain: dict[str, t.Any]) -> dict[str, t.Any]:
+    """Return a domain without addresses, and its modules by what they are."""
+    modules = {str(node["compatible"][0]): node.get("bootargs") for node in domain.values() if isinstance(node, dict)}
+    return {**{key: value for key, value in domain.items() if not isinstance(value, dict)}, "modules": modules}

@@ -30,7 +30,7 @@ WRONG: dict[str, tuple[dict[str, t.Any], str]] = {
     "negative": ({"memory_start": "-1"}, "'-1' is not an address"),
     "window of nothing": ({"memory_end": "0x40000000"}, "is not above memory_start"),
     "start not aligned": ({"memory_start": "0x40100000"}, "memory_start 0x40100000 is not a multiple of 2 MiB"),
-    "end not aligned": ({"memory_end": "0xbfffffff"}, "memory_end 0xbfffffff is not a multiple of 2 MiB"),
+    "end not aligned": ({"memory_end": "0xbfffffff"}, "memory_end 0xbfffffff is not a multiple of 4 KiB"),
     "outside": ({"xen": "/boot/xen"}, "is outside of /srv/tftp.*Copy it below"),
     "outside by dots": ({"device_tree": "../virt.dtb"}, "is outside of /srv/tftp"),
     "file name with a space": ({"xen": "my xen"}, "'my xen' has a character"),
@@ -99,6 +99,10 @@ def test_true_dom0less() -> None:
 
 def test_numbers_follow_the_list() -> None:
     assert read(domus=[domu("b"), domu("later", boot=False, kernel=None), domu("a")]).domids == {"dom0": 0, "b": 1, "a": 2}
+
+
+def test_ram_that_ends_between_two_multiples_of_2_mib() -> None:
+    assert read(memory_end="0xbff01000").memory.end == 0xBFF01000
 
 
 def test_static_memory_is_mapped_directly() -> None:

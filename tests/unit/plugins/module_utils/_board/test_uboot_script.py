@@ -231,6 +231,63 @@ def test_it_stops_at_a_node_that_is_not_there(tmp_path: Path) -> None:
     assert machine.printed == ["boot script: the device tree could not be changed: /pl031@9010000 xen,passthrough"]
 
 
+@pytest.mark.parametrize("broken", ["rd.cpio.gz", "xen", "node", "none"])
+@pytest.mark.parametrize("boot_command", ["booti", "bootefi", "none"])
+def test_nothing_is_booted_where_exit_does_nothing(tmp_path: Path, broken: str, boot_command: str) -> None:
+    """As in U-Boot 2023.01: the script goes on after `exit`, and must not boot all the same."""
+    (tmp_path / "more.txt").unlink(missing_ok=True)
+    fake_board.files(tmp_path)
+    (tmp_path / "more.txt").write_text("setenv more done\n")
+    _board, script, _map = make(tmp_path, boot_command=boot_command, extra_commands_file="more.txt", domus=[domu("a", **RTC)])
+    if broken not in ("node", "none"):
+        (tmp_path / broken).write_bytes(b"another size")
+    machine = uboot(tmp_path)
+    machine.exits = False
+    if broken == "node":
+        del machine.tree["pl031@9010000"]
+    started = machine.run(script)
+    good = broken == "none"
+    assert (machine.environment.get("more"), "host_fdt_addr" in machine.environment) == (
+        "done" if good else None,
+        good and boot_command == "none",
+    )
+    assert started is (good and boot_command != "none")
+    assert bool(machine.booted) is started
+    if not good:
+        assert machine.printed[-1].startswith("boot script: Xen is not started")
+        assert len(machine.printed) == 2
+
+
+def test_a_failure_of_an_earlier_run_is_forgotten(tmp_path: Path) -> None:
+    _board, script, _map = make(tmp_path)
+    machine = uboot(tmp_path)
+    machine.environment.update(xen_stop="1", xen_failed="something")
+    assert machine.run(script)
+
+
+def test_the_size_of_static_memory_is_exact(tmp_path: Path) -> None:
+    """Xen stops if the property memory, in KiB, is another number than the sum of the regions."""
+    regions = [{"start": "0xb0000000", "size": "0x8000000"}, {"start": "0xb8000000", "size": "0x1000"}]
+    chosen = boot(tmp_path, domus=[domu("a", memory=None, static_memory=regions)])
+    assert chosen["domU-a"]["memory"] == [0, 0x8001000 >> 10]
+
+
+@pytest.mark.parametrize("length", [1023, 1024, 5000])
+@pytest.mark.parametrize("where", ["xen_cmdline", "dom0", "domus"])
+def test_long_command_lines(tmp_path: Path, length: int, where: str) -> None:
+    added = len(" dom0_mem=512M dom0_max_vcpus=1")
+    changes: dict[str, dict[str, t.Any]] = {
+        "xen_cmdline": {"xen_cmdline": "x" * (length - added)},
+        "dom0": {"dom0": {"kernel": "Image", "memory": 512, "cmdline": "x" * length}},
+        "domus": {"domus": [domu("a", cmdline="x" * length)]},
+    }
+    if length > 1023:
+        with pytest.raises(InvalidInput, match=f"has {length} characters.*U-Boot crashes"):
+            make(tmp_path, **changes[where])
+    else:
+        assert "x" * 900 in make(tmp_path, **changes[where])[1]
+
+
 @pytest.mark.parametrize(
     "changes",
     [

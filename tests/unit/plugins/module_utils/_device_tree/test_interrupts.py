@@ -53,7 +53,10 @@ LINES: list[t.Any] = [
     ({"interrupts": [0, 2, 0]}, [(34, "", "spi", "trigger type 0 is neither edge nor level")]),
     ({"interrupts": [2, 2, 4]}, [(None, "", "", "cell type 2: extended")]),
     ({"interrupts": [0, 988, 4]}, [(None, "", "", "there is no SPI 988")]),
-    ({"interrupts": [1, 16, 4]}, [(None, "", "", "there is no PPI 16")]),
+    # Linux and Xen only add 16 to the number of a private interrupt.
+    ({"interrupts": [1, 15, 4]}, [(31, "level", "ppi", "")]),
+    ({"interrupts": [1, 126, 4]}, [(142, "level", "spi", "")]),
+    ({"interrupts": [1, 1004, 4]}, [(None, "", "", "there is no PPI 1004")]),
     ({"interrupts": [0, 2]}, [(None, "", "", "not a multiple of what")]),
     ({"interrupts": [7, 1], "interrupt-parent": 10}, [(None, "", "", r"goes to /gpio \(test,gpio\)")]),
     ({"interrupts": [7, 1], "interrupt-parent": 99}, [(None, "", "", "no interrupt parent")]),

@@ -10,7 +10,8 @@ import typing as t
 
 import pytest
 
-from ansible_collections.xen.driver_domains.plugins.module_utils._domain.definition import MARKER, Definition, definitions
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.definition import Definition, definitions
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.paths import MARKER
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.vif_options import default_mac
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import InvalidInput
 from ansible_collections.xen.driver_domains.tests.unit.fakes.domains import BLANK, pci_device
@@ -89,7 +90,7 @@ BAD: dict[str, tuple[dict[str, t.Any], str]] = {
     "typed setting in options": ({"options": {"memory": 1}}, "options sets memory"),
     "nothing to boot": ({"kernel": None}, "nothing to boot"),
     "unknown device": ({"pci": [{"device": "nic9"}]}, r"device 'nic9'.*which has: uplink0"),
-    "pvh with a device": ({"type": "pvh", "pci": [{"device": "uplink0"}]}, "PVH"),
+    "pvh with a device": ({"type": "pvh", "pci": [{"device": "uplink0"}]}, r"PVH domains cannot own PCI devices up to Xen 4.22"),
     "maxmem with a device": ({"maxmem": 256, "pci": [{"device": "uplink0"}]}, "maxmem is 256.*PCI devices cannot grow"),
     "maxmem below memory": ({"maxmem": 64}, "maxmem is 64 and memory is 128"),
     "emulated card of a driver domain": ({"type": "hvm", "vifs": [{"backend": "dd", "type": "ioemu"}]}, "only dom0 can serve an emulated"),
@@ -138,6 +139,16 @@ def test_a_driver_domain_serves_no_emulated_card(kind: str, vif: dict[str, t.Any
 def test_a_guest_trusts_the_disks_of_dom0_alone(disk: dict[str, t.Any], untrusted: bool) -> None:
     text = define(disks=[{"vdev": "xvda", "target": "/d", **disk}]).text
     assert (",untrusted,target=/d" in text, "target=/d" in text, "trusted=" in text) == (untrusted, True, False)
+
+
+@pytest.mark.parametrize(("kind", "vcpus", "needed"), [("pv", 1, 256), ("pvh", 1, 259), ("hvm", 4, 262)])
+def test_the_memory_that_maps_the_memory(kind: str, vcpus: int, needed: int) -> None:
+    assert define(type=kind, memory=256, vcpus=vcpus).memory_needed == needed
+
+
+@pytest.mark.parametrize(("kind", "command"), [("pv", "xl console web1"), ("pvh", "xl console web1"), ("hvm", "xl console -t pv web1")])
+def test_where_a_domain_says_what_is_wrong(kind: str, command: str) -> None:
+    assert define(type=kind).console == command
 
 
 def test_maxmem_that_is_memory() -> None:

@@ -6,12 +6,15 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import typing as t
 from pathlib import Path
 
 import pytest
 
-from ansible_collections.xen.driver_domains.plugins.module_utils._domain.disk_units import keep_units, source_of
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.disk_units import keep_units
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.exchange import note_source, source_of
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import DriverDomainsError, Refused
 from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Plan
 from ansible_collections.xen.driver_domains.tests.unit.fakes.domains import FakeHost
@@ -82,7 +85,7 @@ def test_a_disk_is_rebuilt_while_its_domain_does_not_run_and_the_old_one_is_kept
     plan = run(host, guest(host, NEW), rebuild=True)
     assert unit(host) == {NEW}
     assert (host.root / f"web1.img.{OLD}").read_text() == "precious"
-    assert [call[0] for call in host.calls] == [*(["shutdown"] if alive else []), "cp", "create"]
+    assert [call[0] for call in host.calls] == ["cp", *(["shutdown"] if alive else []), "create"], "it serves while the disk is made"
     assert plan.warnings == []
     assert run(host, guest(host, NEW)).actions == []
 
@@ -96,17 +99,69 @@ def test_the_way_back(host: FakeHost) -> None:
     assert kept == [f"web1.img.{OLD}", f"web1.img.{OLD}.2", f"web1.img.{NEW}"]
 
 
-def test_a_rebuild_that_fails_leaves_the_old_disk(host: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("alive", [True, False])
+@pytest.mark.parametrize("problem", ["no room", "no image"])
+def test_a_disk_that_cannot_be_made_changes_nothing(host: FakeHost, monkeypatch: pytest.MonkeyPatch, problem: str, alive: bool) -> None:
     run(host, guest(host, OLD))
+    if not alive:
+        host.remove("web1")
+    host.calls.clear()
 
     def fail(argv: t.Sequence[str], **_options: t.Any) -> None:
+        Path(argv[-1]).write_text("a part of it")
         raise DriverDomainsError("No space left on device")
 
-    monkeypatch.setattr(host, "run", fail)
-    with pytest.raises(DriverDomainsError, match="No space"):
+    if problem == "no room":
+        monkeypatch.setattr(host, "run", fail)
+    else:
+        (host.root / "images" / NEW / "disk").unlink()
+    with pytest.raises(DriverDomainsError, match="No space|Deliver the image first"):
         run(host, guest(host, NEW), rebuild=True)
     target = host.root / "web1.img"
     assert (target.read_text(), source_of(str(target))) == (f"disk of {OLD}", str(host.root / "images" / OLD / "disk"))
+    assert host.calls == [] and ("web1" in host.domains) is alive
+    assert unit(host) == {OLD}
+    assert sorted(path.name for path in host.root.glob("web1.img*")) == ["web1.img", "web1.img.image"]
+
+
+@pytest.mark.parametrize("what", ["os.link", "os.replace"])
+def test_a_disk_that_cannot_take_its_place_is_done_without(host: FakeHost, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    """The domain is down by then."""
+    run(host, guest(host, OLD))
+    original = getattr(os, what[3:])
+
+    def fail(old: str, new: str) -> None:
+        if ".img" in old and str(host.root / f"web1.img{'.next' if what == 'os.replace' else ''}") == old:
+            raise OSError(errno.EPERM, "Operation not permitted")
+        original(old, new)
+
+    monkeypatch.setattr(what, fail)
+    with pytest.raises(DriverDomainsError, match=r"runs with the previous one again: .*take the place of .*Operation not permitted"):
+        run(host, guest(host, NEW), rebuild=True)
+    assert "web1" in host.domains and unit(host) == {OLD}
+    monkeypatch.setattr(what, original)
+    host.calls.clear()
+    run(host, guest(host, NEW), rebuild=True)
+    assert [call[0] for call in host.calls] == ["shutdown", "create"], "the disk was made before"
+    assert unit(host) == {NEW}
+    assert (host.root / f"web1.img.{OLD}").read_text() == f"disk of {OLD}"
+    assert not (host.root / f"web1.img.{OLD}.2").exists()
+
+
+def test_a_disk_that_was_made_for_another_update_is_made_again(host: FakeHost) -> None:
+    run(host, guest(host, OLD))
+    (host.root / "web1.img.next").write_text("of another image")
+    note_source(str(host.root / "web1.img.next"), str(host.root / "images" / ("2" * 16) / "disk"))
+    run(host, guest(host, NEW), rebuild=True)
+    assert unit(host) == {NEW} and not list(host.root.glob("web1.img.next*"))
+
+
+def test_a_domain_that_does_not_shut_down_keeps_definition_and_disk(host: FakeHost) -> None:
+    run(host, guest(host, OLD))
+    host.deaf = {"web1"}
+    with pytest.raises(Refused, match="it did not shut down"):
+        run(host, guest(host, NEW), rebuild=True)
+    assert unit(host) == {OLD} and not list(Path(host.paths.definitions).glob("web1.cfg.*"))
 
 
 def test_the_older_image_is_gone(host: FakeHost) -> None:

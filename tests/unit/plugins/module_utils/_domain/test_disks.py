@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.xen.driver_domains.plugins.module_utils._domain.disks import Disk, Disks, identity, vdev_number
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.disk import Disk, vdev_number
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.disks import Disks, identity
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import InvalidInput, Refused
 from ansible_collections.xen.driver_domains.tests.unit.fakes.domains import FakeHost
 

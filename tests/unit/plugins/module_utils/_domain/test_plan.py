@@ -15,8 +15,10 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain import attacher
-from ansible_collections.xen.driver_domains.plugins.module_utils._domain.definition import MARKER
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.checks import DEVICE_MODEL_MEMORY
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.kept import agrees
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.paths import MARKER
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.units import SHUTDOWN_UNIT
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.vif_options import default_mac
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import (
     DriverDomainsError,
@@ -39,8 +41,13 @@ def host(tmp_path: Path) -> FakeHost:
     return host
 
 
-def files(root: Path) -> dict[str, str]:
-    return {str(path.relative_to(root)): path.read_text() for path in sorted(root.rglob("*")) if path.is_file()}
+def files(root: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
+
+
+def left(host: FakeHost) -> set[str]:
+    """The files of the host, apart from what a reboot removes, and what it had before."""
+    return {path for path in files(host.root) if not path.startswith(("lib/", "run/", "proc/"))} - {"kernel", "qemu"}
 
 
 def test_first_run_second_run_and_undoing(host: FakeHost) -> None:
@@ -48,24 +55,28 @@ def test_first_run_second_run_and_undoing(host: FakeHost) -> None:
     assert host.calls == [("create", "net-dd"), ("create", "web1")]
     assert [(d["name"], d["state"]) for d in first.results["domains"]] == [("net-dd", "running"), ("web1", "running")]
     assert first.results["domains"][1]["vifs"][0]["connected"]
-    assert os.readlink(host.paths.links("net-dd")[0]) == host.paths.definition("net-dd")
+    assert host.systemctl[-1] == ("start", "--no-block", "xen-domain@net-dd.service", "xen-driver-domains-shutdown.service")
     host.calls.clear()
+    host.systemctl.clear()
     before = files(host.root)
 
     second = host.run_plan([DRIVER, GUEST], UPLINK)
-    assert (second.actions, host.calls, files(host.root)) == ([], [], before)
+    assert (second.actions, host.calls, host.systemctl, files(host.root)) == ([], [], [], before)
 
     host.run_plan([{"name": name, "state": "absent"} for name in ("net-dd", "web1")])
     assert host.calls == [("shutdown", "web1"), ("shutdown", "net-dd")]
-    assert os.listdir(host.paths.autostart) == []
-    assert list(Path(host.paths.definitions).glob("*.cfg")) == []
+    assert host.systemctl == [("stop", "xen-domain@net-dd.service"), ("stop", "xen-driver-domains-shutdown.service"), ("daemon-reload",)]
+    assert left(host) == set()
 
 
 def test_check_mode_writes_nothing_and_warns_of_what_is_not_there_yet(host: FakeHost) -> None:
     before = files(host.root)
     plan = host.run_plan([{**GUEST, "kernel": "/not/there"}], check_mode=True)
     assert (host.calls, files(host.root)) == ([], before)
-    assert [action.description.split("/")[0] for action in plan.actions] == ["write ", "start domain web1"]
+    assert [action.description.split("/")[0] for action in plan.actions] == [
+        *["write ", "write ", "write ", f"enable {SHUTDOWN_UNIT}", "write "],
+        *["start domain web1", f"systemctl start {SHUTDOWN_UNIT}"],
+    ]
     assert len(plan.warnings) == 2
     assert "/not/there does not exist" in plan.warnings[0] + plan.warnings[1]
 
@@ -218,7 +229,7 @@ def test_an_undoing_where_xen_does_not_run_leaves_no_files(host: FakeHost, monke
     monkeypatch.setattr(host, "store", None)
     plan = host.run_plan([{"name": name, "state": "absent"} for name in ("net-dd", "web1")], under_xen=False)
     assert [domain["state"] for domain in plan.results["domains"]] == ["absent", "absent"]
-    assert (os.listdir(host.paths.autostart), list(Path(host.paths.definitions).glob("*.cfg")), host.calls) == ([], [], [])
+    assert (left(host), host.calls) == (set(), [])
 
 
 def test_a_changed_definition_is_reported_and_the_domain_left_alone(host: FakeHost) -> None:
@@ -378,8 +389,8 @@ def test_vifs_and_disks_whose_backend_was_restarted_are_attached_again(healed: F
     foretold = healed.run_plan([STORED], check_mode=True)
     assert [action.description for action in foretold.actions] == [
         "detach vif 0 of domain web1 (its backend, domain 1, is gone)",
-        "detach disk xvda of domain web1 (its backend, domain 1, is gone)",
         "attach vif 0 of domain web1 to store-dd",
+        "detach disk xvda of domain web1 (its backend, domain 1, is gone)",
         "attach disk xvda of domain web1 to store-dd",
     ]
     assert healed.calls == []
@@ -387,8 +398,8 @@ def test_vifs_and_disks_whose_backend_was_restarted_are_attached_again(healed: F
     mac = default_mac("web1", 0, "store-dd")
     assert healed.calls == [
         ("detach", "vif", "web1", "0"),
-        ("detach", "vbd", "web1", "51712"),
         ("attach", "vif", "web1", f"mac={mac},backend=store-dd,devid=0"),
+        ("detach", "vbd", "web1", "51712"),
         ("attach", "vbd", "web1", "vdev=xvda,access=rw,backend=store-dd,target=/dev/d"),
     ]
     assert (plan.results["pending_restart"], plan.warnings) == ([], [])
@@ -398,7 +409,7 @@ def test_vifs_and_disks_whose_backend_was_restarted_are_attached_again(healed: F
 def test_they_wait_for_a_backend_that_the_same_run_starts(healed: FakeHost) -> None:
     healed.remove("store-dd")
     healed.run_plan([{"name": "store-dd"}, STORED])
-    assert [call[0] for call in healed.calls] == ["create", "detach", "detach", "attach", "attach"]
+    assert [call[0] for call in healed.calls] == ["create", "detach", "attach", "detach", "attach"]
 
 
 @pytest.mark.parametrize("ready", [None, {"key": "data/up", "value": "yes", "error_key": None}], ids=["undeclared", "declared"])
@@ -420,7 +431,7 @@ def test_nothing_is_detached_before_its_backend_serves(
     assert healed.calls == []
     healed.store.values[status] = "yes" if ready else "ready"
     healed.run_plan(wanted)
-    assert [call[0] for call in healed.calls] == ["detach", "detach", "attach", "attach"]
+    assert [call[0] for call in healed.calls] == ["detach", "attach", "detach", "attach"]
 
 
 def test_a_backend_that_gets_a_device_itself_is_not_waited_for(healed: FakeHost) -> None:
@@ -435,7 +446,7 @@ def test_a_backend_that_gets_a_device_itself_is_not_waited_for(healed: FakeHost)
     healed.store.values[f"{home}/hotplug-status"] = "error"
     healed.calls.clear()
     healed.run_plan([{"name": "store-dd"}, STORED, second])
-    assert [call[2] for call in healed.calls] == ["web1", "web1", "web2", "web1", "web1", "web2"]
+    assert [call[2] for call in healed.calls] == ["web1", "web2", "web1", "web2", "web1", "web1"]
 
 
 @pytest.mark.parametrize("how", ["gone", "crashed"])
@@ -585,13 +596,6 @@ class TestDisk:
         assert disk.stat().st_mode & 0o777 == 0o600
 
 
-def test_driver_domains_start_before_their_guests(host: FakeHost) -> None:
-    host.run_plan([DRIVER, {**GUEST, "name": "a-guest", "autostart": True}], UPLINK)
-    assert sorted(os.listdir(host.paths.autostart)) == ["00-net-dd.cfg", "50-a-guest.cfg"]
-    host.run_plan([{**DRIVER, "autostart": False}], UPLINK)
-    assert os.listdir(host.paths.autostart) == ["50-a-guest.cfg"]
-
-
 def test_what_others_wrote_is_not_overwritten_or_removed(host: FakeHost) -> None:
     path = Path(host.paths.definition("web1"))
     path.parent.mkdir()
@@ -694,71 +698,6 @@ class TestPoweroff:
         host.returning.add("web1")
         with pytest.raises(DriverDomainsError, match=r"Domain web1 was stopped, but runs again \(domid 2\)"):
             host.run_plan([{"name": "web1", "state": state}])
-
-
-def test_autostart_links(host: FakeHost) -> None:
-    auto = Path(host.paths.autostart)
-    auto.mkdir(parents=True)
-    (auto / "web1.cfg").symlink_to("../web1.cfg")
-    (auto / "50-web2.cfg").symlink_to("../old/web2.cfg")
-    (auto / "00-web1.cfg").write_text("of another domain, called 00-web1\n")
-    guests = [{"name": "web1", "autostart": True}, {"name": "web2", "autostart": True}]
-    host.run_plan(guests)
-    assert sorted(os.listdir(auto)) == ["00-web1.cfg", "50-web1.cfg", "50-web2.cfg"]
-    assert os.readlink(auto / "50-web2.cfg") == host.paths.definition("web2")
-    assert host.run_plan(guests).actions == []
-    host.run_plan([{"name": name, "state": "absent"} for name in ("web1", "web2")])
-    assert os.listdir(auto) == ["00-web1.cfg"]
-    with pytest.raises(Refused, match="auto/00-web1.cfg: the file exists and was not written by this collection"):
-        host.run_plan([{"name": "web1", "autostart": True, "driver_domain": True}])
-
-
-class TestStartWithTheHost:
-    """The links of xendomains, in the order in which it follows them."""
-
-    @staticmethod
-    def links(host: FakeHost, *domains: dict[str, t.Any]) -> list[str]:
-        host.run_plan([{"autostart": True, "state": "present", **domain} for domain in domains])
-        return sorted(os.listdir(host.paths.autostart))
-
-    def test_no_two_domains_share_a_link(self, host: FakeHost) -> None:
-        driver = {"name": "net", "driver_domain": True}
-        names = ["00-net", "50-net", "net-2", "50-50-net"]
-        links = self.links(host, driver, *({"name": name} for name in names))
-        assert links == ["00-net.cfg", "50-00-net.cfg", "50-50-50-net.cfg", "50-50-net.cfg", "50-net-2.cfg"]
-        assert {os.readlink(f"{host.paths.autostart}/{link}") for link in links} == {host.paths.definition(n) for n in ["net", *names]}
-        host.run_plan([{"name": "net", "state": "absent"}])
-        assert sorted(os.listdir(host.paths.autostart)) == links[1:]
-
-    def test_each_comes_after_its_backends(self, host: FakeHost) -> None:
-        store = {"name": "z-store", "driver_domain": True}
-        net = {"name": "a-net", "driver_domain": True, "disks": [{"vdev": "xvda", "target": "/d", "backend": "z-store"}]}
-        web = {"name": "web", "vifs": [{"backend": "a-net"}]}
-        proxy = {"name": "a-proxy", "options": {"p9": ["tag=x,backend=web"]}}
-        assert self.links(host, web, proxy, net, store) == ["00-z-store.cfg", "01-a-net.cfg", "50-web.cfg", "51-a-proxy.cfg"]
-
-    def test_also_after_those_of_another_call(self, host: FakeHost) -> None:
-        self.links(host, {"name": "z-store", "driver_domain": True})
-        net = {"name": "a-net", "driver_domain": True, "vifs": [{"backend": "z-store"}]}
-        assert self.links(host, net) == ["00-z-store.cfg", "01-a-net.cfg"]
-        assert host.run_plan([{"autostart": True, "state": "present", **net}]).actions == []
-
-    def test_a_driver_domain_that_a_guest_serves(self, host: FakeHost) -> None:
-        net = {"name": "a-net", "driver_domain": True, "vifs": [{"backend": "vpn"}]}
-        assert self.links(host, {"name": "vpn"}, net) == ["50-vpn.cfg", "51-a-net.cfg"]
-
-    def test_those_that_wait_for_each_other(self, host: FakeHost) -> None:
-        guests = [{"name": "a", "vifs": [{"backend": "b"}]}, {"name": "b", "vifs": [{"backend": "a"}]}]
-        with pytest.raises(InvalidInput, match="a, b can never start: each waits"):
-            self.links(host, *guests)
-
-    def test_a_link_of_somebody_else_is_left_alone(self, host: FakeHost) -> None:
-        auto = Path(host.paths.autostart)
-        auto.mkdir(parents=True)
-        self.links(host, {"name": "other", "autostart": False})
-        (auto / "50-web1.cfg").symlink_to("../other.cfg")
-        with pytest.raises(Refused, match="auto/50-web1.cfg: the file exists and was not written by this collection"):
-            self.links(host, {"name": "web1"})
 
 
 def no_iommu(host: FakeHost) -> None:
@@ -939,6 +878,67 @@ class TestPaging:
         assert host.run_plan([{"name": "web1", "type": "pvh"}]).actions == []
 
 
+class TestDeviceModel:
+    """QEMU in dom0, which each HVM domain has."""
+
+    CAPS = "pv hvm hap pv_directio hvm_directio"
+
+    def test_a_host_without_it(self, host: FakeHost) -> None:
+        host.virt_caps = self.CAPS
+        (host.root / "qemu").unlink()
+        before = files(host.root)
+        with pytest.raises(Refused, match=r"Domain web1: its type is hvm, and this host has no device model .*qemu-system-xen"):
+            host.run_plan([{"name": "web1", "type": "hvm"}, {"name": "web2", "type": "pvh"}])
+        assert (host.calls, files(host.root)) == ([], before)
+        # An earlier task may install it.
+        assert "no device model" in host.run_plan([{"name": "web1", "type": "hvm"}], check_mode=True).warnings[0]
+
+    def test_a_device_model_of_its_own(self, host: FakeHost) -> None:
+        host.virt_caps = self.CAPS
+        (host.root / "qemu").unlink()
+        host.run_plan([{"name": "web1", "type": "hvm", "options": {"device_model_override": "/usr/bin/qemu-system-i386"}}])
+        assert host.calls == [("create", "web1")]
+
+    @pytest.mark.parametrize("kind", ["pv", "pvh"])
+    def test_others_need_none(self, kind: str, host: FakeHost) -> None:
+        host.virt_caps = self.CAPS
+        (host.root / "qemu").unlink()
+        host.dom0_memory(1)
+        host.run_plan([{"name": "web1", "type": kind}])
+        assert host.calls == [("create", "web1")]
+
+    def test_memory_of_dom0(self, host: FakeHost) -> None:
+        host.virt_caps = self.CAPS
+        host.dom0_memory(2 * DEVICE_MODEL_MEMORY - 1)
+        guests = [{"name": "a", "type": "hvm"}, {"name": "b", "type": "hvm"}]
+        with pytest.raises(Refused, match=r"the device models of a, b need 128 MiB in dom0, and 127 MiB are available"):
+            host.run_plan(guests)
+        host.run_plan(guests[:1])
+        # One that runs has its own already, even if it is restarted.
+        host.dom0_memory(1)
+        host.run_plan([{**guests[0], "vcpus": 2}], restart_changed=True)
+        assert host.calls == [("create", "a"), ("shutdown", "a"), ("create", "a")]
+
+    @pytest.mark.parametrize(("kind", "refused"), [("hvm", True), ("pvh", False), ("pv", False)])
+    def test_qemu_boots_no_elf_file(self, kind: str, refused: bool, host: FakeHost) -> None:
+        host.virt_caps = self.CAPS
+        (host.root / "kernel").write_bytes(b"\x7fELF" + bytes(60))
+        guest = [{"name": "web1", "type": kind}]
+        if refused:
+            for check_mode in (True, False):
+                with pytest.raises(Refused, match=r"Domain web1: its type is hvm, and .*/kernel is an ELF file"):
+                    host.run_plan(guest, check_mode=check_mode)
+        else:
+            host.run_plan(guest)
+        assert host.calls == ([] if refused else [("create", "web1")])
+
+    def test_the_memory_that_maps_the_memory_counts(self, host: FakeHost) -> None:
+        host.virt_caps, host.free_memory = self.CAPS, 256
+        host.run_plan([{"name": "a", "memory": 256}], check_mode=True)
+        with pytest.raises(Refused, match=r"need 259 MiB of memory, and 256 MiB are free"):
+            host.run_plan([{"name": "a", "memory": 256, "type": "pvh"}])
+
+
 def test_devices_are_not_passed_to_hvm_on_a_host_that_can_only_pass_them_to_pv(host: FakeHost) -> None:
     host.virt_caps = "pv hvm hap pv_directio"
     with pytest.raises(Refused, match=r"Domain net-dd: Xen cannot pass devices through to a domain of type hvm here"):
@@ -1074,6 +1074,16 @@ def test_a_vif_that_does_not_connect_ends_in_a_timeout_that_tells_the_states(hos
     problem = r"web1 \(domid 2\) was not ready within 1 s: vif 0 at net-dd: frontend state 2, backend state 2.*xen-hotplug.log in their"
     with pytest.raises(TimedOut, match=problem):
         host.run_plan([GUEST])
+
+
+def test_nobody_waits_for_a_vif_beside_which_the_guest_has_an_emulated_card(host: FakeHost) -> None:
+    """It may have no driver for vifs."""
+    host.virt_caps = "pv hvm hap"
+    host.vif_state = "2"
+    vif = {"mac": "00:16:3e:00:00:12"}
+    host.run_plan([{"name": "win", "type": "hvm", "vifs": [vif]}])
+    with pytest.raises(TimedOut, match="was not ready"):
+        host.run_plan([{"name": "linux", "type": "hvm", "vifs": [{"mac": "00:16:3e:00:00:13", "type": "vif"}]}])
 
 
 ORDERS = "/tool/xen-driver-domains/recovery"

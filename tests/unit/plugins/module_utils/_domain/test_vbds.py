@@ -15,11 +15,10 @@ import pytest
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain import attacher, vbd_made
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.attacher import Attacher
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.attachments import DevicePlanner
-from ansible_collections.xen.driver_domains.plugins.module_utils._domain.devices import VBD, VIF, PvDevice
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.devices import VBD, VIF, PvDevice, kept_device
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.repairs import device_text, repair
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.status import log_line
-from ansible_collections.xen.driver_domains.plugins.module_utils._domain.userdata import kept_device
-from ansible_collections.xen.driver_domains.plugins.module_utils._domain.vbd_made import trusting
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.vbd_options import trusting
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.vbds import VBD_RULES, wanted_vbds
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import CommandFailed, InvalidInput, Refused, TimedOut
 from ansible_collections.xen.driver_domains.plugins.module_utils._host_uses import Use

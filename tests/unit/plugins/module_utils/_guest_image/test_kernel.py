@@ -10,11 +10,13 @@ import bz2
 import gzip
 import struct
 import typing as t
+from pathlib import Path
 
 import pytest
 
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import DriverDomainsError
-from ansible_collections.xen.driver_domains.plugins.module_utils._guest_image.kernel import bzimage_payload, decompress
+from ansible_collections.xen.driver_domains.plugins.module_utils._guest_image.kernel import bzimage_payload, decompress, export_kernel
+from ansible_collections.xen.driver_domains.plugins.module_utils._runner import Runner
 from ansible_collections.xen.driver_domains.tests.unit.fakes.images import ELF, bzimage, xz
 
 
@@ -38,6 +40,22 @@ def test_what_is_no_bzimage_is_left_alone(kernel: bytes) -> None:
 def test_kernel_that_is_cut_off(length: int) -> None:
     with pytest.raises(DriverDomainsError, match="truncated"):
         bzimage_payload(bzimage(xz(ELF), length=length))
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_an_hvm_domain_gets_the_kernel_as_it_is(kept: bool, tmp_path: Path) -> None:
+    packed = bzimage(xz(ELF))
+    (tmp_path / "vmlinuz").write_bytes(packed)
+    export_kernel(str(tmp_path / "vmlinuz"), str(tmp_path / "kernel"), Runner(), kept)
+    assert (tmp_path / "kernel").read_bytes() == (packed if kept else ELF)
+
+
+@pytest.mark.parametrize("kernel", [b"MZ an Image for Arm" + bytes(4096), ELF])
+def test_another_kernel_is_none_for_an_hvm_domain(kernel: bytes, tmp_path: Path) -> None:
+    (tmp_path / "vmlinuz").write_bytes(kernel)
+    with pytest.raises(DriverDomainsError, match="is no bzImage"):
+        export_kernel(str(tmp_path / "vmlinuz"), str(tmp_path / "kernel"), Runner(), bzimage=True)
+    assert not (tmp_path / "kernel").exists()
 
 
 def test_unknown_packing() -> None:

@@ -53,6 +53,16 @@ def test_build_and_find_again(cache: ImageCache) -> None:
     assert again.commands == []
 
 
+def test_an_image_for_an_hvm_domain_holds_the_kernel_as_it_is(cache: ImageCache) -> None:
+    runner = FakeMmdebstrap()
+    wanted = {"dd": image(bzimage=True)}
+    plan = plan_images(wanted, "present", cache, builder(cache, runner))
+    plan.apply()
+    (result,) = plan.conclude()["images"]
+    assert Path(result["kernel"]).read_bytes() == runner.kernel
+    assert json.loads(Path(result["directory"], "manifest.json").read_text(encoding="utf-8"))["image"]["bzimage"] is True
+
+
 def test_check_mode_writes_nothing_and_knows_the_paths(tmp_path: Path, cache: ImageCache) -> None:
     runner = FakeMmdebstrap()
     plan = plan_images({"dd": image()}, "present", cache, builder(cache, runner))

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import DriverDomainsError
+from ansible_collections.xen.driver_domains.plugins.module_utils._held_back import held_back
 from ansible_collections.xen.driver_domains.plugins.module_utils._pci import boot_check
 from ansible_collections.xen.driver_domains.plugins.module_utils._pci.bdf import Bdf
-from ansible_collections.xen.driver_domains.plugins.module_utils._pci.boot_check import check_devices
+from ansible_collections.xen.driver_domains.plugins.module_utils._pci.boot_check import Domains, check_devices
 from ansible_collections.xen.driver_domains.plugins.module_utils._pci.host import PciHost
 from ansible_collections.xen.driver_domains.plugins.module_utils._pci.records import Record
 from ansible_collections.xen.driver_domains.tests.unit.fakes.sysfs import plain_server
@@ -41,8 +42,13 @@ class Host:
     def record(self, **changes: str) -> None:
         self.xen.machine.records.save(Record(**{**vars(RECORD), **changes}))
 
+    @property
+    def domains(self) -> Domains:
+        root = self.auto.parent
+        return Domains(str(self.auto), str(self.definitions), str(root / "units"), str(root / "held"))
+
     def check(self) -> list[str]:
-        return list(check_devices(self.xen.host(), str(self.auto)))
+        return list(check_devices(self.xen.host(), self.domains))
 
     @property
     def starts(self) -> list[str]:
@@ -112,6 +118,18 @@ def test_serial_numbers_that_are_not_known_say_nothing(host: Host) -> None:
     assert host.check() == []
 
 
+def test_domains_with_units_are_held_back_as_well(host: Host) -> None:
+    (host.auto.parent / "units").mkdir()
+    for name, text in {"own": f'pci = ["{CARD}"]\n', "a+b": f'pci = ["{CARD}"]\n', "other": 'pci = ["0000:05:00.0"]\n'}.items():
+        (host.definitions / f"{name}.cfg").write_text(text)
+        (host.auto.parent / f"units/xen-domain@{name}.service".replace("+", "\\x2b")).write_text("")
+    host.record(vendor_device="8086:10c9")
+    lines = host.check()
+    reason = f"it would get {CARD}, which is not uplink0 any more"
+    assert lines[:2] == [f"{name} is not started at this boot, because {reason}" for name in ("a+b", "own")]
+    assert [held_back(name, host.domains.held_back) for name in ("own", "a+b", "other", "net-dd")] == [reason, reason, "", ""]
+
+
 def test_a_device_that_is_gone(host: Host) -> None:
     host.record(bdf="0000:09:00.0", slot="0000:00/1c.1/00.0")
     host.domain("far", 'pci = ["09:00.0"]\n')
@@ -154,14 +172,14 @@ def test_a_domain_that_was_made_to_start_again_meanwhile(host: Host) -> None:
 
 def test_a_host_without_domains_and_records(tmp_path: Path) -> None:
     xen = FakeXen(plain_server(tmp_path))
-    assert list(check_devices(xen.host(), str(tmp_path / "none"))) == []
+    assert list(check_devices(xen.host(), Domains(*[str(tmp_path / "none")] * 4))) == []
 
 
 def test_a_damaged_record_is_an_error(host: Host) -> None:
     host.record()
     (host.xen.machine.root / "records" / f"{CARD}.json").write_text("{")
     host.domain("other", 'pci = ["0000:05:00.0"]\n')
-    lines = iter(check_devices(host.xen.host(), str(host.auto)))
+    lines = iter(check_devices(host.xen.host(), host.domains))
     said = [next(lines), next(lines)]
     with pytest.raises(DriverDomainsError, match="does not hold the record"):
         next(lines)
@@ -172,7 +190,7 @@ def test_a_damaged_record_is_an_error(host: Host) -> None:
 
 def test_the_program(host: Host, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(boot_check, "PciHost", host.xen.host)
-    monkeypatch.setattr(check_devices, "__defaults__", (str(host.auto),))
+    monkeypatch.setattr(check_devices, "__defaults__", (host.domains,))
     host.record(vendor_device="8086:10c9")
     assert boot_check.main() == 0
     assert capsys.readouterr().out.splitlines()[-1].startswith(f"{CARD} is not uplink0 any more")

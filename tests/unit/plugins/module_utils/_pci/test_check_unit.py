@@ -13,13 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.xen.driver_domains.plugins.module_utils._pci import check_unit
-from ansible_collections.xen.driver_domains.plugins.module_utils._pci.check_unit import (
-    CHECK_ARCHIVE,
-    CHECK_UNIT,
-    check_archive,
-    plan_check_unit,
-)
+from ansible_collections.xen.driver_domains.plugins.module_utils import _archive
+from ansible_collections.xen.driver_domains.plugins.module_utils._archive import pack
+from ansible_collections.xen.driver_domains.plugins.module_utils._pci.check_unit import CHECK_ARCHIVE, CHECK_UNIT, plan_check_unit
 from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Plan
 
 UNIT = Path("etc/systemd/system") / CHECK_UNIT
@@ -37,7 +33,7 @@ def test_it_is_installed_once_and_removed(tmp_path: Path) -> None:
     assert plan(tmp_path, False).actions == []
     assert len(plan(tmp_path, True).actions) == 3
     assert (tmp_path / LINK).resolve() == tmp_path / UNIT
-    assert (tmp_path / CHECK_ARCHIVE[1:]).read_bytes() == check_archive()
+    assert (tmp_path / CHECK_ARCHIVE[1:]).read_bytes() == pack("_pci.boot_check")
     assert plan(tmp_path, True).actions == []
     assert len(plan(tmp_path, False).actions) == 3
     assert [path for path in tmp_path.rglob("*") if not path.is_dir()] == []
@@ -46,7 +42,7 @@ def test_it_is_installed_once_and_removed(tmp_path: Path) -> None:
 @pytest.mark.parametrize("there", [True, False])
 def test_the_unit_comes_before_the_domains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: bool) -> None:
     python = tmp_path / "python3"
-    monkeypatch.setattr(check_unit, "_PYTHON", str(python))
+    monkeypatch.setattr(_archive, "PYTHON", str(python))
     if there:
         python.touch()
     plan(tmp_path, True)
@@ -59,7 +55,7 @@ def test_the_unit_comes_before_the_domains(tmp_path: Path, monkeypatch: pytest.M
 def test_the_archive_has_all_that_it_needs(tmp_path: Path) -> None:
     """By itself: without this collection, and without what is installed for Ansible."""
     archive = tmp_path / "check.pyz"
-    archive.write_bytes(check_archive())
+    archive.write_bytes(pack("_pci.boot_check"))
     code = f"import sys; sys.path.insert(0, {str(archive)!r}); from xen_driver_domains._pci import boot_check; print(boot_check.main)"
     done = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, timeout=60, cwd=tmp_path, check=True)
     assert done.stdout.startswith("<function main")
@@ -69,4 +65,4 @@ def test_the_archive_has_all_that_it_needs(tmp_path: Path) -> None:
 
 
 def test_the_same_files_make_the_same_archive() -> None:
-    assert check_archive() == check_archive()
+    assert pack("_pci.boot_check") == pack("_pci.boot_check")

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import threading
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain import exchange
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.aside import (
     ORDERS,
     PAUSED,
@@ -22,7 +24,7 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._domain.aside i
     give_up_waiting,
     set_stopped,
 )
-from ansible_collections.xen.driver_domains.plugins.module_utils._errors import InvalidInput
+from ansible_collections.xen.driver_domains.plugins.module_utils._errors import DriverDomainsError, InvalidInput
 from ansible_collections.xen.driver_domains.plugins.module_utils._recovery import main as command_line
 from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.commands import Commands
 from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.files import forget_old, waiting_devices
@@ -313,6 +315,24 @@ def test_a_crashed_domain_that_xl_has_renamed(site: FakeSite) -> None:
     assert not [line for line in site.said if line.startswith("Giving up")]
 
 
+def refuse_to_list() -> t.NoReturn:
+    raise DriverDomainsError("xl: no answer")
+
+
+def test_an_end_is_not_missed_when_xl_does_not_answer(site: FakeSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    service = site.service()
+    site.settle(service)
+    with monkeypatch.context() as patched:
+        patched.setattr(site, "list", refuse_to_list)
+        site.end(service, 1, "sc")
+        site.settle(service)
+    assert site.verbs() == []
+    # The next look finds out, whatever causes it.
+    site.add("other")
+    site.settle(service)
+    assert site.verbs() == ["network-detach 2 0"]
+
+
 def test_one_that_was_kept_before_the_service_started(site: FakeSite) -> None:
     site.flags[1] = "sc"
     service = site.service()
@@ -385,6 +405,39 @@ def test_starts_that_helped_do_not_count(site: FakeSite, serves: float, starts: 
         site.settle(service, 100)
     assert len(site.verbs("create")) == starts
     assert site.status["given_up"] == ([] if starts == 8 else ["create/net-dd"])
+
+
+def test_an_exchange_of_disks_that_was_cut_off_is_finished_first(site: FakeSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    disk, key = site.root / "d.img", "1" * 16
+    for path, content in ((disk, "old"), (Path(f"{disk}.next"), "new")):
+        path.write_text(content)
+        exchange.note_source(str(path), f"/images/{key if content == 'new' else '0' * 16}/disk")
+    service = site.service()
+    site.settle(service)
+    site.destroy(1)
+    link, made = os.link, []
+
+    def fail_once(*paths: str) -> None:
+        if not made:
+            made.append(paths)
+            raise OSError(errno.EIO, "Input/output error")
+        link(*paths)
+
+    definition = site.root / "net-dd.cfg"
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "link", fail_once)
+        with pytest.raises(DriverDomainsError, match="Input/output error"):
+            exchange.exchange(str(definition), "new", [(str(disk), f"{disk}.next")])
+        made.clear()
+        assert (definition.read_text(), disk.read_text()) == ("new", "old")
+        site.settle(service)
+        site.settle(service, 7)
+    assert site.verbs("create") == []
+    problem = f"The disk {disk}.next could not take the place of {disk}: Input/output error."
+    assert f"net-dd was not started: {problem}" in site.said
+    site.settle(service, 7)
+    assert site.verbs("create") == [f"create --quiet {definition}"]
+    assert disk.read_text() == "new"
 
 
 def test_a_definition_that_is_not_there(site: FakeSite) -> None:

@@ -1,0 +1,23 @@
+# Copyright (c) 2026, the xen.driver_domains authors
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Prints how long the boards took."""
+
+from __future__ import annotations
+
+import pytest
+
+#: The property of a test in which it says how many seconds of processor time its board took, and for how many trees.
+SECONDS, TREES = "board_seconds", "board_trees"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    reports = terminalreporter.stats.get("passed", [])
+    found = [dict(report.user_properties) for report in reports]
+    times = [properties[SECONDS] for properties in found if SECONDS in properties]
+    if times:
+        trees = sum(properties.get(TREES, 0) for properties in found)
+        terminalreporter.write_line(
+            f"{len(times)} boards, {trees} trees made and checked in {sum(times):.0f} s of processor time; slowest board {max(times):.2f} s"
+        )
