@@ -35,6 +35,14 @@ def virt_tree(board_parts: Parts, tmp_path_factory: pytest.TempPathFactory) -> P
     return tree
 
 
+@pytest.fixture(scope="session")
+def versal_tree(board_parts: Parts, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The device tree of QEMU's xlnx-versal-virt."""
+    tree = tmp_path_factory.mktemp("tree") / "versal.dtb"
+    machine.versal_tree(board_parts, tree)
+    return tree
+
+
 @pytest.fixture
 def tftp(tmp_path: Path, board_parts: Parts, virt_tree: Path) -> Path:
     """A directory with the files of the virt machine: virt.dtb, xen, vmlinuz, ramdisk.cpio.gz."""

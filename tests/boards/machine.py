@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from . import boot_set
 from .console import Console, ConsoleError
 from .parts import Parts
 
@@ -21,8 +22,6 @@ PROMPT = r"^(=>|U-Boot>) $"
 #: Where a script is loaded to; the board's memory begins below.
 SCRIPT_ADDRESS = {"virt": 0x40200000, "raspi4b": 0x2400000}
 MEMORY_MIB = 2048
-#: A network card that reads and writes memory by itself (DMA), behind no IOMMU.
-SECOND_CARD = {"node": "/virtio_mmio@a003e00", "mac": "52:54:00:aa:00:02"}
 #: How a disk is attached to the virt machine, by the name that U-Boot's load command has for it.
 DISKS = {
     "virtio": ["-device", "virtio-blk-device,drive=disk0"],
@@ -77,20 +76,11 @@ def virt(
     bus: str = "virtio",
     ssh_port: int | None = None,
     log: Path | None = None,
-    second_card: bool = False,
 ) -> Iterator[Machine]:
-    """Run QEMU's virt machine with U-Boot, a network with a TFTP server for a directory, and perhaps a disk.
-
-    A second network card, `SECOND_CARD`, is in a network of its own, whose gateway is 10.0.3.2.
-    """
+    """Run QEMU's virt machine with U-Boot, a network with a TFTP server for a directory, and perhaps a disk."""
     forward = f",hostfwd=tcp:127.0.0.1:{ssh_port}-:22" if ssh_port else ""
     args = [*virt_args(), "-bios", str(parts.u_boot("qemu_arm64"))]
-    # Eight of these buses share a page of registers: the cards are in different ones.
-    place = ",bus=virtio-mmio-bus.0" if second_card else ""
-    args += ["-netdev", f"user,id=net0,tftp={tftp}{forward}", "-device", f"virtio-net-device,netdev=net0,mac=52:54:00:aa:00:01{place}"]
-    if second_card:
-        args += ["-netdev", f"user,id=net1,net=10.0.3.0/24,tftp={tftp}"]
-        args += ["-device", f"virtio-net-device,netdev=net1,mac={SECOND_CARD['mac']},bus=virtio-mmio-bus.31"]
+    args += ["-netdev", f"user,id=net0,tftp={tftp}{forward}", "-device", "virtio-net-device,netdev=net0,mac=52:54:00:aa:00:01"]
     if disk:
         args += ["-drive", f"file={disk},if=none,id=disk0,format=raw,cache=unsafe", *DISKS[bus]]
     with _running(parts, args, 1, log) as machine:
@@ -116,6 +106,36 @@ def start_virt(parts: Parts, tftp: Path, ssh_port: int, log: Path) -> int:
         machine.console.close()
         shutil.rmtree(directory)
     return process.pid
+
+
+#: Of the machine without an IOMMU whose RAM begins at 0, as that of the Raspberry Pi 4: its first network card.
+CARD = {"node": "/ethernet@ff0c0000", "mac": "52:54:00:aa:00:02"}
+#: With the two processors for real-time systems, which stay off.
+_VERSAL = ["-machine", "xlnx-versal-virt", "-smp", "4", "-m", str(MEMORY_MIB)]
+
+
+def versal_tree(parts: Parts, target: Path) -> None:
+    """Write the device tree of QEMU's xlnx-versal-virt, as it is when QEMU starts a kernel there."""
+    args = [*_VERSAL[:1], f"{_VERSAL[1]},dumpdtb={target}", *_VERSAL[2:], "-display", "none", "-serial", "null", "-kernel", parts.xen]
+    subprocess.run(parts.qemu(*args), check=True, capture_output=True)
+
+
+@contextlib.contextmanager
+def versal(parts: Parts, directory: Path, *, ssh_port: int, log: Path) -> Iterator[Machine]:
+    """Run QEMU's xlnx-versal-virt with the boot set of a directory.
+
+    Its first network card is `CARD`, in a network of its own, whose gateway is 10.0.3.2. The second one is for dom0. There is no U-Boot
+    for it in Debian, so QEMU puts the files and the changed device tree where the boot script loads them.
+    """
+    loaded = boot_set.run_script(directory, log.with_name("changed.dtb"))
+    args = [*_VERSAL, "-kernel", str(loaded.xen), "-dtb", str(loaded.device_tree)]
+    for path, address in loaded.modules.items():
+        args += ["-device", f"loader,file={path},addr={address:#x},force-raw=on"]
+    args += ["-netdev", "user,id=net1,net=10.0.3.0/24", "-net", f"nic,netdev=net1,macaddr={CARD['mac']},model=cadence_gem"]
+    args += ["-netdev", f"user,id=net0,hostfwd=tcp:127.0.0.1:{ssh_port}-:22"]
+    args += ["-net", "nic,netdev=net0,macaddr=52:54:00:aa:00:01,model=cadence_gem"]
+    with _running(parts, args, 1, log) as machine:
+        yield machine
 
 
 @contextlib.contextmanager

@@ -42,7 +42,7 @@ def image() -> dict[str, Any]:
     ]
     return {
         "backends": ["vif"],
-        "modules": ["virtio_mmio", "virtio_net"],
+        "modules": ["virtio_mmio", "virtio_net", "macb"],
         "packages": ["dropbear-bin", "python3-minimal"],
         "authorized_keys": [ssh_key().with_suffix(".pub").read_text()],
         "files": [{"path": path, "content": (_FILES / name).read_text(), "mode": mode} for path, name, mode in scripts],

@@ -13,6 +13,7 @@ from .._device_tree.tree import DeviceTree
 from .._errors import InvalidInput
 from .._spans import Span
 from .configuration import Board
+from .xenstore_page import XENSTORE_MEMORY
 
 
 def check_dma_reach(board: Board, host: DeviceTree) -> None:
@@ -30,7 +31,7 @@ def check_dma_reach(board: Board, host: DeviceTree) -> None:
                 continue
             seen = [Span.sized(memory, size) for _address, memory, size in windows]
             for region in domu.static_memory:
-                if not any(window.contains(region) for window in seen):
+                if region != XENSTORE_MEMORY and not any(window.contains(region) for window in seen):
                     raise InvalidInput(
                         f"{domu.name}: {path} does not reach the memory {region} of its domain",
                         rule=f"the device tree (dma-ranges) lets it access {', '.join(map(str, seen))}",
