@@ -7,7 +7,7 @@
 # Needs: apt-get install mmdebstrap
 set -eu
 cd "$(dirname "$0")"
-mmdebstrap --variant=extract --architectures=arm64 --include=linux-image-arm64,u-boot-rpi trixie arm64.tar
+mmdebstrap --variant=extract --architectures=arm64 --include=linux-image-arm64,u-boot-rpi bookworm arm64.tar
 mkdir -p arm64
 tar --extract --no-same-owner --exclude='./dev/*' --directory=arm64 --file=arm64.tar
 rm arm64.tar
