@@ -13,14 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-_ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(_ROOT / ".collections"), str(_ROOT / "tests/unit")]
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / ".collections"))
 
-from fakes.board import FakeUboot, dtb  # noqa: E402
-
-from ansible_collections.xen.driver_domains.plugins.module_utils._board.script_image import text_of  # noqa: E402
-from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.dtb import parse_dtb  # noqa: E402
-from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.tree import Node  # noqa: E402
+from ansible_collections.xen.driver_domains.plugins.module_utils._board.script_image import text_of
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.dtb import parse_dtb
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.tree import Node
+from ansible_collections.xen.driver_domains.tests.unit.fakes.board import FakeUboot, dtb
 
 
 @dataclass(frozen=True)

@@ -116,7 +116,8 @@ _VERSAL = ["-machine", "xlnx-versal-virt", "-smp", "4", "-m", str(MEMORY_MIB)]
 
 def versal_tree(parts: Parts, target: Path) -> None:
     """Write the device tree of QEMU's xlnx-versal-virt, as it is when QEMU starts a kernel there."""
-    args = [*_VERSAL[:1], f"{_VERSAL[1]},dumpdtb={target}", *_VERSAL[2:], "-display", "none", "-serial", "null", "-kernel", parts.xen]
+    args = [*_VERSAL[:1], f"{_VERSAL[1]},dumpdtb={target}", *_VERSAL[2:], "-display", "none", "-serial", "null"]
+    args += ["-kernel", str(parts.xen)]
     subprocess.run(parts.qemu(*args), check=True, capture_output=True)
 
 
