@@ -66,7 +66,7 @@ def inventory(directory: Path) -> None:
             {"domain": "guest", "backend": "net-dd", "bridge": "xenbr0"},
             {"domain": "Domain-0", "backend": "net-dd", "bridge": "xenbr0"},
         ],
-        "guest_image_dir": str(small_dom0.IMAGES),
+        **small_dom0.CACHE,
     }
     write_inventory(directory / "inventory.yml", "emulated", board)
 

@@ -21,6 +21,8 @@ from .playbooks import LOCAL, playbook
 
 #: A cache of its own, because a cache builds only one image at a time.
 IMAGES = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "xen-driver-domains" / "board-images"
+#: Where the role keeps images, and where it builds them: the same directory, so that an image of the same content is built only once.
+CACHE = {"guest_image_dir": str(IMAGES), "guest_image_cache_dir": str(IMAGES)}
 _FILES = Path(__file__).with_name("dom0")
 
 
@@ -79,7 +81,7 @@ def build_image(specification: dict[str, Any], suite: str, xen_version: str, dir
         "guest_image_suite": suite,
         "guest_image_architecture": "arm64",
         "guest_image_xen_version": xen_version,
-        "guest_image_dir": str(IMAGES),
+        **CACHE,
         "guest_image_timeout": 3600,
         "guest_image_images": [specification],
     }

@@ -83,7 +83,7 @@ def inventory(xen: BuiltXen, files: dict[str, str], versal_tree: Path, run_modul
             {"name": "guest", "image": image, "memory": 192, "cmdline": f"{domain} xendd.address=eth0,10.0.3.21/24 report={GATEWAY}"},
         ],
         "board_vifs": [{"domain": "guest", "backend": "net-dd", "bridge": "xenbr0"}],
-        "guest_image_dir": str(small_dom0.IMAGES),
+        **small_dom0.CACHE,
     }
     return write_inventory(tmp_path / "inventory.yml", "virt1", board)
 

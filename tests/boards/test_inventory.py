@@ -95,7 +95,7 @@ def inventory(tmp_path: Path, board_parts: Parts, virt_tree: Path, dom0: dict[st
             {"domain": "guest", "backend": "net-dd", "bridge": "xenbr0"},
             {"domain": "Domain-0", "backend": "net-dd", "bridge": "xenbr0"},
         ],
-        "guest_image_dir": str(small_dom0.IMAGES),
+        **small_dom0.CACHE,
     }
     return write_inventory(tmp_path / "inventory.yml", "virt1", board)
 
