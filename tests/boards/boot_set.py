@@ -16,9 +16,9 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / ".collections"))
 
 from ansible_collections.xen.driver_domains.plugins.module_utils._board.script_image import text_of
-from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.dtb import parse_dtb
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.dtb import parse_dtb, to_dtb
 from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.tree import Node
-from ansible_collections.xen.driver_domains.tests.unit.fakes.board import FakeUboot, dtb
+from ansible_collections.xen.driver_domains.tests.unit.fakes.board import FakeUboot
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def run_script(directory: Path, target: Path) -> InMemory:
     xen, tree = (int(address, 16) for address in re.findall(r"^booti (0x\w+) - (0x\w+)$", script, re.MULTILINE)[0])
     uboot.tree = _content(parse_dtb(loads[tree].read_bytes(), str(loads[tree])))
     assert uboot.run(script), uboot.printed
-    target.write_bytes(dtb(_packed(uboot.tree)))
+    target.write_bytes(to_dtb(_node("", uboot.tree)))
     modules = {path: address for address, path in loads.items() if address not in (xen, tree)}
     return InMemory(loads[xen], target, modules)
 
@@ -47,9 +47,14 @@ def _content(node: Node) -> dict[str, Any]:
     return {**node.properties, **{child.name: _content(child) for child in node.children}}
 
 
-def _packed(node: dict[str, Any]) -> dict[str, Any]:
-    """Return a node with all properties as bytes."""
-    return {name: _packed(value) if isinstance(value, dict) else _bytes(value) for name, value in node.items()}
+def _node(name: str, content: dict[str, Any], parent: Node | None = None) -> Node:
+    node = Node(name, parent)
+    for key, value in content.items():
+        if isinstance(value, dict):
+            _node(key, value, node)
+        else:
+            node.properties[key] = _bytes(value)
+    return node
 
 
 def _bytes(value: bytes | list[Any]) -> bytes:
