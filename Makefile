@@ -5,6 +5,7 @@
 # `make` shows what there is. The variables that matter:
 #   XEN_INVENTORY=FILE   work on the Xen hosts of this inventory (group xen_hosts), with the variables it has; no test bed is started
 #   TESTBED_OPTIONS=...  options for `tests/support/testbed up`, such as --suite trixie
+#   BOARD_INVENTORY=FILE use the Arm board of this inventory (group boards) in the scenario `board`, instead of an emulated one
 #   SCENARIOS='site'     the scenarios that `make molecule` runs, instead of all
 #   PYTHON=python3.13    make .venv with this interpreter
 #   KEEP_GOING=1         `make test` goes on after a stage that failed
@@ -19,6 +20,7 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 PYTHON ?= python3
 VENV ?= .venv
 XEN_INVENTORY ?=
+BOARD_INVENTORY ?=
 TESTBED_OPTIONS ?=
 SCENARIOS ?=
 
@@ -28,8 +30,10 @@ export PYTHON
 export TESTBED_OPTIONS
 
 testbed := python tests/support/testbed
+boards := PYTHONPATH=tests:tests/support python -m boards
 # Also those that molecule scenarios start beside the common one.
-stop_all := for state in $(or $(XEN_TESTBED_STATE),.testbed) .testbed-*; do if [ -d $$state ]; then $(testbed) down --state-dir $$state; fi; done
+stop_all := for state in $(or $(XEN_TESTBED_STATE),.testbed) .testbed-*; do if [ -d $$state ]; then $(testbed) down --state-dir $$state; fi; done; \
+	$(boards) down .build/board
 ready := $(VENV)/.ready
 
 ifeq ($(strip $(XEN_INVENTORY)),)
@@ -42,6 +46,10 @@ else
   export XEN_INVENTORY
   export HOSTS_INVENTORY := $(XEN_INVENTORY)
   export VARS_INVENTORY := $(XEN_INVENTORY)
+endif
+ifneq ($(strip $(BOARD_INVENTORY)),)
+  override BOARD_INVENTORY := $(abspath $(BOARD_INVENTORY))
+  export BOARD_INVENTORY
 endif
 playbook := ansible-playbook -i "$$HOSTS_INVENTORY" -i "$$VARS_INVENTORY"
 
