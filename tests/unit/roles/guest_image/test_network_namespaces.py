@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import typing as t
 from pathlib import Path
 
 import pytest
@@ -111,7 +110,7 @@ STUBS = {
 
 
 @pytest.fixture(scope="module")
-def seen(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[dict[str, str]]:
+def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """What came out, by what was tried."""
     if os.geteuid() or not all(map(shutil.which, ("dnsmasq", "nft", "busybox", "unshare"))):
         pytest.skip("this needs root, dnsmasq and nft")
@@ -155,7 +154,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[dict[str, str]]
         check=False,
     )
     assert ended.returncode == 0, ended.stderr
-    yield {" ".join(line.split()[:2]): " ".join(line.split()[2:]) for line in ended.stdout.splitlines()}
+    return {" ".join(line.split()[:2]): " ".join(line.split()[2:]) for line in ended.stdout.splitlines()}
 
 
 @pytest.mark.parametrize(
