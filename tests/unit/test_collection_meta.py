@@ -208,6 +208,22 @@ def test_only_one_file_of_what_runs_on_hosts_imports_ansible() -> None:
     assert not [name(path) for path in users if path not in MODULES]
 
 
+def test_tests_of_what_runs_on_hosts_import_nothing_else() -> None:
+    """ansible-test runs them without the rest of Ansible: what also needs a plugin of the controller is tested beside that plugin."""
+    controller = re.compile(
+        r"^\s*(?:from|import) (?:ansible_collections\.xen\.driver_domains\.plugins|ansible)\.(?!modules|module_utils|doc_fragments)",
+        re.MULTILINE,
+    )
+    found = [
+        name(path)
+        for part in ("modules", "module_utils")
+        for path in (ROOT / "tests/unit/plugins" / part).rglob("*.py")
+        for source in [re.sub(r'""".*?"""', "", path.read_text(encoding="utf-8"), flags=re.DOTALL)]
+        if controller.search(source)
+    ]
+    assert found == []
+
+
 def test_class_names_are_unique() -> None:
     """Across all packages, so that each name means one thing."""
     count = Counter(

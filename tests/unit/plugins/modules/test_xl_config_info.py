@@ -11,9 +11,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
-import yaml
 
-from ansible_collections.xen.driver_domains.plugins.filter.inventory_text import inventory_text
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.adopt_host import import_domains
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.definition import definitions
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.paths import MARKER
@@ -131,24 +129,6 @@ def test_the_module_reads_where_it_is_told(host: FakeHost, monkeypatch: pytest.M
     plan = xl_config_info.prepare({"paths": [f"{host.root}/xen/*.xl"]})
     assert plan.actions == []
     assert plan.results["domains"][0]["path"] == f"{host.root}/xen/web1.xl"
-
-
-def test_the_file_of_variables(host: FakeHost) -> None:
-    """What looks like a template is none, and a note of several lines stays a comment."""
-    write(host, "web1.cfg", WEB + "extra = 'a={{ b }} ü'\nvif = ['mac=00:16:3e:5a:00:01,x\\ny']\n")
-    found = imported(host)
-    text = inventory_text(found, "xen1")
-    assert text.startswith(
-        "---\n# From the definitions and the running domains of xen1.\n# Ansible does not read this file. Rename it to xen1.yml "
-    )
-    assert "\n# Not as they were:\n#   web1: " in text
-    assert 'cmdline: !unsafe "a={{ b }} ü"' in text
-
-    class Loader(yaml.SafeLoader):
-        pass
-
-    Loader.add_constructor("!unsafe", lambda loader, node: loader.construct_scalar(t.cast("yaml.ScalarNode", node)))
-    assert yaml.load(text, Loader) == found["variables"]
 
 
 @pytest.mark.parametrize("name", ["apache", "zope", "auto", "web1.example"])
