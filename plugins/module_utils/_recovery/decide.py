@@ -7,8 +7,8 @@
 """What the recovery service does next: pure functions of what it sees, what it remembers, and the time.
 
 A vif is detached as soon as its backend is gone: its guest then knows that the link is down, and the time that a kernel needs to notice the
-removal goes by while the backend starts. A disk stays until there is a backend to attach it to: a guest waits for what it has not
-written yet, and loses it when the disk is detached.
+removal goes by while the backend starts. It is attached when only `xl devd` is still to come there, which serves what it finds. A disk
+stays until there is a backend to attach it to: a guest waits for what it has not written yet, and loses it when the disk is detached.
 """
 
 from __future__ import annotations
@@ -93,6 +93,8 @@ def remember(
         device = devices.get(key)
         if device and _works(device, running):
             name = f"{device.backend} (domain {device.backend_id})"
+            # It may have been attached before the backend was ready.
+            since = max(since, ready.get(device.backend_id, since))
             happened.append(f"{running[device.domid].name}: {_noun(device)} works again at {name}, after {now - since:.1f} s")
         elif device or key in busy:
             attached[key] = since
@@ -263,7 +265,9 @@ def _decide_device(choice: _Choice, device: PvDevice) -> None:
     elif not why or client.domid == 0 or not snapshot.running[device.backend_id].ready:
         # The interface that dom0 is reached through may be slow, but it is there.
         return
-    elif not broken(device) and not choice.is_due(memory.waiting.get(key, choice.now) + GRACE):
+    elif not broken(device) and not choice.is_due(
+        max(memory.waiting.get(key, choice.now), memory.ready.get(device.backend_id, 0.0)) + GRACE
+    ):
         return
     if not gone and not choice.knows_flags():
         return
@@ -297,8 +301,12 @@ def _decide_released(choice: _Choice, key: str, released: Released) -> None:
             choice.is_due(choice.now + PAUSED)
         elif choice.is_due(released.at + REMOVAL_DELAY):
             choice.knows_flags()
-    elif backend and backend.ready and choice.may_try(f"{key}@{backend.domid}", str(released)):
-        choice.actions.append(Attach(key, released, client, backend))
+    elif backend:
+        attempt = f"{key}@{backend.domid}"
+        # Early once at most: what fails is tried again when the backend is ready.
+        early = backend.attachable and released.kind == VIF and attempt not in choice.memory.attempts
+        if (backend.ready or early) and choice.may_try(attempt, str(released)):
+            choice.actions.append(Attach(key, released, client, backend))
 
 
 def _decide_domain(choice: _Choice, domain: Declared) -> None:

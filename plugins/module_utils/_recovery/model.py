@@ -49,6 +49,8 @@ class Running:
     uuid: str
     #: Whether it reports that it serves, or reports nothing.
     ready: bool = False
+    #: Whether it reports that it will serve as soon as `xl devd` has started there.
+    attachable: bool = False
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ if t.TYPE_CHECKING:
 #: Changes when an operator says to go on.
 RESUMED = f"{ORDERS}/resumed"
 #: How the images of the collection report that they serve.
-STATUS, READY = "data/driver-domain/status", "ready"
+STATUS, READY, ATTACHABLE = "data/driver-domain/status", "ready", "attachable"
 #: The directories of backends for the kinds of devices that are recovered.
 _BACKENDS = ("vbd", "vif")
 #: When a domain has shut itself down, libxl leaves the directories of its PCI devices: it waits for a backend that works
@@ -61,7 +61,8 @@ def observe(store: XenStore, configuration: Configuration) -> Snapshot:
         key, good = (keys[name], (values[name],)) if name in keys else (STATUS, (None, READY))
         ready = read[f"{home}/{key}"] in good
         uuid = (read[f"{home}/vm"] or "").rpartition("/")[2] or f"domain-{domid}"
-        running[domid] = Running(domid, name, "dom0" if domid == 0 else uuid, ready)
+        attachable = key == STATUS and read[f"{home}/{key}"] == ATTACHABLE
+        running[domid] = Running(domid, name, "dom0" if domid == 0 else uuid, ready, attachable)
     declared = {domain.name for domain in configuration.domains}
     devices = [device for found in read_devices(store, running, settings=()).values() for device in found]
     backends = {device.backend_id for device in devices if device.backend_id} | {d.domid for d in running.values() if d.name in declared}

@@ -185,9 +185,17 @@ def test_interfaces_come_before_disks() -> None:
         (snapshot(BOOTING), Memory(gone={"net-dd": 1.0}, seen=frozenset({"net-dd"})), ["net-dd runs again"]),
         (
             snapshot(DRIVER, WEB, devices=[device()]),
-            Memory(attached={KEY: NOW - 2}),
+            Memory(attached={KEY: NOW - 2}, ready={7: NOW - 9}),
             ["web1: vif 0 works again at net-dd (domain 7), after 2.0 s"],
         ),
+        (
+            # Attached before the backend was ready.
+            snapshot(DRIVER, WEB, devices=[device()]),
+            Memory(attached={KEY: NOW - 2}, ready={7: NOW - 1}, appeared={7: NOW - 9}),
+            ["web1: vif 0 works again at net-dd (domain 7), after 1.0 s"],
+        ),
+        (snapshot(DRIVER), Memory(appeared={7: NOW - 9}), ["net-dd (domain 7) serves, 9.0 s after it was started"]),
+        (snapshot(BOOTING), Memory(ready={7: NOW - 9}, appeared={7: NOW - 9}), ["net-dd (domain 7) no longer reports that it serves"]),
         (snapshot(resumed="1"), Memory(), ["an operator says to go on"]),
     ],
 )

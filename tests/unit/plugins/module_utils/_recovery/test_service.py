@@ -747,3 +747,66 @@ def test_what_libxl_leaves_of_pci_devices_is_removed(site: FakeSite) -> None:
     site.settle(service, 6)
     assert [path for path in site.store.tree if path.endswith("/0/domain")] == [f"{top}/{new}/0/domain", f"{top}/7/0/domain"]
     assert site.said[-1] == f"Removing what a device left behind: {top}/1"
+
+
+# A backend that can be attached to before it is ready
+
+
+def test_a_vif_is_attached_when_only_devd_is_still_to_come(site: FakeSite) -> None:
+    service = site.service()
+    site.settle(service)
+    site.destroy(1)
+    site.settle(service)
+    site.settle(service, 1.1)
+    site.settle(service, 5)
+    new = site.domid("net-dd")
+    site.verbs()
+    site.hotplug, site.states = "", ("3", "2")
+    site.report(new, "attachable")
+    site.settle(service)
+    assert [verb.split()[0] for verb in site.verbs()] == ["network-attach"]
+    # devd may take longer than a device may; the time of the device begins when its backend is ready.
+    site.settle(service, 60)
+    site.report(new, "ready")
+    site.settle(service)
+    site.settle(service, 40)
+    assert site.calls == []
+    backend = site.attached(2)[0]
+    for path in (f"{backend}/state", "/local/domain/2/device/vif/0/state"):
+        site.store.set(path, "4")
+    site.store.set(f"{backend}/hotplug-status", "connected")
+    site.settle(service)
+    assert site.said[-1] == f"web1: vif 0 works again at net-dd (domain {new}), after 40.0 s"
+
+
+def test_an_early_attempt_that_fails_is_not_repeated_before_the_backend_is_ready(site: FakeSite) -> None:
+    service = site.service()
+    site.settle(service)
+    site.destroy(1)
+    site.settle(service)
+    site.settle(service, 1.1)
+    site.settle(service, 5)
+    new = site.domid("net-dd")
+    site.verbs()
+    site.failing = {"network-attach": "no"}
+    site.report(new, "attachable")
+    site.settle(service)
+    site.settle(service, 20)
+    assert [verb.split()[0] for verb in site.verbs()] == ["network-attach"]
+    site.failing = {}
+    site.report(new, "ready")
+    site.settle(service)
+    assert len(site.attached(2)) == 1
+
+
+def test_a_disk_is_not_attached_early(site: FakeSite) -> None:
+    site.plug(2, "vbd", DISK)
+    service = site.service()
+    site.settle(service)
+    site.destroy(1)
+    site.settle(service)
+    site.settle(service, 1.1)
+    site.settle(service, 5)
+    site.report(site.domid("net-dd"), "attachable")
+    site.settle(service, 20)
+    assert site.verbs("block-detach", "block-attach") == []
