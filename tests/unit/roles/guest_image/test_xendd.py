@@ -818,9 +818,9 @@ def test_ready_when_devd_has_opened_xenstore(domain: FakeDomain, mounted: bool) 
     with domain.running("xendd.backend=1 xendd.bridge=xenbr0"):
         until(lambda: "xl devd -F" in domain.calls)
         time.sleep(0.3)
-        assert domain.reports(STATUS) == ["starting"]
+        assert domain.reports(STATUS) == ["starting", "attachable"]
         domain.write("open", "")
-        until(lambda: domain.reports(STATUS) == ["starting", "ready"])
+        until(lambda: domain.reports(STATUS) == ["starting", "attachable", "ready"])
     mount = [] if mounted else [f"mount -t xenfs xenfs {domain.root}/proc/xen"]
     assert domain.calls == [
         "modprobe -a xen-netback bridge",
@@ -838,11 +838,11 @@ def test_devd_is_restarted(domain: FakeDomain) -> None:
     domain.write("open", "")
     domain.write("stay", "")
     with domain.running("xendd.backend=1"):
-        until(lambda: domain.reports(STATUS) == ["starting", "ready"])
+        until(lambda: domain.reports(STATUS) == ["starting", "attachable", "ready"])
         (domain.root / "stay").unlink()
         until(lambda: domain.status == ("error", "xl devd ended with exit code 3; restarting it"))
         domain.write("stay", "")
-        until(lambda: domain.reports(STATUS) == ["starting", "ready", "error", "ready"])
+        until(lambda: domain.reports(STATUS) == ["starting", "attachable", "ready", "error", "ready"])
     assert domain.calls.count("xl devd -F") == 2
 
 
@@ -866,7 +866,7 @@ def test_devices_that_devd_gave_up_are_served_by_a_new_devd(domain: FakeDomain, 
         assert domain.calls.count("xl devd -F") == 1, "the scripts that still run come first"
         (domain.root / "script").unlink()
         until(lambda: domain.calls.count("xl devd -F") == 2)
-        until(lambda: domain.reports(STATUS) == ["starting", "ready", "ready"])
+        until(lambda: domain.reports(STATUS) == ["starting", "attachable", "ready", "ready"])
         time.sleep(0.5)
     assert domain.calls.count("xl devd -F") == 2
     assert domain.calls.index("script ended") < len(domain.calls) - 1
@@ -899,8 +899,8 @@ def test_devd_that_ends_before_it_is_ready(domain: FakeDomain) -> None:
     xl.write_text("#!/bin/sh\nexit 1\n", encoding="utf-8")
     with domain.running("xendd.backend=1"):
         until(lambda: "error" in domain.reports(STATUS))
-    assert domain.reports(STATUS)[:2] == ["starting", "error"]
-    assert domain.reports(BRIDGES) == []
+    assert domain.reports(STATUS)[:3] == ["starting", "attachable", "error"]
+    assert domain.reports(BRIDGES) == [""]
 
 
 def test_modules_that_cannot_be_loaded(domain: FakeDomain) -> None:
@@ -926,7 +926,7 @@ def serving(domain: FakeDomain, command_line: str) -> t.Iterator[None]:
     for name in ("open", "stay"):
         domain.write(name, "")
     with domain.running(f"xendd.backend=1 {command_line}"):
-        until(lambda: domain.reports(STATUS) == ["starting", "ready"])
+        until(lambda: domain.reports(STATUS) == ["starting", "attachable", "ready"])
         domain.devd_is("S")
         yield
 
@@ -934,12 +934,12 @@ def serving(domain: FakeDomain, command_line: str) -> t.Iterator[None]:
 def test_what_is_no_longer_true_is_withdrawn(domain: FakeDomain) -> None:
     with serving(domain, f"xendd.bridge=xenbr0,{MAC.upper()}"):
         time.sleep(0.6)
-        assert domain.reports(STATUS) == ["starting", "ready"]
+        assert domain.reports(STATUS) == ["starting", "attachable", "ready"]
         bridge = domain.root / "sys/class/net/xenbr0"
         bridge.rename(domain.root / "aside")
         until(lambda: domain.status == ("error", "the bridge xenbr0 is gone"))
         (domain.root / "aside").rename(bridge)
-        until(lambda: domain.reports(STATUS) == ["starting", "ready", "error", "ready"])
+        until(lambda: domain.reports(STATUS) == ["starting", "attachable", "ready", "error", "ready"])
         shutil.rmtree(domain.root / "sys/class/net/enX0/brport")
         until(lambda: domain.status == ("error", "enX0 is no longer a port of xenbr0"))
         shutil.rmtree(domain.root / "sys/class/net/enX0")
@@ -990,7 +990,7 @@ def test_a_watchdog_that_has_ended_is_in_the_log(domain: FakeDomain) -> None:
     domain.fail = "pidof xenwatchdogd"
     with domain.running("xendd.backend=1 xendd.watchdog=60") as process:
         assert process.stderr is not None
-        until(lambda: domain.reports(STATUS) == ["starting", "ready"])
+        until(lambda: domain.reports(STATUS) == ["starting", "attachable", "ready"])
         assert any("xenwatchdogd has ended" in process.stderr.readline() for _line in range(3))
 
 
