@@ -14,7 +14,7 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass
 
-from .fleet import GUEST, natural
+from .fleet import DOM0, DRIVER, natural
 
 if t.TYPE_CHECKING:
     from .fleet import FleetDomain, FleetHost
@@ -87,9 +87,9 @@ def draw(host: FleetHost) -> Drawing | None:
             groups[key] = groups.get(key, True) and link.works
     if not groups:
         return None
-    servers = {backend for backend, _client, _kind in groups}
-    shown = [i for i, domain in enumerate(host.domains) if i in servers or domain.kind != "dom0"]
-    left = [i for i in shown if i in servers or host.domains[i].kind != GUEST]
+    servers, clients = ({key[place] for key in groups} for place in (0, 1))
+    shown = [i for i, domain in enumerate(host.domains) if i in servers | clients or domain.kind != DOM0]
+    left = [i for i in shown if i in servers or host.domains[i].kind == DRIVER]
     right = [i for i in shown if i not in left]
     tops = _tops(host, left, right, groups)
     starts, ends = _ends(groups, tops)

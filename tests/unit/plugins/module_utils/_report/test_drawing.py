@@ -42,6 +42,12 @@ def test_dom0_is_left_out_where_it_serves_nobody() -> None:
     assert sides(draw(read(fleet.domain("net-dd", 1), fleet.domain("web1", 2, vif)))) == (["net-dd"], ["web1"])
 
 
+def test_dom0_can_be_a_client() -> None:
+    vif = fleet.device("vif", 0, "net-dd", 1)
+    (host,), _kinds = read_fleet({"xen1": {"info": fleet.INFO, "domains": {"domains": [fleet.domain("Domain-0", 0, vif)]}}})
+    assert sides(draw(host)) == (["net-dd"], ["Domain-0"])
+
+
 def test_nobody_serves_anybody() -> None:
     assert draw(read(fleet.domain("web1", 1))) is None
 
@@ -63,7 +69,8 @@ def test_domains_do_not_overlap_and_lines_end_at_them(served: list[list[tuple[in
         )
         for number, links in enumerate(served)
     ]
-    drawing = draw(read(*domains))
+    (host,), _kinds = read_fleet({"xen1": {"info": fleet.INFO, "domains": {"domains": [{**domains[0], "domid": 0}, *domains[1:]]}}})
+    drawing = draw(host)
     assert (drawing is not None) == any(served)
     if drawing is None:
         return
