@@ -28,7 +28,7 @@ _HELP = {
     "xen_recoveries_total": ("Devices that were attached again and then worked, since the host has booted.", "counter"),
     "xen_recovery_given_up": ("Number of cases in which the recovery service tries nothing more.", "gauge"),
 }
-_Labels = t.Tuple[t.Tuple[str, str], ...]
+_Labels = tuple[tuple[str, str], ...]
 
 
 def metrics_text(configuration: Configuration, snapshot: Snapshot, memory: Memory) -> str:
