@@ -24,6 +24,8 @@ description:
     stops, it leaves alone until one of them should run it again, or C(recovery.pyz resume NAME). Before you stop a declared domain with
     C(xl), pause the service for it.
   - Its program is made of the code of this collection.
+  - It writes metrics for Prometheus to C(/run/xen-driver-domains-metrics). If the host has C(/var/lib/prometheus/node-exporter), which the
+    node_exporter of Debian reads, the module makes a link there.
 author:
   - The xen.driver_domains authors (@xen-driver-domains)
 requirements:

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: xl_domain_info
-short_description: List the running domains of a Xen host with their vifs
+short_description: List the running domains of a Xen host with their devices
 version_added: 0.1.0
 description:
-  - Returns the running domains with their memory and state, and what XenStore says about their network interfaces, and what the recovery
-    service (M(xen.driver_domains.domain_recovery)) says about itself.
+  - Returns the running domains with their memory and state, what XenStore says about their network interfaces and disks, the PCI devices
+    that they own, and what the recovery service (M(xen.driver_domains.domain_recovery)) says about itself.
 author:
   - The xen.driver_domains authors (@xen-driver-domains)
 requirements:
@@ -40,7 +40,11 @@ EXAMPLES = r"""
 
 RETURN = r"""
 domains:
-  description: The domains, in the order of their domids.
+  description:
+    - The domains, in the order of their domids.
+    - C(status) is what a driver domain with an image of this collection reports, V(ready) when it serves, and C(reason) why it does not.
+      Both are empty for domains that report nothing. C(pci) has the addresses of the PCI devices that dom0 passes through to the domain.
+    - A device is C(connected) when data can flow. C(backend) is the name of the running domain that serves it, or empty when that is gone.
   returned: success
   type: list
   elements: dict
@@ -126,6 +130,9 @@ domains:
       vcpus: 1
       alive: true
       flags: b
+      status: ""
+      reason: ""
+      pci: []
       vifs:
         - devid: 0
           mac: "00:16:3e:00:00:11"
@@ -137,6 +144,17 @@ domains:
           hotplug_status: connected
           hotplug_error: ""
           backend_path: /local/domain/6/backend/vif/7/0
+          connected: true
+      vbds:
+        - devid: 51712
+          vdev: xvda
+          backend: Domain-0
+          backend_id: 0
+          frontend_state: "4"
+          backend_state: "4"
+          hotplug_status: connected
+          hotplug_error: ""
+          backend_path: /local/domain/0/backend/vbd/7/51712
           connected: true
 recovery:
   description:
@@ -233,7 +251,7 @@ recovery:
 
 import typing as t
 
-from ansible_collections.xen.driver_domains.plugins.module_utils._domain.status import vif_status
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.running import describe
 from ansible_collections.xen.driver_domains.plugins.module_utils._module import run_module
 from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Plan
 from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.files import read_status
@@ -249,19 +267,7 @@ def prepare(parameters: dict[str, t.Any]) -> Plan:
     wanted = parameters["names"]
     return Plan(
         results={
-            "domains": [
-                {
-                    "name": domain.name,
-                    "domid": domain.domid,
-                    "memory": domain.memory,
-                    "vcpus": domain.vcpus,
-                    "alive": domain.alive,
-                    "flags": domain.flags,
-                    "vifs": [vif.as_dict() for vif in vif_status(store, domain.domid)],
-                }
-                for domain in Xl().list()
-                if wanted is None or domain.name in wanted
-            ],
+            "domains": describe(store, [domain for domain in Xl().list() if wanted is None or domain.name in wanted]),
             "recovery": read_status(),
         }
     )

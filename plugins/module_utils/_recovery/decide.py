@@ -107,13 +107,15 @@ def remember(
     devices = {_key(device, running): device for device in snapshot.devices if device.domid in running}
     waiting = {key: memory.waiting.get(key, now) for key, device in devices.items() if _ails(device, running)}
     waiting.update({key: memory.waiting.get(key, now) for key in (*snapshot.orphans, *(f"ended/{name}" for name in ended - present))})
-    attached = {}
+    attached, recovered = {}, dict(memory.recovered)
     for key, since in memory.attached.items():
         device = devices.get(key)
         if device and _works(device, running):
             name = f"{device.backend} (domain {device.backend_id})"
             # It may have been attached before the backend was ready.
             since = max(since, ready.get(device.backend_id, since))
+            counted = f"{device.kind}/{running[device.domid].name}"
+            recovered[counted] = recovered.get(counted, 0) + 1
             happened.append(f"{running[device.domid].name}: {_noun(device)} works again at {name}, after {now - since:.1f} s")
         elif device or key in busy:
             attached[key] = since
@@ -143,6 +145,7 @@ def remember(
             ready=ready,
             changes=changes,
             appeared=appeared,
+            recovered=recovered,
             resumed=snapshot.resumed,
         ),
         happened,

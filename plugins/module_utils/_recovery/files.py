@@ -19,6 +19,7 @@ from dataclasses import asdict, fields
 
 from .._domain.aside import WaitingDevice
 from .._errors import DriverDomainsError, InvalidInput
+from .metrics import METRICS
 from .model import Configuration, Declared, Memory, Released
 
 UNIT = "xen-domain-recovery.service"
@@ -27,6 +28,10 @@ UNITS = "/etc/systemd/system"
 PROGRAM = "/usr/local/lib/xen-driver-domains/recovery.pyz"
 CONFIGURATION = "/etc/xen-driver-domains/recovery.json"
 RUN = "/run/xen-driver-domains/recovery"
+#: The directory of the metrics, which systemd makes when the service starts, and removes when it stops: all users can read it.
+METRICS_DIRECTORY = "xen-driver-domains-metrics"
+#: Where Debian's node_exporter looks for metrics of others.
+TEXTFILES = "/var/lib/prometheus/node-exporter"
 #: Seconds after which a service that was stopped forgets what it was about to do: others have been at work meanwhile.
 STOPPED_LONG = 300.0
 #: Stands for a service that is not whole, or does not run.
@@ -40,6 +45,8 @@ class Places(t.NamedTuple):
     units: str = UNITS
     configuration: str = CONFIGURATION
     run: str = RUN
+    metrics: str = f"/run/{METRICS_DIRECTORY}/{METRICS}"
+    textfiles: str = TEXTFILES
 
     @property
     def unit(self) -> str:
@@ -50,6 +57,17 @@ class Places(t.NamedTuple):
     def enabled(self) -> str:
         """The link by which it starts with the host."""
         return f"{self.units}/multi-user.target.wants/{UNIT}"
+
+    @property
+    def textfile(self) -> str:
+        """The link by which node_exporter finds the metrics."""
+        return f"{self.textfiles}/{METRICS}"
+
+    def lacks_textfile(self) -> bool:
+        """Whether the host has a node_exporter that does not find the metrics."""
+        if not os.path.isdir(self.textfiles):
+            return False
+        return not os.path.islink(self.textfile) or os.readlink(self.textfile) != self.metrics
 
 
 def life_file(directory: str) -> str:
@@ -94,9 +112,9 @@ def installed_digest(places: Places | None = None) -> str:
     """
     places = places or Places()
     parts = (places.program, places.configuration, places.unit, places.enabled)
-    if not any(os.path.lexists(path) for path in parts):
+    if not any(os.path.lexists(path) for path in (*parts, places.textfile)):
         return ""
-    if all(os.path.exists(path) for path in parts) and is_alive(places.run):
+    if all(os.path.exists(path) for path in parts) and not places.lacks_textfile() and is_alive(places.run):
         with contextlib.suppress(OSError, ValueError), open(places.program, "rb") as code, open(places.configuration, "rb") as text:
             return digest(code.read(), text.read().decode())
     return INCOMPLETE
@@ -160,6 +178,7 @@ _ENTRIES: dict[str, tuple[t.Callable[[str], t.Any], t.Callable[[t.Any], t.Any]]]
     "ready": (int, float),
     "changes": (int, _times),
     "appeared": (int, float),
+    "recovered": (str, int),
 }
 
 
@@ -245,7 +264,7 @@ def _read(path: str) -> dict[str, t.Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def replace_file(path: str, text: str) -> None:
+def replace_file(path: str, text: str, mode: int = 0o600) -> None:
     """Write a small file below /run, whole or not at all.
 
     :raises DriverDomainsError: it cannot be written.
@@ -253,6 +272,7 @@ def replace_file(path: str, text: str) -> None:
     try:
         os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
         with open(f"{path}.new", "w", encoding="utf-8", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+            os.fchmod(file.fileno(), mode)
             file.write(text)
         os.replace(f"{path}.new", path)
     except OSError as exc:

@@ -85,7 +85,15 @@ def run() -> None:
         if forgotten:
             say(forgotten)
         service = RecoveryService(
-            configuration, store, Xl(), Commands(), directory=RUN, say=say, notify=notifier(os.environ.pop("NOTIFY_SOCKET", None))
+            configuration,
+            store,
+            Xl(),
+            Commands(),
+            directory=RUN,
+            # systemd has made it; without systemd there is none.
+            metrics=os.environ.get("RUNTIME_DIRECTORY", ""),
+            say=say,
+            notify=notifier(os.environ.pop("NOTIFY_SOCKET", None)),
         )
         service.run(wake_on_signals(service))
 

@@ -140,6 +140,8 @@ class Memory:
     changes: t.Mapping[int, t.Sequence[float]] = field(default_factory=dict)
     #: When running domains were first seen, by domid.
     appeared: t.Mapping[int, float] = field(default_factory=dict)
+    #: How many devices work again because the service attached them, by their kind and the name of their domain.
+    recovered: t.Mapping[str, int] = field(default_factory=dict)
     resumed: str = ""
 
 

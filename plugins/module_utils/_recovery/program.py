@@ -14,10 +14,10 @@ import shutil
 
 from .._archive import pack as archive
 from .._errors import CommandFailed, DriverDomainsError, TimedOut
-from .._files import read_bytes, remove
+from .._files import link, read_bytes, remove
 from .._plan import Plan
 from .._runner import Runner
-from .files import PROGRAM, UNIT, Places, configuration_text, is_alive, memory_file
+from .files import METRICS_DIRECTORY, PROGRAM, UNIT, Places, configuration_text, is_alive, memory_file
 from .model import Configuration
 
 #: Seconds that systemctl may take: a service that ends waits for its commands (LAST_WAIT in service.py).
@@ -39,6 +39,8 @@ Type=notify
 ExecStart={python} -ISB {program} run
 Restart=on-failure
 RestartSec=2
+RuntimeDirectory={metrics}
+RuntimeDirectoryPreserve=restart
 KillMode=process
 UMask=0077
 NoNewPrivileges=yes
@@ -54,7 +56,7 @@ WantedBy=multi-user.target
 
 def unit_text(python: str, program: str = PROGRAM) -> str:
     """Return the text of the unit file."""
-    return _UNIT_TEXT.format(python=python, program=program)
+    return _UNIT_TEXT.format(python=python, program=program, metrics=METRICS_DIRECTORY)
 
 
 def pack() -> bytes:
@@ -85,6 +87,10 @@ class Installer:
         changed = plan.write_file(places.program, pack(), mode=0o755, before="an older program", after="the program")
         changed = plan.write_file(places.configuration, configuration_text(configuration)) or changed
         unit = plan.write_file(places.unit, unit_text(self._python, places.program))
+        if places.lacks_textfile():
+            plan.add(
+                f"link {places.textfile}", lambda: link(places.textfile, places.metrics), subject=places.textfile, after=places.metrics
+            )
         if unit:
             plan.add("systemctl daemon-reload", lambda: self._systemctl("daemon-reload"))
         if self._ask("is-enabled") not in ("enabled",):
@@ -105,6 +111,8 @@ class Installer:
                 plan.add(f"stop {UNIT}", lambda: self._systemctl("stop", UNIT), subject=UNIT, before="active")
             if os.path.lexists(places.enabled):
                 plan.add(f"remove {places.enabled}", lambda: remove(places.enabled), subject=places.enabled, before="enabled")
+        if os.path.lexists(places.textfile):
+            plan.add(f"remove {places.textfile}", lambda: remove(places.textfile), subject=places.textfile, before=places.metrics)
         removed = [plan.remove_file(path) for path in (places.unit, places.configuration)]
         if os.path.exists(memory_file(places.run)):
             # Another service must not take up what this one was about to do.

@@ -37,6 +37,7 @@ from .._xenstore.client import XenStore
 from .commands import Commands
 from .decide import decide, remember
 from .files import RUN, memory_file, memory_text, read_memory, replace_file, status_file
+from .metrics import METRICS, metrics_text
 from .model import Action, Attach, Configuration, Create, Decision, Release, Released, Snapshot, Sweep
 from .observe import concerns, observe, watched
 
@@ -64,6 +65,7 @@ class RecoveryService:
     """The service on one host.
 
     :param directory: where its files are.
+    :param metrics: the directory for what others can read, or "".
     :param say: gets each event in words, as one line.
     :param notify: gets what systemd wants to know, sd_notify(3).
     :param clock: seconds, as time.monotonic().
@@ -77,6 +79,7 @@ class RecoveryService:
         commands: Commands,
         *,
         directory: str = RUN,
+        metrics: str = "",
         userdata: str = USERDATA,
         lock: str = LOCK,
         program: str = "xl",
@@ -89,6 +92,7 @@ class RecoveryService:
         self._xl = xl
         self._program = program
         self._directory = directory
+        self._metrics = f"{metrics}/{METRICS}" if metrics else ""
         self._userdata = userdata
         self._turn = Turn(lock)
         #: When the turn was taken, and until when it is left to others.
@@ -435,6 +439,11 @@ class RecoveryService:
             if self._written.get(path) != text:
                 replace_file(path, text)
                 self._written[path] = text
+        if self._metrics:
+            text = metrics_text(self._configuration, snapshot, self._memory)
+            if self._written.get(self._metrics) != text:
+                replace_file(self._metrics, text, 0o644)
+                self._written[self._metrics] = text
         summary = f"STATUS={_summary(status)}"
         if self._written.get("") != summary:
             self._notify(summary)

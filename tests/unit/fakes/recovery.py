@@ -68,6 +68,7 @@ class FakeSite:
             fake,
             fake,
             directory=str(self.root / "run"),
+            metrics=str(self.root / "metrics"),
             userdata=str(self.root / "lib"),
             lock=str(self.root / "lock"),
             say=self.said.append,
@@ -90,6 +91,12 @@ class FakeSite:
         """What the service says about itself."""
         found: dict[str, t.Any] = json.loads((self.root / "run" / "status.json").read_text())
         return found
+
+    @property
+    def metrics(self) -> list[str]:
+        """What it says about itself to Prometheus, without the comments."""
+        lines = (self.root / "metrics" / "xen_driver_domains.prom").read_text().splitlines()
+        return [line for line in lines if not line.startswith("#")]
 
     # Domains
 

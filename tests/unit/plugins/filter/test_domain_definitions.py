@@ -366,7 +366,7 @@ def test_domains_that_the_host_has_the_definitions_of() -> None:
 
 def test_the_digest_is_that_of_what_the_module_installs(tmp_path: Path) -> None:
     recovered = FILTERS["recovered_domains"]([NET])
-    places = Places(*(str(tmp_path / name) for name in ("recovery.pyz", "units", "recovery.json", "run")))
+    places = Places(*(str(tmp_path / name) for name in ("recovery.pyz", "units", "recovery.json", "run", "metrics", "textfiles")))
     program, configuration, unit, link = (Path(path) for path in (places.program, places.configuration, places.unit, places.enabled))
     assert installed_digest(places) == ""
     program.write_bytes(pack())
@@ -385,6 +385,11 @@ def test_the_digest_is_that_of_what_the_module_installs(tmp_path: Path) -> None:
         hidden = path.rename(tmp_path / "hidden")
         assert installed_digest(places) == INCOMPLETE
         hidden.rename(path)
+    assert installed_digest(places) == FILTERS["recovery_digest"](recovered)
+    # A node_exporter that was installed later is to find the metrics.
+    Path(places.textfiles).mkdir()
+    assert installed_digest(places) == INCOMPLETE
+    Path(places.textfile).symlink_to(places.metrics)
     assert installed_digest(places) == FILTERS["recovery_digest"](recovered)
     life.pass_on()
     assert installed_digest(places) == INCOMPLETE

@@ -49,7 +49,9 @@ class Host:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.places = Places(f"{root}/lib/recovery.pyz", f"{root}/units", f"{root}/etc/recovery.json", f"{root}/run")
+        self.places = Places(
+            f"{root}/lib/recovery.pyz", f"{root}/units", f"{root}/etc/recovery.json", f"{root}/run", textfiles=f"{root}/textfiles"
+        )
         self.calls: list[tuple[str, ...]] = []
         self.enabled = self.active = False
         self.failing = False
@@ -107,6 +109,24 @@ def test_installing_repeating_changing_and_removing(host: Host) -> None:
     host.plan(None).apply()
     assert (host.files(), host.calls) == ({}, [("disable", "--now", UNIT), ("daemon-reload",)])
     assert not [name for name in ("lib", "etc", "run") if (host.root / name).exists()]
+    assert not host.plan(None).actions
+
+
+def test_node_exporter_finds_the_metrics(host: Host) -> None:
+    host.plan(CONFIGURATION).apply()
+    link = Path(host.places.textfile)
+    assert not os.path.lexists(link), "there is no node_exporter"
+    link.parent.mkdir()
+    assert host.plan(CONFIGURATION).apply()["actions"] == [f"link {link}"]
+    assert os.readlink(link) == "/run/xen-driver-domains-metrics/xen_driver_domains.prom"
+    assert not host.plan(CONFIGURATION).actions
+    link.unlink()
+    link.write_text("older")
+    host.plan(CONFIGURATION).apply()
+    assert link.is_symlink()
+    host.plan(None).apply()
+    assert link.parent.is_dir()
+    assert not os.path.lexists(link)
     assert not host.plan(None).actions
 
 
