@@ -23,6 +23,8 @@ if t.TYPE_CHECKING:
 STEP, HEIGHT = 42, 32
 #: How far lines that end at one domain are apart, at most.
 _APART = 8.0
+#: The places of a backend and of its client, and the kind of device.
+_Group = tuple[int, int, str]
 
 
 @dataclass(frozen=True)
@@ -119,14 +121,15 @@ def _tops(host: FleetHost, left: list[int], right: list[int], groups: t.Collecti
     return tops
 
 
-def _ends(
-    groups: t.Collection[tuple[int, int, str]], tops: t.Mapping[int, int]
-) -> tuple[dict[tuple[int, int, str], float], dict[tuple[int, int, str], float]]:
+def _ends(groups: t.Collection[_Group], tops: t.Mapping[int, int]) -> tuple[dict[_Group, float], dict[_Group, float]]:
     """Return where lines begin and end: those of one domain beside each other, in the order of their other ends."""
-    starts, ends = {}, {}
+    starts: dict[_Group, float] = {}
+    ends: dict[_Group, float] = {}
     for mine, other, result in ((0, 1, starts), (1, 0, ends)):
-        for index in {key[mine] for key in groups}:
-            own = sorted((key for key in groups if key[mine] == index), key=lambda key: (tops[key[other]], key[2]))
+        pairs = {key: (key[0], key[1]) for key in groups}
+        for index in {pair[mine] for pair in pairs.values()}:
+            own = [key for key, pair in pairs.items() if pair[mine] == index]
+            own.sort(key=lambda key: (tops[pairs[key][other]], key[2]))
             gap = min(_APART, (HEIGHT - 8) / len(own))
             for number, key in enumerate(own):
                 result[key] = tops[index] + HEIGHT / 2 + gap * (number - (len(own) - 1) / 2)
