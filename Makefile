@@ -5,6 +5,7 @@
 # `make` shows what there is. The variables that matter:
 #   XEN_INVENTORY=FILE   work on the Xen hosts of this inventory (group xen_hosts), with the variables it has; no test bed is started
 #   TESTBED_OPTIONS=...  options for `tests/support/testbed up`, such as --suite trixie
+#   BOARD_INVENTORY=FILE use the Arm board of this inventory (group boards) in the scenario `board`, instead of an emulated one
 #   SCENARIOS='site'     the scenarios that `make molecule` runs, instead of all
 #   PYTHON=python3.13    make .venv with this interpreter
 #   KEEP_GOING=1         `make test` goes on after a stage that failed
@@ -19,6 +20,7 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 PYTHON ?= python3
 VENV ?= .venv
 XEN_INVENTORY ?=
+BOARD_INVENTORY ?=
 TESTBED_OPTIONS ?=
 SCENARIOS ?=
 
@@ -28,8 +30,10 @@ export PYTHON
 export TESTBED_OPTIONS
 
 testbed := python tests/support/testbed
+boards := PYTHONPATH=tests:tests/support python -m boards
 # Also those that molecule scenarios start beside the common one.
-stop_all := for state in $(or $(XEN_TESTBED_STATE),.testbed) .testbed-*; do if [ -d $$state ]; then $(testbed) down --state-dir $$state; fi; done
+stop_all := for state in $(or $(XEN_TESTBED_STATE),.testbed) .testbed-*; do if [ -d $$state ]; then $(testbed) down --state-dir $$state; fi; done; \
+	$(boards) down .build/board
 ready := $(VENV)/.ready
 
 ifeq ($(strip $(XEN_INVENTORY)),)
@@ -42,6 +46,10 @@ else
   export XEN_INVENTORY
   export HOSTS_INVENTORY := $(XEN_INVENTORY)
   export VARS_INVENTORY := $(XEN_INVENTORY)
+endif
+ifneq ($(strip $(BOARD_INVENTORY)),)
+  override BOARD_INVENTORY := $(abspath $(BOARD_INVENTORY))
+  export BOARD_INVENTORY
 endif
 playbook := ansible-playbook -i "$$HOSTS_INVENTORY" -i "$$VARS_INVENTORY"
 
@@ -88,13 +96,13 @@ testbed-down: $(ready) ## stop the test bed
 # there. What has a machine of its own is taken by the lane that is done first, the longest scenario first. Not more than two emulated
 # machines work at once.
 own := $(shell grep -l '^shared_state: false' extensions/molecule/*/molecule.yml | xargs grep -Ho 'Costs [0-9]*' | sort -k 2 -rn | cut -d / -f 3)
-lanes := '$(if $(XEN_INVENTORY),,testbed-up) molecule-shared artifact' 'lint unit sanity device-trees boards' --rest '$(own:%=molecule-%)'
+lanes := '$(if $(XEN_INVENTORY),,testbed-up) molecule-shared artifact' 'lint unit cores sanity device-trees boards' --rest '$(own:%=molecule-%)'
 .PHONY: test
-test: $(ready) ## everything below: lint, unit, sanity, device-trees, boards, artifact, molecule
+test: $(ready) ## everything below: lint, unit, cores, sanity, device-trees, boards, artifact, molecule
 	@$(if $(XEN_INVENTORY),,trap '$(stop_all)' EXIT;) python tests/support/tools/stages.py $(lanes)
 
-.PHONY: lint lint-ruff lint-yaml lint-types lint-shell lint-words lint-docs lint-changelog lint-ansible
-lint: lint-ruff lint-yaml lint-types lint-shell lint-words lint-changelog lint-docs lint-ansible ## all linters
+.PHONY: lint lint-ruff lint-yaml lint-types lint-shell lint-words lint-docs lint-changelog lint-ansible lint-release
+lint: lint-ruff lint-yaml lint-types lint-shell lint-words lint-changelog lint-docs lint-ansible lint-release ## all linters
 
 lint-ruff: $(ready)
 	ruff check
@@ -126,7 +134,14 @@ lint-changelog: $(ready)
 lint-ansible: $(ready)
 	ansible-lint --offline --strict
 
-.PHONY: docs
+# What Galaxy and the builder of execution environments say of the tarball.
+lint-release: $(ready)
+	tests/support/tools/release
+
+.PHONY: docs changelog
+changelog: $(ready) ## add the fragments to the release that galaxy.yml names, and write CHANGELOG.md and CHANGELOG.rst
+	antsibull-changelog release --update-existing
+
 docs: $(ready) ## rewrite the tables of variables in the READMEs of the roles
 	python tests/support/tools/role_readmes.py
 
@@ -135,9 +150,12 @@ format: $(ready) ## rewrite Python files the way lint wants them
 	ruff check --fix
 	ruff format
 
-.PHONY: unit sanity device-trees compare-device-trees boards artifact molecule molecule-shared $(own:%=molecule-%)
+.PHONY: unit cores sanity device-trees compare-device-trees boards artifact molecule molecule-shared $(own:%=molecule-%)
 unit: $(ready) ## unit tests, by ansible-test
 	tests/support/tools/ansible-test units --python "$$(python -c 'import sys; print("%d.%d" % sys.version_info[:2])')"
+
+cores: $(ready) ## what depends on ansible-core, on its other versions; the import of modules on the oldest Python of hosts
+	tests/support/tools/cores
 
 sanity: $(ready) ## ansible-test's sanity tests, all of them
 	tests/support/tools/ansible-test sanity
@@ -172,4 +190,4 @@ $(own:%=molecule-%): molecule-%: $(ready)
 .PHONY: clean
 clean: ## remove what make made in the checkout; images in the user's cache stay
 	@if [ -e $(ready) ]; then $(stop_all); fi
-	rm -rf .ansible .build .testbed .testbed-* .venv-compare $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis tests/output
+	rm -rf .ansible .build .testbed .testbed-* .venv-compare $(VENV) .venv-core-* .mypy_cache .pytest_cache .ruff_cache .hypothesis tests/output

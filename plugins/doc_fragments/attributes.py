@@ -10,7 +10,13 @@ class ModuleDocFragment:
 
     DOCUMENTATION = r"""
 options: {}
+requirements:
+  - Python 3.9 or newer on the host
 attributes:
+  platform:
+    description: Systems on which this runs, which is where the module runs and not what it makes.
+    support: full
+    platforms: debian
   check_mode:
     description: Can run in C(check_mode) and return changed status prediction without modifying target.
     support: full
@@ -25,7 +31,13 @@ attributes:
 
     INFO_MODULE = r"""
 options: {}
+requirements:
+  - Python 3.9 or newer on the host
 attributes:
+  platform:
+    description: Systems on which this runs, which is where the module runs and not what it makes.
+    support: full
+    platforms: debian
   check_mode:
     description: Can run in C(check_mode) and return changed status prediction without modifying target.
     support: full

@@ -151,6 +151,9 @@ options:
           - Whether its memory has the same addresses in the domain as in the board's RAM. A device that accesses memory by itself (DMA)
             needs this where there is no IOMMU.
           - Needs O(domus[].static_memory), and is then the default.
+          - Before Xen 4.21, XenStore is possible in only one such domain (O(domus[].enhanced=enabled)), and only if the board has free RAM
+            at 0x39000000. The domain gets 2 MiB there in addition, and C(mem=) on its command line, which keeps Linux from using them as
+            memory. Its O(domus[].static_memory) must end below.
         type: bool
       colors:
         description: Cache colours, such as V(8-11). Needs a Xen with cache colouring.

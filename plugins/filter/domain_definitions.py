@@ -14,6 +14,13 @@ from types import MappingProxyType
 from ansible.errors import AnsibleFilterError
 
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import InvalidInput
+from ansible_collections.xen.driver_domains.plugins.module_utils._networks import (
+    address_words,
+    bridge_words,
+    check_bridges,
+    network_features,
+    source_addresses,
+)
 from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.files import configuration_of, configuration_text, digest
 from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.program import pack
 from ansible_collections.xen.driver_domains.plugins.module_utils._words import check_address, check_line, check_word
@@ -74,6 +81,7 @@ def domain_images(
                 **{key: domain[key] for key in ("packages", "authorized_keys") if domain.get(key)},
                 **({"size": domain["disk_size"]} if domain.get("disk_size") else {}),
                 **({"bzimage": True} if domain["type"] == "hvm" else {}),
+                **({"networks": networks} if (networks := network_features(domain.get("bridges") or [])) else {}),
             }
     return list(images.values())
 
@@ -240,28 +248,19 @@ def _definition(
             # xenwatchdogd makes a hypercall. By default, Linux lets no process of a guest do that since the fix of XSA-482; Xen goes on
             # refusing what concerns other domains, and root in this one is its kernel anyway.
             words += [f"xendd.watchdog={WATCHDOG}", "xen_privcmd.unrestricted=1"]
-    for bridge in domain.get("bridges") or []:
-        ports = [_mac_of(domain["name"], bridge["name"], port, devices) for port in bridge.get("ports") or []]
-        words.append("xendd.bridge=" + ",".join([check_word("bridge", bridge["name"], "bridges"), *ports]))
-        words += _address(bridge["name"], bridge)
+    bridges = domain.get("bridges") or []
+    check_bridges(bridges, domain["image"] if _uses_image(domain) else None, vifs)
+    words += bridge_words(bridges, lambda bridge, port: _mac_of(domain["name"], bridge["name"], port, devices))
     words += _bonds(domain, vifs)
     for index, vif in enumerate(vifs):
-        words += _address(f"eth{index}", vif)
+        words += address_words(f"eth{index}", vif)
+    if not foreign:
+        for number, vif in enumerate(definition["vifs"]):
+            vif["ip"] = source_addresses(vifs[number], number, domain.get("bonds") or [])
+            if not vif["ip"]:
+                del vif["ip"]
     definition["cmdline"] = " ".join(filter(None, [*words, check_line(domain.get("cmdline") or "", "cmdline")])) or None
     return definition
-
-
-def _address(interface: str, settings: t.Mapping[str, t.Any]) -> list[str]:
-    address, gateway = settings.get("address"), settings.get("gateway")
-    if not address:
-        return []
-    if address != "dhcp":
-        check_address(address, interface)
-    if gateway:
-        check_address(gateway, interface, prefix=False)
-        if address == "dhcp":
-            raise InvalidInput(f"{interface}: there is a gateway {gateway!r} beside dhcp", rule="DHCP brings the gateway with it")
-    return ["xendd.address=" + ",".join(filter(None, [interface, address, gateway]))]
 
 
 def _bonds(domain: t.Mapping[str, t.Any], vifs: t.Sequence[t.Mapping[str, t.Any]]) -> list[str]:
@@ -286,7 +285,7 @@ def _bonds(domain: t.Mapping[str, t.Any], vifs: t.Sequence[t.Mapping[str, t.Any]
         ports = _bond_ports(bond, vifs, owners)
         targets = _bond_targets(bond)
         words.append("xendd.bond=" + ",".join([name, "/".join(targets), *(f"eth{port}" for port in ports)]))
-        words += _address(name, bond)
+        words += address_words(name, bond)
     return words
 
 

@@ -25,7 +25,7 @@ def image_specifications(
     """Return the parameter `images` of the module guest_image, without the options that all images share.
 
     :param profiles: format, packages, modules and files of each profile.
-    :param backends: packages and modules that all backends need, and modules by kind of backend.
+    :param backends: packages and modules that all backends need, modules by kind of backend, and packages and modules by kind of network.
     :param architecture: the Debian architecture of the images.
     :param nonfree_firmware: whether images get the firmware of their devices from Debian's component non-free-firmware.
     :raises AnsibleFilterError: a profile or a kind of backend is unknown, an image with backends has no Xen version, or an authorized
@@ -72,6 +72,11 @@ def _specification(
             )
         kinds = [_known(backends["modules"], kind, f"Image {name!r}: backend") for kind in image["backends"]]
         packages += [*backends["packages"], f"xen-utils-{xen_version}"]
+        # The rules of vifs, and what the networks need that the domain makes.
+        wanted = [*(["rules"] if "vif" in image["backends"] else []), *image.get("networks", [])]
+        for network in [_known(backends["networks"], wish, f"Image {name!r}: network") for wish in wanted]:
+            packages += network.get("packages", [])
+            modules += network.get("modules", []) if profile["format"] == "ramdisk" else []
         needed = [*backends["common_modules"], *(module for kind in kinds for module in kind)]
         files.append({"path": "/usr/lib/xendd/modules", "content": " ".join(needed) + "\n"})
     if image.get("authorized_keys"):

@@ -40,12 +40,12 @@ def inventory_text(imported: t.Mapping[str, t.Any], host: str) -> str:
     :param host: name of the host that the variables are of.
     """
     try:
-        domains, skipped = imported["domains"], imported["skipped"]
+        domains, left_out = imported["domains"], imported["left_out"]
         variables = _plain(imported["variables"])
     except KeyError as exc:
         raise AnsibleFilterError(f"This is not what xl_config_info returns: there is no {exc}.") from exc
     notes = [f"{domain['name']}: {note}" for domain in domains for note in [*domain["not_expressed"], *domain["differences"]]]
-    notes += [f"left out: {item['path']} {item['reason']}" for item in skipped]
+    notes += [f"left out: {item['path']} {item['reason']}" for item in left_out]
     lines = [
         f"From the definitions and the running domains of {host}.",
         f"Ansible does not read this file. Rename it to {host}.yml if there is no such file, or copy its items to the lists there:",

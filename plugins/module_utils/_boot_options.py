@@ -75,12 +75,18 @@ def _check_limits(option: str) -> None:
             raise InvalidInput(f"{option!r} is no number of processors", rule="it is N or MIN-MAX, each at least 1")
 
 
-def _check_memory(option: str, text: str, unit: str) -> None:
+def mebibytes(text: str, unit: str) -> float | None:
+    """Return a size of memory in MiB, with or without `max:` and a sign; None for anything else, such as a percentage.
+
+    :param unit: that of a number without one: `k` for Xen, `b` for Linux.
+    """
     found = _SIZE.fullmatch(text)
-    if not found:
-        return
-    size = int(found.group(1)) * _UNITS[(found.group(2) or unit).lower()]
-    if size < MIN_MEMORY:
+    return int(found.group(1)) * _UNITS[(found.group(2) or unit).lower()] if found else None
+
+
+def _check_memory(option: str, text: str, unit: str) -> None:
+    size = mebibytes(text, unit)
+    if size is not None and size < MIN_MEMORY:
         raise InvalidInput(
             f"{option!r} gives {'others' if '-' in text else 'dom0'} {size:.3g} MiB",
             rule=f"dom0 and its domains need at least {MIN_MEMORY} MiB each; Xen reads a number without a unit as KiB, Linux as bytes",

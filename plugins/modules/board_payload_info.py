@@ -58,16 +58,67 @@ kernel:
     self-extracting kernel that is compressed with zstd cannot be checked.
   returned: success
   type: dict
+  contains:
+    path:
+      description: Its path on the board.
+      type: str
+      returned: always
+    size:
+      description: Its size in bytes.
+      type: int
+      returned: always
+    sha256:
+      description: Its checksum.
+      type: str
+      returned: always
+    checked:
+      description: Whether its content was checked.
+      type: bool
+      returned: always
   sample: {"path": "/boot/vmlinuz-6.12.107+deb13-arm64", "size": 36700160, "sha256": "9f86d0...", "checked": true}
 ramdisk:
   description: The same for the ramdisk, or null if there is none. It is checked with C(lsinitramfs) if that is installed.
   returned: success
   type: dict
+  contains:
+    path:
+      description: Its path on the board.
+      type: str
+      returned: always
+    size:
+      description: Its size in bytes.
+      type: int
+      returned: always
+    sha256:
+      description: Its checksum.
+      type: str
+      returned: always
+    checked:
+      description: Whether its content was checked.
+      type: bool
+      returned: always
   sample: {"path": "/boot/initrd.img-6.12.107+deb13-arm64", "size": 41943040, "sha256": "2c26b4...", "checked": true}
 device_tree:
   description: The same for the device tree.
   returned: success
   type: dict
+  contains:
+    path:
+      description: Its path on the board.
+      type: str
+      returned: always
+    size:
+      description: Its size in bytes.
+      type: int
+      returned: always
+    sha256:
+      description: Its checksum.
+      type: str
+      returned: always
+    checked:
+      description: Whether its content was checked.
+      type: bool
+      returned: always
   sample: {"path": "/sys/firmware/fdt", "size": 52431, "sha256": "fcde2b...", "checked": true}
 """
 

@@ -68,6 +68,7 @@ actions:
   returned: always
   type: list
   elements: str
+  sample: ["write /srv/tftp/boot.scr"]
 """
 
 import typing as t

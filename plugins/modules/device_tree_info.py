@@ -108,11 +108,37 @@ devices:
       type: list
       elements: dict
       returned: always
+      contains:
+        name:
+          description: Name in C(reg-names), or an empty string.
+          type: str
+          returned: always
+        bus_address:
+          description: Address on its bus.
+          type: int
+          returned: always
+        address:
+          description: Address for the processor, or null.
+          type: int
+          returned: always
+        size:
+          description: Size in bytes.
+          type: int
+          returned: always
     pages:
       description: The pages of 4 KiB with its registers and those of the nodes below it; adjacent ones are joined.
       type: list
       elements: dict
       returned: always
+      contains:
+        address:
+          description: Address of the first page.
+          type: int
+          returned: always
+        size:
+          description: Size in bytes.
+          type: int
+          returned: always
     page_sharers:
       description: Other nodes with registers in these pages, enabled or not.
       type: list
@@ -123,11 +149,46 @@ devices:
       type: list
       elements: dict
       returned: always
+      contains:
+        address:
+          description: Address for the processor.
+          type: int
+          returned: always
+        size:
+          description: Size in bytes.
+          type: int
+          returned: always
     interrupts:
       description: Its interrupts with name, number and kind (C(spi), C(ppi)) in the GIC, trigger (C(edge), C(level)), controller, sharers.
       type: list
       elements: dict
       returned: always
+      contains:
+        name:
+          description: Name in C(interrupt-names), or an empty string.
+          type: str
+          returned: always
+        number:
+          description: Number in the GIC, or null.
+          type: int
+          returned: always
+        kind:
+          description: C(spi) or C(ppi).
+          type: str
+          returned: always
+        trigger:
+          description: C(edge) or C(level).
+          type: str
+          returned: always
+        controller:
+          description: Path of its interrupt controller.
+          type: str
+          returned: always
+        sharers:
+          description: Paths of the other devices on the same line.
+          type: list
+          elements: str
+          returned: always
     iommu:
       description: Path of the IOMMU that its DMA goes through, or null.
       type: str
@@ -139,6 +200,19 @@ devices:
       type: list
       elements: dict
       returned: always
+      contains:
+        bus_address:
+          description: Address on its bus.
+          type: int
+          returned: always
+        address:
+          description: Address for the processor.
+          type: int
+          returned: always
+        size:
+          description: Size in bytes.
+          type: int
+          returned: always
     macs:
       description: MAC addresses that the boot loader or the tree gave it.
       type: list
@@ -152,6 +226,40 @@ devices:
       type: list
       elements: dict
       returned: always
+      contains:
+        consumer:
+          description: Path of the node that refers to another one.
+          type: str
+          returned: always
+        kind:
+          description: Kind of what it needs, such as C(clock).
+          type: str
+          returned: always
+        property:
+          description: The property that refers to it.
+          type: str
+          returned: always
+        provider:
+          description: Path of the node that it refers to.
+          type: str
+          returned: always
+        name:
+          description: Name that the device has for it.
+          type: str
+          returned: always
+        args:
+          description: Arguments of the reference.
+          type: list
+          elements: int
+          returned: always
+        rate:
+          description: Rate of a clock in Hz, or null.
+          type: int
+          returned: always
+        reach:
+          description: V(missing), V(copied) or V(given).
+          type: str
+          returned: always
     closure:
       description: Paths of all nodes that it needs, directly or through others.
       type: list

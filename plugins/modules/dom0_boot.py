@@ -37,6 +37,8 @@ description:
   - Never reboots. RV(reboot_required) says whether the running system lacks an option, and RV(trial) what the next boot is.
 author:
   - The xen.driver_domains authors (@xen-driver-domains)
+requirements:
+  - Debian's C(update-grub) and C(update-initramfs) on the host.
 extends_documentation_fragment:
   - xen.driver_domains.attributes
   - xen.driver_domains.pci_devices.guards
@@ -161,6 +163,20 @@ outdated_hides:
   returned: success
   type: list
   elements: dict
+  contains:
+    name:
+      description: A name for the device.
+      type: str
+      returned: always
+    match:
+      description: How it is found.
+      type: dict
+      returned: always
+      contains:
+        bdf:
+          description: PCI address.
+          type: str
+          returned: always
   sample:
     - name: stray0
       match:
@@ -170,6 +186,19 @@ refusals:
   returned: when a guard rail refused the task
   type: list
   elements: dict
+  contains:
+    guard:
+      description: Name of the guard rail, as O(force) takes it.
+      type: str
+      returned: always
+    subject:
+      description: The device that it protects.
+      type: str
+      returned: always
+    reason:
+      description: Why.
+      type: str
+      returned: always
   sample: []
 """
 

@@ -15,6 +15,8 @@ description:
   - The names are lost when the board reboots.
 author:
   - The xen.driver_domains authors (@xen-driver-domains)
+requirements:
+  - Xen 4.17 or newer and its tools on the host, in Debian the package C(xen-utils).
 extends_documentation_fragment:
   - xen.driver_domains.attributes
 options:
@@ -37,6 +39,15 @@ domains:
   returned: success
   type: list
   elements: dict
+  contains:
+    name:
+      description: Name of the domain.
+      type: str
+      returned: always
+    domid:
+      description: Number of the domain.
+      type: int
+      returned: always
   sample: [{name: net-dd, domid: 1}, {name: web1, domid: 2}]
 actions:
   description: What was done, or in check mode would be done, in order.

@@ -14,6 +14,8 @@ description:
     or without a name, a security mode in which domains cannot serve each other, console and memory settings.
 author:
   - The xen.driver_domains authors (@xen-driver-domains)
+requirements:
+  - Xen 4.17 or newer and its tools on the host, in Debian the package C(xen-utils).
 extends_documentation_fragment:
   - xen.driver_domains.attributes.info_module
 options:
@@ -63,6 +65,23 @@ domains:
   returned: success
   type: list
   elements: dict
+  contains:
+    domid:
+      description: Number of the domain.
+      type: int
+      returned: always
+    name:
+      description: Its name, or an empty string.
+      type: str
+      returned: always
+    memory:
+      description: Memory in MiB.
+      type: int
+      returned: always
+    vcpus:
+      description: Number of virtual CPUs.
+      type: int
+      returned: always
   sample: [{domid: 1, name: net-dd, memory: 256, vcpus: 1}]
 """
 

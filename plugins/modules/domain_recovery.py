@@ -28,6 +28,8 @@ description:
     node_exporter of Debian reads, the module makes a link there.
 author:
   - The xen.driver_domains authors (@xen-driver-domains)
+requirements:
+  - Xen 4.17 or newer and its tools on the host, in Debian the package C(xen-utils).
 extends_documentation_fragment:
   - xen.driver_domains.attributes
 options:

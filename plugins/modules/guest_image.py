@@ -19,6 +19,8 @@ description:
   - Kernels for x86 are unpacked when the image is built, which makes C(xl create) much faster, unless O(images[].bzimage=true).
 author:
   - The xen.driver_domains authors (@xen-driver-domains)
+requirements:
+  - C(mmdebstrap), C(zstd) and, for disks, C(e2fsprogs) where the images are built; without root also C(uidmap) and C(fakeroot).
 extends_documentation_fragment:
   - xen.driver_domains.attributes
 options:
@@ -197,7 +199,7 @@ images:
       description: Total size of its files in bytes, or 0 if the image is not in the cache.
       type: int
     files:
-      description: Size and SHA-256 of each file.
+      description: Size and SHA-256 of each file, by its name.
       type: dict
 actions:
   description: What was done, or would be done in check mode.

@@ -73,12 +73,12 @@ EXAMPLES = r"""
 
 RETURN = r"""
 variables:
-  description: The variables that were written, as bash reads them.
+  description: The variables that were written, by name, as bash reads them.
   returned: success
   type: dict
   sample: {MEMORY_START: "0x0", NUM_DOMUS: "1"}
 domids:
-  description: The number that Xen gives to each domain.
+  description: The number that Xen gives to each domain, by its name.
   returned: success
   type: dict
   sample: {dom0: 0, net-dd: 1}
@@ -87,6 +87,27 @@ load_map:
   returned: success
   type: list
   elements: dict
+  contains:
+    what:
+      description: Purpose of the file.
+      type: str
+      returned: always
+    file:
+      description: The file.
+      type: str
+      returned: always
+    address:
+      description: Address that it is loaded to.
+      type: str
+      returned: always
+    size:
+      description: Size of the file in bytes.
+      type: int
+      returned: always
+    end:
+      description: End of the memory that it takes up.
+      type: str
+      returned: always
   sample: [{what: Xen, file: xen, address: "0x42e00000", size: 1015816, end: "0x43000000"}]
 memory_left:
   description: Bytes between the last file and O(memory_end).
@@ -103,6 +124,7 @@ actions:
   returned: always
   type: list
   elements: str
+  sample: ["write /srv/tftp/boot.scr"]
 """
 
 from ansible_collections.xen.driver_domains.plugins.module_utils._board.imagebuilder import OPTIONS, plan_configuration

@@ -176,6 +176,27 @@ regions:
   returned: success
   type: list
   elements: dict
+  contains:
+    name:
+      description: Name of the region.
+      type: str
+      returned: always
+    phys_addr:
+      description: Physical address.
+      type: int
+      returned: always
+    size:
+      description: Size in bytes.
+      type: int
+      returned: always
+    page_size:
+      description: Size of its pages in bytes.
+      type: int
+      returned: always
+    address:
+      description: Address in the virtual machine.
+      type: int
+      returned: always
   sample:
     - name: ethernet_ff3f0000
       phys_addr: 4282318848
@@ -187,6 +208,19 @@ interrupts:
   returned: success
   type: list
   elements: dict
+  contains:
+    number:
+      description: Number in the GIC.
+      type: int
+      returned: always
+    trigger:
+      description: C(edge) or C(level).
+      type: str
+      returned: always
+    channel:
+      description: Channel of the protection domain.
+      type: int
+      returned: always
   sample:
     - number: 40
       trigger: level
@@ -198,6 +232,23 @@ missing:
   returned: success
   type: list
   elements: dict
+  contains:
+    consumer:
+      description: Path of the node that refers to another one.
+      type: str
+      returned: always
+    kind:
+      description: Kind of what it needs, such as C(clock).
+      type: str
+      returned: always
+    property:
+      description: The property that refers to it.
+      type: str
+      returned: always
+    provider:
+      description: Path of the node that it refers to.
+      type: str
+      returned: always
   sample:
     - consumer: /soc/ethernet@ff3f0000
       kind: power domain

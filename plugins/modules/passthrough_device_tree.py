@@ -144,11 +144,44 @@ imagebuilder:
   description: Options of ImageBuilder for the guest, without their index.
   returned: success, if O(flavour=dom0less)
   type: dict
+  contains:
+    DOMU_PASSTHROUGH_DTB:
+      description: Name of the file.
+      type: str
+      returned: always
+    DOMU_PASSTHROUGH_PATHS:
+      description: Paths of the devices.
+      type: str
+      returned: always
+    DOMU_DIRECT_MAP:
+      description: Whether memory is mapped one to one.
+      type: int
+      returned: always
   sample: {"DOMU_PASSTHROUGH_DTB": "net-dd.dtb", "DOMU_PASSTHROUGH_PATHS": "/scb/ethernet@7d580000", "DOMU_DIRECT_MAP": 1}
 xl_config:
   description: Settings for an C(xl.cfg).
   returned: success, if O(flavour=xl)
   type: dict
+  contains:
+    device_tree:
+      description: Path of the file.
+      type: str
+      returned: always
+    dtdev:
+      description: Devices that are behind an IOMMU.
+      type: list
+      elements: str
+      returned: always
+    iomem:
+      description: Pages.
+      type: list
+      elements: str
+      returned: always
+    irqs:
+      description: Interrupts.
+      type: list
+      elements: int
+      returned: always
   sample: {"device_tree": "/etc/xen/net-dd.dtb", "dtdev": ["/soc/ethernet@10000"], "iomem": ["0x10,0x1"], "irqs": [112]}
 missing:
   description: What the devices refer to and the guest cannot reach. It stays as the firmware or dom0 left it.

@@ -60,7 +60,7 @@ path:
   type: str
   sample: /srv/tftp/virt/boot.scr
 domids:
-  description: The number that Xen gives to each domain.
+  description: The number that Xen gives to each domain, by its name.
   returned: success
   type: dict
   sample: {dom0: 0, net-dd: 1}
@@ -101,6 +101,7 @@ actions:
   returned: always
   type: list
   elements: str
+  sample: ["write /srv/tftp/boot.scr"]
 """
 
 from ansible_collections.xen.driver_domains.plugins.module_utils._board.options import ARGUMENT_SPEC

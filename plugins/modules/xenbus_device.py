@@ -20,6 +20,8 @@ description:
     that C(xl) made is refused.
 author:
   - The xen.driver_domains authors (@xen-driver-domains)
+requirements:
+  - Xen 4.17 or newer and its tools on the host, in Debian the package C(xen-utils).
 extends_documentation_fragment:
   - xen.driver_domains.attributes
   - xen.driver_domains.xenstore

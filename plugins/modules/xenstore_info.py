@@ -14,6 +14,8 @@ description:
   - Works on dom0, and inside a guest for the nodes that the guest may read. It needs root, but no Xen tools.
 author:
   - The xen.driver_domains authors (@xen-driver-domains)
+requirements:
+  - Xen 4.17 or newer and its tools on the host, in Debian the package C(xen-utils).
 extends_documentation_fragment:
   - xen.driver_domains.attributes.info_module
   - xen.driver_domains.xenstore

@@ -17,6 +17,8 @@ description:
   - Works on dom0, and inside a guest for the nodes that the guest may write. It needs root, but no Xen tools.
 author:
   - The xen.driver_domains authors (@xen-driver-domains)
+requirements:
+  - Xen 4.17 or newer and its tools on the host, in Debian the package C(xen-utils).
 extends_documentation_fragment:
   - xen.driver_domains.attributes
   - xen.driver_domains.xenstore
@@ -149,6 +151,15 @@ nodes:
   returned: success
   type: list
   elements: dict
+  contains:
+    path:
+      description: Absolute path.
+      type: str
+      returned: always
+    changed:
+      description: Whether the node was changed.
+      type: bool
+      returned: always
   sample:
     - {path: /local/domain/3/config, changed: true}
 waited:
@@ -158,6 +169,19 @@ waited:
   returned: with O(wait_for), not in check mode
   type: list
   elements: dict
+  contains:
+    path:
+      description: Absolute path.
+      type: str
+      returned: always
+    value:
+      description: Its value.
+      type: str
+      returned: always
+    base64:
+      description: Its exact bytes, if C(value) is not exact.
+      type: str
+      returned: always
   sample:
     - {path: /local/domain/2/data/driver-domain/status, value: ready}
 actions:

@@ -21,16 +21,18 @@ description:
   - A running domain whose definition is not found is returned as Xen's toolstack keeps it. What cannot be expressed of that is among
     RV(domains[].differences).
   - Of several definitions of a domain, the one in C(/etc/xen/NAME.cfg) counts. Of several domains of a role that have the same disk, PCI
-    device or MAC address, the one that runs is returned, or else the one that starts with the host; the others are in RV(skipped).
+    device or MAC address, the one that runs is returned, or else the one that starts with the host; the others are in RV(left_out).
   - The variables hold passwords such as C(vncpasswd) as the definitions do. Use C(no_log).
 author:
   - The xen.driver_domains authors (@xen-driver-domains)
+requirements:
+  - Xen 4.17 or newer and its tools on the host, in Debian the package C(xen-utils).
 extends_documentation_fragment:
   - xen.driver_domains.attributes.info_module
 options:
   paths:
     description:
-      - Patterns for the paths of definitions, as of C(glob(7\)). Domains whose definitions this collection wrote are left out.
+      - Patterns for the paths of definitions, as in glob(7). Domains whose definitions this collection wrote are left out.
     type: list
     elements: str
     default: [/etc/xen/*.cfg, /etc/xen/auto/*]
@@ -61,6 +63,22 @@ variables:
   description: The variables of the roles; those that would be empty are left out.
   returned: success
   type: dict
+  contains:
+    dom0_pci_assignable:
+      description: The devices of the domains, as O(xen.driver_domains.dom0#role:main:dom0_pci_assignable) takes them.
+      type: list
+      elements: dict
+      returned: always
+    driver_domain_domains:
+      description: Domains that serve others, as O(xen.driver_domains.driver_domain#role:main:driver_domain_domains) takes them.
+      type: list
+      elements: dict
+      returned: always
+    domu_domains:
+      description: The others, as O(xen.driver_domains.domu#role:main:domu_domains) takes them.
+      type: list
+      elements: dict
+      returned: always
   sample:
     dom0_pci_assignable:
       - {name: net-dd.0, match: {slot: "0000:00/1c.0/00.0"}}
@@ -125,11 +143,20 @@ domains:
       equal: true
       differences: []
       not_expressed: ["vif 0 has no MAC address, so xl chooses another one at each start; it gets one that stays"]
-skipped:
+left_out:
   description: Files that are no definitions, or cannot be expressed, and why; and such running domains, with an empty C(path).
   returned: success
   type: list
   elements: dict
+  contains:
+    path:
+      description: The file.
+      type: str
+      returned: always
+    reason:
+      description: Why it was left out.
+      type: str
+      returned: always
   sample: [{path: /etc/xen/old.cfg, reason: "Line 3: '-' has no meaning here. ..."}]
 managed:
   description: Definitions that this collection wrote.

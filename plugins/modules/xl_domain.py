@@ -33,6 +33,8 @@ description:
     O(domains[].wait_timeout), and C(/var/log/xen) in the driver domain says why.
 author:
   - The xen.driver_domains authors (@xen-driver-domains)
+requirements:
+  - Xen 4.17 or newer and its tools on the host, in Debian the package C(xen-utils).
 extends_documentation_fragment:
   - xen.driver_domains.attributes
 options:
@@ -426,6 +428,24 @@ domains:
   returned: success
   type: list
   elements: dict
+  contains:
+    name:
+      description: Name of the domain.
+      type: str
+      returned: always
+    state:
+      description: Its state.
+      type: str
+      returned: always
+    domid:
+      description: Its number, if it runs.
+      type: int
+      returned: always
+    vifs:
+      description: Its vifs, as in RV(xen.driver_domains.xl_domain_info#module:domains[].vifs).
+      type: list
+      elements: dict
+      returned: always
   sample:
     - name: web1
       state: running
@@ -456,6 +476,25 @@ cut_off:
   returned: success
   type: list
   elements: dict
+  contains:
+    domain:
+      description: Name of the domain.
+      type: str
+      returned: always
+    backend:
+      description: Name of the backend domain that it lacks.
+      type: str
+      returned: always
+    kinds:
+      description: Kinds of its devices there.
+      type: list
+      elements: str
+      returned: always
+    other_backends:
+      description: Backend domains that it still has.
+      type: list
+      elements: str
+      returned: always
   sample: [{domain: web1, backend: net-dd, kinds: [vif], other_backends: [dmz-dd]}]
 rolled_back:
   description: Domains that were restarted with new definitions in vain, and run with the previous ones again.

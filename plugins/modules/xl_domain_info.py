@@ -14,6 +14,8 @@ description:
     that they own, and what the recovery service (M(xen.driver_domains.domain_recovery)) says about itself.
 author:
   - The xen.driver_domains authors (@xen-driver-domains)
+requirements:
+  - Xen 4.17 or newer and its tools on the host, in Debian the package C(xen-utils).
 extends_documentation_fragment:
   - xen.driver_domains.attributes.info_module
 options:
@@ -38,14 +40,144 @@ EXAMPLES = r"""
 
 RETURN = r"""
 domains:
-  description:
-    - The domains, in the order of their domids.
-    - C(status) is what a driver domain with an image of this collection reports, V(ready) when it serves, and C(reason) why it does not.
-      Both are empty for domains that report nothing. C(pci) has the addresses of the PCI devices that dom0 passes through to the domain.
-    - A device is C(connected) when data can flow. C(backend) is the name of the running domain that serves it, or empty when that is gone.
+  description: The domains, in the order of their domids.
   returned: success
   type: list
   elements: dict
+  contains:
+    name:
+      description: Name of the domain.
+      type: str
+      returned: always
+    domid:
+      description: Its number.
+      type: int
+      returned: always
+    memory:
+      description: Memory in MiB.
+      type: int
+      returned: always
+    vcpus:
+      description: Number of virtual CPUs.
+      type: int
+      returned: always
+    alive:
+      description: Whether it runs its kernel, and has neither shut down nor crashed.
+      type: bool
+      returned: always
+    flags:
+      description: The letters that C(xl list) shows as its state.
+      type: str
+      returned: always
+    status:
+      description: What a driver domain with an image of this collection reports, V(ready) when it serves; empty for domains that report nothing.
+      type: str
+      returned: always
+    reason:
+      description: Why it does not serve, or an empty string.
+      type: str
+      returned: always
+    pci:
+      description: Addresses of the PCI devices that dom0 passes through to it.
+      type: list
+      elements: str
+      returned: always
+    vifs:
+      description: Its virtual network interfaces.
+      type: list
+      elements: dict
+      returned: always
+      contains:
+        devid:
+          description: Number of the device in its domain.
+          type: int
+          returned: always
+        mac:
+          description: MAC address.
+          type: str
+          returned: always
+        backend:
+          description: Name of the domain that serves it; empty if that has ended.
+          type: str
+          returned: always
+        backend_id:
+          description: Domid of that domain.
+          type: int
+          returned: always
+        bridge:
+          description: Bridge there.
+          type: str
+          returned: always
+        frontend_state:
+          description: State of the frontend as in XenStore; 4 is connected.
+          type: str
+          returned: always
+        backend_state:
+          description: State of the backend.
+          type: str
+          returned: always
+        hotplug_status:
+          description: What the hotplug script reported.
+          type: str
+          returned: always
+        hotplug_error:
+          description: Its error, or an empty string.
+          type: str
+          returned: always
+        backend_path:
+          description: XenStore path of the backend.
+          type: str
+          returned: always
+        connected:
+          description: Whether both ends are connected and the hotplug script has succeeded.
+          type: bool
+          returned: always
+    vbds:
+      description: Its virtual disks.
+      type: list
+      elements: dict
+      returned: always
+      contains:
+        devid:
+          description: Number of the device in its domain.
+          type: int
+          returned: always
+        vdev:
+          description: Name of the disk in the domain.
+          type: str
+          returned: always
+        backend:
+          description: Name of the domain that serves it; empty if that has ended.
+          type: str
+          returned: always
+        backend_id:
+          description: Domid of that domain.
+          type: int
+          returned: always
+        frontend_state:
+          description: State of the frontend as in XenStore; 4 is connected.
+          type: str
+          returned: always
+        backend_state:
+          description: State of the backend.
+          type: str
+          returned: always
+        hotplug_status:
+          description: What the hotplug script reported.
+          type: str
+          returned: always
+        hotplug_error:
+          description: Its error, or an empty string.
+          type: str
+          returned: always
+        backend_path:
+          description: XenStore path of the backend.
+          type: str
+          returned: always
+        connected:
+          description: Whether both ends are connected.
+          type: bool
+          returned: always
   sample:
     - name: web1
       domid: 7
@@ -87,6 +219,80 @@ recovery:
       has stopped them.
   returned: success
   type: dict
+  contains:
+    backends:
+      description: Domains that serve others, and whether they are ready.
+      type: list
+      elements: dict
+      returned: always
+      contains:
+        name:
+          description: Name of the domain.
+          type: str
+          returned: always
+        domid:
+          description: Its number.
+          type: int
+          returned: always
+        ready:
+          description: Whether it reports that it serves.
+          type: bool
+          returned: always
+    clients:
+      description: Devices of their clients, and whether they are connected.
+      type: list
+      elements: dict
+      returned: always
+      contains:
+        name:
+          description: Name of the domain.
+          type: str
+          returned: always
+        kind:
+          description: Kind of the device, such as V(vif).
+          type: str
+          returned: always
+        devid:
+          description: Number of the device in its domain.
+          type: int
+          returned: always
+        backend:
+          description: Name of the domain that serves it.
+          type: str
+          returned: always
+        connected:
+          description: Whether it works.
+          type: bool
+          returned: always
+    waiting:
+      description: Devices that wait for their backend.
+      type: list
+      elements: str
+      returned: always
+    gone:
+      description: Driver domains that have ended.
+      type: list
+      elements: str
+      returned: always
+    aside:
+      description: Domains that it leaves alone.
+      type: list
+      elements: str
+      returned: always
+    given_up:
+      description: What it no longer tries.
+      type: list
+      elements: str
+      returned: always
+    standing_aside_for_a_playbook:
+      description: Whether a playbook is at work.
+      type: bool
+      returned: always
+    recoveries:
+      description: What it has done lately.
+      type: list
+      elements: str
+      returned: always
   sample:
     backends: [{name: net-dd, domid: 6, ready: true}]
     clients: [{name: web1, kind: vif, devid: 0, backend: net-dd, connected: true}]

@@ -19,6 +19,8 @@ description:
   - In check mode, a host that does not run under Xen yet gets a plan and a warning.
 author:
   - The xen.driver_domains authors (@xen-driver-domains)
+requirements:
+  - Xen 4.17 or newer and its tools on the host, in Debian the package C(xen-utils).
 extends_documentation_fragment:
   - xen.driver_domains.attributes
   - xen.driver_domains.pci_devices
@@ -124,6 +126,35 @@ devices:
   returned: success
   type: list
   elements: dict
+  contains:
+    name:
+      description: Name from O(devices).
+      type: str
+      returned: always
+    bdf:
+      description: PCI address.
+      type: str
+      returned: always
+    slot:
+      description: Path to the device from the root bus.
+      type: str
+      returned: always
+    driver:
+      description: The driver that holds it, or an empty string.
+      type: str
+      returned: always
+    mac:
+      description: MAC address of its first network interface, or the recorded one.
+      type: str
+      returned: always
+    pciback:
+      description: Whether C(xen-pciback) holds it.
+      type: bool
+      returned: always
+    owner:
+      description: Name of the running domain that has it, or an empty string.
+      type: str
+      returned: always
   sample:
     - name: uplink0
       bdf: "0000:03:00.0"
@@ -169,6 +200,19 @@ refusals:
   returned: when a guard rail refused the task
   type: list
   elements: dict
+  contains:
+    guard:
+      description: Name of the guard rail, as O(force) takes it.
+      type: str
+      returned: always
+    subject:
+      description: The device that it protects.
+      type: str
+      returned: always
+    reason:
+      description: Why.
+      type: str
+      returned: always
   sample:
     - guard: management_route
       subject: uplink0 (0000:03:00.0)
@@ -178,6 +222,23 @@ candidates:
   returned: when an entry of O(devices) does not match exactly one device
   type: list
   elements: dict
+  contains:
+    bdf:
+      description: PCI address.
+      type: str
+      returned: always
+    slot:
+      description: Path to the device from the root bus.
+      type: str
+      returned: always
+    vendor_device:
+      description: Vendor and device ID.
+      type: str
+      returned: always
+    driver:
+      description: The driver that holds it, or an empty string.
+      type: str
+      returned: always
   sample: []
 undo:
   description: Why a device that could not be taken could not be returned either. If it is missing, the device is as it was before.

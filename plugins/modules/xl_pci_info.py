@@ -98,6 +98,15 @@ devices:
       type: list
       elements: dict
       returned: always
+      contains:
+        name:
+          description: Name of the interface.
+          type: str
+          returned: always
+        mac:
+          description: Its MAC address.
+          type: str
+          returned: always
     mac:
       description: MAC address of its first network interface, or the recorded one if C(xen-pciback) holds the device.
       type: str
@@ -167,6 +176,15 @@ devices:
       type: list
       elements: dict
       returned: always
+      contains:
+        guard:
+          description: Name of the guard rail.
+          type: str
+          returned: always
+        reason:
+          description: Why it would refuse.
+          type: str
+          returned: always
   sample:
     - name: uplink0
       bdf: "0000:03:00.0"

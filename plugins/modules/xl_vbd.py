@@ -27,6 +27,8 @@ description:
     could change. Other domains lose a disk that was attached here when they are started again.
 author:
   - The xen.driver_domains authors (@xen-driver-domains)
+requirements:
+  - Xen 4.17 or newer and its tools on the host, in Debian the package C(xen-utils).
 extends_documentation_fragment:
   - xen.driver_domains.attributes
 options:
@@ -135,6 +137,35 @@ vbds:
   returned: success, not in check mode
   type: list
   elements: dict
+  contains:
+    domain:
+      description: Domain that has the disk.
+      type: str
+      returned: always
+    vdev:
+      description: Name of the device there.
+      type: str
+      returned: always
+    present:
+      description: Whether it is attached.
+      type: bool
+      returned: always
+    connected:
+      description: Whether both ends are connected.
+      type: bool
+      returned: always
+    devid:
+      description: Number of the device.
+      type: int
+      returned: always
+    backend:
+      description: Name of the domain that serves it.
+      type: str
+      returned: always
+    backend_id:
+      description: Domid of that domain.
+      type: int
+      returned: always
   sample:
     - {domain: web1, vdev: xvdb, present: true, connected: true, devid: 51728, backend: store-dd, backend_id: 4}
 actions:

@@ -16,6 +16,7 @@ import yaml
 
 from . import guests, machine, parts
 from .parts import Parts
+from .playbooks import BuiltXen, SourceMissing, build_xen
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -31,6 +32,14 @@ def virt_tree(board_parts: Parts, tmp_path_factory: pytest.TempPathFactory) -> P
     """The device tree of QEMU's virt machine."""
     tree = tmp_path_factory.mktemp("tree") / "virt.dtb"
     machine.virt_tree(board_parts, tree)
+    return tree
+
+
+@pytest.fixture(scope="session")
+def versal_tree(board_parts: Parts, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The device tree of QEMU's xlnx-versal-virt."""
+    tree = tmp_path_factory.mktemp("tree") / "versal.dtb"
+    machine.versal_tree(board_parts, tree)
     return tree
 
 
@@ -64,3 +73,16 @@ def run_module(tmp_path: Path) -> Callable[..., dict[str, Any]]:
         return dict(json.loads(result.read_text()))
 
     return run
+
+
+@pytest.fixture
+def xen_of(tmp_path: Path, request: pytest.FixtureRequest) -> Callable[[str], BuiltXen]:
+    """Build Xen from the source package of a suite; the test is skipped if the archive does not have that at the moment."""
+
+    def build(suite: str) -> BuiltXen:
+        try:
+            return build_xen(suite, tmp_path)
+        except SourceMissing as missing:
+            pytest.skip(f"{request.node.name}: {missing}")
+
+    return build

@@ -72,11 +72,18 @@ def get(cache: Cache | None = None) -> Parts:
     return Parts(Tools(tools), arm64)
 
 
-def _unpack(into: Path, architecture: str, packages: Iterable[str]) -> None:
+def stock_xen(suite: str, version: str, cache: Cache | None = None) -> Path:
+    """Return Debian's hypervisor of another suite."""
+    packages = (f"xen-hypervisor-{version}-arm64",)
+    root = (cache or Cache(default_dir())).get("arm-xen", digest(suite, packages), lambda into: _unpack(into, "arm64", packages, suite))
+    return root / f"boot/xen-{version}-arm64"
+
+
+def _unpack(into: Path, architecture: str, packages: Iterable[str], suite: str = SUITE) -> None:
     tarball, log = into / "root.tar", into / "build.log"
     with step(f"fetching {', '.join(packages)} for {architecture}", log):
         # "extract" only unpacks, so that nothing of another architecture has to run.
         options = [f"--architectures={architecture}", f"--include={','.join(packages)}"]
-        run(["mmdebstrap", "--variant=extract", *options, SUITE, tarball], log=log, env={**os.environ, "TMPDIR": str(into)})
+        run(["mmdebstrap", "--variant=extract", *options, suite, tarball], log=log, env={**os.environ, "TMPDIR": str(into)})
         run(["tar", "-C", into, "-xf", tarball, "--no-same-owner", "--exclude=./dev/*"], log=log)
         tarball.unlink()

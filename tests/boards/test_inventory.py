@@ -7,28 +7,22 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 from testbed.checks import any_free_port
 from testbed.ssh import Ssh
 
-from . import machine
+from . import machine, small_dom0
 from .parts import XEN_VERSION, Parts
-from .playbooks import LOCAL, ROOT, playbook, write_inventory
+from .playbooks import ROOT, playbook, run_on_board, write_inventory
 
 RTC = Path(__file__).with_name("pl031.dts")
-#: A cache of its own, because a cache builds only one image at a time.
-IMAGES = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "xen-driver-domains" / "board-images"
 NETWORK = "10.9.0"
 #: The domains that Xen starts.
 NAMES = ["net-dd", "guest"]
@@ -50,66 +44,32 @@ DHCP=ipv4
 
 
 @pytest.fixture(scope="session")
-def key(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An SSH key that stays the same, so that dom0's image does too."""
-    path = IMAGES.with_name("board-key")
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "board", "-f", path], check=True)
-    return path
-
-
-@pytest.fixture(scope="session")
-def dom0(key: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def dom0(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Kernel, ramdisk and disk of a dom0 with Xen's tools, Python and SSH."""
-    directory = tmp_path_factory.mktemp("dom0")
     image = {
         "name": "dom0",
         "profile": "debian",
         "size": "3G",
         "packages": [f"xen-utils-{XEN_VERSION}", "python3-minimal", "busybox"],
-        "authorized_keys": [key.with_suffix(".pub").read_text()],
+        "authorized_keys": [small_dom0.ssh_key().with_suffix(".pub").read_text()],
         "files": [
             {"path": "/etc/initramfs-tools/hooks/virtio", "content": VIRTIO, "mode": "0755"},
             {"path": "/etc/systemd/network/eth0.network", "content": DHCP},
         ],
     }
-    variables = {
-        **LOCAL,
-        "guest_image_suite": "trixie",
-        "guest_image_architecture": "arm64",
-        "guest_image_xen_version": XEN_VERSION,
-        "guest_image_dir": str(IMAGES),
-        "guest_image_timeout": 3600,
-        "guest_image_images": [image],
-    }
-    tasks = [
-        {"ansible.builtin.import_role": {"name": "xen.driver_domains.guest_image"}},
-        {"ansible.builtin.copy": {"content": "{{ guest_image_result.dom0 | to_json }}", "dest": f"{directory}/result", "mode": "0644"}},
-    ]
-    play = directory / "play.yml"
-    play.write_text(yaml.safe_dump([{"hosts": "all", "gather_facts": False, "tasks": tasks}]))
-    inventory = directory / "inventory.yml"
-    inventory.write_text(yaml.safe_dump({"all": {"hosts": {"localhost": variables}}}))
-    playbook(play, inventory, 3900)
-    result = yaml.safe_load((directory / "result").read_text())
-    return {part: result[part] for part in ("kernel", "ramdisk", "disk")}
+    made = small_dom0.build_image(image, "trixie", XEN_VERSION, tmp_path_factory.mktemp("dom0"))
+    return {part: made[part] for part in ("kernel", "ramdisk", "disk")}
 
 
 @pytest.fixture
-def inventory(tmp_path: Path, board_parts: Parts, virt_tree: Path, dom0: dict[str, str], key: Path) -> Path:
+def inventory(tmp_path: Path, board_parts: Parts, virt_tree: Path, dom0: dict[str, str]) -> Path:
     """A board with a driver domain that owns a device and serves a guest."""
     partial = tmp_path / "pl031.dtb"
     partial.write_bytes(board_parts.run("usr/bin/dtc", "-q", "-I", "dts", "-O", "dtb", RTC))
     image = {"backends": ["vif"]}
     domain = "console=ttyAMA0 boot=xendd"
     board = {
-        "ansible_host": "127.0.0.1",
-        "ansible_port": any_free_port(),
-        "ansible_user": "root",
-        "ansible_ssh_private_key_file": str(key),
-        "ansible_ssh_common_args": "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null",
-        "ansible_python_interpreter": "/usr/bin/python3",
+        **small_dom0.connection(any_free_port()),
         "board_preset": "qemu-virt",
         "board_dir": str(tmp_path / "tftp"),
         "board_xen": str(board_parts.xen),
@@ -135,23 +95,20 @@ def inventory(tmp_path: Path, board_parts: Parts, virt_tree: Path, dom0: dict[st
             {"domain": "guest", "backend": "net-dd", "bridge": "xenbr0"},
             {"domain": "Domain-0", "backend": "net-dd", "bridge": "xenbr0"},
         ],
-        "guest_image_dir": str(IMAGES),
+        **small_dom0.CACHE,
     }
     return write_inventory(tmp_path / "inventory.yml", "virt1", board)
 
 
 @pytest.fixture
-def booted(inventory: Path, board_parts: Parts, dom0: dict[str, str], key: Path, tmp_path: Path) -> Iterator[tuple[machine.Machine, Ssh]]:
+def booted(inventory: Path, board_parts: Parts, dom0: dict[str, str], tmp_path: Path) -> Iterator[tuple[machine.Machine, Ssh]]:
     """The board after its playbook ran and U-Boot ran the script; dom0 answers."""
     playbook(ROOT / "playbooks/board.yml", inventory, 3600)
     assert "changed=0" in playbook(ROOT / "playbooks/board.yml", inventory, 300)
     disk = tmp_path / "disk.img"
     subprocess.run(["cp", "--sparse=always", dom0["disk"], disk], check=True)
     port = yaml.safe_load(inventory.read_text())["boards"]["hosts"]["virt1"]["ansible_port"]
-    private = tmp_path / "key"
-    shutil.copy(key, private)
-    private.chmod(0o600)
-    ssh = Ssh(port, private, Path(f"/tmp/board-ssh-{port}"))
+    ssh = Ssh(port, small_dom0.ssh_key(), Path(f"/tmp/board-ssh-{port}"))
     with machine.virt(board_parts, tmp_path / "tftp", disk=disk, ssh_port=port, log=tmp_path / "serial") as board:
         board.uboot_prompt()
         board.source()
@@ -166,15 +123,6 @@ def booted(inventory: Path, board_parts: Parts, dom0: dict[str, str], key: Path,
             yield board, ssh
         finally:
             ssh.disconnect()
-
-
-def run_module(inventory: Path, name: str, *flags: str, **options: Any) -> dict[str, Any]:
-    """Run a module of the collection on the board and return its result, with what Ansible `printed`, the diff among it."""
-    with tempfile.TemporaryDirectory() as tree:
-        command = ["ansible", "virt1", "-i", str(inventory), "-m", f"xen.driver_domains.{name}", "-a", json.dumps(options), *flags]
-        finished = subprocess.run([*command, "--tree", tree], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
-        assert finished.returncode == 0, finished.stdout + finished.stderr
-        return {**json.loads((Path(tree) / "virt1").read_text()), "printed": finished.stdout}
 
 
 def test_from_inventory_to_running_system(
@@ -198,7 +146,7 @@ def test_from_inventory_to_running_system(
 
 def findings(inventory: Path, names: list[str]) -> list[str]:
     """The findings for the board, if it was to start domains of these names."""
-    return [finding["name"] for finding in run_module(inventory, "dom0less_domain_info", names=names)["findings"]]
+    return [finding["name"] for finding in run_on_board(inventory, "dom0less_domain_info", names=names)["findings"]]
 
 
 def reach_guest(ssh: Ssh) -> None:
@@ -210,13 +158,13 @@ def reach_guest(ssh: Ssh) -> None:
 def detach_and_attach_vif(ssh: Ssh, inventory: Path) -> None:
     vif = {"domain": "Domain-0", "backend": "net-dd", "bridge": "xenbr0"}
     absent = {"vifs": [{**vif, "state": "absent"}]}
-    predicted = run_module(inventory, "xl_vif", "--check", "--diff", **absent)
+    predicted = run_on_board(inventory, "xl_vif", "--check", "--diff", **absent)
     assert predicted["changed"] and "bridge=xenbr0,backend=net-dd" in predicted["printed"]
     assert "eth1" in ssh.check("ls /sys/class/net"), "check mode writes nothing"
-    assert run_module(inventory, "xl_vif", **absent)["actions"] == predicted["actions"]
+    assert run_on_board(inventory, "xl_vif", **absent)["actions"] == predicted["actions"]
     assert "eth1" not in ssh.check("ls /sys/class/net")
-    assert not run_module(inventory, "xl_vif", **absent)["changed"]
-    again = run_module(inventory, "xl_vif", vifs=[vif])
+    assert not run_on_board(inventory, "xl_vif", **absent)["changed"]
+    again = run_on_board(inventory, "xl_vif", vifs=[vif])
     assert again["changed"] and again["vifs"][0]["connected"]
     reach_guest(ssh)
 

@@ -43,10 +43,12 @@ EDGES: dict[str, set[str]] = {
     "_pci": {"_xen"},
     "_domain": {"_pci", "_xen", "_xenstore"},
     "_preflight": {"_domain", "_pci"},
+    "_doctor": {"_domain", "_pci", "_recovery", "_xen", "_xenstore"},
     "_recovery": {"_domain", "_xen", "_xenstore"},
     "_microkit": {"_device_tree"},
     "_board": {"_device_tree"},
     "_dom0_boot": {"_pci", "_xen"},
+    "_xen_build": {"_guest_image"},
 }
 
 
@@ -206,6 +208,22 @@ def test_only_one_file_of_what_runs_on_hosts_imports_ansible() -> None:
     assert not [name(path) for path in users if path not in MODULES]
 
 
+def test_tests_of_what_runs_on_hosts_import_nothing_else() -> None:
+    """ansible-test runs them without the rest of Ansible: what also needs a plugin of the controller is tested beside that plugin."""
+    controller = re.compile(
+        r"^\s*(?:from|import) (?:ansible_collections\.xen\.driver_domains\.plugins|ansible)\.(?!modules|module_utils|doc_fragments)",
+        re.MULTILINE,
+    )
+    found = [
+        name(path)
+        for part in ("modules", "module_utils")
+        for path in (ROOT / "tests/unit/plugins" / part).rglob("*.py")
+        for source in [re.sub(r'""".*?"""', "", path.read_text(encoding="utf-8"), flags=re.DOTALL)]
+        if controller.search(source)
+    ]
+    assert found == []
+
+
 def test_class_names_are_unique() -> None:
     """Across all packages, so that each name means one thing."""
     count = Counter(
@@ -264,6 +282,10 @@ def test_molecule_verifies_something() -> None:
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=name)
 def test_a_molecule_scenario_inherits_what_it_verifies(scenario: Path) -> None:
+    """Unless it is about other hosts, for which it has tests of its own."""
     verifier = (load(scenario / "molecule.yml") or {}).get("verifier", {})
-    assert "additional_files_or_dirs" not in verifier
+    if verifier.get("options", {}).get("hosts", "ansible://xen_hosts") != "ansible://xen_hosts":
+        assert verifier["additional_files_or_dirs"] == [] and list(scenario.glob("tests/test_*.py"))
+    else:
+        assert "additional_files_or_dirs" not in verifier
     assert verifier.get("enabled", True)

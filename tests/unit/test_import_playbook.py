@@ -25,7 +25,7 @@ module = AnsibleModule({"paths": {"type": "list", "elements": "str"}}, supports_
 names = [name for name in module.params["paths"] if name != "nothing"]
 domains = [{"name": name, "equal": True, "differences": [], "not_expressed": []} for name in names]
 variables = {"domu_domains": [{"name": name, "image": "none"} for name in names]} if names else {}
-module.exit_json(variables=variables, domains=domains, skipped=[], managed=["/etc/xen/net-dd.cfg"])
+module.exit_json(variables=variables, domains=domains, left_out=[], managed=["/etc/xen/net-dd.cfg"])
 """
 MANAGED = {"ansible_user": "admin", "driver_domain_domains": [{"name": "net-dd"}], "domu_domains": [{"name": "managed1"}]}
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What site.yml and preflight.yml do with variables, run by ansible-playbook on a host whose modules only note their calls."""
+"""What site.yml, preflight.yml and doctor.yml do with variables, run by ansible-playbook on a host whose modules only note their calls."""
 
 from __future__ import annotations
 
@@ -163,7 +163,9 @@ def test_no_host_is_an_error(play: t.Callable[..., Ran]) -> None:
     code, output, calls = play("site", None)
     assert (code != 0, calls) == (True, [])
     assert "There is no host in the group xen_hosts of " in output
-    plays = {name: yaml.safe_load((ROOT / f"playbooks/{name}.yml").read_text()) for name in ("site", "verify", "teardown", "preflight")}
+    plays = {
+        name: yaml.safe_load((ROOT / f"playbooks/{name}.yml").read_text()) for name in ("site", "verify", "teardown", "preflight", "doctor")
+    }
     assert all(found[0] == plays["site"][0] and found[0]["hosts"] == "localhost" for found in plays.values())
 
 
@@ -194,3 +196,30 @@ def test_preflight_compares_with_the_host(play: t.Callable[..., Ran]) -> None:
     )
     assert "the domains need 4384 MiB of memory (dom0 4000, net-dd 256, guest1 128), and the host has 4096 MiB" in output
     assert "# Which devices can go to a driver domain." in output
+
+
+FINDINGS = [
+    {"id": "no-iommu", "object": "Xen", "problem": "virt_caps is pv", "severity": "error", "meaning": "Meaning.", "remedy": "{{ 1 + 1 }}"},
+    {"id": "no-reset", "object": "uplink0", "problem": "none", "severity": "warning", "meaning": "It stays.", "remedy": "Remedy."},
+]
+
+
+@pytest.mark.parametrize(
+    ("findings", "variables", "fails"),
+    [
+        (FINDINGS, {}, True),
+        (FINDINGS, {"doctor_fail_on": "never"}, False),
+        (FINDINGS[1:], {}, False),
+        (FINDINGS[1:], {"doctor_fail_on": "warning"}, True),
+        ([], {"doctor_fail_on": "warning"}, False),
+    ],
+)
+def test_doctor_prints_findings_and_fails_as_it_should(
+    play: t.Callable[..., Ran], findings: list[dict[str, str]], variables: dict[str, t.Any], fails: bool
+) -> None:
+    code, output, calls = play("doctor", {**GOOD, **variables}, told={"driver_domain_doctor": {"changed": False, "findings": findings}})
+    assert (code != 0, calls) == (fails, ["driver_domain_doctor"]), output
+    lines = [" | ".join(item[key] for key in ("severity", "id", "object", "problem", "meaning", "remedy")) for item in findings]
+    assert not [line for line in lines or ["Nothing was found"] if f'"{line}"' not in output], output
+    assert not fails or f"findings: {findings[0]['id']}" in output
+    assert "changed=0" in output

@@ -15,7 +15,6 @@ GUIDE = Path(__file__).parents[2] / "docs" / "security.md"
 #: The threats from which the guide says that nothing here protects.
 UNPROTECTED = {
     "The device remembers",
-    "A guest pretends to be another one",
     "Somebody reaches a console",
 }
 

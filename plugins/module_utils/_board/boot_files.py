@@ -162,16 +162,28 @@ class Files:
 
 def xen_configuration(content: bytes) -> dict[str, str] | None:
     """Return the build options of a Xen, which most builds contain (CONFIG_HYPFS_CONFIG); None when this one does not."""
+    text = _xen_configuration(content)
+    return dict(re.findall(r"^(CONFIG_\w+)=(.*)$", text, re.MULTILINE)) if text else None
+
+
+def xen_release(content: bytes) -> tuple[int, int] | None:
+    """Return the release of a Xen, such as (4, 17), from its build options; None when it does not contain them."""
+    found = re.search(r"^# Xen/\S+ (\d+)\.(\d+)", _xen_configuration(content), re.MULTILINE)
+    return (int(found[1]), int(found[2])) if found else None
+
+
+def _xen_configuration(content: bytes) -> str:
+    """Return the file .config that a Xen was built with; "" when it does not contain it."""
     offset = content.find(_DEFLATED)
     while offset >= 0:
         try:
             text = zlib.decompressobj(31).decompress(content[offset:], 1 << 20)
             if b"Xen/" in text[:200] and b"CONFIG_" in text:
-                return dict(re.findall(r"^(CONFIG_\w+)=(.*)$", text.decode("utf-8", "replace"), re.MULTILINE))
+                return text.decode("utf-8", "replace")
         except zlib.error:
             pass
         offset = content.find(_DEFLATED, offset + 1)
-    return None
+    return ""
 
 
 def _unpacked_head(content: bytes) -> bytes:

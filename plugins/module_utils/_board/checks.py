@@ -23,6 +23,7 @@ from .._plan import Plan
 from .._spans import MIB, Span, pages
 from .boot_files import Files, Kernel, xen_configuration
 from .configuration import Board, DomU
+from .dma_reach import check_dma_reach
 from .load_map import LoadMap
 
 #: The least that Xen itself needs, in bytes.
@@ -45,6 +46,7 @@ def check_files(board: Board, files: Files, plan: Plan, *, packed_ramdisks: bool
     host = files.host_tree(board.device_tree, board.overlays)
     if board.extra_commands_file:
         files.text(board.extra_commands_file, "extra_commands_file")
+    check_dma_reach(board, host)
     if board.dom0:
         files.kernel(board.dom0.kernel, "dom0.kernel")
         if board.dom0.ramdisk:

@@ -24,6 +24,7 @@ from .consistency import check_length, command_lines
 from .load_map import LoadMap, lay_out
 from .options import BOARD_OPTIONS, DOM0_OPTIONS, DOMU_OPTIONS, Option, newer_variables
 from .reader import read_board
+from .xenstore_page import with_xenstore_page
 
 #: The options that are ImageBuilder's alone.
 OPTIONS: dict[str, t.Any] = {
@@ -52,6 +53,7 @@ def plan_configuration(parameters: t.Mapping[str, t.Any]) -> Plan:
     check_outputs(outputs)
     _check_command_lines(board)
     files, plan = Files(board.directory, board.pending), Plan()
+    board = with_xenstore_page(board, files)
     check_files(board, files, plan, packed_ramdisks=False)
     load_map = lay_out(board, files, domus=board.booted[::-1])
     check_memory(board, files, load_map, plan)

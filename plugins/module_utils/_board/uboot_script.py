@@ -27,6 +27,7 @@ from .load_map import DEVICE_TREE, SCRIPT, XEN, LoadMap, Slot, lay_out
 from .options import BOARD_OPTIONS, CAPABILITIES, DOMU_OPTIONS, SPANS, Option
 from .reader import read_board
 from .script_image import image, text_of
+from .xenstore_page import with_xenstore_page
 
 #: Text, texts, numbers, or nothing.
 Value = t.Union[str, "tuple[str, ...]", "list[int]", None]
@@ -107,6 +108,7 @@ def plan_script(parameters: t.Mapping[str, t.Any]) -> Plan:
     board = read_board(parameters)
     check_supported(board)
     files, plan = Files(board.directory, board.pending), Plan()
+    board = with_xenstore_page(board, files)
     check_files(board, files, plan, packed_ramdisks=True)
     load_map = plan_memory(board, files)
     check_memory(board, files, load_map, plan)

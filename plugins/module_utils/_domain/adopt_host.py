@@ -155,7 +155,7 @@ class _Import:
         return {
             "variables": {key: value for key, value in variables.items() if value},
             "domains": [_report(one) for one in domains],
-            "skipped": hide_secrets(self._skipped),
+            "left_out": hide_secrets(self._skipped),
             "managed": [self._paths.definition(name) for name in sorted(self._own)],
         }
 

@@ -42,11 +42,11 @@ def findings(
     :param dmesg: the output of `xl dmesg`.
     :param cmdline: Xen's command line.
     """
-    own = _own_lines(dmesg)
+    own = own_lines(dmesg)
     return [*_unassigned(own), *_domains(names, domains, known), *_settings(len(names), own, cmdline)]
 
 
-def _own_lines(dmesg: str) -> str:
+def own_lines(dmesg: str) -> str:
     """Return what Xen itself says: the output of guests is in the same log, marked with their numbers (vpl011.c, guest_printk).
 
     Xen does not mark the output of a guest that has the input of its console.
@@ -89,7 +89,7 @@ def _domains(names: t.Sequence[str], domains: t.Sequence[Domain], known: t.Mappi
 
 
 def _settings(count: int, dmesg: str, cmdline: str) -> t.Iterator[BootFinding]:
-    if count > 1 and _silo(dmesg, cmdline):
+    if count > 1 and is_silo(dmesg, cmdline):
         yield BootFinding(
             "silo",
             "Xen runs in SILO mode: domains can reach dom0, but not each other, so a backend in a domU cannot serve any",
@@ -108,6 +108,11 @@ def _settings(count: int, dmesg: str, cmdline: str) -> t.Iterator[BootFinding]:
         )
 
 
-def _silo(dmesg: str, cmdline: str) -> bool:
+def is_silo(dmesg: str, cmdline: str) -> bool:
+    """Whether XSM lets domains reach dom0 only.
+
+    :param dmesg: what Xen itself says, `own_lines`.
+    :param cmdline: Xen's command line.
+    """
     modes = re.findall(r"^xsm=(\S+)$", "\n".join(cmdline.split()), re.MULTILINE)
     return modes[-1] == "silo" if modes else "Initialising XSM SILO mode" in dmesg

@@ -24,6 +24,7 @@ from .definition import PREVIOUS, RESTARTED, Definition
 from .devices import KINDS, VIF, PvDevice, read_devices
 from .disk_units import disks_to_put_back, disks_to_rebuild
 from .disks import Disks, OpenDisk, identity, open_disks
+from .dom0 import available_memory, default_vif_script, dom0_bridges
 from .equality import same
 from .kept import agrees, agrees_at_heart, is_known, is_ours, missing_devices, returns_after_shutdown, settings, was_started_from
 from .order import ServedDevice, device_backends, services
@@ -154,31 +155,6 @@ def read_host(
         dom0_available=available_memory(paths.procfs) if hvm else None,
         info=xl.info() if startable or any(d.kind != "pv" and current[d.name].changed for d in wanted) else {},
     )
-
-
-def available_memory(procfs: str) -> int | None:
-    """Return the memory in MiB that programs of dom0 can still get, or None if the kernel does not say."""
-    found = re.search(r"^MemAvailable:\s+(\d+) kB$", read_text(f"{procfs}/meminfo") or "", re.MULTILINE)
-    return int(found[1]) // 1024 if found else None
-
-
-def dom0_bridges(sysfs: str) -> list[str]:
-    """Return the names that vifs of dom0 may give as their bridge.
-
-    Xen's script takes ethN for xenbrN (vif-bridge). A bridge of Open vSwitch cannot be distinguished from its port of the same name, so
-    where Open vSwitch runs every virtual interface may be one.
-    """
-    interfaces = list_directory(f"{sysfs}/class/net")
-    bridges = [name for name in interfaces if os.path.isdir(f"{sysfs}/class/net/{name}/bridge")]
-    aliases = [f"xenbr{name[3:]}" for name in bridges if re.fullmatch(r"eth[0-9]+", name)]
-    switches = [name for name in interfaces if "ovs-system" in interfaces and not os.path.exists(f"{sysfs}/class/net/{name}/device")]
-    return list(dict.fromkeys([*bridges, *aliases, *switches]))
-
-
-def default_vif_script(directory: str) -> str:
-    """Return the script of vifs that name none; xl passes the one in dom0's xl.conf(5) to driver domains as well."""
-    found = re.findall(r"""^\s*vif\.default\.script\s*=\s*["']?([^"'\s]*)""", read_text(f"{directory}/xl.conf") or "", re.MULTILINE)
-    return found[-1] if found else "vif-bridge"
 
 
 class _HostReader:

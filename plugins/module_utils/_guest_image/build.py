@@ -21,7 +21,7 @@ from pathlib import Path
 from .._errors import CommandFailed, DriverDomainsError, NotOnThisHost, TimedOut
 from .._files import list_directory, make_directories, read_text, rename
 from .._polling import wait_until
-from .._runner import Runner
+from .._runner import Result, Runner
 from .._secrets import hide_secrets
 from .cache import MANIFEST, ImageCache, sha256
 from .kernel import export_kernel
@@ -34,6 +34,7 @@ GIBIBYTE = 1 << 30
 SPACE = {"ramdisk": 1 * GIBIBYTE, "disk": 2 * GIBIBYTE}
 #: The Debian package of each program.
 PROGRAMS = {
+    "apt-get": "apt",
     "arch-test": "arch-test",
     "mmdebstrap": "mmdebstrap",
     "zstd": "zstd",
@@ -53,6 +54,80 @@ EMULATED_PROCESSORS = {"arm64": "cortex-a57"}
 NATIVE = {"x86_64": ("amd64", "i386"), "aarch64": ("arm64",)}
 
 
+class Bootstrap:
+    """Runs mmdebstrap on this machine, as root or as an ordinary user."""
+
+    def __init__(
+        self,
+        runner: Runner,
+        timeout: float,
+        which: t.Callable[[str], str | None] = shutil.which,
+        uid: int | None = None,
+    ) -> None:
+        self.runner = runner
+        self.timeout = timeout
+        self.which = which
+        self.is_root = (os.geteuid() if uid is None else uid) == 0
+
+    def require(self, programs: t.Iterable[str], purpose: str) -> None:
+        """Check that programs are there, and what mmdebstrap needs as an ordinary user.
+
+        :raises NotOnThisHost: some are missing.
+        """
+        missing = [name for name in (*programs, *([] if self.is_root else ["newuidmap"])) if not self.which(name)]
+        if missing:
+            packages = " ".join(sorted({PROGRAMS[name] for name in missing}))
+            raise NotOnThisHost(
+                f"To {purpose}, this machine lacks {', '.join(missing)}", remedy=f"apt-get install {packages}", missing=missing
+            )
+
+    def require_space(self, directory: str, need: int, purpose: str) -> None:
+        """Check that there is room for a build and its result.
+
+        :param need: in bytes.
+        :raises NotOnThisHost: there is less.
+        """
+        for place in sorted({_existing_parent(directory), self._scratch(directory)}):
+            free = shutil.disk_usage(place).free
+            if free < need:
+                raise NotOnThisHost(
+                    f"{place} has {free / GIBIBYTE:.1f} GiB free",
+                    rule=f"{purpose} needs {need / GIBIBYTE:.1f} GiB",
+                    remedy="Make room there, or choose another cache_dir",
+                )
+
+    def run(self, command: t.Sequence[str], cache: str, directory: str, environment: t.Mapping[str, str] | None = None) -> Result:
+        """Run mmdebstrap and return its result, whose exit code may be any but that for the end of time.
+
+        :param cache: the directory of the cache, and `directory` that of this build in it.
+        :raises TimedOut: it took more than `timeout` seconds.
+        """
+        # On the signal that timeout sends, mmdebstrap removes what it has unpacked.
+        command = ["timeout", "--signal=TERM", "--kill-after=60", f"{self.timeout:g}", *command]
+        if self.is_root:
+            # As root, mmdebstrap mounts the host's /proc, /sys and /dev into the new system. In namespaces of its own, the mounts
+            # disappear with it even if it is killed. Otherwise, removing its directory would empty the host's /dev/shm.
+            command = ["unshare", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child", *command]
+        own = {
+            "SOURCE_DATE_EPOCH": str(EPOCH),
+            "HOME": os.path.expanduser("~"),
+            "TMPDIR": directory if self.is_root else self._scratch(cache),
+            **(environment or {}),
+        }
+        finished = self.runner.run(command, timeout=self.timeout + 90, check=False, environment=own)
+        if finished.rc == 124:
+            raise TimedOut(
+                f"mmdebstrap did not end within {self.timeout:g} s and was stopped",
+                remedy="Give the task a longer timeout or a nearer mirror",
+                log=finished.stderr.splitlines()[-40:],
+            )
+        return finished
+
+    def _scratch(self, directory: str) -> str:
+        # The system that an ordinary user unpacks belongs to other user ids, which cannot enter a private home directory.
+        return _existing_parent(directory) if self.is_root else "/var/tmp"
+
+
 class Builder:
     """Builds images into a cache, one at a time."""
 
@@ -68,9 +143,8 @@ class Builder:
         self.cache = cache
         self.runner = runner
         self.timeout = timeout
-        self.which = which
         self.procfs = procfs
-        self.is_root = (os.geteuid() if uid is None else uid) == 0
+        self.bootstrap = Bootstrap(runner, timeout, which, uid)
 
     def check(self, images: t.Sequence[Image]) -> None:
         """Check that this machine can build the images, before anything is written.
@@ -81,29 +155,17 @@ class Builder:
         if any(image.kernel and image.architecture == "amd64" and not image.bzimage for image in images):
             wanted.append("zstd")
         if any(image.format == "disk" for image in images):
-            wanted += ["mke2fs", "debugfs", "dumpe2fs", *([] if self.is_root else ["fakeroot"])]
-        if not self.is_root:
-            wanted.append("newuidmap")
+            wanted += ["mke2fs", "debugfs", "dumpe2fs", *([] if self.bootstrap.is_root else ["fakeroot"])]
         foreign = sorted({image.architecture for image in images if _is_foreign(image.architecture)})
         if foreign:
             # mmdebstrap requires it.
             wanted.append("arch-test")
-        missing = [name for name in wanted if not self.which(name)]
-        if missing:
-            packages = " ".join(sorted({PROGRAMS[name] for name in missing}))
-            raise NotOnThisHost(
-                f"To build images, this machine lacks {', '.join(missing)}", remedy=f"apt-get install {packages}", missing=missing
-            )
+        self.bootstrap.require(wanted, "build images")
         for architecture in foreign:
             self._check_emulator(architecture)
-        for place in sorted({_existing_parent(self.cache.directory), self._scratch()}):
-            free, need = shutil.disk_usage(place).free, max(SPACE[image.format] for image in images)
-            if free < need:
-                raise NotOnThisHost(
-                    f"{place} has {free / GIBIBYTE:.1f} GiB free",
-                    rule=f"Building an image of format {'disk' if need == SPACE['disk'] else 'ramdisk'} needs {need / GIBIBYTE:.1f} GiB",
-                    remedy="Make room there, or choose another cache_dir",
-                )
+        need = max(SPACE[image.format] for image in images)
+        kind = "disk" if need == SPACE["disk"] else "ramdisk"
+        self.bootstrap.require_space(self.cache.directory, need, f"Building an image of format {kind}")
 
     def _check_emulator(self, architecture: str) -> None:
         interpreter = INTERPRETERS.get(architecture, "")
@@ -132,10 +194,6 @@ class Builder:
                 f"Cannot write below {self.cache.directory}: {exc}", remedy="Choose a cache_dir that the user of this task can write to"
             ) from exc
 
-    def _scratch(self) -> str:
-        # The system that an ordinary user unpacks belongs to other user ids, which cannot enter a private home directory.
-        return _existing_parent(self.cache.directory) if self.is_root else "/var/tmp"
-
     def _build(self, image: Image, directory: str) -> None:
         Path(directory, "overlay.tar").write_bytes(image.overlay())
         self._run_mmdebstrap(image, directory)
@@ -149,7 +207,7 @@ class Builder:
         if "disk" in image.parts:
             self._make_disk(image, directory, f"{result}/disk")
         packages = (line.split("\t") for line in (read_text(f"{system}/packages") or "").splitlines())
-        files = {name: _fingerprint(f"{result}/{name}") for name in image.parts}
+        files = {name: fingerprint(f"{result}/{name}") for name in image.parts}
         manifest = {
             "key": image.key,
             "image": hide_secrets(image.describe()),
@@ -169,31 +227,15 @@ class Builder:
         self.cache.remember(image.key, files)
 
     def _run_mmdebstrap(self, image: Image, directory: str) -> None:
-        # On the signal that timeout sends, mmdebstrap removes what it has unpacked.
-        command = ["timeout", "--signal=TERM", "--kill-after=60", f"{self.timeout:g}", *image.build_command(directory)]
-        if self.is_root:
-            # As root, mmdebstrap mounts the host's /proc, /sys and /dev into the new system. In namespaces of its own, the mounts
-            # disappear with it even if it is killed. Otherwise, removing its directory would empty the host's /dev/shm.
-            command = ["unshare", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child", *command]
-        environment = {
-            "SOURCE_DATE_EPOCH": str(EPOCH),
-            # Keeps the kernel package from building an initramfs that is not used.
-            "INITRD": "No",
-            "HOME": os.path.expanduser("~"),
-            "TMPDIR": directory if self.is_root else self._scratch(),
-        }
+        # Keeps the kernel package from building an initramfs that is not used.
+        environment = {"INITRD": "No"}
         if _is_foreign(image.architecture) and image.architecture in EMULATED_PROCESSORS:
             environment["QEMU_CPU"] = EMULATED_PROCESSORS[image.architecture]
-        finished = self.runner.run(command, timeout=self.timeout + 90, check=False, environment=environment)
+        command = image.build_command(directory)
+        finished = self.bootstrap.run(command, self.cache.directory, directory, environment)
         if finished.rc == 0:
             return
         log = finished.stderr.splitlines()
-        if finished.rc == 124:
-            raise TimedOut(
-                f"mmdebstrap did not end within {self.timeout:g} s and was stopped",
-                remedy="Give the task a longer timeout or a nearer mirror",
-                log=log[-40:],
-            )
         # apt's own messages, without mmdebstrap's lines about the command that failed.
         errors = [line for line in log if re.match(r"E: (?!apt-get |setup failed|mmdebstrap failed)|Err:|mkinitramfs: ", line)]
         raise CommandFailed(
@@ -218,7 +260,7 @@ class Builder:
         with open(disk, "wb") as handle:
             handle.truncate(image.size)
         environment = {"SOURCE_DATE_EPOCH": str(EPOCH), "E2FSPROGS_FAKE_TIME": str(EPOCH)}
-        prefix = [] if self.is_root else ["fakeroot"]
+        prefix = [] if self.bootstrap.is_root else ["fakeroot"]
         self.runner.run(
             [*prefix, "sh", "-c", script, "mke2fs", root, disk, uuid],
             timeout=self.timeout,
@@ -296,5 +338,6 @@ def _existing_parent(path: str) -> str:
     return path
 
 
-def _fingerprint(path: str) -> dict[str, t.Any]:
+def fingerprint(path: str) -> dict[str, t.Any]:
+    """Return size and checksum of a file of the cache."""
     return {"size": os.path.getsize(path), "sha256": sha256(path)}

@@ -31,8 +31,9 @@ _KEY = re.compile(r"[0-9a-f]{16}")
 class ImageCache:
     """Built images below one directory, each in a directory named by its key."""
 
-    def __init__(self, directory: str) -> None:
+    def __init__(self, directory: str, parts: t.Collection[str] = PARTS) -> None:
         self.directory = os.path.expanduser(directory)
+        self.parts = set(parts)
 
     def path(self, key: str) -> str:
         """The directory of an image, whether or not it exists."""
@@ -53,7 +54,7 @@ class ImageCache:
         try:
             manifest: dict[str, t.Any] = json.loads(text)
             files: dict[str, dict[str, t.Any]] = manifest["files"]
-            known = manifest.get("key") == key and bool(files) and set(files) <= set(PARTS)
+            known = manifest.get("key") == key and bool(files) and set(files) <= self.parts
             genuine = known and self._genuine(key, files)
         except (ValueError, LookupError, AttributeError, TypeError, FileNotFoundError, NotADirectoryError):
             return None

@@ -13,6 +13,7 @@ import typing as t
 from collections import defaultdict
 
 from .._errors import InvalidInput
+from .._networks import AUTO, DHCP, as_list
 from .._words import check_address
 from .finding import InputFinding, found
 from .model import DeclaredDomain, backend_of
@@ -36,18 +37,23 @@ def check_networks(domains: t.Sequence[DeclaredDomain]) -> t.Iterator[InputFindi
     for domain in domains:
         if domain.claims:
             for where, settings, networks in _interfaces(domain):
-                claim = _Claim(where, ipaddress.ip_interface("0.0.0.0/0"), networks)
-                address = settings.get("address")
                 try:
-                    if address and address != "dhcp":
-                        claim = claim._replace(interface=ipaddress.ip_interface(check_address(address, "address")))
-                        claims[claim.interface.ip].append(claim)
-                    if settings.get("gateway"):
-                        check_address(settings["gateway"], "gateway", prefix=False)
+                    gateways = [
+                        ipaddress.ip_address(check_address(text, "gateway", prefix=False)) for text in as_list(settings.get("gateway"))
+                    ]
+                    addresses = [
+                        ipaddress.ip_interface(check_address(text, "address"))
+                        for text in as_list(settings.get("address"))
+                        if text not in (DHCP, AUTO)
+                    ]
                 except InvalidInput as exc:
                     yield found(where, InvalidInput(exc.problem, exc.rule, exc.remedy or "Correct it"))
                     continue
-                yield from _one(where, settings, claim.interface)
+                for interface in addresses:
+                    claims[interface.ip].append(_Claim(where, interface, networks))
+                    yield from _one(where, interface)
+                for gateway in gateways:
+                    yield from _gateway(where, gateway, [address for address in addresses if address.version == gateway.version])
     for same in claims.values():
         yield from _doubles(same)
 
@@ -68,34 +74,37 @@ def _network(vif: Values) -> Network:
     return backend_of(vif), str(vif.get("bridge") or ""), str(vif.get("vlan") or "")
 
 
-def _one(where: str, settings: Values, interface: ipaddress.IPv4Interface | ipaddress.IPv6Interface) -> t.Iterator[InputFinding]:
-    address, gateway, network = settings.get("address"), settings.get("gateway"), interface.network
-    if not address or address == "dhcp":
-        if gateway:
-            yield InputFinding(
-                where,
-                f"there is a gateway {gateway} and no static address",
-                "a gateway goes with a static address; DHCP brings one with it",
-                "Set address, with prefix length, or leave the gateway out",
-            )
-        return
-    wide = network.version == 4 and network.prefixlen < 31
-    if wide and interface.ip in (network.network_address, network.broadcast_address):
+def _one(where: str, interface: ipaddress.IPv4Interface | ipaddress.IPv6Interface) -> t.Iterator[InputFinding]:
+    network = interface.network
+    if network.version == 4 and network.prefixlen < 31 and interface.ip in (network.network_address, network.broadcast_address):
         yield InputFinding(
             where,
-            f"{address} is the address of the network {network} itself, or its broadcast address",
+            f"{interface} is the address of the network {network} itself, or its broadcast address",
             "an interface has one of the addresses between them",
             f"Use one from {network.network_address + 1} to {network.broadcast_address - 1}",
         )
-    if not gateway:
-        return
-    target = ipaddress.ip_address(gateway)
-    # Routers of IPv6 are reached by addresses that are in no prefix.
-    if target == interface.ip or not (target.is_link_local or target in network):
+
+
+def _gateway(
+    where: str,
+    gateway: ipaddress.IPv4Address | ipaddress.IPv6Address,
+    addresses: t.Sequence[ipaddress.IPv4Interface | ipaddress.IPv6Interface],
+) -> t.Iterator[InputFinding]:
+    if not addresses:
         yield InputFinding(
             where,
-            f"the gateway {gateway} is "
-            + ("the interface itself" if target == interface.ip else f"not in the network {network} of {address}"),
+            f"there is a gateway {gateway} and no static address",
+            "a gateway goes with a static address; DHCP brings one with it",
+            "Set address, with prefix length, or leave the gateway out",
+        )
+        return
+    itself = any(gateway == address.ip for address in addresses)
+    # Routers of IPv6 are reached by addresses that are in no prefix.
+    if itself or not (gateway.is_link_local or any(gateway in address.network for address in addresses)):
+        first = addresses[0]
+        yield InputFinding(
+            where,
+            f"the gateway {gateway} is " + ("the interface itself" if itself else f"not in the network {first.network} of {first}"),
             "a gateway is another address in the network of the interface",
             "Correct the gateway, or the prefix length of the address",
         )

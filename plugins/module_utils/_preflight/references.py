@@ -147,7 +147,9 @@ def _bridge(backend: DeclaredDomain, vif: Values, where: str) -> Findings:
         return
     if backend.role == "driver_domain" and backend.own_image:
         bridges = [str(item.get("name")) for _where, item in backend.items("bridges")]
-        if bridge not in bridges:
+        switches = [str(item.get("name")) for _where, item in backend.items("bridges") if item.get("switch") == "openvswitch"]
+        # One of Open vSwitch is named with the VLANs of the port.
+        if bridge not in bridges and re.split("[.:]", bridge)[0] not in switches:
             yield InputFinding(
                 where,
                 f"there is no bridge {bridge!r} in {backend.name}, which has: {', '.join(bridges) or 'none'}",
@@ -164,7 +166,7 @@ def _own_bridges(host: DeclaredHost, domain: DeclaredDomain) -> Findings:
     for where, bridge in domain.items("bridges"):
         for index, port in enumerate(bridge.get("ports") or []):
             place = f"{where}.ports[{index}]"
-            ports.append((port, place))
+            ports.append(((port, str(bridge.get("vlan") or "")), place))
             if not host.has_device(domain.role, port):
                 yield _unknown_device(host, domain, place, port)
             elif port not in owned:
@@ -174,7 +176,7 @@ def _own_bridges(host: DeclaredHost, domain: DeclaredDomain) -> Findings:
                     "the cards of a bridge are in the domain that has the bridge",
                     f"Add {port} to pci of {domain.name}",
                 )
-    yield from _doubles("port", ports, "a card is in one bridge")
+    yield from _doubles("port", ports, "a card is in one bridge, or in one for each VLAN", show=lambda key: key[0])
 
 
 def _pci(host: DeclaredHost, domain: DeclaredDomain) -> Findings:

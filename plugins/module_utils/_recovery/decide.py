@@ -7,8 +7,8 @@
 """What the recovery service does next: pure functions of what it sees, what it remembers, and the time.
 
 A vif is detached as soon as its backend is gone: its guest then knows that the link is down, and the time that a kernel needs to notice the
-removal goes by while the backend starts. A disk stays until there is a backend to attach it to: a guest waits for what it has not
-written yet, and loses it when the disk is detached.
+removal goes by while the backend starts. It is attached when only `xl devd` is still to come there, which serves what it finds. A disk
+stays until there is a backend to attach it to: a guest waits for what it has not written yet, and loses it when the disk is detached.
 """
 
 from __future__ import annotations
@@ -38,6 +38,9 @@ from .model import (
 
 #: Seconds in which xl itself may start a domain again: it sleeps for 2 s first (xl_vmcontrol.c, on_reboot, on_crash and on_watchdog).
 XL_RESTART = 6.0
+#: Seconds in which whoever has destroyed a domain may start it again, when no xl watches over it any more. An xl that has reported the end
+#: takes a moment to leave, too.
+LEFT_ALONE = 2.0
 #: Seconds that a device may take to connect, and that an orphan may stay; libxl gives a hotplug script 40 s (libxl_internal.h).
 GRACE = 45.0
 #: Seconds for which a disk waits until a vif of the same client is connected.
@@ -111,6 +114,8 @@ def remember(
             name = f"{device.backend} (domain {device.backend_id})"
             counted = f"{device.kind}/{running[device.domid].name}"
             recovered[counted] = recovered.get(counted, 0) + 1
+            # It may have been attached before the backend was ready.
+            since = max(since, ready.get(device.backend_id, since))
             happened.append(f"{running[device.domid].name}: {_noun(device)} works again at {name}, after {now - since:.1f} s")
         elif device or key in busy:
             attached[key] = since
@@ -324,7 +329,9 @@ def _decide_device(choice: _Choice, device: PvDevice) -> None:
     elif not why or client.domid == 0 or not choice.serves(snapshot.running[device.backend_id]):
         # The interface that dom0 is reached through may be slow, but it is there.
         return
-    elif not broken(device) and not choice.is_due(memory.waiting.get(key, choice.now) + GRACE):
+    elif not broken(device) and not choice.is_due(
+        max(memory.waiting.get(key, choice.now), memory.ready.get(device.backend_id, 0.0)) + GRACE
+    ):
         return
     if not gone and not choice.knows_flags():
         return
@@ -357,8 +364,12 @@ def _decide_released(choice: _Choice, key: str, released: Released) -> None:
             choice.is_due(choice.now + PAUSED)
         elif choice.is_due(released.at + REMOVAL_DELAY):
             choice.knows_flags()
-    elif backend and choice.serves(backend) and choice.may_try(f"{key}@{backend.domid}", str(released)):
-        choice.actions.append(Attach(key, released, client, backend))
+    elif backend:
+        attempt = f"{key}@{backend.domid}"
+        # Early once at most: what fails is tried again when the backend is ready.
+        early = backend.attachable and released.kind == VIF and attempt not in choice.memory.attempts
+        if (choice.serves(backend) or early) and choice.may_try(attempt, str(released)):
+            choice.actions.append(Attach(key, released, client, backend))
 
 
 def _decide_domain(choice: _Choice, domain: Declared) -> None:
@@ -376,7 +387,13 @@ def _decide_domain(choice: _Choice, domain: Declared) -> None:
     if domain.name not in memory.gone or key in choice.busy or choice.is_aside(domain.name):
         return
     since = memory.gone[domain.name]
-    if not choice.is_due(since + XL_RESTART) or not choice.may_try(key, f"{domain.name} is not started again"):
+    if not choice.is_due(since + LEFT_ALONE):
+        return
+    if domain.name in choice.snapshot.watched and not choice.is_due(since + XL_RESTART):
+        # Nothing reports that it has left.
+        choice.is_due(choice.now + LEFT_ALONE)
+        return
+    if not choice.may_try(key, f"{domain.name} is not started again"):
         return
     if not choice.knows_flags():
         return

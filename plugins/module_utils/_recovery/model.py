@@ -49,6 +49,8 @@ class Running:
     uuid: str
     #: Whether it reports that it serves, or reports nothing.
     ready: bool = False
+    #: Whether it reports that it will serve as soon as `xl devd` has started there.
+    attachable: bool = False
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,8 @@ class Snapshot:
     taken: frozenset[str] = frozenset()
     #: Names by domid of domains that have shut down or crashed, and are still there.
     ended: t.Mapping[int, str] = field(default_factory=dict)
+    #: Names of declared domains that are gone, while the xl that watched over them is still there: it may start them again.
+    watched: frozenset[str] = frozenset()
 
     def named(self, name: str) -> Running | None:
         """Return the running domain of a name; none while two have it, as when one is made in the place of the other."""

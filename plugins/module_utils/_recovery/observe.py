@@ -14,6 +14,7 @@ import typing as t
 
 from .._domain.aside import ORDERS, PAUSED, STOPPED, UNWANTED
 from .._domain.devices import CLOSED, VIF, read_devices
+from .._xen.watcher import is_watched
 from .model import Configuration, Memory, Released, Running, Snapshot
 
 if t.TYPE_CHECKING:
@@ -22,7 +23,7 @@ if t.TYPE_CHECKING:
 #: Changes when an operator says to go on.
 RESUMED = f"{ORDERS}/resumed"
 #: How the images of the collection report that they serve.
-STATUS, READY = "data/driver-domain/status", "ready"
+STATUS, READY, ATTACHABLE = "data/driver-domain/status", "ready", "attachable"
 #: The directories of backends for the kinds of devices that are recovered.
 _BACKENDS = ("vbd", "vif")
 #: When a domain has shut itself down, libxl leaves the directories of its PCI devices: it waits for a backend that works
@@ -63,11 +64,13 @@ def observe(store: XenStore, configuration: Configuration, released: t.Iterable[
         key, good = (keys[name], (values[name],)) if name in keys else (STATUS, (None, READY))
         ready = read[f"{home}/{key}"] in good
         uuid = (read[f"{home}/vm"] or "").rpartition("/")[2] or f"domain-{domid}"
-        present[domid] = Running(domid, name, "dom0" if domid == 0 else uuid, ready)
+        attachable = key == STATUS and read[f"{home}/{key}"] == ATTACHABLE
+        present[domid] = Running(domid, name, "dom0" if domid == 0 else uuid, ready, attachable)
     running = {domid: domain for domid, domain in present.items() if domid not in ended}
     declared = {domain.name for domain in configuration.domains}
     devices = [device for found in read_devices(store, present, settings=()).values() for device in found]
     backends = {device.backend_id for device in devices if device.backend_id} | {d.domid for d in running.values() if d.name in declared}
+    absent = declared - {domain.name for domain in present.values()}
     orders = store.read_texts([PAUSED, STOPPED, RESUMED, UNWANTED])
     return Snapshot(
         running,
@@ -78,6 +81,7 @@ def observe(store: XenStore, configuration: Configuration, released: t.Iterable[
         frozenset((orders[UNWANTED] or "").split()),
         taken=_taken(store, running, {device.uuid for device in released}),
         ended={domid: domain.name for domid, domain in present.items() if domid in ended},
+        watched=frozenset(name for name in absent if is_watched(name)),
     )
 
 

@@ -26,9 +26,9 @@ def kernel(size: int = 4096, image_size: int = 8 * MIB) -> bytes:
     return struct.pack("<IIQQ", 0, 0, 0, image_size).ljust(56, b"\0") + b"ARM\x64" + bytes(size - 60)
 
 
-def xen(*options: str) -> bytes:
+def xen(*options: str, release: str = "4.20") -> bytes:
     """A Xen with these build options."""
-    text = "# Xen/arm 4.20 Configuration\n" + "".join(f"{option}=y\n" for option in options)
+    text = f"# Xen/arm {release} Configuration\n" + "".join(f"{option}=y\n" for option in options)
     return kernel(8192) + b"\x1f\x8b\x08 not it" + gzip.compress(text.encode(), mtime=0) + bytes(100)
 
 

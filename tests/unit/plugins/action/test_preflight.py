@@ -21,7 +21,7 @@ from ansible_collections.xen.driver_domains.plugins.modules import xl_info
 
 ROOT = Path(__file__).resolve().parents[4]
 OPTIONS = preflight.role_options(preflight.SITE)
-SHAPES = sorted((ROOT / "tests/unit/plugins/module_utils/_domain/definitions").glob("*.cfg"))
+SHAPES = sorted((ROOT / "tests/unit/plugins/filter/definitions").glob("*.cfg"))
 #: A host that was asked and has no other domains.
 ASKED = preflight.HostFacts(unread="")
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f someone"

@@ -101,7 +101,7 @@ def test_guest_with_a_disk_image_gets_a_disk_of_its_own() -> None:
     }
     definition = definitions(guest, "domu", disk_dir="/disks")
     assert definition["disks"] == [{"vdev": "xvda", "target": "/disks/web1.img", "source": "/i/d"}, {"vdev": "xvdb", "target": "/data"}]
-    assert definition["vifs"] == [{"backend": "net-dd", "bridge": "xenbr0"}]
+    assert definition["vifs"] == [{"backend": "net-dd", "bridge": "xenbr0", "ip": "10.0.3.5"}]
     assert "root=/dev/xvda rw" in definition["cmdline"]
     assert "xendd.address=eth0,10.0.3.5/24,10.0.3.2" in definition["cmdline"]
     assert "boot=xendd" not in definition["cmdline"]
@@ -123,7 +123,7 @@ def test_a_bond(bond: dict[str, t.Any], words: list[str]) -> None:
     definition = definitions(guest, "domu")
     assert definition["cmdline"].split()[-2:] == words
     assert "bonds" not in definition
-    assert definition["vifs"] == PAIR
+    assert definition["vifs"] == [{**vif, "ip": "10.0.3.5"} for vif in PAIR]
 
 
 def test_other_vifs_stay_what_they_are() -> None:

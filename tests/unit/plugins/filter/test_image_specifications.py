@@ -21,7 +21,12 @@ PROFILES = {
     "minimal": {"format": "ramdisk", "packages": ["busybox"], "modules": ["xen-netfront"], "files": [XENDD]},
     "debian": {"format": "disk", "packages": ["udev"], "modules": [], "files": [XENDD]},
 }
-BACKENDS = {"packages": ["bash"], "common_modules": ["xenfs"], "modules": {"vif": ["xen-netback", "bridge"], "vbd": ["xen-blkback"]}}
+BACKENDS: dict[str, t.Any] = {
+    "packages": ["bash"],
+    "common_modules": ["xenfs"],
+    "modules": {"vif": ["xen-netback", "bridge"], "vbd": ["xen-blkback"]},
+}
+BACKENDS["networks"] = {"rules": {"packages": ["nftables"], "modules": ["nf_tables"]}, "dhcp": {"packages": ["dnsmasq-base"]}}
 
 
 def specification(image: dict[str, t.Any], xen_version: str = "4.20", architecture: str = "amd64") -> dict[str, t.Any]:
@@ -37,8 +42,8 @@ def specification(image: dict[str, t.Any], xen_version: str = "4.20", architectu
             {"backends": ["vif", "vbd"], "modules": ["e1000e"], "packages": ["tcpdump"]},
             {
                 "format": "ramdisk",
-                "packages": ["busybox", "tcpdump", "bash", "xen-utils-4.20"],
-                "modules": ["xen-netfront", "xen-pcifront", "e1000e"],
+                "packages": ["busybox", "tcpdump", "bash", "xen-utils-4.20", "nftables"],
+                "modules": ["xen-netfront", "xen-pcifront", "e1000e", "nf_tables"],
                 "files": [XENDD, {"path": "/usr/lib/xendd/modules", "content": "xenfs xen-netback bridge xen-blkback\n"}],
             },
         ),

@@ -174,7 +174,7 @@ def test_secrets_reach_neither_the_journal_nor_the_result(
         return Plan(results={"directory": "/root"})
 
     spec = {name: {"type": "list", "elements": "dict"} for name in SECRETS}
-    with patch_module_args({**SECRETS, "_ansible_no_log": False}), pytest.raises(SystemExit):
+    with patch_module_args({**SECRETS, "_ansible_no_log": False, "_ansible_inject_invocation": True}), pytest.raises(SystemExit):
         run_module(spec, prepare)
     assert seen == [SECRETS]
     output = capsys.readouterr().out

@@ -11,9 +11,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
-import yaml
 
-from ansible_collections.xen.driver_domains.plugins.filter.inventory_text import inventory_text
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.adopt_host import import_domains
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.definition import definitions
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.paths import MARKER
@@ -85,7 +83,7 @@ def test_what_cannot_be_imported_is_named_with_the_reason(host: FakeHost) -> Non
     write(host, "small.cfg", WEB.replace("128", "8").replace("web1", "small"))
     write(host, "escape.cfg", WEB.replace("web1", "esc") + "title = 'a\x1b[31m'\n")
     found = imported(host)
-    reasons = {Path(item["path"]).name: item["reason"] for item in found["skipped"]}
+    reasons = {Path(item["path"]).name: item["reason"] for item in found["left_out"]}
     assert "Line 1" in reasons["bad.cfg"]
     assert "copy.cfg defines a domain of the same name" in reasons["first.cfg"]
     assert "memory is 8" in reasons["small.cfg"]
@@ -133,24 +131,6 @@ def test_the_module_reads_where_it_is_told(host: FakeHost, monkeypatch: pytest.M
     assert plan.results["domains"][0]["path"] == f"{host.root}/xen/web1.xl"
 
 
-def test_the_file_of_variables(host: FakeHost) -> None:
-    """What looks like a template is none, and a note of several lines stays a comment."""
-    write(host, "web1.cfg", WEB + "extra = 'a={{ b }} ü'\nvif = ['mac=00:16:3e:5a:00:01,x\\ny']\n")
-    found = imported(host)
-    text = inventory_text(found, "xen1")
-    assert text.startswith(
-        "---\n# From the definitions and the running domains of xen1.\n# Ansible does not read this file. Rename it to xen1.yml "
-    )
-    assert "\n# Not as they were:\n#   web1: " in text
-    assert 'cmdline: !unsafe "a={{ b }} ü"' in text
-
-    class Loader(yaml.SafeLoader):
-        pass
-
-    Loader.add_constructor("!unsafe", lambda loader, node: loader.construct_scalar(t.cast("yaml.ScalarNode", node)))
-    assert yaml.load(text, Loader) == found["variables"]
-
-
 @pytest.mark.parametrize("name", ["apache", "zope", "auto", "web1.example"])
 @pytest.mark.parametrize("entry", ["{}.cfg", "{}", "10-{}", "zz"])
 def test_a_copy_in_auto_starts_with_the_host(host: FakeHost, name: str, entry: str) -> None:
@@ -161,7 +141,7 @@ def test_a_copy_in_auto_starts_with_the_host(host: FakeHost, name: str, entry: s
     found = imported(host)
     assert [(one["path"], one["autostart"], one["equal"]) for one in found["domains"]] == [(str(path), True, True)]
     assert "autostart" not in found["variables"]["domu_domains"][0]
-    assert found["skipped"] == [{"path": str(copy), "reason": f"{path} defines a domain of the same name."}]
+    assert found["left_out"] == [{"path": str(copy), "reason": f"{path} defines a domain of the same name."}]
     # What xendomains starts does not depend on where definitions are looked for.
     assert imported(host, patterns=["xen/*.cfg"])["domains"][0]["autostart"]
 
@@ -199,8 +179,8 @@ def test_a_definition_that_xl_refuses_leaves_the_others(host: FakeHost, running:
         host.add("a", text=WEB.replace("web1", "a"))
     found = imported(host)
     assert [one["name"] for one in found["domains"]] == ["web1"]
-    assert [Path(item["path"]).name for item in found["skipped"]] == ["a.cfg", "z.cfg"]
-    assert all("invalid value for bios" in item["reason"] for item in found["skipped"])
+    assert [Path(item["path"]).name for item in found["left_out"]] == ["a.cfg", "z.cfg"]
+    assert all("invalid value for bios" in item["reason"] for item in found["left_out"])
 
 
 def test_a_definition_that_xl_refuses_by_its_own_words_alone(host: FakeHost) -> None:
@@ -228,7 +208,7 @@ def test_a_running_domain_is_not_expressed_without_its_definition(host: FakeHost
     host.add("web1", text=WEB)
     found = imported(host)
     assert (found["variables"], found["domains"]) == ({}, [])
-    assert [item["path"] for item in found["skipped"]] == [str(path)]
+    assert [item["path"] for item in found["left_out"]] == [str(path)]
 
 
 def test_a_running_domain_without_a_definition(host: FakeHost) -> None:
@@ -262,7 +242,7 @@ def test_own_domains_are_left_out_wherever_definitions_are_looked_for(host: Fake
     found = imported(host, patterns=["srv/*.cfg"])
     assert [one["name"] for one in found["domains"]] == ["db"]
     assert found["managed"] == [f"{host.root}/xen/net-dd.cfg", f"{host.root}/xen/web1.cfg"]
-    assert "web1.cfg, which this collection wrote, defines a domain of the same name" in found["skipped"][0]["reason"]
+    assert "web1.cfg, which this collection wrote, defines a domain of the same name" in found["left_out"][0]["reason"]
 
 
 NICS = {name: f"00:16:3e:00:00:{number:02x}" for number, name in enumerate(("a", "b", "c"), 10)}
@@ -324,9 +304,9 @@ def test_alternative_definitions(host: FakeHost, claim: str, which: str, how: st
     found = imported(host)
     (other,) = {"web1", "web1-rescue"} - {which}
     assert {one["name"] for one in found["domains"]} == {"db", which}
-    (skipped,) = found["skipped"]
-    assert skipped["path"] == str(host.root / "xen" / f"{other}.cfg")
-    assert "is given twice: to " in skipped["reason"]
+    (left_out,) = found["left_out"]
+    assert left_out["path"] == str(host.root / "xen" / f"{other}.cfg")
+    assert "is given twice: to " in left_out["reason"]
     items = [{**BLANK, **{key: value for key, value in item.items() if key != "image"}} for item in found["variables"]["domu_domains"]]
     known = {name: pci_device("0000:09:00.0") for item in items for name in item["pci"] or []}
     items = [{**item, "pci": [{"device": name} for name in item["pci"] or []]} for item in items]
@@ -337,4 +317,4 @@ def test_alternative_definitions(host: FakeHost, claim: str, which: str, how: st
 def test_a_cdrom_may_be_in_several_drives(host: FakeHost) -> None:
     for name in ("web1", "web2"):
         write(host, f"{name}.cfg", WEB.replace("web1", name) + 'disk = [ "/srv/iso,raw,xvdc,devtype=cdrom" ]\n')
-    assert imported(host)["skipped"] == []
+    assert imported(host)["left_out"] == []

@@ -39,6 +39,7 @@ case "$*" in
     # A kernel that does not know an option.
     [ ! -e "$XENDD_ROOT/lacks" ] || mkdir "$XENDD_ROOT/sys/class/net/$4/bonding/$(cat "$XENDD_ROOT/lacks")"
     ;;
+"link add link "*" type vlan "*) mkdir -p "$XENDD_ROOT/sys/class/net/$6" ;;
 "link set dev "*" master bond0") mkdir -p "$XENDD_ROOT/sys/class/net/$4/bonding_slave" ;;
 esac
 """,
@@ -67,6 +68,13 @@ grep -q "^$1=" "$STORE"
 """,
     "mount": "",
     "pidof": "",
+    "bridge": "",
+    "dnsmasq": "",
+    "udhcpc": "",
+    "ovs-vsctl": "",
+    "nft": """
+cat >"$XENDD_ROOT/nft"
+""",
 }
 #: Runs as long as there is a file `stay`, opens XenStore once there is a file `open`, and then prints the file `says` once.
 #: Its hotplug script runs as long as there is a file `script`.
@@ -102,6 +110,7 @@ class FakeDomain:
         self.root = directory / "root"
         self.calls_file, self.store_file = directory / "calls", directory / "store"
         self.fail = ""
+        self.environment: dict[str, str] = {}
         for path, text in {
             "proc/cmdline": "",
             "proc/interrupts": "  1:  0  xen-percpu  timer0\n",
@@ -112,6 +121,8 @@ class FakeDomain:
         }.items():
             self.write(path, text)
         (self.root / "sys/class/net").mkdir(parents=True)
+        (self.root / "usr/lib/xendd").mkdir(parents=True)
+        shutil.copy(FILES / "networks", self.root / "usr/lib/xendd")
         for name, effect in EFFECTS.items():
             self._program(directory / "bin" / name, effect)
         (directory / "work").mkdir()
@@ -187,6 +198,7 @@ class FakeDomain:
             "STORE": str(self.store_file),
             "FAIL": self.fail,
             "XENDD_INTERVAL": "0.2",
+            **self.environment,
         }
         process = subprocess.Popen(
             [*self.shell, str(FILES / "xendd"), *arguments],
@@ -312,11 +324,11 @@ def test_a_second_run_keeps_the_bridge(domain: FakeDomain) -> None:
 
 def test_only_an_interface_with_an_address_of_its_own_has_ipv6(domain: FakeDomain) -> None:
     domain.add_interface("enX0", MAC)
-    for bridge in ("with", "without"):
+    for bridge in ("with", "without", "old"):
         domain.write(f"proc/sys/net/ipv6/conf/{bridge}/disable_ipv6", "0\n")
-    domain.run(f"xendd.bridge=with,{MAC} xendd.bridge=without xendd.address=with,10.0.3.9/24")
-    values = {name: domain.read(f"proc/sys/net/ipv6/conf/{name}/disable_ipv6").strip() for name in ("enX0", "with", "without")}
-    assert values == {"enX0": "1", "with": "0", "without": "1"}
+    domain.run(f"xendd.bridge=with,{MAC} xendd.bridge=without xendd.bridge=old xendd.address=with,fd00::9/64 xendd.address=old,10.0.3.9/24")
+    values = {name: domain.read(f"proc/sys/net/ipv6/conf/{name}/disable_ipv6").strip() for name in ("enX0", "with", "without", "old")}
+    assert values == {"enX0": "1", "with": "0", "without": "1", "old": "1"}
 
 
 def test_an_address_by_mac(domain: FakeDomain) -> None:
@@ -469,14 +481,25 @@ def test_a_failed_step_does_not_stop_the_others(domain: FakeDomain, fail: str, t
 
 
 @pytest.mark.parametrize("systemd", [True, False])
-def test_dhcp_is_for_networkd(domain: FakeDomain, systemd: bool) -> None:
+def test_dhcp_is_for_networkd_where_it_runs(domain: FakeDomain, systemd: bool) -> None:
     domain.add_interface("eth0", MAC)
     if systemd:
         (domain.root / "run/systemd/system").mkdir(parents=True)
     domain.run("xendd.address=eth0,dhcp")
-    problem = "xendd.address=eth0,dhcp: this image has no DHCP client; only images with systemd have one"
-    assert domain.status == (("ready", "") if systemd else ("error", problem))
-    assert domain.calls == []
+    assert domain.status == ("ready", "")
+    asks = ["ip link set dev eth0 up", f"udhcpc -f -i eth0 -s {FILES}/xendd"]
+    until(lambda: systemd or len(domain.calls) == 2)
+    assert domain.calls == ([] if systemd else asks)
+
+
+def test_what_udhcpc_got(domain: FakeDomain) -> None:
+    domain.environment = {"interface": "eth0", "ip": "10.0.3.7", "mask": "24", "router": "10.0.3.2 10.0.3.4", "dns": "10.0.3.3 10.0.3.5"}
+    (domain.root / "etc").mkdir()
+    assert domain.run("", "bound") == 0
+    assert domain.calls == ["ip address replace 10.0.3.7/24 dev eth0", "ip route replace default via 10.0.3.2 dev eth0"]
+    assert domain.read("run/xendd/resolv.conf") == "nameserver 10.0.3.3\nnameserver 10.0.3.5\n"
+    assert domain.run("", "deconfig") == 0
+    assert domain.calls[-1] == "ip address flush dev eth0 scope global"
 
 
 def test_what_networkd_leaves_alone(domain: FakeDomain) -> None:
@@ -795,9 +818,9 @@ def test_ready_when_devd_has_opened_xenstore(domain: FakeDomain, mounted: bool) 
     with domain.running("xendd.backend=1 xendd.bridge=xenbr0"):
         until(lambda: "xl devd -F" in domain.calls)
         time.sleep(0.3)
-        assert domain.reports(STATUS) == ["starting"]
+        assert domain.reports(STATUS) == ["starting", "attachable"]
         domain.write("open", "")
-        until(lambda: domain.reports(STATUS) == ["starting", "ready"])
+        until(lambda: domain.reports(STATUS) == ["starting", "attachable", "ready"])
     mount = [] if mounted else [f"mount -t xenfs xenfs {domain.root}/proc/xen"]
     assert domain.calls == [
         "modprobe -a xen-netback bridge",
@@ -815,11 +838,11 @@ def test_devd_is_restarted(domain: FakeDomain) -> None:
     domain.write("open", "")
     domain.write("stay", "")
     with domain.running("xendd.backend=1"):
-        until(lambda: domain.reports(STATUS) == ["starting", "ready"])
+        until(lambda: domain.reports(STATUS) == ["starting", "attachable", "ready"])
         (domain.root / "stay").unlink()
         until(lambda: domain.status == ("error", "xl devd ended with exit code 3; restarting it"))
         domain.write("stay", "")
-        until(lambda: domain.reports(STATUS) == ["starting", "ready", "error", "ready"])
+        until(lambda: domain.reports(STATUS) == ["starting", "attachable", "ready", "error", "ready"])
     assert domain.calls.count("xl devd -F") == 2
 
 
@@ -843,7 +866,7 @@ def test_devices_that_devd_gave_up_are_served_by_a_new_devd(domain: FakeDomain, 
         assert domain.calls.count("xl devd -F") == 1, "the scripts that still run come first"
         (domain.root / "script").unlink()
         until(lambda: domain.calls.count("xl devd -F") == 2)
-        until(lambda: domain.reports(STATUS) == ["starting", "ready", "ready"])
+        until(lambda: domain.reports(STATUS) == ["starting", "attachable", "ready", "ready"])
         time.sleep(0.5)
     assert domain.calls.count("xl devd -F") == 2
     assert domain.calls.index("script ended") < len(domain.calls) - 1
@@ -876,8 +899,8 @@ def test_devd_that_ends_before_it_is_ready(domain: FakeDomain) -> None:
     xl.write_text("#!/bin/sh\nexit 1\n", encoding="utf-8")
     with domain.running("xendd.backend=1"):
         until(lambda: "error" in domain.reports(STATUS))
-    assert domain.reports(STATUS)[:2] == ["starting", "error"]
-    assert domain.reports(BRIDGES) == []
+    assert domain.reports(STATUS)[:3] == ["starting", "attachable", "error"]
+    assert domain.reports(BRIDGES) == [""]
 
 
 def test_modules_that_cannot_be_loaded(domain: FakeDomain) -> None:
@@ -903,7 +926,7 @@ def serving(domain: FakeDomain, command_line: str) -> t.Iterator[None]:
     for name in ("open", "stay"):
         domain.write(name, "")
     with domain.running(f"xendd.backend=1 {command_line}"):
-        until(lambda: domain.reports(STATUS) == ["starting", "ready"])
+        until(lambda: domain.reports(STATUS) == ["starting", "attachable", "ready"])
         domain.devd_is("S")
         yield
 
@@ -911,12 +934,12 @@ def serving(domain: FakeDomain, command_line: str) -> t.Iterator[None]:
 def test_what_is_no_longer_true_is_withdrawn(domain: FakeDomain) -> None:
     with serving(domain, f"xendd.bridge=xenbr0,{MAC.upper()}"):
         time.sleep(0.6)
-        assert domain.reports(STATUS) == ["starting", "ready"]
+        assert domain.reports(STATUS) == ["starting", "attachable", "ready"]
         bridge = domain.root / "sys/class/net/xenbr0"
         bridge.rename(domain.root / "aside")
         until(lambda: domain.status == ("error", "the bridge xenbr0 is gone"))
         (domain.root / "aside").rename(bridge)
-        until(lambda: domain.reports(STATUS) == ["starting", "ready", "error", "ready"])
+        until(lambda: domain.reports(STATUS) == ["starting", "attachable", "ready", "error", "ready"])
         shutil.rmtree(domain.root / "sys/class/net/enX0/brport")
         until(lambda: domain.status == ("error", "enX0 is no longer a port of xenbr0"))
         shutil.rmtree(domain.root / "sys/class/net/enX0")
@@ -967,7 +990,7 @@ def test_a_watchdog_that_has_ended_is_in_the_log(domain: FakeDomain) -> None:
     domain.fail = "pidof xenwatchdogd"
     with domain.running("xendd.backend=1 xendd.watchdog=60") as process:
         assert process.stderr is not None
-        until(lambda: domain.reports(STATUS) == ["starting", "ready"])
+        until(lambda: domain.reports(STATUS) == ["starting", "attachable", "ready"])
         assert any("xenwatchdogd has ended" in process.stderr.readline() for _line in range(3))
 
 

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.devices import VBD, VIF, PvDevice
 from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.decide import (
     GRACE,
+    LEFT_ALONE,
     PAUSED,
     RESTLESS,
     XL_RESTART,
@@ -177,8 +178,21 @@ TABLE: dict[str, tuple[Snapshot, Memory, tuple[str, ...], list[str]]] = {
         [f"in {RESTLESS - 5:g} s"],
     ),
     # A declared domain.
-    "gone, just now": (snapshot(), Memory(gone={"net-dd": NOW}), (), [f"in {XL_RESTART:g} s"]),
-    "gone": (snapshot(), Memory(gone={"net-dd": NOW - XL_RESTART}), (), ["look"]),
+    "gone, just now": (snapshot(), Memory(gone={"net-dd": NOW}), (), [f"in {LEFT_ALONE:g} s"]),
+    "gone": (snapshot(), Memory(gone={"net-dd": NOW - LEFT_ALONE}), (), ["look"]),
+    "gone, xl is still there": (
+        snapshot(watched=frozenset({"net-dd"})),
+        Memory(gone={"net-dd": NOW - LEFT_ALONE}),
+        (),
+        [f"in {LEFT_ALONE:g} s"],
+    ),
+    "gone, xl will leave": (
+        snapshot(watched=frozenset({"net-dd"})),
+        Memory(gone={"net-dd": NOW - XL_RESTART + 1}),
+        (),
+        ["in 1 s"],
+    ),
+    "gone, xl has not started it": (snapshot(watched=frozenset({"net-dd"})), Memory(gone={"net-dd": NOW - XL_RESTART}), (), ["look"]),
     "gone, flags known": (snapshot(flags={}), Memory(gone={"net-dd": NOW - XL_RESTART}), (), ["create"]),
     "gone, dying": (
         snapshot(flags={1: "d"}),
@@ -234,9 +248,17 @@ def test_interfaces_come_before_disks() -> None:
         (snapshot(BOOTING), Memory(gone={"net-dd": 1.0}, seen=frozenset({"net-dd"})), ["net-dd runs again"]),
         (
             snapshot(DRIVER, WEB, devices=[device()]),
-            Memory(attached={KEY: NOW - 2}),
+            Memory(attached={KEY: NOW - 2}, ready={7: NOW - 9}),
             ["web1: vif 0 works again at net-dd (domain 7), after 2.0 s"],
         ),
+        (
+            # Attached before the backend was ready.
+            snapshot(DRIVER, WEB, devices=[device()]),
+            Memory(attached={KEY: NOW - 2}, ready={7: NOW - 1}, appeared={7: NOW - 9}),
+            ["web1: vif 0 works again at net-dd (domain 7), after 1.0 s"],
+        ),
+        (snapshot(DRIVER), Memory(appeared={7: NOW - 9}), ["net-dd (domain 7) serves, 9.0 s after it was started"]),
+        (snapshot(BOOTING), Memory(ready={7: NOW - 9}, appeared={7: NOW - 9}), ["net-dd (domain 7) no longer reports that it serves"]),
         (snapshot(resumed="1"), Memory(), ["an operator says to go on"]),
     ],
 )

@@ -26,6 +26,7 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._domain.aside i
 )
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import DriverDomainsError, InvalidInput
 from ansible_collections.xen.driver_domains.plugins.module_utils._recovery import main as command_line
+from ansible_collections.xen.driver_domains.plugins.module_utils._recovery import observe
 from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.commands import Commands
 from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.files import forget_old, waiting_devices
 from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.model import Sweep
@@ -58,6 +59,18 @@ def test_nothing_is_done_while_nothing_is_wrong(site: FakeSite) -> None:
     assert site.notified == ["STATUS=1 of 1 devices of 1 clients work; backends: net-dd"]
 
 
+def test_xl_may_start_a_domain_again_while_it_is_there(site: FakeSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    service = site.service()
+    site.settle(service)
+    monkeypatch.setattr(observe, "is_watched", lambda name: name == "net-dd")
+    site.destroy(1)
+    site.settle(service)
+    site.settle(service, 3)
+    assert site.verbs() == ["network-detach 2 0"]
+    site.settle(service, 4)
+    assert site.verbs() == [f"create --quiet {site.root}/net-dd.cfg"]
+
+
 def test_a_driver_domain_that_was_destroyed(site: FakeSite) -> None:
     service = site.service()
     site.settle(service)
@@ -66,7 +79,7 @@ def test_a_driver_domain_that_was_destroyed(site: FakeSite) -> None:
     # The vif goes at once, so that its guest notices while the backend starts. xl itself gets time to start the domain again.
     assert site.verbs() == ["network-detach 2 0"]
     assert (deadline, site.lists) == (site.now + 1, 1)
-    assert site.settle(service, 1) == site.now + 5
+    assert site.settle(service, 1) == site.now + 1
     assert site.lists == 2
     site.settle(service, 5.1)
     assert site.verbs() == [f"create --quiet {site.root}/net-dd.cfg"]
@@ -292,8 +305,8 @@ def test_a_driver_domain_that_crashed_and_is_kept_does_not_serve(site: FakeSite,
     assert site.status["given_up"] == ["ended/net-dd"]
     del site.flags[1]
     site.destroy(1)
-    # xl, which may have been busy with it, still comes first.
-    assert site.settle(service) == site.now + 6
+    # Whoever has removed it may start it again.
+    assert site.settle(service) == site.now + 2
     assert site.status["given_up"] == []
     site.settle(service, 6.1)
     site.report(2 + 1, "ready")
@@ -1241,3 +1254,66 @@ def test_what_libxl_leaves_of_pci_devices_is_removed(site: FakeSite) -> None:
     site.settle(service, 6)
     assert [path for path in site.store.tree if path.endswith("/0/domain")] == [f"{top}/{new}/0/domain", f"{top}/7/0/domain"]
     assert site.said[-1] == f"Removing what a device left behind: {top}/1"
+
+
+# A backend that can be attached to before it is ready
+
+
+def test_a_vif_is_attached_when_only_devd_is_still_to_come(site: FakeSite) -> None:
+    service = site.service()
+    site.settle(service)
+    site.destroy(1)
+    site.settle(service)
+    site.settle(service, 1.1)
+    site.settle(service, 5)
+    new = site.domid("net-dd")
+    site.verbs()
+    site.hotplug, site.states = "", ("3", "2")
+    site.report(new, "attachable")
+    site.settle(service)
+    assert [verb.split()[0] for verb in site.verbs()] == ["network-attach"]
+    # devd may take longer than a device may; the time of the device begins when its backend is ready.
+    site.settle(service, 60)
+    site.report(new, "ready")
+    site.settle(service)
+    site.settle(service, 40)
+    assert site.calls == []
+    backend = site.attached(2)[0]
+    for path in (f"{backend}/state", "/local/domain/2/device/vif/0/state"):
+        site.store.set(path, "4")
+    site.store.set(f"{backend}/hotplug-status", "connected")
+    site.settle(service)
+    assert site.said[-1] == f"web1: vif 0 works again at net-dd (domain {new}), after 40.0 s"
+
+
+def test_an_early_attempt_that_fails_is_not_repeated_before_the_backend_is_ready(site: FakeSite) -> None:
+    service = site.service()
+    site.settle(service)
+    site.destroy(1)
+    site.settle(service)
+    site.settle(service, 1.1)
+    site.settle(service, 5)
+    new = site.domid("net-dd")
+    site.verbs()
+    site.failing = {"network-attach": "no"}
+    site.report(new, "attachable")
+    site.settle(service)
+    site.settle(service, 20)
+    assert [verb.split()[0] for verb in site.verbs()] == ["network-attach"]
+    site.failing = {}
+    site.report(new, "ready")
+    site.settle(service)
+    assert len(site.attached(2)) == 1
+
+
+def test_a_disk_is_not_attached_early(site: FakeSite) -> None:
+    site.plug(2, "vbd", DISK)
+    service = site.service()
+    site.settle(service)
+    site.destroy(1)
+    site.settle(service)
+    site.settle(service, 1.1)
+    site.settle(service, 5)
+    site.report(site.domid("net-dd"), "attachable")
+    site.settle(service, 20)
+    assert site.verbs("block-detach", "block-attach") == []
