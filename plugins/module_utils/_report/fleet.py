@@ -178,7 +178,8 @@ def _host(name: str, raw: Result) -> FleetHost:
     if "xen" not in info:
         return FleetHost(name, failure="The run ended before this host was asked", unreached=True)
     if "domains" not in listed:
-        return FleetHost(name, failure="It does not run Xen" if not info["xen"] else "This is not the dom0 of its host")
+        reason = "It does not run Xen" if not info["xen"] else "This is not the dom0 of its host"
+        return FleetHost(name, failure=reason, findings=tuple(_findings(_found(raw), (), {})))
     recovery = listed.get("recovery") or {}
     domains = _domains(raw, listed["domains"], recovery)
     doctor = _result(raw, "doctor")
@@ -292,7 +293,6 @@ def _findings(found: t.Sequence[Result], domains: t.Sequence[FleetDomain], recov
     findings = [
         FleetFinding(_text(item, "id"), _severity(_text(item, "severity")), _text(item, "object"), _text(item, "problem")) for item in found
     ]
-    known = {finding.object for finding in findings}
     own = []
     for domain in domains:
         # What lacks a backend that nobody has declared says so itself.
@@ -300,11 +300,14 @@ def _findings(found: t.Sequence[Result], domains: t.Sequence[FleetDomain], recov
             own.append(FleetFinding("", "error" if domain.state == PROBLEM else "warning", domain.name, domain.words))
         own += [FleetFinding("", "error", f"{link.client}: {link.noun}", link.trouble) for link in domain.links if not link.works]
     given_up = len(recovery.get("given_up", ()))
-    if given_up:
+    if given_up and not any(finding.id == "recovery-given-up" for finding in findings):
         problem = f"has given up on {given_up} {'case' if given_up == 1 else 'cases'}: see journalctl -u xen-domain-recovery there"
         own.append(FleetFinding("", "error", "recovery service", problem))
-    findings += [finding for finding in own if finding.object not in known]
-    return sorted(findings, key=lambda finding: list(_SEVERITIES).index(finding.severity))
+    order = list(_SEVERITIES)
+    # The doctor may have said as much about it, or only something else.
+    said = {(finding.object, severity) for finding in findings for severity in order[order.index(finding.severity) :]}
+    findings += [finding for finding in own if (finding.object, finding.severity) not in said]
+    return sorted(findings, key=lambda finding: order.index(finding.severity))
 
 
 def _found(raw: Result) -> list[Result]:

@@ -161,6 +161,19 @@ def test_what_the_doctor_found_is_not_said_twice() -> None:
     assert ("", "recovery service") in ids
 
 
+@pytest.mark.parametrize(("severity", "count"), [("error", 1), ("warning", 2), ("note", 2)])
+def test_what_the_doctor_found_besides_hides_nothing(severity: str, count: int) -> None:
+    finding = {**fleet.RMRR, "object": "net-dd", "severity": severity}
+    host = read(fleet.host(drivers=["net-dd"], doctor={"findings": [finding]}))
+    assert len(host.findings) == count
+    assert host.findings[0].severity == "error"
+
+
+def test_a_host_without_xen_has_findings() -> None:
+    host = read({"info": {**fleet.INFO, "xen": False}, "domains": {"skipped": True}, "doctor": {"findings": [fleet.RMRR]}})
+    assert (host.failure, [finding.id for finding in host.findings]) == ("It does not run Xen", ["rmrr"])
+
+
 def test_a_note_is_no_problem() -> None:
     raw = fleet.host(doctor={"findings": [{**fleet.RMRR, "severity": "note"}]})
     assert (read(raw).state, len(read(raw).findings)) == (GOOD, 1)
