@@ -100,8 +100,8 @@ def make_play(tmp_path: Path) -> t.Callable[..., Ran]:
             text = MODULE.replace("CALLS", repr(str(calls))).replace("ANSWERS", repr(str(answers))).replace("NAME", repr(module.stem))
             path.write_text(text)
 
-    def play(name: str, variables: dict[str, t.Any] | None, *options: str, told: t.Mapping[str, t.Any] = BARE) -> Ran:
-        answers.write_text(json.dumps(told))
+    def play(name: str, variables: dict[str, t.Any] | None, *options: str, told: t.Mapping[str, t.Any] | None = None) -> Ran:
+        answers.write_text(json.dumps(BARE if told is None else told))
         local = {"ansible_connection": "local", "ansible_become": False, "ansible_python_interpreter": sys.executable}
         hosts = {} if variables is None else {"xen1": {**local, **variables}}
         inventory = tmp_path / "inventory.json"

@@ -373,8 +373,8 @@ class DomainSteps:
         expected = Expected(domain.ready, vifs, domain.emulated, self._disks.get(domain.name, ()), domain.console)
         try:
             wait_until_ready(self._store, domain.name, domid, expected, domain.wait_timeout)
-        except WentAway as exc:
-            raise self._gone(domain, exc.problem) from exc
+        except WentAway as ended:
+            raise self._gone(domain, ended.problem) from None
 
     def wait_served(self, served: t.Mapping[str, t.Sequence[Repair]]) -> None:
         """Wait until the devices that were attached again are connected, as far as their guests used them before.

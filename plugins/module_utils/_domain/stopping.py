@@ -115,6 +115,8 @@ class _Stop:
         self._clock = clock
         self._leaving: dict[int, _Leaving] = {}
         self._asked: set[str] = set()
+        #: Who serves whom, by name. A domain that ends loses its devices before it is gone.
+        self._served: set[tuple[str, str]] = set()
         #: What cannot even be destroyed.
         self._stuck: set[int] = set()
 
@@ -141,7 +143,8 @@ class _Stop:
 
     def _free(self, left: t.Mapping[int, str]) -> list[int]:
         """The domains that nobody needs any more."""
-        serves = [(left[service.backend], left[service.client]) for service in _serves(self._store, left)]
+        self._served |= {(left[service.backend], left[service.client]) for service in _serves(self._store, left)}
+        serves = [(backend, client) for backend, client in self._served if {backend, client} <= set(left.values())]
         waiting = {domid: name for domid, name in left.items() if domid not in self._leaving}
         busy = {backend for backend, client in serves if backend != client}
         free = [domid for domid, name in waiting.items() if name not in busy]

@@ -57,6 +57,22 @@ def test_a_backend_is_not_asked_while_a_client_runs(host: RunningDomains) -> Non
     assert "Destroying web1: it did not shut down within 0.3 s" in host.said
 
 
+def test_a_client_that_ends_is_waited_for_when_it_has_no_devices_any_more(host: RunningDomains) -> None:
+    backend = host.add("net-dd")
+    client = host.add("web1", "net-dd")
+
+    def end_slowly(domid: int) -> None:
+        host.server.remove(f"/libxl/{domid}/device/vif/0/backend")
+        for path in [path for path in host.server.tree if path.startswith(f"/local/domain/{backend}/backend/vif/{domid}/0")]:
+            host.server.remove(path)
+        host.leave(domid)
+        threading.Timer(0.5, host.end, [client]).start()
+
+    host.reactions["web1"] = end_slowly
+    assert stop(host, "net-dd", "web1") == ["shutdown web1", "shutdown net-dd"]
+    assert host.said[1].startswith("web1 has stopped")
+
+
 def test_those_that_serve_each_other(host: RunningDomains) -> None:
     a, b = host.add("a"), host.add("b", "a")
     host.serve(a, b)
