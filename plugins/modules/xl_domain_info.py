@@ -70,7 +70,7 @@ domains:
       type: str
       returned: always
     status:
-      description: What a driver domain with an image of this collection reports, V(ready) when it serves; empty for domains that report nothing.
+      description: What a driver domain with an image of this collection reports, V(ready) when it serves; empty if it reports nothing.
       type: str
       returned: always
     reason:
