@@ -40,11 +40,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 domains:
-  description:
-    - The domains, in the order of their domids.
-    - C(status) is what a driver domain with an image of this collection reports, V(ready) when it serves, and C(reason) why it does not.
-      Both are empty for domains that report nothing. C(pci) has the addresses of the PCI devices that dom0 passes through to the domain.
-    - A device is C(connected) when data can flow. C(backend) is the name of the running domain that serves it, or empty when that is gone.
+  description: The domains, in the order of their domids.
   returned: success
   type: list
   elements: dict
@@ -72,6 +68,19 @@ domains:
     flags:
       description: The letters that C(xl list) shows as its state.
       type: str
+      returned: always
+    status:
+      description: What a driver domain with an image of this collection reports, V(ready) when it serves; empty if it reports nothing.
+      type: str
+      returned: always
+    reason:
+      description: Why it does not serve, or an empty string.
+      type: str
+      returned: always
+    pci:
+      description: Addresses of the PCI devices that dom0 passes through to it.
+      type: list
+      elements: str
       returned: always
     vifs:
       description: Its virtual network interfaces.
@@ -121,6 +130,52 @@ domains:
           returned: always
         connected:
           description: Whether both ends are connected and the hotplug script has succeeded.
+          type: bool
+          returned: always
+    vbds:
+      description: Its virtual disks.
+      type: list
+      elements: dict
+      returned: always
+      contains:
+        devid:
+          description: Number of the device in its domain.
+          type: int
+          returned: always
+        vdev:
+          description: Name of the disk in the domain.
+          type: str
+          returned: always
+        backend:
+          description: Name of the domain that serves it; empty if that has ended.
+          type: str
+          returned: always
+        backend_id:
+          description: Domid of that domain.
+          type: int
+          returned: always
+        frontend_state:
+          description: State of the frontend as in XenStore; 4 is connected.
+          type: str
+          returned: always
+        backend_state:
+          description: State of the backend.
+          type: str
+          returned: always
+        hotplug_status:
+          description: What the hotplug script reported.
+          type: str
+          returned: always
+        hotplug_error:
+          description: Its error, or an empty string.
+          type: str
+          returned: always
+        backend_path:
+          description: XenStore path of the backend.
+          type: str
+          returned: always
+        connected:
+          description: Whether both ends are connected.
           type: bool
           returned: always
   sample:

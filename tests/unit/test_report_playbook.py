@@ -38,7 +38,7 @@ def make_report(tmp_path: Path) -> t.Callable[..., tuple[int, str, Path]]:
     for part in ("galaxy.yml", "playbooks", "plugins/filter", "plugins/module_utils"):
         (collection / part).symlink_to(ROOT / part)
     answers = tmp_path / "answers"
-    for name in ("xl_info", "xl_domain_info"):
+    for name in ("xl_info", "xl_domain_info", "driver_domain_doctor"):
         text = MODULE.replace("ANSWERS", repr(str(answers))).replace("NAME", repr(name))
         (collection / "plugins/modules" / f"{name}.py").write_text(text)
 
@@ -78,7 +78,7 @@ def make_report(tmp_path: Path) -> t.Callable[..., tuple[int, str, Path]]:
 
 def answers_of(raw: dict[str, t.Any]) -> dict[str, t.Any]:
     """Return what the modules say about a host."""
-    return {"xl_info": raw["info"], "xl_domain_info": raw["domains"]}
+    return {"xl_info": raw["info"], "xl_domain_info": raw["domains"], "driver_domain_doctor": raw["doctor"]}
 
 
 def states(page: str) -> dict[str, str]:
@@ -90,15 +90,17 @@ def states(page: str) -> dict[str, str]:
 def test_every_host_is_in_the_page_whatever_became_of_it(report: t.Callable[..., tuple[int, str, Path]]) -> None:
     # A name that would be a template if anything took it for one.
     web = fleet.domain("{{ 6 * 7 }}", 3, fleet.device("vif", 0, "net-dd", 1))
+    note = {**fleet.RMRR, "severity": "note"}
     hosts = {
-        "xen1": answers_of(fleet.host(fleet.domain("net-dd", 1, status="ready"), web)),
-        "xen2": {"xl_info": fleet.INFO, "xl_domain_info": BROKEN},
+        "xen1": answers_of(fleet.host(fleet.domain("net-dd", 1, status="ready"), web, doctor={"findings": [note]})),
+        "xen2": {"xl_info": fleet.INFO, "xl_domain_info": BROKEN, "driver_domain_doctor": BROKEN},
         "xen3": {"xl_info": WITHOUT_XEN, "xl_domain_info": BROKEN},
     }
     code, output, page = report(hosts, driver_domain_domains=[{"name": "net-dd"}, {"name": "off-dd", "state": "stopped"}])
     assert code == 0, output
     text = page.read_text(encoding="utf-8")
     assert states(text) == {"xen1": "good", "xen2": "problem", "xen3": "problem", "xen0": "unreached"}
+    assert '(<a href="#k-rmrr">rmrr</a>)' in text
     assert "{{ 6 * 7 }}" in text and "off-dd" not in text
     assert "xenstored does not answer within 20 s" in text and "It does not run Xen" in text
     assert re.search("could not be reached: .*port 9", text)
