@@ -79,19 +79,14 @@ extends_documentation_fragment:
 EXAMPLES = r"""
 # guests.xl.yml, for: ansible-inventory -i inventory.yml -i guests.xl.yml --graph
 plugin: xen.driver_domains.xl
-
-# ---
-# Every command asks the hosts, at most once in five minutes.
-plugin: xen.driver_domains.xl
+# The rest is optional. Otherwise, every command asks the hosts; with a cache, one asks at most every five minutes.
 cache: true
 cache_plugin: ansible.builtin.jsonfile
 cache_connection: ~/.cache/xl-inventory
 cache_timeout: 300
-
-# ---
-# A fleet whose hosts all have a net-dd, and groups by what a guest is called.
-plugin: xen.driver_domains.xl
+# For a fleet whose hosts all have a net-dd.
 hostname: xl_name ~ '.' ~ xl_host
+# Groups by what a guest is called, and by its type.
 groups:
   web: xl_name is match('web')
 keyed_groups:
