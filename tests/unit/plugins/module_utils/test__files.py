@@ -185,8 +185,8 @@ def test_a_file_of_a_process_that_ends_while_it_is_read(monkeypatch: pytest.Monk
     child = os.fork()
     if child == 0:
         signal.pause()
-    handle = open(f"/proc/{child}/comm", "rb")
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    monkeypatch.setattr("builtins.open", lambda *_args: handle)
-    assert read_bytes(f"/proc/{child}/comm") is None
+    with open(f"/proc/{child}/comm", "rb") as handle:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        monkeypatch.setattr("builtins.open", lambda *_args: handle)
+        assert read_bytes(f"/proc/{child}/comm") is None
