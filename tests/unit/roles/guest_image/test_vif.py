@@ -263,9 +263,9 @@ def test_its_address_is_reserved_where_the_driver_domain_hands_them_out(domain: 
     (domain.root / "run/xendd/hosts").mkdir()
     if ip:
         domain.write(f"store/{BACKEND}/ip", f"{ip}\n")
-    with subprocess.Popen(
-        ["sh", "-c", "trap 'echo again' HUP; echo ready; while :; do sleep 0.05; done"], stdout=subprocess.PIPE
-    ) as server:
+    # It ends by itself, and hears the signal even if the tests run under nohup.
+    waits = "trap 'echo again' HUP; echo ready; for _time in $(seq 1200); do sleep 0.05; done"
+    with subprocess.Popen(["env", "--default-signal=HUP", "sh", "-c", waits], stdout=subprocess.PIPE) as server:
         assert server.stdout
         server.stdout.readline()
         domain.write("run/xendd/dnsmasq.pid", f"{server.pid}\n")
