@@ -73,6 +73,8 @@ def make_play(tmp_path: Path) -> t.Callable[..., tuple[int, str, list[t.Any]]]:
             **os.environ,
             "ANSIBLE_COLLECTIONS_PATH": str(tmp_path / "collections"),
             "ANSIBLE_LOCAL_TEMP": str(tmp_path / "local"),
+            # Otherwise it is looked for in the home directory of the user database, and written in that of the environment.
+            "ANSIBLE_ASYNC_DIR": str(tmp_path / "async"),
         }
         result = subprocess.run(
             ["ansible-playbook", f"--inventory={inventory}", f"--extra-vars={json.dumps(variables)}", f"xen.driver_domains.{name}"],
