@@ -108,7 +108,12 @@ def main() -> int:
     name = f"{galaxy['namespace']}.{galaxy['name']}"
     collect(source)
     describe_plugins(source / REFERENCE)
-    settings = {**SETTINGS, "project": name, "html_title": f"{name} {galaxy['version']}", "copyright": "2026, the xen.driver_domains authors"}
+    settings = {
+        **SETTINGS,
+        "project": name,
+        "html_title": f"{name} {galaxy['version']}",
+        "copyright": "2026, the xen.driver_domains authors",
+    }
     try:
         with patch_docutils(), docutils_namespace():
             app = Sphinx(source, None, site, build / "site-doctrees", "html", settings, freshenv=True, warningiserror=True, status=None)

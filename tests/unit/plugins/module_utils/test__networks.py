@@ -122,7 +122,9 @@ def test_what_cannot_work_is_refused(bridges: list[Settings], problem: str) -> N
     assert problem in str(caught.value)
 
 
-@pytest.mark.parametrize(("image", "devices", "works"), [("debian", ["wifi0"], True), ("debian", ["a"], False), ("minimal", ["wifi0"], False)])
+@pytest.mark.parametrize(
+    ("image", "devices", "works"), [("debian", ["wifi0"], True), ("debian", ["a"], False), ("minimal", ["wifi0"], False)]
+)
 def test_a_device_that_is_no_port_may_be_the_way_out(image: str, devices: list[str], works: bool) -> None:
     """A Wi-Fi card: its network is set up inside of the domain, for which the image must be a whole system."""
     bridges = [{"name": "wan", "ports": ["a"]}, LAN]
