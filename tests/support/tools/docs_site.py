@@ -58,21 +58,29 @@ def navigation(text: str) -> str:
     return "".join(parts) + f"```{{toctree}}\n:hidden:\n:caption: Reference\n\nModules and other plugins <{REFERENCE}/index>\n```\n"
 
 
+def to_index(page: Path, link: str) -> str:
+    """Return a link of a page; one to the index leads to the first page."""
+    return os.path.relpath(ROOT / INDEX.name, page.parent) if (page.parent / link).resolve() == INDEX else link
+
+
 def collect(source: Path) -> None:
     """Copy the pages, and the files that they link to.
 
     :raises SystemExit: a link leads nowhere, or to a directory.
     """
     pages = {page for pattern in PAGES for page in ROOT.glob(pattern)} - {INDEX}
-    linked = {page.parent / link for page in [*pages, INDEX] for link in LINK.findall(page.read_text(encoding="utf-8"))}
-    for path in sorted(pages | {path.resolve() for path in linked} - {INDEX}):
+    linked = {(page.parent / link).resolve() for page in [*pages, INDEX] for link in LINK.findall(page.read_text(encoding="utf-8"))}
+    for path in sorted(pages | linked - {INDEX}):
         if not path.is_file():
             raise SystemExit(f"docs_site: a page links to {path.relative_to(ROOT)}, which is not a file.")
         copy = source / path.relative_to(ROOT)
         copy.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(path, copy)
-    # They lead to the index as the other pages know it.
-    (source / "index.md").write_text(navigation(INDEX.read_text(encoding="utf-8")), encoding="utf-8")
+        if path in pages:
+            text = path.read_text(encoding="utf-8")
+            copy.write_text(LINK.sub(lambda link, page=path: f"]({to_index(page, link[1])}", text), encoding="utf-8")
+        else:
+            shutil.copy(path, copy)
+    (source / INDEX.name).write_text(navigation(INDEX.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 def describe_plugins(destination: Path) -> None:
