@@ -96,6 +96,9 @@ def describe_plugins(destination: Path) -> None:
         check=True,
         timeout=900,
     )
+    # The theme shows what is on a page beside it.
+    for page in destination.glob("*.rst"):
+        page.write_text(re.sub(r"^\.\. contents::\n(   .*\n)+", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE), encoding="utf-8")
 
 
 def page_of_ansible(_app: t.Any, _env: t.Any, node: nodes.Element, content: nodes.TextElement) -> nodes.Element | None:
@@ -119,7 +122,7 @@ def main() -> int:
     settings = {
         **SETTINGS,
         "project": name,
-        "html_title": f"{name} {galaxy['version']}",
+        "html_title": f"Xen driver domains {galaxy['version']}",
         "copyright": "2026, the xen.driver_domains authors",
     }
     try:
