@@ -148,6 +148,16 @@ def test_something_is_checked() -> None:
     }
 
 
+def test_the_index_lists_every_document() -> None:
+    """It makes the navigation of the site."""
+    index = ROOT / "docs" / "index.md"
+    linked = {
+        (index.parent / link).resolve() for link in re.findall(r"^- \[[^]]*\]\(([^)#]+)", index.read_text(encoding="utf-8"), re.MULTILINE)
+    }
+    documents = {path for pattern in ("docs/**/*.md", "roles/*/README.md", "examples/*/README.md") for path in ROOT.glob(pattern)}
+    assert documents - {index} <= linked
+
+
 @pytest.mark.parametrize("guide", GUIDES, ids=lambda guide: guide.stem)
 def test_a_guide_is_short_and_has_an_inventory_and_says_what_is_tested(guide: Path) -> None:
     text = guide.read_text(encoding="utf-8")
