@@ -138,12 +138,15 @@ lint-ansible: $(ready)
 lint-release: $(ready)
 	tests/support/tools/release
 
-.PHONY: docs changelog
+.PHONY: docs docs-site changelog
 changelog: $(ready) ## add the fragments to the release that galaxy.yml names, and write CHANGELOG.md and CHANGELOG.rst
 	antsibull-changelog release --update-existing
 
 docs: $(ready) ## rewrite the tables of variables in the READMEs of the roles
 	python tests/support/tools/role_readmes.py
+
+docs-site: $(ready) ## the documentation as a site in .build/site, with the reference of all plugins; warnings are errors
+	python tests/support/tools/docs_site.py
 
 .PHONY: format
 format: $(ready) ## rewrite Python files the way lint wants them

@@ -249,7 +249,7 @@ def _definition(
             # refusing what concerns other domains, and root in this one is its kernel anyway.
             words += [f"xendd.watchdog={WATCHDOG}", "xen_privcmd.unrestricted=1"]
     bridges = domain.get("bridges") or []
-    check_bridges(bridges, domain["image"] if _uses_image(domain) else None, vifs)
+    check_bridges(bridges, domain["image"] if _uses_image(domain) else None, vifs, [device["device"] for device in definition["pci"]])
     words += bridge_words(bridges, lambda bridge, port: _mac_of(domain["name"], bridge["name"], port, devices))
     words += _bonds(domain, vifs)
     for index, vif in enumerate(vifs):

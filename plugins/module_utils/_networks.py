@@ -129,13 +129,19 @@ def network_features(bridges: t.Sequence[Settings]) -> list[str]:
     return [name for name in FEATURES if needs[name]]
 
 
-def check_bridges(bridges: t.Sequence[Settings], image: str | None, vifs: t.Sequence[Settings] = ()) -> None:
+def check_bridges(
+    bridges: t.Sequence[Settings], image: str | None, vifs: t.Sequence[Settings] = (), devices: t.Collection[str] = ()
+) -> None:
     """Check the bridges of a driver domain, apart from the devices that their ports name.
 
     :param image: minimal or debian; None for an image that is not of the collection.
     :param vifs: the domain's own vifs, over which it may reach the network.
+    :param devices: names of the PCI devices that it owns.
     :raises InvalidInput: a bridge cannot be made, or not by this image.
     """
+    # A Wi-Fi card or a modem is no port. Its network is set up inside of the domain, which needs a system that keeps files.
+    ports = [port for bridge in bridges for port in bridge.get("ports") or []]
+    other_way = image == "debian" and any(device not in ports for device in devices)
     for bridge in bridges:
         name = check_word("bridge", bridge["name"], "bridges")
         extra = [key for key in _EXTRA if bridge.get(key) not in (None, False, [], "", "linux")]
@@ -146,7 +152,7 @@ def check_bridges(bridges: t.Sequence[Settings], image: str | None, vifs: t.Sequ
                 remedy=f"Set up the network in the domain's own system, and leave out {', '.join(extra)}",
             )
         _check_kind(name, bridge, image)
-        _check_forward(name, bridge, bridges, vifs)
+        _check_forward(name, bridge, [*(other for other in bridges if other is not bridge), *vifs], other_way)
         if bridge.get("dhcp"):
             dhcp_range(name, bridge)
         elif bridge.get("dns"):
@@ -198,7 +204,7 @@ def _check_kind(name: str, bridge: Settings, image: str | None) -> None:
         )
 
 
-def _check_forward(name: str, bridge: Settings, bridges: t.Sequence[Settings], vifs: t.Sequence[Settings]) -> None:
+def _check_forward(name: str, bridge: Settings, others: t.Sequence[Settings], other_way: bool) -> None:
     forward = bridge.get("forward")
     if forward is None:
         return
@@ -210,12 +216,12 @@ def _check_forward(name: str, bridge: Settings, bridges: t.Sequence[Settings], v
             rule="the guests of a network that is routed have the driver domain as their gateway, by its address in it",
             remedy="Set address, with prefix length",
         )
-    others = [*(other for other in bridges if other is not bridge), *vifs]
-    if not any(as_list(other.get("address")) for other in others):
+    if not other_way and not any(as_list(other.get("address")) for other in others):
         raise InvalidInput(
             f"{name}: forward is {forward}, and there is nowhere to go",
             rule="packets are forwarded to other networks of the driver domain, in which it has an address",
-            remedy="Give another of its bridges or vifs an address, or dhcp, and a gateway",
+            remedy="Give another of its bridges or vifs an address, or dhcp, and a gateway. With image: debian, a device that is no port "
+            "(Wi-Fi, a modem) is a way that you set up in the domain",
         )
 
 

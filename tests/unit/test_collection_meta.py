@@ -31,7 +31,7 @@ SOURCES = sorted(
 )
 DOCUMENTS = sorted(
     path
-    for pattern in ("*.md", "docs/*.md", "roles/*/README.md", "examples/*/README.md", "tests/**/README.md")
+    for pattern in ("*.md", "docs/**/*.md", "roles/*/README.md", "examples/*/README.md", "tests/**/README.md")
     for path in ROOT.glob(pattern)
 )
 TASK_FILES = sorted(

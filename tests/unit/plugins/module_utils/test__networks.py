@@ -123,6 +123,19 @@ def test_what_cannot_work_is_refused(bridges: list[Settings], problem: str) -> N
 
 
 @pytest.mark.parametrize(
+    ("image", "devices", "works"), [("debian", ["wifi0"], True), ("debian", ["a"], False), ("minimal", ["wifi0"], False)]
+)
+def test_a_device_that_is_no_port_may_be_the_way_out(image: str, devices: list[str], works: bool) -> None:
+    """A Wi-Fi card: its network is set up inside of the domain, for which the image must be a whole system."""
+    bridges = [{"name": "wan", "ports": ["a"]}, LAN]
+    if works:
+        check_bridges(bridges, image, devices=devices)
+    else:
+        with pytest.raises(InvalidInput, match="there is nowhere to go"):
+            check_bridges(bridges, image, devices=devices)
+
+
+@pytest.mark.parametrize(
     "extra", [{"mtu": 9000}, {"vlan_aware": True}, {"forward": "nat", "address": "10.1.0.1/24"}, {"switch": "openvswitch"}]
 )
 def test_an_image_of_ones_own_makes_its_networks_itself(extra: Settings) -> None:
