@@ -9,6 +9,7 @@
 #   SCENARIOS='site'     the scenarios that `make molecule` runs, instead of all
 #   PYTHON=python3.13    make .venv with this interpreter
 #   KEEP_GOING=1         `make test` goes on after a stage that failed
+#   LONG=1               `make test` has the scenarios, too, that it leaves out as a rule
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -23,11 +24,13 @@ XEN_INVENTORY ?=
 BOARD_INVENTORY ?=
 TESTBED_OPTIONS ?=
 SCENARIOS ?=
+LONG ?=
 
 export PATH := $(abspath $(VENV))/bin:$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 export PYTHON
 export TESTBED_OPTIONS
+export LONG
 
 testbed := python tests/support/testbed
 boards := PYTHONPATH=tests:tests/support python -m boards
@@ -96,7 +99,8 @@ testbed-down: $(ready) ## stop the test bed
 # there. What has a machine of its own is taken by the lane that is done first, the longest scenario first. Not more than two emulated
 # machines work at once.
 own := $(shell grep -l '^shared_state: false' extensions/molecule/*/molecule.yml | xargs grep -Ho 'Costs [0-9]*' | sort -k 2 -rn | cut -d / -f 3)
-lanes := '$(if $(XEN_INVENTORY),,testbed-up) molecule-shared artifact' 'lint unit cores sanity device-trees boards' --rest '$(own:%=molecule-%)'
+long := $(if $(filter 1,$(LONG)),,$(shell grep -l 'without LONG=1' extensions/molecule/*/molecule.yml | cut -d / -f 3))
+lanes := '$(if $(XEN_INVENTORY),,testbed-up) molecule-shared artifact' 'lint unit cores sanity device-trees boards' --rest '$(patsubst %,molecule-%,$(filter-out $(long),$(own)))'
 .PHONY: test
 test: $(ready) ## everything below: lint, unit, cores, sanity, device-trees, boards, artifact, molecule
 	@$(if $(XEN_INVENTORY),,trap '$(stop_all)' EXIT;) python tests/support/tools/stages.py $(lanes)
