@@ -104,7 +104,7 @@ def inventory(tmp_path: Path, board_parts: Parts, virt_tree: Path, dom0: dict[st
 def booted(inventory: Path, board_parts: Parts, dom0: dict[str, str], tmp_path: Path) -> Iterator[tuple[machine.Machine, Ssh]]:
     """The board after its playbook ran and U-Boot ran the script; dom0 answers."""
     playbook(ROOT / "playbooks/board.yml", inventory, 3600)
-    assert "changed=0" in playbook(ROOT / "playbooks/board.yml", inventory, 300)
+    assert "changed=0" in playbook(ROOT / "playbooks/board.yml", inventory, 900)
     disk = tmp_path / "disk.img"
     subprocess.run(["cp", "--sparse=always", dom0["disk"], disk], check=True)
     port = yaml.safe_load(inventory.read_text())["boards"]["hosts"]["virt1"]["ansible_port"]
@@ -141,7 +141,7 @@ def test_from_inventory_to_running_system(
     assert findings(inventory, ["guest", "net-dd", "third"]) == ["wrong_order", "wrong_order", "domain_missing"]
     detach_and_attach_vif(ssh, inventory)
     fetch_payload(ssh, inventory, dom0, tmp_path)
-    assert "changed=0" in playbook(ROOT / "playbooks/board.yml", inventory, 300)
+    assert "changed=0" in playbook(ROOT / "playbooks/board.yml", inventory, 900)
 
 
 def findings(inventory: Path, names: list[str]) -> list[str]:
@@ -176,10 +176,10 @@ def fetch_payload(ssh: Ssh, inventory: Path, dom0: dict[str, str], tmp_path: Pat
     ramdisk = {"ansible.builtin.copy": {"src": dom0["ramdisk"], "dest": f"/boot/initrd.img-{release}", "mode": "0600"}}
     role = {"role": "xen.driver_domains.board_payload", "board_payload_directory": str(tmp_path / "payload")}
     play.write_text(yaml.safe_dump([{"hosts": "boards", "gather_facts": False, "pre_tasks": [ramdisk], "roles": [role]}]))
-    playbook(play, inventory, 300)
+    playbook(play, inventory, 900)
     payload = tmp_path / "payload/virt1"
     assert sorted(path.name for path in payload.iterdir()) == ["board.dtb", "kernel", "payload.json", "ramdisk"]
     assert all((payload / name).read_bytes() == Path(dom0[name]).read_bytes() for name in ("kernel", "ramdisk"))
     description = json.loads((payload / "payload.json").read_text())
     assert description["kernel_release"] == release and all(description[part]["checked"] for part in ("kernel", "ramdisk", "device_tree"))
-    assert "changed=0" in playbook(play, inventory, 300)
+    assert "changed=0" in playbook(play, inventory, 900)
