@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import time
@@ -125,6 +126,10 @@ def booted(inventory: Path, board_parts: Parts, dom0: dict[str, str], tmp_path: 
             ssh.disconnect()
 
 
+@pytest.mark.skipif(
+    os.environ.get("LONG") != "1",
+    reason="without LONG=1: a whole Debian for arm64 is made and booted, in 10 minutes; the scenario board has a small one",
+)
 def test_from_inventory_to_running_system(
     booted: tuple[machine.Machine, Ssh], inventory: Path, dom0: dict[str, str], tmp_path: Path
 ) -> None:
