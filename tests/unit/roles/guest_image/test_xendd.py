@@ -499,7 +499,7 @@ def test_what_udhcpc_got(domain: FakeDomain) -> None:
     assert domain.calls == ["ip address replace 10.0.3.7/24 dev eth0", "ip route replace default via 10.0.3.2 dev eth0"]
     assert domain.read("run/xendd/resolv.conf") == "nameserver 10.0.3.3\nnameserver 10.0.3.5\n"
     assert domain.run("", "deconfig") == 0
-    assert domain.calls[-1] == "ip address flush dev eth0 scope global"
+    assert domain.calls[-1] == "ip -4 address flush dev eth0 scope global"
 
 
 def test_what_networkd_leaves_alone(domain: FakeDomain) -> None:
