@@ -39,7 +39,8 @@ options:
     default: ""
     vars:
       - name: xl_jump
-  timeout:
+  # Not "timeout": to an option of this name Ansible gives the timeout of its configuration, 10 s.
+  answer_timeout:
     description: Seconds that the shell on the console has to answer.
     type: int
     default: 60
@@ -89,7 +90,7 @@ class Connection(ConnectionBase):
             domain = str(self.get_option("domain"))
             # The images have a PV console in domains of all types.
             command = f"PATH=$PATH:/usr/sbin:/sbin; exec xl console -t pv {shlex.quote(domain)}"
-            console = Console(in_dom0(shlex.split(self.get_option("jump")), command), domain, self.get_option("timeout"))
+            console = Console(in_dom0(shlex.split(self.get_option("jump")), command), domain, self.get_option("answer_timeout"))
             try:
                 console.open()
             except ConsoleError as exc:

@@ -15,7 +15,9 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[4]
 XL = f"""#!{sys.executable}
-import pty, sys
+import pty, sys, time
+if sys.argv[-1] == "mute":
+    time.sleep(60)
 if sys.argv[1:] != ["console", "-t", "pv", "web1"]:
     sys.exit(f"{{sys.argv}} is an invalid domain identifier")
 pty.spawn(["sh", "-i"])
@@ -89,3 +91,8 @@ def test_a_domain_that_does_not_run_is_unreachable(tmp_path: Path) -> None:
     said = " ".join(play(tmp_path, "web2").split())
     assert said.startswith("4 "), said
     assert "The console of web2: It ended" in said and "is an invalid domain identifier" in said
+
+
+def test_a_shell_has_the_time_to_answer_that_the_variable_says(tmp_path: Path) -> None:
+    said = " ".join(play(tmp_path, "mute", ansible_xl_console_timeout=2).split())
+    assert said.startswith("4 ") and "The console of mute: No shell answered within 2 s" in said, said
