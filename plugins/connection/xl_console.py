@@ -75,6 +75,30 @@ from ansible_collections.xen.driver_domains.plugins.plugin_utils._console import
 from ansible_collections.xen.driver_domains.plugins.plugin_utils._hypervisor import in_dom0
 
 _Result = t.TypeVar("_Result")
+#: Run in dom0. xenconsole, which xl runs, reads only from a terminal (tools/console/client/main.c of Xen), and does not end with the
+#: connection. The images have a PV console in domains of all types.
+_TERMINAL = """
+import os, pty, select, sys, tty
+pid, console = pty.fork()
+if pid == 0:
+    os.execvp("xl", ["xl", "console", "-t", "pv", sys.argv[1]])
+tty.setraw(console)
+try:
+    while True:
+        ready = select.select([0, console], [], [])[0]
+        for source, target in ((console, 1), (0, console)):
+            if source in ready:
+                data = os.read(source, 65536)
+                if not data:
+                    sys.exit()
+                while data:
+                    data = data[os.write(target, data):]
+except OSError:
+    pass
+finally:
+    os.kill(pid, 15)
+    os.waitpid(pid, 0)
+"""
 
 
 class Connection(ConnectionBase):
@@ -88,8 +112,7 @@ class Connection(ConnectionBase):
     def _connect(self) -> Connection:
         if self._console is None:
             domain = str(self.get_option("domain"))
-            # The images have a PV console in domains of all types.
-            command = f"PATH=$PATH:/usr/sbin:/sbin; exec xl console -t pv {shlex.quote(domain)}"
+            command = f"PATH=$PATH:/usr/sbin:/sbin; exec python3 -c {shlex.quote(_TERMINAL)} {shlex.quote(domain)}"
             console = Console(in_dom0(shlex.split(self.get_option("jump")), command), domain, self.get_option("answer_timeout"))
             try:
                 console.open()
