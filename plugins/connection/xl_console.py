@@ -90,7 +90,7 @@ try:
             if source in ready:
                 data = os.read(source, 65536)
                 if not data:
-                    sys.exit()
+                    raise SystemExit
                 while data:
                     data = data[os.write(target, data):]
 except OSError:
