@@ -15,12 +15,12 @@ from .._device_tree.dma import unprotected
 from .._device_tree.dtb import memory_reservations
 from .._device_tree.findings import ERROR, WARNING
 from .._device_tree.lint_xen_partial import PartialUse, lint_partial
-from .._device_tree.registers import memory_banks, reserved_memory
+from .._device_tree.registers import memory_banks, registers, reserved_memory
 from .._device_tree.tree import DeviceTree, Node
 from .._device_tree.xen_reg import xen_reg
 from .._errors import InvalidInput
 from .._plan import Plan
-from .._spans import MIB, Span, pages
+from .._spans import MIB, PAGE, Span, pages
 from .boot_files import Files, Kernel, xen_configuration
 from .configuration import Board, DomU
 from .dma_reach import check_dma_reach
@@ -52,6 +52,7 @@ def check_files(board: Board, files: Files, plan: Plan, *, packed_ramdisks: bool
         if board.dom0.ramdisk:
             files.ramdisk(board.dom0.ramdisk, "dom0.ramdisk", packed_ramdisks)
     for domu in board.booted:
+        _check_emulated_uart(board, domu, host)
         kernel = files.kernel(domu.kernel, f"{domu.name}: kernel")
         ramdisk = files.ramdisk(domu.ramdisk, f"{domu.name}: ramdisk", packed_ramdisks) if domu.ramdisk else 0
         _check_guest_memory(domu, kernel, ramdisk)
@@ -230,6 +231,27 @@ def _check_console(board: Board, domu: DomU, host: DeviceTree, node: Node) -> No
             rule="a device has one owner",
             remedy="Give Xen another one (dtuart=/path/of/node in xen_cmdline), or leave the device out",
         )
+
+
+def _check_emulated_uart(board: Board, domu: DomU, host: DeviceTree) -> None:
+    """Check that the emulated UART of a domain that is mapped 1:1 has a place: that of Xen's own (vpl011.c, domain_vpl011_init).
+
+    Without one, a newer Xen does not boot, and before that the domain's kernel ends when it touches the UART.
+
+    :raises InvalidInput: it has none.
+    """
+    if not (domu.vpl011 and domu.direct_map):
+        return
+    console = _console(board, host)
+    span = next((register.span for register in registers(console)), None) if console is not None else None
+    if span is not None and span.size >= PAGE:
+        return
+    why = f"{console.path} has only {span.size:#x} bytes of registers" if console is not None and span else "Xen has no UART as its console"
+    raise InvalidInput(
+        f"{domu.name}: {why}, so the domain cannot have an emulated UART (vpl011)",
+        rule="in a domain that is mapped 1:1, the emulated UART has the addresses of Xen's own, which must be at least 4 KiB (0x1000)",
+        remedy="Set vpl011: false in the domain, which then has no console; or give Xen another UART (dtuart= in xen_cmdline)",
+    )
 
 
 def _partial_nodes(domu: DomU, files: Files) -> tuple[Node, list[Node]]:

@@ -32,6 +32,12 @@ FULL_XEN = fake_board.xen(
 NIC = "/virtio_mmio@a000000"
 
 
+def board_console(size: int = 0x1000, chosen: str = "/serial@7e215040") -> dict[str, t.Any]:
+    """The board with one more UART, like the Raspberry Pi 4's small one, and what Xen's console is."""
+    uart = {"compatible": "brcm,bcm2835-aux-uart", "reg": cells(0, 0x7E215040, 0, size)}
+    return {**fake_board.VIRT, "serial@7e215040": uart, "chosen": {"stdout-path": chosen} if chosen else {}}
+
+
 def with_clock(tree: dict[str, t.Any]) -> dict[str, t.Any]:
     return {**tree, "passthrough": {**tree["passthrough"], "clock": {"compatible": "fixed-clock"}}}
 
@@ -115,6 +121,19 @@ WRONG: dict[str, tuple[dict[str, t.Any], str]] = {
         {"xen_cmdline": "dtuart=serial0", "domus": [domu("a", **{**RTC, "passthrough_paths": ["/pl011@9000000"]})]},
         "is Xen's own console",
     ),
+    "emulated UART in the place of a small one": (
+        {"files": {"virt.dtb": dtb(board_console(size=0x40))}, "xen": "xen-static", "domus": [domu("a", **STATIC)]},
+        "a: /serial@7e215040 has only 0x40 bytes of registers.*at least 4 KiB.*Set vpl011: false",
+    ),
+    "emulated UART in the place of a small one, by name": (
+        {"files": {"virt.dtb": dtb(board_console(size=0x200, chosen="/pl011@9000000"))}, "xen": "xen-static"}
+        | {"xen_cmdline": "console=dtuart dtuart=/serial@7e215040", "domus": [domu("a", **STATIC)]},
+        "a: /serial@7e215040 has only 0x200 bytes",
+    ),
+    "emulated UART in the place of none": (
+        {"files": {"virt.dtb": dtb(board_console(chosen=""))}, "xen": "xen-static", "domus": [domu("a", **STATIC)]},
+        "a: Xen has no UART as its console, so the domain cannot have an emulated UART",
+    ),
     "too little for itself": ({"domus": [domu("a", memory=9)]}, "a: 9 MiB of memory are not enough: .* need 11 MiB"),
     "too little RAM": (
         {"domus": [domu(f"d{number}", memory=64) for number in range(24)]},
@@ -134,6 +153,16 @@ WRONG: dict[str, tuple[dict[str, t.Any], str]] = {
 
 
 CODEC = {"passthrough_dtb": "codec.dtb", "passthrough_paths": ["/codec@c000000"]}
+
+
+@pytest.mark.parametrize(
+    ("console", "domain"),
+    [({}, {}), ({"size": 0x40}, {"vpl011": False}), ({"size": 0x40}, {"direct_map": False}), ({"chosen": ""}, {"vpl011": False})],
+    ids=["4 KiB", "none wanted", "not mapped 1:1", "none on the board"],
+)
+def test_emulated_uart_with_a_place(tmp_path: Path, console: dict[str, t.Any], domain: dict[str, t.Any]) -> None:
+    files = {"virt.dtb": dtb(board_console(**console))}
+    assert check(tmp_path, files=files, xen="xen-static", domus=[domu("a", **{**STATIC, **domain})]).refusals == []
 
 
 def xen_reg(*addresses: int, guest: int | None = None) -> bytes:
