@@ -161,8 +161,8 @@ options:
       vpl011:
         description:
           - Whether it has an emulated UART, which is its console C(ttyAMA0). V(false) is I(newer) in ImageBuilder.
-          - With O(domus[].direct_map), it has the addresses of Xen's own console, which must be at least 4 KiB. Those of a Raspberry Pi 4 are
-            not. Such a domain has no console.
+          - With O(domus[].direct_map), it has the addresses of Xen's own console, which must be at least 4 KiB. Those of a Raspberry Pi 4
+            are not. Such a domain has no console.
         type: bool
         default: true
       grant_version:
