@@ -18,7 +18,6 @@ Counts are what each host's sshd counted, so they are exact. Times are relative:
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import re
 import subprocess
@@ -66,7 +65,6 @@ class Bench:
     def __init__(self, fleet: Fleet, options: argparse.Namespace) -> None:
         self._fleet = fleet
         self._forks = options.forks
-        self._variables = json.dumps({"domu_domains": guests(options.guests)})
         self._last = guests(options.guests)[-1]["name"]
 
     def hosts(self, way: str) -> dict[str, SimulatedHost]:
@@ -83,7 +81,7 @@ class Bench:
             argv = ["ansible-playbook", f"--inventory={inventory}", f"--forks={self._forks}", str(HERE / f"{way}.yml")]
             started = time.monotonic()
             done = subprocess.run(
-                [*argv, f"--extra-vars={self._variables}", *options],
+                [*argv, *options],
                 env={**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), **environment},
                 cwd=ROOT,
                 capture_output=True,
@@ -126,7 +124,8 @@ def main() -> None:
     if os.geteuid() != 0:
         sys.exit("The simulated hosts have mount namespaces: run it as root.")
     names = [f"{way}{number}" for way in WAYS for number in range(1, options.hosts + 1)]
-    with tempfile.TemporaryDirectory(prefix="fleet-") as directory, Fleet(Path(directory), names) as fleet:
+    variables = {"domu_domains": guests(options.guests)}
+    with tempfile.TemporaryDirectory(prefix="fleet-") as directory, Fleet(Path(directory), names, variables) as fleet:
         bench = Bench(fleet, options)
         print(f"{options.hosts} hosts, {options.guests} guests on each, {options.forks} forks\n")
         print("| run | latency | round trips: role domu | builtin modules | ratio | time: role domu | builtin modules | ratio |")

@@ -143,11 +143,15 @@ class SimulatedHost:
 
 
 class Fleet:
-    """A context manager: `hosts` by name, and what Ansible needs to reach them."""
+    """A context manager: `hosts` by name, and what Ansible needs to reach them.
 
-    def __init__(self, directory: Path, names: t.Iterable[str]) -> None:
+    :param variables: of all hosts.
+    """
+
+    def __init__(self, directory: Path, names: t.Sequence[str], variables: t.Mapping[str, object]) -> None:
         self._directory = directory
-        self._names = list(names)
+        self._names = names
+        self._variables = variables
         self.hosts: dict[str, SimulatedHost] = {}
         self._open = contextlib.ExitStack()
 
@@ -216,7 +220,7 @@ class Fleet:
             f"  StrictHostKeyChecking no\n  UserKnownHostsFile /dev/null\n  LogLevel ERROR\n  ProxyCommand {connect}\n"
         )
         inventory = self._directory / "inventory.json"
-        variables = {"ansible_python_interpreter": "/usr/bin/python3", "ansible_ssh_common_args": f"-F {config}"}
+        variables = {"ansible_python_interpreter": "/usr/bin/python3", "ansible_ssh_common_args": f"-F {config}", **self._variables}
         inventory.write_text(json.dumps({"fleet": {"hosts": dict.fromkeys(names), "vars": variables}}))
         environment = {"ANSIBLE_SSH_CONTROL_PATH_DIR": str(sockets), "ANSIBLE_SSH_CONTROL_PATH": "%(directory)s/%%h"}
         try:
