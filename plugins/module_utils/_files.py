@@ -50,7 +50,8 @@ def read_bytes(path: str) -> bytes | None:
     try:
         with open(path, "rb") as handle:
             return handle.read()
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError, ProcessLookupError):
+        # The last: a file of /proc whose process ended after it was opened.
         return None
     except OSError as exc:
         raise DriverDomainsError(f"Cannot read {path}: {exc.strerror}", remedy=file_remedy(exc)) from exc

@@ -119,7 +119,7 @@ seconds:
   type: int
   sample: 85
 files:
-  description: Size and SHA-256 of each file.
+  description: Size and SHA-256 of each file, by its name (C(xen) or C(config)).
   returned: success
   type: dict
   sample:

@@ -70,7 +70,7 @@ options:
         description:
           - Whether the domain starts with the host, by a unit of systemd, C(xen-domain@NAME.service). It is active when the domain
             serves, or when O(domains[].wait_timeout) is over. Domains start after their backends, driver domains also before those
-            that C(xendomains) starts, and otherwise all at the same time.
+            that C(xendomains) starts, and otherwise all at the same time. A host with another init system is refused.
           - The module starts and stops the units together with the domains. Links in C(/etc/xen/auto) to the definition are removed.
         type: bool
         default: false

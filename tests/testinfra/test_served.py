@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import re
 import typing as t
 
 if t.TYPE_CHECKING:
@@ -71,14 +72,16 @@ def test_guests_reach_what_only_the_devices_reach_and_the_devices_count_it(site:
     pings = site["verify_pings"]
     assert {ping["guest"] for ping in pings} == {guest["name"] for guest in site["domu_domains"]}
     for ping in pings:
-        # The ports of a bond may take turns.
-        names = ping["device"] if isinstance(ping["device"], list) else [ping["device"]]
+        # The ports of a bond may take turns, and what is on its way then gets lost.
+        bond = isinstance(ping["device"], list)
+        names = ping["device"] if bond else [ping["device"]]
         sent, received = counters(names, site, devices, console)
         output = console(ping["guest"], f"ping -c 5 {ping['address']}")
-        assert ", 0% packet loss" in output
+        (answers,) = re.findall(r"5 packets transmitted, (\d) packets received", output)
+        assert int(answers) >= (4 if bond else 5), output
         sent_then, received_then = counters(names, site, devices, console)
-        assert sent_then - sent >= 5
-        assert received_then - received >= 5
+        assert sent_then - sent >= int(answers)
+        assert received_then - received >= int(answers)
 
 
 def test_dom0_takes_no_part(host: Host) -> None:

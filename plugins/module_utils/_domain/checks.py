@@ -42,6 +42,7 @@ def check(
         yield from _missing_files(host, domain)
         yield from _kernel_of_another_type(host, domain)
         yield from _copies_to_devices(host, domain)
+        yield from _missing_systemd(host, domain)
         if domain.state != "absent" and (domain in starts or host.current[domain.name].changed):
             yield from _missing_hap(host, domain)
     yield from _device_models(host, starts)
@@ -183,6 +184,18 @@ def _copies_to_devices(host: DomainHost, domain: Definition) -> Refusals:
                 "source makes image files; a block device must exist",
                 "Create the volume first, and copy the image to it, or make the target a file",
             )
+
+
+def _missing_systemd(host: DomainHost, domain: Definition) -> Refusals:
+    # What is stopped now, and only started with the host, has a unit as well.
+    if domain.autostart and domain.state != "absent" and not host.systemd:
+        yield _refusal(
+            f"Domain {domain.name}",
+            "it cannot start with the host, which systemd does not run",
+            "autostart makes a unit of systemd",
+            "Set autostart: false, and let the init system of the host run 'xl create' for it",
+            passing=False,
+        )
 
 
 def _disks(host: DomainHost, wanted: t.Sequence[Definition], starts: t.Sequence[Definition], stops: t.Sequence[Definition]) -> Refusals:

@@ -119,6 +119,8 @@ class DomainHost:
     device_model: bool = True
     #: The memory in MiB that dom0 itself can still use; only read when an HVM domain may be started.
     dom0_available: int | None = None
+    #: Whether systemd runs the host, which starts and stops domains with it.
+    systemd: bool = True
     #: What `xl info` prints, by key, when a domain may be started, or needs more of the processor than PV guests and is new.
     info: t.Mapping[str, str] = field(default_factory=dict)
 
@@ -153,6 +155,7 @@ def read_host(
         open_disks=reader.open_disks() if any(domain.local_disks for domain in startable) else (),
         device_model=not hvm or has_device_model(paths.device_models or DEVICE_MODELS),
         dom0_available=available_memory(paths.procfs) if hvm else None,
+        systemd=paths.has_systemd(),
         info=xl.info() if startable or any(d.kind != "pv" and current[d.name].changed for d in wanted) else {},
     )
 

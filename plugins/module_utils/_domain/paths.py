@@ -45,6 +45,8 @@ class Paths:
     device_models: tuple[str, ...] = ()
     #: What keeps needrestart from restarting domains. It reads what its package has not installed, too.
     needrestart: str = "/etc/needrestart/conf.d/xen-driver-domains.conf"
+    #: There while systemd runs the host (sd_booted(3)).
+    systemd: str = "/run/systemd/system"
 
     def definition(self, name: str) -> str:
         """The definition file of a domain."""
@@ -75,6 +77,10 @@ class Paths:
     def wants(self, unit: str) -> str:
         """The link that lets a unit start with the host."""
         return f"{self.units}/multi-user.target.wants/{unit}"
+
+    def has_systemd(self) -> bool:
+        """Whether systemd runs the host: without it there are no units."""
+        return os.path.isdir(self.systemd)
 
     def is_active(self, name: str) -> bool:
         """Whether the unit of a domain is active, or about to be."""

@@ -206,6 +206,8 @@ class DomainUnits:
 
     def plan_common(self, plan: Plan, remaining: bool) -> None:
         """Plan what the units of all domains share; `remaining`: whether this collection has a definition on this host."""
+        if remaining and not self._paths.has_systemd():
+            return
         paths, unit = self._paths, f"{self._paths.units}/{SHUTDOWN_UNIT}"
         if remaining:
             plan.write_file(paths.program, pack("_domain.unit_program"), mode=0o755, before="an older program", after="the program")
@@ -254,7 +256,8 @@ class DomainUnits:
     def plan_starts(self, plan: Plan, names: t.Sequence[str], remaining: bool) -> None:
         """Plan that the units of domains that run are active."""
         inactive = [unit_name(name) for name in names if not self._paths.is_active(name)]
-        inactive += [SHUTDOWN_UNIT] if remaining and not self._paths.is_active(SHUTDOWN) else []
+        common = remaining and self._paths.has_systemd()
+        inactive += [SHUTDOWN_UNIT] if common and not self._paths.is_active(SHUTDOWN) else []
         busy = self._busy(inactive)
         units = [unit for unit in inactive if unit not in busy]
         self._plan_call(plan, "start", units, partial(self._start, units))

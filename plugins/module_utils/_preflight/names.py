@@ -16,6 +16,7 @@ from .finding import InputFinding, closest
 #: What begins with the prefix of a role and is no option: facts that roles export, and variables of the playbooks.
 NO_OPTIONS = frozenset(
     {
+        "board_attached",
         "board_domains",
         "board_info",
         "board_result",
@@ -29,6 +30,7 @@ NO_OPTIONS = frozenset(
         "driver_domain_rollback",
         "driver_domain_serial",
         "guest_image_result",
+        "xen_build_result",
     }
 )
 #: How alike a name and an option must be, without their prefix, to be taken for the same (`difflib`): one wrong, missing or swapped

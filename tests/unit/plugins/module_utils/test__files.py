@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import signal
 import typing as t
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import pytest
 
 from ansible_collections.xen.driver_domains.plugins.module_utils import _files
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import DriverDomainsError
+from ansible_collections.xen.driver_domains.plugins.module_utils._files import read_bytes
 from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Plan
 
 UTILS = Path(_files.__file__).parent
@@ -177,3 +179,14 @@ def test_a_directory_instead_of_a_file(tmp_path: Path) -> None:
         with pytest.raises(DriverDomainsError) as caught:
             action()
         assert "root" not in caught.value.remedy and caught.value.remedy
+
+
+def test_a_file_of_a_process_that_ends_while_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    child = os.fork()
+    if child == 0:
+        signal.pause()
+    with open(f"/proc/{child}/comm", "rb") as handle:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        monkeypatch.setattr("builtins.open", lambda *_args: handle)
+        assert read_bytes(f"/proc/{child}/comm") is None

@@ -586,7 +586,7 @@ def test_a_bond_has_its_address_before_its_ports(domain: FakeDomain) -> None:
     assert options == {
         "mode": "active-backup\n",
         "fail_over_mac": "active\n",
-        "arp_interval": "150\n",
+        "arp_interval": "200\n",
         # The kernel adds each.
         "arp_ip_target": "+10.0.3.2\n",
         "arp_validate": "all\n",

@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 import typing as t
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -460,3 +461,22 @@ def test_the_marker_is_that_of_the_module(host: FakeHost) -> None:
     for name in (unit_name("net-dd"), SHUTDOWN_UNIT):
         text = Path(host.paths.units, name).read_text()
         assert text.startswith(MARKER) and not re.search(r"[{}]", text)
+
+
+# A host without systemd
+
+
+def test_a_host_without_systemd_gets_no_units(host: FakeHost) -> None:
+    host.paths = replace(host.paths, systemd=f"{host.root}/no-systemd")
+    host.run_plan([{"name": "web1", "state": "running"}])
+    assert "web1" in host.domains
+    assert not Path(host.paths.units).exists() and not host.systemctl
+    host.run_plan([{"name": "web1", "state": "absent"}])
+    assert "web1" not in host.domains and not host.systemctl
+
+
+def test_a_domain_cannot_start_with_a_host_without_systemd(host: FakeHost) -> None:
+    host.paths = replace(host.paths, systemd=f"{host.root}/no-systemd")
+    with pytest.raises(Refused, match="Domain web1: it cannot start with the host, which systemd does not run"):
+        define(host, WEB)
+    assert not Path(host.paths.definition("web1")).exists()
