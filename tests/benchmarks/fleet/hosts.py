@@ -26,8 +26,8 @@ HERE = Path(__file__).parent
 PROGRAMS = ("xl", "systemctl")
 #: Of a root. The first three are those of this machine, the others are its own.
 DIRECTORIES = (
-    *("usr", "proc", "dev", "etc/ssh", "etc/xen", "etc/systemd/system", "root", "run/sshd", "run/xenstored", "tmp", "toolstack"),
-    *("sys/class/net/xenbr0/bridge", "sys/hypervisor/version", "var/lib", "var/log"),
+    *("usr", "proc", "dev", "etc/ssh", "etc/xen", "etc/systemd/system", "root", "tmp", "toolstack", "var/lib", "var/log"),
+    *("run/sshd", "run/systemd/system", "run/xenstored", "sys/class/net/xenbr0/bridge", "sys/hypervisor/version"),
 )
 USERS = """\
 root:x:0:0:root:/root:/bin/sh
