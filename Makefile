@@ -25,6 +25,7 @@ BOARD_INVENTORY ?=
 TESTBED_OPTIONS ?=
 SCENARIOS ?=
 LONG ?=
+FLEET_OPTIONS ?=
 
 export PATH := $(abspath $(VENV))/bin:$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
@@ -82,6 +83,10 @@ bench: $(host) ## measure the performance budgets on the test bed's Xen
 .PHONY: bench-xenstore
 bench-xenstore: $(host) ## measure what a XenStore key costs, by all ways there are
 	python tests/benchmarks/xenstore
+
+.PHONY: bench-fleet
+bench-fleet: $(ready) ## count SSH round trips for the guests of many simulated hosts; FLEET_OPTIONS='--hosts 200'. As root
+	PYTHONPATH=.collections python tests/benchmarks/fleet $(FLEET_OPTIONS)
 
 # --- the test bed ---------------------------------------------------------------------------------------------------
 .PHONY: testbed-up testbed-ssh testbed-down

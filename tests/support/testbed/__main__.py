@@ -2,7 +2,7 @@
 # GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Entry point of `python tests/support/testbed COMMAND`."""
+"""Entry point of `python tests/support/testbed COMMAND`, and of `xen-testbed COMMAND`."""
 
 import sys
 from pathlib import Path

@@ -21,7 +21,18 @@ from .images import FLAVOURS, SUITES
 from .machine import Kind
 from .progress import say
 
-_CHECKOUT = Path(__file__).resolve().parents[3]
+_ROOT = Path(__file__).resolve().parents[3]
+
+
+def default_state_dir() -> Path:
+    """Return where the machine's files are, unless the user says otherwise: in the checkout, or, installed, where the user's state is."""
+    if own := os.environ.get("XEN_TESTBED_STATE"):
+        return Path(own)
+    # Tarballs do not have this file.
+    if (_ROOT / "galaxy.yml").exists():
+        return _ROOT / ".testbed"
+    base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(base) / "xen-driver-domains" / "testbed"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -30,10 +41,9 @@ def parser() -> argparse.ArgumentParser:
     common.add_argument("--suite", choices=SUITES, default=SUITES[0], help="the Debian release of dom0 [%(default)s]")
     common.add_argument("--flavour", choices=FLAVOURS, default=FLAVOURS[0], help="a Xen host, or a Debian without Xen [%(default)s]")
     common.add_argument("--hardware", choices=HARDWARE, default="plain", help="the kind of machine that is emulated [%(default)s]")
-    state_dir = Path(os.environ.get("XEN_TESTBED_STATE") or _CHECKOUT / ".testbed")
-    common.add_argument("--state-dir", type=Path, default=state_dir, help="the machine's files [%(default)s]")
+    common.add_argument("--state-dir", type=Path, default=default_state_dir(), help="the machine's files [%(default)s]")
 
-    top = argparse.ArgumentParser(prog="testbed", description="A nested Xen on emulated hardware.")
+    top = argparse.ArgumentParser(prog="xen-testbed", description="A nested Xen on emulated hardware.")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     commands.add_parser("build", parents=[common], help="build the images that are not in the cache")
     up = commands.add_parser("up", parents=[common], help="start the machine and write its inventory")
