@@ -7,12 +7,15 @@
 """Files, written so that a power cut leaves the old one or the new one, and the new one once the function has returned.
 
 The latter takes more than the content of the file on the disk: its name is in the directory, which is synchronised after each change.
+
+What is read may come from files of others, and name what cannot be a path, because it holds a null character. No file is there.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import glob
 import os
 import re
 import shutil
@@ -50,8 +53,8 @@ def read_bytes(path: str) -> bytes | None:
     try:
         with open(path, "rb") as handle:
             return handle.read()
-    except (FileNotFoundError, NotADirectoryError, ProcessLookupError):
-        # The last: a file of /proc whose process ended after it was opened.
+    except (FileNotFoundError, NotADirectoryError, ProcessLookupError, ValueError):
+        # The third: a file of /proc whose process ended after it was opened. The last: this cannot be a path.
         return None
     except OSError as exc:
         raise DriverDomainsError(f"Cannot read {path}: {exc.strerror}", remedy=file_remedy(exc)) from exc
@@ -194,8 +197,24 @@ def list_directory(path: str) -> list[str]:
     """Return the sorted names in a directory; one that is not there has none."""
     try:
         return sorted(os.listdir(path))
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError, ValueError):
         return []
+
+
+def find(pattern: str) -> list[str]:
+    """Return the sorted paths that a pattern matches (glob(7))."""
+    try:
+        return sorted(glob.glob(pattern))
+    except ValueError:
+        return []
+
+
+def resolve(path: str) -> str:
+    """Return where symbolic links lead to. What cannot be a path leads nowhere, and is returned as it is: nothing exists there."""
+    try:
+        return os.path.realpath(path)
+    except ValueError:
+        return path
 
 
 def unescape(text: str) -> str:

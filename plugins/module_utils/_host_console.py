@@ -8,12 +8,11 @@
 
 from __future__ import annotations
 
-import os
 import re
 import struct
 import typing as t
 
-from ._files import list_directory, read_text
+from ._files import list_directory, read_text, resolve
 
 #: Keys that a keyboard has and a power button, a remote control or a mouse has not: Q, ENTER, A, Z, SPACE (linux/input-event-codes.h).
 _KEYS = (16, 28, 30, 44, 57)
@@ -32,14 +31,14 @@ class HostConsole:
     def consoles(self) -> list[tuple[str, list[str]]]:
         """Return the consoles of the running kernel that are on devices of the caller's kind, each with the way to its device."""
         active = (read_text(f"{self._sysfs}/class/tty/console/active") or "").split()
-        ways = ((name, self._devices_in_path(os.path.realpath(f"{self._sysfs}/class/tty/{name}"))) for name in active)
+        ways = ((name, self._devices_in_path(resolve(f"{self._sysfs}/class/tty/{name}"))) for name in active)
         return [(name, way) for name, way in ways if way]
 
     def keyboards(self) -> list[tuple[str, list[str]]]:
         """Return the keyboards, each with the way to its device; the way is empty if that is of another kind than the caller's."""
         found = []
         for entry in list_directory(f"{self._sysfs}/class/input"):
-            path = os.path.realpath(f"{self._sysfs}/class/input/{entry}")
+            path = resolve(f"{self._sysfs}/class/input/{entry}")
             if re.fullmatch(r"input\d+", entry) and _VIRTUAL not in path and _has_letters(read_text(f"{path}/capabilities/key") or ""):
                 found.append(((read_text(f"{path}/name") or entry).strip(), self._devices_in_path(path)))
         return found

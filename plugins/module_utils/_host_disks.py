@@ -14,7 +14,7 @@ import typing as t
 from functools import cached_property
 
 from ._errors import DriverDomainsError
-from ._files import list_directory, read_text, unescape
+from ._files import list_directory, read_text, resolve, unescape
 from ._host_chains import DISK, SERVER, UNKNOWN, Footing, Thing
 from ._host_network import is_address
 from ._processes import open_files_of
@@ -94,7 +94,7 @@ class HostDisks:
 
     def disk(self, path: str) -> Thing:
         """Return the block device that a path of /dev leads to."""
-        return Thing(DISK, os.path.basename(os.path.realpath(path)))
+        return Thing(DISK, os.path.basename(resolve(path)))
 
     def of_mount(self, mount: MountedFileSystem) -> list[Thing]:
         """Return what a file system is on; nothing if it needs no device."""
@@ -103,7 +103,7 @@ class HostDisks:
             return self._of_pool(source.split("/")[0])
         path = f"{self._sysfs}/dev/block/{mount.number}"
         if os.path.exists(path):
-            return [Thing(DISK, os.path.basename(os.path.realpath(path))), *map(self.disk, further_devices(mount.options))]
+            return [Thing(DISK, os.path.basename(resolve(path))), *map(self.disk, further_devices(mount.options))]
         if kind in HARMLESS:
             return []
         if kind in REMOTE:
@@ -139,7 +139,7 @@ class HostDisks:
         return things or [Thing(UNKNOWN, f"overlay {mount.point}")]
 
     def _of_btrfs(self, source: str) -> list[Thing]:
-        name = os.path.basename(os.path.realpath(source))
+        name = os.path.basename(resolve(source))
         for file_system in list_directory(f"{self._sysfs}/fs/btrfs"):
             members = list_directory(f"{self._sysfs}/fs/btrfs/{file_system}/devices")
             if name in members:
@@ -162,7 +162,7 @@ class HostDisks:
 
     def footing(self, name: str) -> Footing:
         """Return what a block device stands on: slaves of LVM, RAID, multipath and encryption, a partition's disk, a server."""
-        path = os.path.realpath(f"{self._sysfs}/class/block/{name}")
+        path = resolve(f"{self._sysfs}/class/block/{name}")
         if not name or not os.path.isdir(path):
             return Footing()
         way = self._devices_in_path(path)
@@ -188,7 +188,7 @@ class HostDisks:
         """Return the block device with a number as blkback has it, in hexadecimal (`physical_device`)."""
         major, _colon, minor = number.strip().partition(":")
         path = f"{self._sysfs}/dev/block/{int(major, 16)}:{int(minor, 16)}"
-        return Thing(DISK, os.path.basename(os.path.realpath(path)) if os.path.exists(path) else number.strip())
+        return Thing(DISK, os.path.basename(resolve(path)) if os.path.exists(path) else number.strip())
 
     def served_by_programs(self) -> list[tuple[str, Thing]]:
         """Return the block devices that programs have open for guests, each with the program: blkback knows nothing of these."""
@@ -219,7 +219,7 @@ class HostDisks:
     def _caches(path: str) -> list[str]:
         """Return the cache devices of a bcache device, which have data that its backing device has not."""
         links = [f"{path}/bcache/cache/{entry}" for entry in list_directory(f"{path}/bcache/cache") if re.fullmatch(r"cache\d+", entry)]
-        return [os.path.basename(os.path.dirname(os.path.realpath(link))) for link in links]
+        return [os.path.basename(os.path.dirname(resolve(link))) for link in links]
 
     def _controllers(self, subsystem: str) -> Footing:
         """NVMe with multipath: the disk is virtual, its subsystem links to the controllers."""
@@ -227,7 +227,7 @@ class HostDisks:
         for controller in list_directory(subsystem):
             if not re.fullmatch(r"nvme\d+", controller):
                 continue
-            path = os.path.realpath(f"{subsystem}/{controller}")
+            path = resolve(f"{subsystem}/{controller}")
             way = self._devices_in_path(path)
             fabric = _NVME_FABRIC.match(path)
             if way:

@@ -18,7 +18,7 @@ import typing as t
 from functools import cached_property
 
 from ._errors import DriverDomainsError
-from ._files import list_directory, read_text
+from ._files import list_directory, read_text, resolve
 from ._host_chains import INTERFACE, Footing, Thing
 from ._processes import open_files, open_files_of, with_ancestors
 from ._runner import Runner
@@ -76,7 +76,7 @@ class HostNetwork:
 
     def footing(self, name: str) -> Footing:
         """Return what an interface stands on."""
-        path = os.path.realpath(f"{self._sysfs}/class/net/{name}")
+        path = resolve(f"{self._sysfs}/class/net/{name}")
         way = self._devices_in_path(path)
         if way:
             return Footing(ways=[way])
@@ -85,7 +85,7 @@ class HostNetwork:
     def ways(self) -> t.Iterator[list[str]]:
         """Return the ways to the hardware of all interfaces."""
         for name in self.interfaces:
-            yield self._devices_in_path(os.path.realpath(f"{self._sysfs}/class/net/{name}"))
+            yield self._devices_in_path(resolve(f"{self._sysfs}/class/net/{name}"))
 
     def is_passive(self, name: str) -> bool:
         """Return whether an interface only holds addresses: loopback and dummies carry nothing to other hosts."""
@@ -95,10 +95,10 @@ class HostNetwork:
         """Return the backends of running guests' network cards, each with the bridge (or Open vSwitch) that it is a port of."""
         ports = []
         for name in self.interfaces:
-            path = os.path.realpath(f"{self._sysfs}/class/net/{name}")
+            path = resolve(f"{self._sysfs}/class/net/{name}")
             master = f"{path}/master"
             if _VIF.search(path) and os.path.islink(master):
-                ports.append((name, os.path.basename(os.path.realpath(master))))
+                ports.append((name, os.path.basename(resolve(master))))
         return ports
 
     def _is_loopback(self, name: str) -> bool:
@@ -128,7 +128,7 @@ class HostNetwork:
             return []
         others = [other for other in self.interfaces if other != name]
         ends = [other for other in others if read_text(f"{self._sysfs}/class/net/{other}/ifindex") == peer]
-        masters = [os.path.basename(os.path.realpath(f"{self._sysfs}/class/net/{end}/master")) for end in ends]
+        masters = [os.path.basename(resolve(f"{self._sysfs}/class/net/{end}/master")) for end in ends]
         return [master for master in masters if master in others] or ends
 
     def _kind(self, name: str) -> str:

@@ -14,7 +14,7 @@ import os
 import re
 import typing as t
 
-from ._files import drop_ins, list_directory, read_text, unescape
+from ._files import drop_ins, find, list_directory, read_text, resolve, unescape
 from ._host_chains import DISK, INTERFACE, UNKNOWN, Thing
 from ._host_disks import HARMLESS, REMOTE, HostDisks, MountedFileSystem, further_devices, remote
 from ._host_network import HostNetwork, is_address, usual_form
@@ -103,7 +103,7 @@ class NextBoot:
         if equals and tag in _TAGS:
             text = f"/dev/disk/{_TAGS[tag]}/" + value.strip("\"'")
         if text.startswith("/dev/"):
-            name = os.path.basename(os.path.realpath(self._root + text))
+            name = os.path.basename(resolve(self._root + text))
             return Thing(DISK, name) if os.path.exists(f"{self._sysfs}/class/block/{name}") else Thing(UNKNOWN, text)
         things = self._disks.of_file(text) if text.startswith("/") else []
         return things[0] if things else Thing(UNKNOWN, text)
@@ -204,7 +204,7 @@ class NextBoot:
                 if key in ("source", "source-directory"):
                     for word in words:
                         pattern = f"{glob.escape(self._root)}/" + os.path.join("etc/network", word).lstrip("/")
-                        found = sorted(glob.glob(pattern + ("/*" if key == "source-directory" else "")))
+                        found = find(pattern + ("/*" if key == "source-directory" else ""))
                         waiting += [path[len(self._root) + 1 :] for path in found]
                 else:
                     yield line
@@ -271,7 +271,7 @@ class NextBoot:
 
     def _driver(self, name: str) -> str:
         link = f"{self._sysfs}/class/net/{name}/device/driver"
-        return os.path.basename(os.path.realpath(link)) if os.path.exists(link) else ""
+        return os.path.basename(resolve(link)) if os.path.exists(link) else ""
 
     def _network_manager(self) -> t.Iterator[_Setup]:
         """Read the profiles of NetworkManager, nm-settings-keyfile(5). A port names its controller, a VLAN its parent."""

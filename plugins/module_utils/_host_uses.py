@@ -16,7 +16,7 @@ import os
 import typing as t
 from functools import cached_property
 
-from ._files import list_directory, read_text
+from ._files import list_directory, read_text, resolve
 from ._host_chains import DISK, INTERFACE, NETWORK, SERVER, Footing, Thing, Use, follow, lost
 from ._host_console import HostConsole
 from ._host_disks import HostDisks
@@ -48,7 +48,7 @@ class HostUses:
             through no device of the caller's kind.
         :param environment: the variables that sshd sets, for tests.
         """
-        sysfs = os.path.realpath(sysfs)
+        sysfs = resolve(sysfs)
         environment = os.environ if environment is None else environment
         self._sysfs = sysfs
         self._network = HostNetwork(runner, devices_in_path, sysfs, procfs, environment)

@@ -14,7 +14,7 @@ import typing as t
 
 from .._errors import InvalidInput
 from .._file_types import DTB
-from .._files import file_remedy
+from .._files import file_remedy, resolve
 from .._spans import Span
 from .tree import DeviceTree, Node
 
@@ -75,9 +75,9 @@ def check_outputs(outputs: t.Sequence[str], *sources: str) -> None:
 
     :raises InvalidInput: one would.
     """
-    taken = {os.path.realpath(source) for source in sources}
+    taken = {resolve(source) for source in sources}
     for output in outputs:
-        place = os.path.realpath(output)
+        place = resolve(output)
         if place in taken:
             raise InvalidInput(
                 f"{output} would be written over the board's device tree or another output",

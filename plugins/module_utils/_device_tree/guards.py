@@ -12,6 +12,7 @@ import os
 import typing as t
 
 from .._errors import InvalidInput
+from .._files import resolve
 from .._host_uses import HOST_GUARDS, HostUses
 from .._plan import Plan
 from .._runner import Runner
@@ -113,15 +114,15 @@ def refuse_what_the_host_needs(
 
     :param paths: those of the nodes that would be passed through, with all below them.
     """
-    base = os.path.realpath(f"{sysfs}/firmware/devicetree/base")
-    if os.path.realpath(source) != base:
+    base = resolve(f"{sysfs}/firmware/devicetree/base")
+    if resolve(source) != base:
         return
 
     def nodes_in_path(path: str) -> list[str]:
         """Return the paths of the nodes of the devices in a path of sysfs, from the top down."""
         parts = path.split("/")
         links = [os.path.join("/".join(parts[:end]), "of_node") for end in range(2, len(parts) + 1)]
-        return ["/" + os.path.relpath(os.path.realpath(link), base) for link in links if os.path.islink(link)]
+        return ["/" + os.path.relpath(resolve(link), base) for link in links if os.path.islink(link)]
 
     refused = set()
     for use in HostUses(runner, nodes_in_path, sysfs, procfs).uses:

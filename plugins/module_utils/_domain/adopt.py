@@ -17,6 +17,7 @@ import typing as t
 from dataclasses import dataclass, field
 
 from .._errors import InvalidInput
+from .._files import resolve
 from .._xen.xlcfg_reader import Value, number
 from .._xen.xlspec_reader import Read, read_disk, read_pci, read_vif
 from .definition import Definition, definitions
@@ -90,7 +91,7 @@ class Devices:
         return [{"name": name, "match": self._match(bdf)} for bdf, name in sorted(self.names.items())]
 
     def _match(self, bdf: str) -> dict[str, str]:
-        place = os.path.realpath(f"{self._sysfs}/bus/pci/devices/{bdf}")
+        place = resolve(f"{self._sysfs}/bus/pci/devices/{bdf}")
         found = re.search(r"/pci([0-9a-f]{4}:[0-9a-f]{2})((?:/[0-9a-f]{4}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7])+)$", place)
         return {"slot": found[1] + "".join(f"/{step[8:]}" for step in found[2].split("/")[1:])} if found else {"bdf": bdf}
 

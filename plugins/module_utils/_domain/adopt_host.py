@@ -8,13 +8,12 @@
 
 from __future__ import annotations
 
-import glob
 import os
 import typing as t
 from dataclasses import dataclass, field
 
 from .._errors import InvalidInput
-from .._files import list_directory, read_text
+from .._files import find, list_directory, read_text, resolve
 from .._printable import printable_value
 from .._secrets import hide_secrets
 from .._xen.xl import Xl
@@ -163,19 +162,19 @@ class _Import:
         """The files that may define a domain, each one once; a link to another one is another name of it."""
         paths: dict[str, str] = {}
         for pattern in patterns:
-            for path in sorted(glob.glob(pattern)):
+            for path in find(pattern):
                 if os.path.isfile(path):
-                    paths.setdefault(os.path.realpath(path), path)
-        ours = {os.path.realpath(self._paths.definition(name)) for name in self._own}
+                    paths.setdefault(resolve(path), path)
+        ours = {resolve(self._paths.definition(name)) for name in self._own}
         return sorted(path for real, path in paths.items() if real not in ours)
 
     def _rank(self, file: _File) -> tuple[bool, bool, bool, str]:
         """Which of several definitions counts: that of a domain that runs names its devices; a copy in `auto` comes last."""
-        place = os.path.realpath(file.path)
+        place = resolve(file.path)
         return (
             file.name not in self._running,
-            place != os.path.realpath(self._paths.definition(file.name)),
-            os.path.dirname(place) == os.path.realpath(self._paths.autostart),
+            place != resolve(self._paths.definition(file.name)),
+            os.path.dirname(place) == resolve(self._paths.autostart),
             file.path,
         )
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import typing as t
 
+from .._files import resolve
 from .._plan import Refusal
 from .._xen.xl import domain_types, has_iommu
 from .definition import Definition
@@ -177,7 +178,7 @@ def _device_models(host: DomainHost, starts: t.Sequence[Definition]) -> Refusals
 
 def _copies_to_devices(host: DomainHost, domain: Definition) -> Refusals:
     for target, source in host.current[domain.name].missing_disks:
-        if os.path.realpath(target).startswith("/dev/"):
+        if resolve(target).startswith("/dev/"):
             yield _refusal(
                 f"Domain {domain.name}",
                 f"{target} does not exist, so {source} would be copied into memory: /dev is not on a disk",

@@ -15,7 +15,7 @@ import re
 import stat
 import typing as t
 
-from .._files import list_directory, read_text, unescape
+from .._files import list_directory, read_text, resolve, unescape
 from .disk import Disk
 
 if t.TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Disks:
         """Return how this host itself uses a disk, or "". A disk that is only read may be mounted, but only for reading."""
         try:
             status = os.stat(disk.target)
-        except OSError:
+        except (OSError, ValueError):
             return ""
         device = f"{os.major(status.st_rdev)}:{os.minor(status.st_rdev)}"
         if not disk.writable:
@@ -58,7 +58,7 @@ class Disks:
             return f"this host writes to it, at {places[0]}" if places else ""
         if stat.S_ISBLK(status.st_mode):
             return self._claim(disk.target, device)
-        if os.path.realpath(disk.target) in map(unescape, (read_text(f"{self._procfs}/swaps") or "").split()):
+        if resolve(disk.target) in map(unescape, (read_text(f"{self._procfs}/swaps") or "").split()):
             return "this host swaps to it"
         loops = [loop for loop in self._loops(disk.target) if _is_claimed(f"/dev/{loop}")]
         return f"this host uses it as /dev/{loops[0]}" if loops else ""
@@ -79,7 +79,7 @@ class Disks:
 
     def _loops(self, path: str) -> list[str]:
         files = glob.glob(f"{self._sysfs}/block/loop*/loop/backing_file")
-        return [file.split("/")[-3] for file in files if (read_text(file) or "").rstrip("\n") == os.path.realpath(path)]
+        return [file.split("/")[-3] for file in files if (read_text(file) or "").rstrip("\n") == resolve(path)]
 
     def _walk(self, start: str, step: t.Callable[[str], set[str]]) -> set[str]:
         found: set[str] = set()
@@ -105,7 +105,7 @@ class Disks:
         """What a block device is made of: the disk of a partition, physical volumes, the file of a loop device."""
         if own.startswith("f"):
             return set()
-        node = os.path.realpath(f"{self._sysfs}/dev/block/{own[1:]}")
+        node = resolve(f"{self._sysfs}/dev/block/{own[1:]}")
         nodes = [f"{node}/slaves/{name}" for name in list_directory(f"{node}/slaves")]
         if os.path.exists(f"{node}/partition"):
             nodes.append(os.path.dirname(node))

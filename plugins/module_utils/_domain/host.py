@@ -16,7 +16,7 @@ from functools import cached_property
 
 from .._errors import InvalidInput, NotOnThisHost
 from .._file_types import ELF
-from .._files import list_directory, read_text
+from .._files import list_directory, read_text, resolve
 from .._xen.host import DEVICE_MODELS, has_device_model
 from .._xen.xl import Domain, Xl
 from .._xen.xlcfg_reader import names_in
@@ -418,7 +418,7 @@ def _foreign_starts(paths: Paths) -> dict[str, dict[str, str]]:
         text = read_text(path) if os.path.isfile(path) else None
         names = names_in(text) if text and not text.startswith(MARKER) else []
         # What leads to the place of our definition is a link to that.
-        if names and os.path.realpath(path) != os.path.realpath(paths.definition(names[-1])):
+        if names and resolve(path) != resolve(paths.definition(names[-1])):
             found.setdefault(names[-1], {})[path] = str(text)
     return found
 

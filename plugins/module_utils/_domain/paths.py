@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from .._files import list_directory, read_text
+from .._files import list_directory, read_text, resolve
 from .userdata import USERDATA, kept_configuration
 
 #: The first line of every file that the collection writes for a domain.
@@ -58,9 +58,9 @@ class Paths:
 
     def links(self, name: str) -> list[str]:
         """The links that are there, whatever they are called, that let xendomains start a domain with the host."""
-        definition = os.path.realpath(self.definition(name))
+        definition = resolve(self.definition(name))
         links = [f"{self.autostart}/{file}" for file in list_directory(self.autostart)]
-        return [link for link in links if os.path.islink(link) and os.path.realpath(link) == definition]
+        return [link for link in links if os.path.islink(link) and resolve(link) == definition]
 
     def kept(self, domid: int) -> str | None:
         """What libxl keeps of a running domain; None when the domain is not complete."""

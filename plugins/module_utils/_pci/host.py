@@ -18,7 +18,7 @@ import typing as t
 from dataclasses import replace
 
 from .._errors import DriverDomainsError, InvalidInput, NotOnThisHost
-from .._files import list_directory, read_text
+from .._files import list_directory, read_text, resolve
 from .._runner import Runner
 from .bdf import Bdf
 from .device import PCIBACK, PCIBACK_MODULE, Interface, PciDevice
@@ -61,7 +61,7 @@ class PciHost:
         permanent_mac: t.Callable[[str], str] | None = None,
         procfs: str = "/proc",
     ) -> None:
-        self.sysfs = os.path.realpath(sysfs)
+        self.sysfs = resolve(sysfs)
         self._procfs = procfs
         self.records = records or Records()
         self._store = store
@@ -170,7 +170,7 @@ class PciHost:
         directory = self._directory(bdf)
         config = _read_config(f"{directory}/config")
         class_code = self._hex(f"{directory}/class").zfill(6)
-        slot = _SLOT.match(os.path.realpath(directory))
+        slot = _SLOT.match(resolve(directory))
         iommu_group = self._link(f"{directory}/iommu_group")
         return PciDevice(
             bdf=bdf,
@@ -233,7 +233,7 @@ class PciHost:
             found: dict[str, tuple[Interface, ...]] = {}
             for name in names:
                 path = f"{self.sysfs}/class/net/{name}"
-                functions = functions_in_path(os.path.realpath(path))
+                functions = functions_in_path(resolve(path))
                 if functions:
                     mac = self._permanent_mac(name) or (read_text(f"{path}/address") or "").strip()
                     found[functions[-1]] = (*found.get(functions[-1], ()), Interface(name, mac.lower()))

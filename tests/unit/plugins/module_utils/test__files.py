@@ -142,6 +142,27 @@ def test_nobody_else_changes_names_in_directories() -> None:
     assert users == OWN
 
 
+@pytest.mark.parametrize("name", ["\0", "a\0b", "a/\0/*", "\ud800"])
+def test_nothing_is_at_what_cannot_be_a_path(tmp_path: Path, name: str) -> None:
+    path = f"{tmp_path}/{name}"
+    assert (_files.read_bytes(path), _files.read_text(path), _files.list_directory(path)) == (None, None, [])
+    assert (_files.find(path), _files.find(f"{path}*"), _files.resolve(path)) == ([], [], path)
+
+
+def test_a_link_and_a_pattern_lead_to_what_is_there(tmp_path: Path) -> None:
+    (tmp_path / "b").touch()
+    (tmp_path / "a").symlink_to("b")
+    assert _files.resolve(f"{tmp_path}/a") == f"{tmp_path}/b"
+    assert _files.find(f"{tmp_path}/*") == [f"{tmp_path}/a", f"{tmp_path}/b"]
+
+
+def test_nobody_else_resolves_paths() -> None:
+    """What `os.path.realpath` raises for a null character is no error of ours."""
+    users = {str(path.relative_to(UTILS)) for path in UTILS.rglob("*.py") if "os.path.realpath(" in path.read_text(encoding="utf-8")}
+
+    assert users == {"_files.py"}
+
+
 def test_a_file_shadows_those_of_the_same_name(tmp_path: Path) -> None:
     for name in ("etc/b.conf", "etc/x", "lib/b.conf", "lib/a.conf"):
         (tmp_path / name).parent.mkdir(exist_ok=True)

@@ -122,6 +122,37 @@ def test_crypttab(machine: FakeMachine, line: str, counts: bool) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "text", "named"),
+    [
+        ("etc/crypttab", "data /dev/\0 none luks\n", "for the encrypted volume data (crypttab): /dev/\0: what it stands on is not known"),
+        ("etc/crypttab", "data UUID=\0 none luks\n", "by-uuid/\0: what it stands on is not known"),
+        ("etc/crypttab", "data /dev/sda2 /key:/dev/\0 luks\n", "its key: /dev/\0: what it stands on is not known"),
+        ("etc/fstab", "/dev/a\0b /srv ext4 rw 0 2\n", "for /srv (fstab): /dev/a\0b: what it stands on is not known"),
+        ("etc/fstab", "/dev/\\000 /srv ext4 rw 0 2\n", "for /srv (fstab): /dev/\0: what it stands on is not known"),
+        ("etc/fstab", "a\0b /srv zfs rw 0 2\n", "for /srv (fstab): zfs a\0b: what it stands on is not known"),
+        ("etc/network/interfaces", "auto a\0b\niface a\0b inet ppp\n", "management address: a\0b: what it stands on is not known"),
+        # Which name nothing that is there; what is no disk of /dev counts no more than /dev/urandom.
+        ("etc/crypttab", "data /dev/sda2 none luks,header=/dev/\0\n", ""),
+        ("etc/network/interfaces", "source /etc/\0/*\nsource-directory \0\nsource \0\n", ""),
+        ("etc/initramfs-tools/conf.d/ip", "IP=:::::a\0b:dhcp\n", "initramfs: a\0b: what it stands on is not known"),
+        ("etc/systemd/network/a.network", "[Match]\nName=a\0b\n[Network]\nDHCP=yes\n", ""),
+    ],
+)
+def test_what_files_name_cannot_be_a_path(machine: FakeMachine, name: str, text: str, named: str) -> None:
+    """With a null character in it. Like everything else that is not known, it may be anywhere."""
+    (machine.root / "dev/sda2").touch()
+    before = guards(machine)
+    write(machine, name, text)
+    found = guards(machine)
+    assert all(set(before[bdf]) <= set(found[bdf]) for bdf in before)
+    assert (found != before) is bool(named)
+    xen = FakeXen(machine)
+    devices = xen.host().devices()
+    reasons = [refusal.reason for device in devices for refusal in xen.guards(devices).check(device)]
+    assert not named or [reason for reason in reasons if reason.endswith(named)], reasons
+
+
+@pytest.mark.parametrize(
     ("files", "refused"),
     [
         ({"proc/cmdline": "quiet ip=192.0.2.5::192.0.2.1:255.255.255.0:host:eth1:off"}, {CARD}),
