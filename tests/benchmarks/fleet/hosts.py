@@ -198,7 +198,9 @@ class Fleet:
         for part in ("sbin", "lib"):
             (directory / "local" / part).mkdir(parents=True)
         for program in PROGRAMS:
-            shutil.copy(HERE / "program", directory / "local/sbin" / program)
+            path = directory / "local/sbin" / program
+            path.write_text("#!/usr/bin/env python3\n" + (HERE / "program.py").read_text())
+            path.chmod(0o755)
         for path in unpacked_sshd():
             shutil.copy(path, directory / "local" / ("sbin" if path.name == "sshd" else "lib"))
 

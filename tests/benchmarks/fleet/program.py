@@ -1,9 +1,10 @@
-#!/usr/bin/env python3
 # Copyright (c) 2026, the xen.driver_domains authors
 # GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 """xl and systemctl of a host of the fleet: they hand their arguments to the benchmark, and print what it answers."""
+
+from __future__ import annotations
 
 import json
 import os
