@@ -236,7 +236,7 @@ def _check_console(board: Board, domu: DomU, host: DeviceTree, node: Node) -> No
 def _check_emulated_uart(board: Board, domu: DomU, host: DeviceTree) -> None:
     """Check that the emulated UART of a domain that is mapped 1:1 has a place: that of Xen's own (vpl011.c, domain_vpl011_init).
 
-    Without one, a newer Xen does not boot, and before that the domain's kernel ends when it touches the UART.
+    Without one, a newer Xen fails to construct the domain (dom0less-build.c), and Xen 4.17 starts it without a UART that works.
 
     :raises InvalidInput: it has none.
     """
