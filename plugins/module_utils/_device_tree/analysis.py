@@ -80,6 +80,11 @@ class Analysis:
         """The registers of the interrupt controller and of what is below it."""
         return [entry.span for part in (self.gic.subtree() if self.gic else ()) for entry in registers(part) if entry.span]
 
+    @functools.cached_property
+    def windows(self) -> list[Span]:
+        """The addresses that PCI bridges forward to what is behind them."""
+        return [span for node in self.tree.nodes for span in windows(node)]
+
     @property
     def register_map(self) -> RegisterMap:
         """The index of register ranges."""

@@ -16,7 +16,7 @@ from .dma import iommu_of
 from .findings import ERROR, WARNING, Finding
 from .interrupts import interrupts, specifiers
 from .needs import references
-from .registers import registers
+from .registers import registers, windows
 from .tree import DeviceTree, Node, is_enabled
 from .xen_reg import XenRange, xen_reg
 from .xen_rules import DOM0LESS, XL, XL_GIC_PHANDLE, handed_on, layout_conflicts, possible_conflicts
@@ -266,6 +266,7 @@ class _Partial:
             )
         else:
             yield from wrong
+        yield from self._windows(node)
         iommu = iommu_of(self.analysis.tree, host)
         if iommu is None and not force:
             fix = "xen,force-assign-without-iommu; if it does no DMA, or the guest's memory is direct-map"
@@ -278,6 +279,13 @@ class _Partial:
             for other in others:
                 yield from self._shared(node, other, "shared-interrupt", f"raises interrupt {number} as well")
         yield from self._interrupts(node, host)
+
+    def _windows(self, node: Node) -> t.Iterator[Finding]:
+        """Check that the guest gets the windows that it is told of for a PCI host bridge."""
+        mapped = [Span.sized(entry.guest, entry.machine.size) for entry in self.entries]
+        for hole in [hole for span in pages(windows(node)) for hole in span.without(mapped)]:
+            problem = f"ranges has the window {hole} to PCI devices, which no xen,reg maps"
+            yield self._say(node, "missing-map", problem, f"xen,reg = <{hole.start:#x} {hole.size:#x} {hole.start:#x}>;")
 
     def _shared(self, node: Node, other: Node, rule: str, how: str) -> t.Iterator[Finding]:
         known = self.use.marked is not None

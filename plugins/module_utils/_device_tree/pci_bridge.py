@@ -29,6 +29,16 @@ def device_or_bridge(analysis: Analysis, node: Node) -> Device:
     return analysis.device(host_bridge(node) or node)
 
 
+def requested(analysis: Analysis, nodes: t.Iterable[Node]) -> list[Device]:
+    """Return the devices of these nodes; several behind the same PCI host bridge are that bridge, once."""
+    found: list[Device] = []
+    for node in nodes:
+        device = device_or_bridge(analysis, node)
+        if not (is_pci(device.node) and any(other is device for other in found)):
+            found.append(device)
+    return found
+
+
 def behind(bridge: Node) -> list[Node]:
     """Return the devices behind a bridge that the tree names and that are enabled, other PCI bridges left out."""
     found: list[Node] = []
