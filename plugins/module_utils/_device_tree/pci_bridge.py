@@ -75,7 +75,7 @@ def bridge_notes(analysis: Analysis, bridges: t.Iterable[t.Mapping[str, t.Any]])
         for need in lost_msi(analysis, bridge):
             provider = need.provider.path if need.provider else "a node that does not exist"
             found.append(
-                f"Message-signalled interrupts (MSI) behind {bridge.path} go to {provider}, which the guest does not have: its devices have "
+                f"Message-signalled interrupts (MSI) behind {bridge.path} go to {provider}, which the guest does not have: they have "
                 "only the four interrupts INTA to INTD, and one whose driver insists on MSI does not work"
             )
     return found
@@ -104,7 +104,9 @@ def check_bridge(analysis: Analysis, node: Node) -> None:
         inner = next((part for part in node.subtree() if is_pci(part)), None)
         if inner is not None:
             raise InvalidInput(
-                f"{node.path} is not a PCI host bridge, but contains one", rule="a bridge is passed through alone", remedy=f"Name {inner.path}"
+                f"{node.path} is not a PCI host bridge, but contains one",
+                rule="a bridge is passed through alone",
+                remedy=f"Name {inner.path}",
             )
         return
     if bridge is not node:

@@ -114,9 +114,7 @@ def _joined(requests: t.Iterable[PassthroughRequest]) -> list[PassthroughRequest
             continue
         other = found[same]
         rates = {**other.clock_rates, **request.clock_rates}
-        found[same] = PassthroughRequest(
-            other.device, rates, {**other.macs, **request.macs}, [*other.leave_out, *request.leave_out]
-        )
+        found[same] = PassthroughRequest(other.device, rates, {**other.macs, **request.macs}, [*other.leave_out, *request.leave_out])
     return found
 
 
@@ -125,7 +123,8 @@ def _refuse_for_xen(plan: Plan, tree: DeviceTree, requests: t.Iterable[Passthrou
         device = request.device
         open_nodes = unprotected(tree, visible(device.node, request.leave_out))
         if open_nodes:
-            below = [node.path for node in open_nodes if node is not device.node]
+            # The bridge does the DMA of all that is behind it.
+            below = [node.path for node in open_nodes if node is not device.node and not is_pci(device.node)]
             where = f" ({', '.join(below)})" if below else ""
             plan.refuse(
                 "no_iommu",
@@ -155,8 +154,9 @@ def _refuse_without_interrupts(plan: Plan, analysis: Analysis, devices: t.Iterab
 def _unrouted(lines: t.Sequence[Interrupt]) -> str:
     numbers = ", ".join(str(line.number) for line in lines if line.number is not None)
     return (
-        f"interrupts {numbers} are only in its interrupt-map, and Xen passes on to a domain that it starts only what a node lists as its own "
-        f"interrupts. Add {host_interrupts(lines)} to the node in the board's device tree, for example by an overlay, and use that tree"
+        f"interrupts {numbers} are only in its interrupt-map, and Xen passes on to a domain that it starts only what a node lists as "
+        f"its own interrupts. Add {host_interrupts(lines)} to the node in the board's device tree, for example by an overlay, and use "
+        "that tree"
     )
 
 

@@ -30,6 +30,7 @@ _FLAGS = {"edge": 1, "level": 4}
 #: Takes the place of a missing interrupt in `interrupts-extended`, so that the others keep theirs.
 _EMPTY = [0]
 
+
 @dataclass(frozen=True)
 class PassthroughRequest:
     """A device to pass through, and what the tree does not know about it."""

@@ -100,10 +100,7 @@ def virt(**own: t.Any) -> Tree:
     Sources: hw/arm/virt.c (create_pcie, create_pcie_irq_map), and the tree that QEMU 7.2 dumps.
     """
     swizzled = [
-        cell
-        for slot in range(4)
-        for pin in range(1, 5)
-        for cell in (slot << 11, 0, 0, pin, GIC, 0, 0, 0, 3 + (slot + pin - 1) % 4, 4)
+        cell for slot in range(4) for pin in range(1, 5) for cell in (slot << 11, 0, 0, pin, GIC, 0, 0, 0, 3 + (slot + pin - 1) % 4, 4)
     ]
     bridge = {
         "compatible": "pci-host-ecam-generic",
@@ -147,14 +144,22 @@ def virt(**own: t.Any) -> Tree:
 
 
 def pi5() -> Tree:
-    """Return a Raspberry Pi 5, as far as the bridge to its chip RP1 goes. Sources: bcm2712.dtsi, rp1-nexus.dtsi and rp1-common.dtsi of Linux."""
+    """Return a Raspberry Pi 5, as far as the bridge to its chip RP1 goes.
+
+    Sources: bcm2712.dtsi, rp1-nexus.dtsi and rp1-common.dtsi of Linux.
+    """
     bus = {
         "compatible": "simple-bus",
         "#address-cells": 2,
         "#size-cells": 2,
         "ranges": [0, 0x40000000, 1, 0, 0, 0, 0x400000],
         "dma-ranges": [0x10, 0, 0x43000000, 0x10, 0, 0x10, 0],
-        "ethernet@40100000": {"compatible": "raspberrypi,rp1-gem", "reg": [0, 0x40100000, 0, 0x4000], "interrupts": [6, 4], "interrupt-parent": 31},
+        "ethernet@40100000": {
+            "compatible": "raspberrypi,rp1-gem",
+            "reg": [0, 0x40100000, 0, 0x4000],
+            "interrupts": [6, 4],
+            "interrupt-parent": 31,
+        },
         "usb@40200000": {"compatible": "cdns,rp1-usb", "reg": [0, 0x40200000, 0, 0x100000], "interrupts": [31, 1], "interrupt-parent": 31},
         "off@40300000": {"compatible": "test,off", "reg": [0, 0x40300000, 0, 0x1000], "status": "disabled"},
     }
@@ -195,5 +200,12 @@ def pi5() -> Tree:
         "pci@0,0": port,
     }
     mip = {"compatible": "brcm,bcm2712-mip", "reg": [0x10, 0x00130000, 0, 0xC0], "msi-controller": True, "phandle": 32}
-    axi = {"compatible": "simple-bus", "#address-cells": 2, "#size-cells": 2, "ranges": True, "pcie@1000120000": bridge, "msi-controller@1000130000": mip}
+    axi = {
+        "compatible": "simple-bus",
+        "#address-cells": 2,
+        "#size-cells": 2,
+        "ranges": True,
+        "pcie@1000120000": bridge,
+        "msi-controller@1000130000": mip,
+    }
     return {**board(), "axi": axi}

@@ -88,6 +88,11 @@ def test_the_linter_agrees_and_sees_a_window_that_is_not_mapped() -> None:
     found = lint_partial(DeviceTree(partial.root), "x", board)
     assert [finding.rule for finding in found] == ["missing-map", "missing-map"]
     assert "0x10000000-0x3effffff" in found[0].problem
+    copy = bridge.cells("interrupt-map")
+    copy[7 - 1] = 5
+    bridge.set_cells("interrupt-map", *copy)
+    [unrouted] = [finding for finding in lint_partial(DeviceTree(partial.root), "x", board) if finding.rule == "unrouted-interrupt"]
+    assert "interrupt-map has 37, which" in unrouted.problem and "<0 5 4>" in unrouted.fix
 
 
 def test_a_node_behind_a_bridge_keeps_its_addresses_on_the_bus() -> None:
@@ -157,7 +162,14 @@ def test_interrupts_of_a_node_behind_it_are_passed_on_by_a_node_that_xen_reads()
 
 
 def test_a_controller_inside_the_bridge() -> None:
-    intc = {"interrupt-controller": True, "#interrupt-cells": 1, "#address-cells": 0, "interrupts": [0, 30, 4], "interrupt-parent": 1, "phandle": 90}
+    intc = {
+        "interrupt-controller": True,
+        "#interrupt-cells": 1,
+        "#address-cells": 0,
+        "interrupts": [0, 30, 4],
+        "interrupt-parent": 1,
+        "phandle": 90,
+    }
     own = {"intc": intc, "interrupt-map": [0, 0, 0, 1, 90, 0, 0, 0, 0, 2, 90, 1], "interrupt-map-mask": [0, 0, 0, 7]}
     board, partial, bridge = made(virt(**own), VIRT, DOM0LESS)
     inner = next(child for child in bridge.children if child.name == "intc")
@@ -170,7 +182,9 @@ def test_two_bridges_on_the_same_lines() -> None:
     content = virt()
     content["other@1"] = {**content["pcie@10000000"], "reg": [0x50, 0, 0, 0x1000], "ranges": [0x02000000, 0, 0, 0x60, 0, 0, 0x1000]}
     found = Analysis(tree(content))
-    assert found.line_sharers([found.device(found.tree.find(VIRT))]) == {number: [found.tree.by_path["/other@1"]] for number in range(35, 39)}
+    assert found.line_sharers([found.device(found.tree.find(VIRT))]) == {
+        number: [found.tree.by_path["/other@1"]] for number in range(35, 39)
+    }
 
 
 def test_a_board_without_bridges() -> None:
