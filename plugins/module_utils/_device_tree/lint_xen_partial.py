@@ -282,7 +282,7 @@ class _Partial:
         yield from self._interrupts(node, host)
 
     def _windows(self, node: Node) -> t.Iterator[Finding]:
-        """Check that the guest gets the windows that it is told of for a PCI host bridge."""
+        """Check that the guest gets the windows of a PCI host bridge that its tree has."""
         mapped = [Span.sized(entry.guest, entry.machine.size) for entry in self.entries]
         for hole in [hole for span in pages(windows(node)) for hole in span.without(mapped)]:
             problem = f"ranges has the window {hole} to PCI devices, which no xen,reg maps"
