@@ -164,7 +164,7 @@ def _blocked(analysis: Analysis, devices: t.Iterable[Device]) -> list[str]:
     """Return the PCI host bridges whose DMA an IOMMU may block, as warnings."""
     found = []
     for device in devices:
-        iommu = blocked_by(analysis, device.node)
+        iommu = blocked_by(analysis, device.node) if is_pci(device.node) else None
         if iommu is not None:
             found.append(
                 f"The iommu-map of {device.path} leads to {iommu.path}, which Xen does not set up for a bridge in a device tree: if Xen "
