@@ -213,7 +213,8 @@ class _Builder:
         Xen itself passes on only what is an interrupt of a node as well (map_device_irqs_to_domain reads no `interrupt-map`).
         """
         cells: list[int] = []
-        wanted = {line.number for line in map_lines(self.tree, bridge) if line.kind == "spi"}
+        raised = map_lines(self.tree, bridge)
+        wanted = {line.number for line in raised if line.kind == "spi"}
         given = wanted if self.flavour == XL else wanted.intersection(self.result.irqs)
         for entry, line in bridge_map(self.tree, bridge):
             if entry.parent is not None and id(entry.parent) in self.copied:
@@ -221,7 +222,7 @@ class _Builder:
             elif line.number is not None and line.number in given:
                 cells += [*entry.own, *self._gic_cells(line)]
         self.result.irqs += [number for number in given if number is not None]
-        self.result.lost += [(bridge, line) for line in map_lines(self.tree, bridge) if line.number not in given]
+        self.result.lost += [(bridge, line) for line in raised if line.number not in given]
         if cells:
             copy.set_cells("interrupt-map", *cells)
             self._keep(bridge, copy, "interrupt-map-mask")
