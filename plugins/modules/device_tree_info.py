@@ -126,7 +126,9 @@ devices:
           type: int
           returned: always
     pages:
-      description: The pages of 4 KiB with its registers and those of the nodes below it; adjacent ones are joined.
+      description:
+        - The pages of 4 KiB with its registers and those of the nodes below it, and the windows of a PCI host bridge; adjacent ones are
+          joined.
       type: list
       elements: dict
       returned: always
@@ -144,8 +146,12 @@ devices:
       type: list
       elements: str
       returned: always
+    host_bridge:
+      description: The PCI host bridge that it is or is behind, with which alone it can be passed through; null if there is none.
+      type: str
+      returned: always
     windows:
-      description: Addresses that a PCI host bridge forwards to its bus.
+      description: Addresses that a PCI bridge forwards to what is behind it.
       type: list
       elements: dict
       returned: always
@@ -286,6 +292,7 @@ devices:
         - address: 4250402816
           size: 65536
       page_sharers: []
+      host_bridge: null
       windows: []
       interrupts:
         - name: ""

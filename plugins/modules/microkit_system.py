@@ -254,6 +254,32 @@ missing:
       kind: power domain
       property: power-domains
       provider: /soc/bus@ff600000/power-controller
+host_bridges:
+  description:
+    - PCI host bridges that are passed through, each as a whole. A device behind one that is asked for gives the bridge, with all that is
+      behind it.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    node:
+      description: Path of the bridge.
+      type: str
+      returned: always
+    requested:
+      description: The names in O(devices) that stand for it or for something behind it.
+      type: list
+      elements: str
+      returned: always
+    behind:
+      description: Paths of the enabled devices behind it that the device tree names. Cards that it does not name go with it as well.
+      type: list
+      elements: str
+      returned: always
+  sample:
+    - node: /axi/pcie@1000120000
+      requested: [ethernet0]
+      behind: [/axi/pcie@1000120000/rp1, /axi/pcie@1000120000/rp1/ethernet@100000]
 actions:
   description: What was done, or would be done in check mode.
   returned: always

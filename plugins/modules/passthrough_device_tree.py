@@ -17,11 +17,16 @@ description:
   - Refuses devices that cannot be passed through alone, because others are in the same page or on the same interrupt line, as well as the
     console, devices that the host needs and devices without an IOMMU. O(force) overrides this by name. Devices that are forced to go
     with others are marked in the host's tree as well, so that dom0 does not use them.
-  - O(force) has two guards that only Xen needs. V(no_iommu) - the device, or one below it, may do DMA and could read and write all of the
+  - O(force) has three guards that only Xen needs. V(no_iommu) - the device, or one below it, may do DMA and could read and write all of the
     machine's memory. All devices may, except for some that are known to do none (UARTs, GPIOs, clocks, timers).
-    V(guest_layout) - the device's addresses collide with something in the guest.
+    V(guest_layout) - the device's addresses collide with something in the guest. V(no_interrupts) - no device behind a PCI host bridge
+    could raise an interrupt in the guest.
   - Refuses a device of which nothing can be passed through, neither registers nor interrupts.
-  - A device behind a PCI bridge that the tree describes has its registers translated through the bridge, which itself stays with dom0.
+  - A PCI host bridge is passed through as a whole, with its registers, its windows and all that is behind it. A device behind one gives the
+    bridge, as a device tree cannot pass it through alone. Message-signalled interrupts (MSI) that go to a controller outside of the bridge
+    are left out, and its C(interrupt-map) leads to the guest's interrupt controller.
+  - For O(flavour=dom0less), Xen passes on only those interrupts of the C(interrupt-map) that the bridge's node, or one below it, lists as
+    its own C(interrupts). Add the others to the node by an overlay, and use the tree with the overlay applied.
 author:
   - The xen.driver_domains authors (@xen-driver-domains)
 extends_documentation_fragment:
@@ -36,7 +41,7 @@ options:
     required: true
     suboptions:
       node:
-        description: The device, by path, alias, label or compatible.
+        description: The device, by path, alias, label or compatible. What is behind a PCI host bridge gives the bridge.
         type: str
         required: true
       clock_rates:
@@ -91,6 +96,7 @@ options:
       - keyboard
       - no_iommu
       - guest_layout
+      - no_interrupts
 seealso:
   - module: xen.driver_domains.device_tree_info
   - module: xen.driver_domains.device_tree_lint
@@ -210,6 +216,32 @@ missing:
       kind: pins
       property: pinctrl-0
       provider: /soc/gpio@7e200000/uart0-gpio14
+host_bridges:
+  description:
+    - PCI host bridges that are passed through, each as a whole. A device behind one that is asked for gives the bridge, with all that is
+      behind it.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    node:
+      description: Path of the bridge.
+      type: str
+      returned: always
+    requested:
+      description: The names in O(devices) that stand for it or for something behind it.
+      type: list
+      elements: str
+      returned: always
+    behind:
+      description: Paths of the enabled devices behind it that the device tree names. Cards that it does not name go with it as well.
+      type: list
+      elements: str
+      returned: always
+  sample:
+    - node: /axi/pcie@1000120000
+      requested: [ethernet0]
+      behind: [/axi/pcie@1000120000/rp1, /axi/pcie@1000120000/rp1/ethernet@100000]
 actions:
   description: What was done, or would be done in check mode.
   returned: always

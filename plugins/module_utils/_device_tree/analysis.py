@@ -14,9 +14,9 @@ from dataclasses import dataclass
 
 from .._spans import Span, pages
 from .dma import enabled_iommu
-from .interrupts import Interrupt, find_gic, interrupts
+from .interrupts import Interrupt, find_gic, interrupts, map_lines
 from .needs import Need, needs
-from .registers import Register, RegisterMap, memory_banks, registers, reserved_memory, windows
+from .registers import Register, RegisterMap, is_pci, memory_banks, registers, reserved_memory, windows
 from .tree import DeviceTree, Node
 
 
@@ -26,10 +26,10 @@ class Device:
 
     node: Node
     registers: list[Register]
-    #: Whole pages of the device and of what is below it; adjacent ones are joined.
+    #: Whole pages of the device and of what is below it, with the windows of PCI host bridges; adjacent ones are joined.
     pages: list[Span]
     interrupts: list[Interrupt]
-    #: (node, interrupt) of the device and of what is below it.
+    #: (node, interrupt) of the device and of what is below it, with those of the `interrupt-map` of PCI bridges.
     lines: list[tuple[Node, Interrupt]]
     needs: list[Need]
     #: The IOMMU that its DMA goes through, or the DMA of what is below it.
@@ -58,7 +58,8 @@ class Analysis:
         self.tree = tree
         self.gic = find_gic(tree)
         self._register_map: RegisterMap | None = None
-        self._lines: dict[int, list[Node]] | None = None
+        self._raising: dict[int, list[Node]] | None = None
+        self._lines: dict[int, list[Interrupt]] = {}
         self._interrupts: dict[int, list[Interrupt]] = {}
         self._registers: dict[int, list[Register]] = {}
         self._devices: dict[int, Device] = {}
@@ -79,6 +80,11 @@ class Analysis:
         """The registers of the interrupt controller and of what is below it."""
         return [entry.span for part in (self.gic.subtree() if self.gic else ()) for entry in registers(part) if entry.span]
 
+    @functools.cached_property
+    def windows(self) -> list[Span]:
+        """The addresses that PCI bridges forward to what is behind them."""
+        return [span for node in self.tree.nodes for span in windows(node)]
+
     @property
     def register_map(self) -> RegisterMap:
         """The index of register ranges."""
@@ -92,11 +98,21 @@ class Analysis:
             self._registers[id(node)] = registers(node)
         return self._registers[id(node)]
 
+    def spans(self, node: Node) -> list[Span]:
+        """Return the addresses of one node's registers, and of its windows if it is a PCI bridge."""
+        return [*(entry.span for entry in self.registers(node) if entry.span), *windows(node)]
+
     def interrupts(self, node: Node) -> list[Interrupt]:
         """Return the interrupts of one node, without those of the nodes below it."""
         if id(node) not in self._interrupts:
             self._interrupts[id(node)] = interrupts(self.tree, node)
         return self._interrupts[id(node)]
+
+    def lines(self, node: Node) -> list[Interrupt]:
+        """Return the interrupts of one node, and those that it raises as a PCI bridge for what is behind it."""
+        if id(node) not in self._lines:
+            self._lines[id(node)] = [*self.interrupts(node), *(map_lines(self.tree, node) if is_pci(node) else ())]
+        return self._lines[id(node)]
 
     def device(self, node: Node) -> Device:
         """Analyse one node, once."""
@@ -110,9 +126,9 @@ class Analysis:
         return Device(
             node=node,
             registers=own,
-            pages=pages(register.span for part in node.subtree() for register in self.registers(part) if register.span),
+            pages=pages(span for part in node.subtree() for span in self.spans(part)),
             interrupts=self.interrupts(node),
-            lines=[(part, line) for part in node.subtree() for line in self.interrupts(part)],
+            lines=[(part, line) for part in node.subtree() for line in self.lines(part)],
             needs=wanted,
             iommu=enabled_iommu(wanted),
             macs=_macs(node),
@@ -134,15 +150,15 @@ class Analysis:
 
     def line_sharers(self, devices: t.Sequence[Device]) -> dict[int, list[Node]]:
         """Return the other nodes that raise the same interrupts of the GIC as these devices or what is below them, by number."""
-        if self._lines is None:
-            self._lines = {}
+        if self._raising is None:
+            self._raising = {}
             for node in self.tree.nodes:
-                for line in self.interrupts(node):
-                    if line.number is not None and node not in self._lines.setdefault(line.number, []):
-                        self._lines[line.number].append(node)
+                for line in self.lines(node):
+                    if line.number is not None and node not in self._raising.setdefault(line.number, []):
+                        self._raising[line.number].append(node)
         mine = {id(node) for device in devices for node in device.node.subtree()}
         numbers = sorted({line.number for device in devices for _part, line in device.lines if line.number is not None})
-        others = {number: [node for node in self._lines.get(number, []) if id(node) not in mine] for number in numbers}
+        others = {number: [node for node in self._raising.get(number, []) if id(node) not in mine] for number in numbers}
         return {number: nodes for number, nodes in others.items() if nodes}
 
 

@@ -12,7 +12,7 @@ import re
 import typing as t
 
 from .needs import Need, references
-from .registers import bus_ranges, is_pci, registers
+from .registers import bus_ranges, host_bridge, is_pci, registers
 from .tree import DeviceTree, Node
 
 #: Devices that are known to do no DMA, by their whole `compatible`: with registers and interrupts only. Whatever is not here can do DMA.
@@ -49,12 +49,18 @@ def can_dma(node: Node) -> bool:
 
 
 def unprotected(tree: DeviceTree, nodes: t.Iterable[Node]) -> list[Node]:
-    """Return which of these nodes may do DMA without an IOMMU between them and memory."""
-    return [node for node in nodes if can_dma(node) and iommu_of(tree, node) is None]
+    """Return which of these nodes may do DMA without an IOMMU between them and memory; what is behind a PCI host bridge does its DMA."""
+    return [node for node in nodes if can_dma(node) and iommu_of(tree, host_bridge(node) or node) is None]
 
 
 def iommu_of(tree: DeviceTree, node: Node) -> Node | None:
-    """Return the IOMMU that the DMA of a node itself goes through, whatever is below it; None if there is none."""
+    """Return the IOMMU that the DMA of a node itself goes through, whatever is below it; None if there is none.
+
+    Xen does not protect a PCI host bridge by its `iommu-map`, which has identities for the devices behind it: it reads that for PCI
+    devices alone (iommu_add_dt_pci_sideband_ids), and for a node only `iommus` (iommu_add_dt_device).
+    """
+    if "iommu-map" in node.properties:
+        return None
     return enabled_iommu(need for need in references(tree, node) if need.property == "iommus")
 
 

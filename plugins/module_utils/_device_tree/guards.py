@@ -19,7 +19,8 @@ from .._runner import Runner
 from .._spans import pages
 from .analysis import Analysis, Device
 from .interrupts import Interrupt, is_gic
-from .registers import is_pci, registers, windows
+from .pci_bridge import check_bridge, lost_windows
+from .registers import host_bridge, is_pci, registers
 from .tree import Node
 
 #: What `force` can name. Those of the host apply only if the tree is that of the machine itself.
@@ -34,8 +35,8 @@ def check_devices(analysis: Analysis, devices: t.Sequence[Device], usable: t.Cal
     """Check that a guest can have these devices.
 
     :param usable: whether the hypervisor passes an interrupt of a node on; by default each shared interrupt of the GIC.
-    :raises InvalidInput: the list is empty or has a node twice, or an entry is an interrupt controller, a PCI host bridge or a
-        node of which nothing can be passed through, neither registers nor interrupts.
+    :raises InvalidInput: the list is empty or has a node twice, or an entry is an interrupt controller, contains a PCI host bridge or
+        is behind one, or is a node of which nothing can be passed through, neither registers nor interrupts.
     """
     if not devices:
         raise InvalidInput("devices is empty", rule="at least one device is passed through")
@@ -52,11 +53,7 @@ def check_devices(analysis: Analysis, devices: t.Sequence[Device], usable: t.Cal
         if any(span.overlaps(taken) for span in device.pages for taken in controller):
             problem = f"{device.path} has registers in the pages of the interrupt controller ({', '.join(map(str, controller))})"
             raise InvalidInput(problem, rule="the hypervisor drives the GIC")
-        if any(windows(part) for part in node.subtree()):
-            raise InvalidInput(
-                f"{device.path} is or contains a PCI host bridge",
-                rule="a device tree describes platform devices; PCI devices are passed through by their PCI address",
-            )
+        check_bridge(analysis, node)
         if not device.pages and not any(usable(part, line) for part, line in device.lines):
             reason = "; ".join(device.problems) or "it is on another kind of bus: pass the controller of that bus through"
             raise InvalidInput(f"{device.path} has no registers or interrupts that can be passed through: {reason}")
@@ -86,19 +83,17 @@ def refuse_sharing(plan: Plan, analysis: Analysis, devices: t.Sequence[Device]) 
 
 
 def left_behind(devices: t.Sequence[Device]) -> list[str]:
-    """Return what a guest cannot have of these devices, and the bridges of others that they depend on, as warnings."""
+    """Return what a guest cannot have of these devices, as warnings."""
     found = []
     for device in devices:
         for node in device.node.subtree():
-            for entry in registers(node):
-                if entry.problem:
-                    found.append(f"The guest does not get register {entry.index} of {node.path}: {entry.problem}")
-        bridge = next((node for node in device.node.ancestors() if is_pci(node)), None)
-        if bridge is not None:
-            found.append(
-                f"{device.path} is behind the PCI bridge {bridge.path}, which is not passed through: the device works only as long as "
-                "its bridge stays as the firmware or dom0 set it up"
-            )
+            # What is behind a bridge keeps its addresses on the bus, which the guest translates itself.
+            if host_bridge(node) in (None, node):
+                for entry in registers(node):
+                    if entry.problem:
+                        found.append(f"The guest does not get register {entry.index} of {node.path}: {entry.problem}")
+        if is_pci(device.node):
+            found += lost_windows(device.node)
     return found
 
 

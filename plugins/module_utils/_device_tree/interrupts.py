@@ -167,9 +167,8 @@ def specifiers(tree: DeviceTree, node: Node) -> t.Iterator[tuple[Node | None, li
         at += width
 
 
-def _follow(tree: DeviceTree, node: Node, controller: Node, cells: list[int]) -> Interrupt:
+def _follow(tree: DeviceTree, node: Node, controller: Node, cells: list[int], address: list[int] | None = None) -> Interrupt:
     # A nexus also compares the unit address: the device's in the first nexus, after that what the map says.
-    address: list[int] | None = None
     through = ""
     for _unused in range(_HOPS):
         here = Interrupt("", controller.path, tuple(cells), through=through)
@@ -202,24 +201,73 @@ def _unit_address(node: Node, nexus: Node) -> list[int]:
     return (node.cells("reg") + [0] * width)[:width]
 
 
-def _look_up(tree: DeviceTree, nexus: Node, address: list[int], cells: list[int]) -> tuple[Node, list[int], list[int]] | str:
-    """Return where the map of a nexus sends an interrupt (controller, address, cells), or why it does not."""
-    own = address + cells
-    mask = nexus.cells("interrupt-map-mask") or [0xFFFFFFFF] * len(own)
+class MapEntry(t.NamedTuple):
+    """One entry of `interrupt-map`."""
+
+    #: Unit address and interrupt on this side, as many cells as the nexus takes.
+    own: list[int]
+    #: Where it sends them; None if there is a problem.
+    parent: Node | None
+    address: list[int]
+    cells: list[int]
+    problem: str = ""
+
+
+def map_entries(tree: DeviceTree, nexus: Node, width: int) -> t.Iterator[MapEntry]:
+    """Yield the entries of the map of a nexus; the last one can be a problem.
+
+    :param width: cells of a unit address and of an interrupt of the nexus, together.
+    """
     table, at = nexus.cells("interrupt-map"), 0
-    while at + len(own) < len(table):
-        entry = table[at : at + len(own)]
-        at += len(own)
+    while at + width < len(table):
+        own = table[at : at + width]
+        at += width
         parent = tree.by_phandle.get(table[at])
         if parent is None:
-            return f"the interrupt-map of {nexus.path} refers to phandle {table[at]:#x}, which no node has"
+            yield MapEntry(own, None, [], [], f"the interrupt-map of {nexus.path} refers to phandle {table[at]:#x}, which no node has")
+            return
         address_width, cell_width = parent.number("#address-cells", 0), parent.number("#interrupt-cells", 0)
         target = table[at + 1 : at + 1 + address_width + cell_width]
         at += 1 + address_width + cell_width
         if len(target) < address_width + cell_width:
-            return f"the interrupt-map of {nexus.path} ends within an entry"
-        if parent.available and all(left & bits == right & bits for left, right, bits in zip(own, entry, mask)):
-            return parent, target[:address_width], target[address_width:]
+            yield MapEntry(own, None, [], [], f"the interrupt-map of {nexus.path} ends within an entry")
+            return
+        yield MapEntry(own, parent, target[:address_width], target[address_width:])
+
+
+def bridge_map(tree: DeviceTree, bridge: Node) -> list[tuple[MapEntry, Interrupt]]:
+    """Return the `interrupt-map` of a PCI bridge, each entry with the interrupt that it ends in."""
+    found = []
+    for entry in map_entries(tree, bridge, bridge.address_cells + bridge.number("#interrupt-cells", 1)):
+        line = Interrupt("", bridge.path, tuple(entry.cells), problem=entry.problem)
+        if entry.parent is not None:
+            line = _follow(tree, bridge, entry.parent, entry.cells, entry.address)
+        found.append((entry, replace(line, name="intx", through=bridge.path)))
+    return found
+
+
+def map_lines(tree: DeviceTree, bridge: Node) -> list[Interrupt]:
+    """Return the interrupts that a PCI bridge raises for the devices behind it (INTx), each once.
+
+    What ends in a controller of the bridge's own is not one: that controller's own interrupt is.
+    """
+    inside = {node.path for node in bridge.subtree()}
+    lines: dict[tuple[int | None, str], Interrupt] = {}
+    for _entry, line in bridge_map(tree, bridge):
+        if line.number is not None or line.controller not in inside:
+            lines.setdefault((line.number, line.problem), line)
+    return list(lines.values())
+
+
+def _look_up(tree: DeviceTree, nexus: Node, address: list[int], cells: list[int]) -> tuple[Node, list[int], list[int]] | str:
+    """Return where the map of a nexus sends an interrupt (controller, address, cells), or why it does not."""
+    own = address + cells
+    mask = nexus.cells("interrupt-map-mask") or [0xFFFFFFFF] * len(own)
+    for entry in map_entries(tree, nexus, len(own)):
+        if entry.parent is None:
+            return entry.problem
+        if entry.parent.available and all(left & bits == right & bits for left, right, bits in zip(own, entry.own, mask)):
+            return entry.parent, entry.address, entry.cells
     return f"the interrupt-map of {nexus.path} has no entry for it"
 
 

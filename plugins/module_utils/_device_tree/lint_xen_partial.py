@@ -14,9 +14,9 @@ from .._spans import PAGE, Span, pages
 from .analysis import Analysis
 from .dma import iommu_of
 from .findings import ERROR, WARNING, Finding
-from .interrupts import interrupts, specifiers
+from .interrupts import bridge_map, interrupts, specifiers
 from .needs import references
-from .registers import registers
+from .registers import is_pci, registers, windows
 from .tree import DeviceTree, Node, is_enabled
 from .xen_reg import XenRange, xen_reg
 from .xen_rules import DOM0LESS, XL, XL_GIC_PHANDLE, handed_on, layout_conflicts, possible_conflicts
@@ -266,6 +266,8 @@ class _Partial:
             )
         else:
             yield from wrong
+        yield from self._windows(node)
+        yield from self._map(node, host)
         iommu = iommu_of(self.analysis.tree, host)
         if iommu is None and not force:
             fix = "xen,force-assign-without-iommu; if it does no DMA, or the guest's memory is direct-map"
@@ -278,6 +280,28 @@ class _Partial:
             for other in others:
                 yield from self._shared(node, other, "shared-interrupt", f"raises interrupt {number} as well")
         yield from self._interrupts(node, host)
+
+    def _windows(self, node: Node) -> t.Iterator[Finding]:
+        """Check that the guest gets the windows of a PCI host bridge that its tree has."""
+        mapped = [Span.sized(entry.guest, entry.machine.size) for entry in self.entries]
+        for hole in [hole for span in pages(windows(node)) for hole in span.without(mapped)]:
+            problem = f"ranges has the window {hole} to PCI devices, which no xen,reg maps"
+            yield self._say(node, "missing-map", problem, f"xen,reg = <{hole.start:#x} {hole.size:#x} {hole.start:#x}>;")
+
+    def _map(self, node: Node, host: Node) -> t.Iterator[Finding]:
+        """Find interrupts of an `interrupt-map` that Xen does not pass on: it reads only the interrupts of nodes."""
+        if not self.dom0less or not is_pci(node):
+            return
+        raised = ((part, line) for part in host.subtree() for line in interrupts(self.analysis.tree, part))
+        passed_on = {line.number for part, line in raised if handed_on(part, line, DOM0LESS)}
+        wanted = {entry.cells[1] for entry, _line in bridge_map(self.tree, node) if entry.parent is self.gic and len(entry.cells) == 3}
+        lost = sorted(number for number in wanted if number + 32 not in passed_on)
+        if lost:
+            numbers = ", ".join(str(number + 32) for number in lost)
+            cells = " ".join(f"0 {number} 4" for number in lost)
+            fix = f"interrupts = <{cells}>; in {host.path} of the host's tree as well, or no such entries"
+            problem = f"interrupt-map has {numbers}, which are no interrupts of {host.path} itself: Xen does not pass them on"
+            yield self._say(node, "unrouted-interrupt", problem, fix)
 
     def _shared(self, node: Node, other: Node, rule: str, how: str) -> t.Iterator[Finding]:
         known = self.use.marked is not None

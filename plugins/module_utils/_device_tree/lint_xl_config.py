@@ -132,7 +132,8 @@ class _Config:
             problem = f"{entry.text!r} contains registers of the interrupt controller"
             yield self._say(entry, "forbidden-map", problem, "Leave it out: Xen drives the GIC")
         reserved = any(kept.overlaps(span) for kept in self.analysis.reserved)
-        if not reserved and not self.analysis.register_map.nodes_in([span]):
+        window = any(forwarded.overlaps(span) for forwarded in self.analysis.windows)
+        if not reserved and not window and not self.analysis.register_map.nodes_in([span]):
             shifted = Span(span.start // PAGE, span.start // PAGE + 1)
             hint = (
                 f'"{span.start // PAGE // PAGE:#x},..."'
@@ -152,14 +153,13 @@ class _Config:
     def _pages_of(self, node: Node) -> list[Span]:
         """Return the pages of a device and of what is enabled below it."""
         if id(node) not in self._pages:
-            spans = (entry.span for part in visible(node, ()) for entry in self.analysis.registers(part) if entry.span)
-            self._pages[id(node)] = pages(spans)
+            self._pages[id(node)] = pages(span for part in visible(node, ()) for span in self.analysis.spans(part))
         return self._pages[id(node)]
 
     def _lines_of(self, node: Node) -> list[int]:
         """Return the numbers that belong into irqs for a device and what is enabled below it."""
         if id(node) not in self._lines:
-            lines = ((part, line) for part in visible(node, ()) for line in self.analysis.interrupts(part))
+            lines = ((part, line) for part in visible(node, ()) for line in self.analysis.lines(part))
             self._lines[id(node)] = sorted({line.number for part, line in lines if line.number is not None and handed_on(part, line, XL)})
         return self._lines[id(node)]
 

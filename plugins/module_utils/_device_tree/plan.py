@@ -16,18 +16,21 @@ from .._errors import InvalidInput
 from .._files import read_bytes
 from .._plan import Plan
 from .._runner import Runner
-from .analysis import Analysis
+from .analysis import Analysis, Device
 from .dma import unprotected
 from .dtb import check_outputs, parse_dtb, to_dtb
 from .guards import DEVICE_TREE_GUARDS, all_that_goes, check_devices, left_behind, refuse_sharing, refuse_what_the_host_needs
+from .interrupts import Interrupt
 from .needs import Need
+from .pci_bridge import blocked_by, bridge_notes, device_or_bridge, host_bridges, host_interrupts
+from .registers import is_pci
 from .source import to_dts
-from .tree import DeviceTree
+from .tree import DeviceTree, Node
 from .xen_partial import Partial, PassthroughRequest, build_partial, visible
-from .xen_rules import DOM0LESS, handed_on, layout_conflicts, possible_conflicts
+from .xen_rules import DOM0LESS, grant_table_conflicts, handed_on, layout_conflicts, possible_conflicts
 
 #: What `force` can name: the guards of every hypervisor, and those that only Xen needs.
-XEN_GUARDS = (*DEVICE_TREE_GUARDS, "no_iommu", "guest_layout")
+XEN_GUARDS = (*DEVICE_TREE_GUARDS, "no_iommu", "guest_layout", "no_interrupts")
 _MAC = re.compile("[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 _RATE = re.compile("[0-9]{1,10}")
 
@@ -52,7 +55,9 @@ def plan_partial(tree: DeviceTree, devices: t.Iterable[t.Mapping[str, t.Any]], g
     """
     check_outputs([dest], tree.source)
     analysis = Analysis(tree)
-    requests = [_request(analysis, entry) for entry in devices]
+    entries = [(entry, tree.find(entry["node"])) for entry in devices]
+    bridges = host_bridges((entry["node"], node) for entry, node in entries)
+    requests = _joined([_request(analysis, entry, node) for entry, node in entries])
     chosen = [request.device for request in requests]
     check_devices(analysis, chosen, lambda node, line: handed_on(node, line, guest.flavour))
     plan = Plan()
@@ -66,10 +71,12 @@ def plan_partial(tree: DeviceTree, devices: t.Iterable[t.Mapping[str, t.Any]], g
             f"Nothing of {names} can be passed through: what has registers or interrupts is disabled or left out",
             remedy="Name the nodes that are meant",
         )
-    plan.warnings = [*_warnings(partial), *left_behind(chosen)]
+    _refuse_without_interrupts(plan, analysis, chosen, partial, guest)
+    plan.warnings = [*bridge_notes(analysis, bridges), *_blocked(analysis, chosen), *_warnings(partial), *left_behind(chosen)]
     source = to_dts(partial.root)
-    paths = list(dict.fromkeys([*(device.path for device in chosen), *companions]))
+    paths = list(dict.fromkeys([*(device.path for device in chosen), *_also_marked(analysis, chosen, partial), *companions]))
     plan.results = {"dest": dest, "source": source, "passthrough_paths": paths, "missing": [_missing(need) for need in partial.missing]}
+    plan.results["host_bridges"] = bridges
     if guest.flavour == DOM0LESS:
         plan.results["imagebuilder"] = {
             "DOMU_PASSTHROUGH_DTB": os.path.basename(dest),
@@ -84,7 +91,7 @@ def plan_partial(tree: DeviceTree, devices: t.Iterable[t.Mapping[str, t.Any]], g
     return plan
 
 
-def _request(analysis: Analysis, entry: t.Mapping[str, t.Any]) -> PassthroughRequest:
+def _request(analysis: Analysis, entry: t.Mapping[str, t.Any], node: Node) -> PassthroughRequest:
     mac = entry["mac"].lower()
     if mac and not _MAC.fullmatch(mac):
         raise InvalidInput(f"{entry['mac']!r} is not a MAC address", rule="six hexadecimal bytes with colons between them")
@@ -93,9 +100,22 @@ def _request(analysis: Analysis, entry: t.Mapping[str, t.Any]) -> PassthroughReq
         if isinstance(rate, bool) or not _RATE.fullmatch(str(rate)) or not 0 < int(rate) < 1 << 32:
             raise InvalidInput(f"{rate!r} is not the rate of the clock {name!r}", rule="a whole number of Hz, below 4294967296")
         rates[str(name)] = int(rate)
-    device = analysis.device(analysis.tree.find(entry["node"]))
-    left_out = [analysis.tree.find(f"{device.path}/{name.strip('/')}") for name in entry["leave_out"]]
-    return PassthroughRequest(device, rates, mac, left_out)
+    left_out = [analysis.tree.find(f"{node.path}/{name.strip('/')}") for name in entry["leave_out"]]
+    return PassthroughRequest(device_or_bridge(analysis, node), rates, {node.path: mac} if mac else {}, left_out)
+
+
+def _joined(requests: t.Iterable[PassthroughRequest]) -> list[PassthroughRequest]:
+    """Make one request of those for several devices behind the same PCI host bridge."""
+    found: list[PassthroughRequest] = []
+    for request in requests:
+        same = next((at for at, other in enumerate(found) if other.device is request.device and is_pci(request.device.node)), None)
+        if same is None:
+            found.append(request)
+            continue
+        other = found[same]
+        rates = {**other.clock_rates, **request.clock_rates}
+        found[same] = PassthroughRequest(other.device, rates, {**other.macs, **request.macs}, [*other.leave_out, *request.leave_out])
+    return found
 
 
 def _refuse_for_xen(plan: Plan, tree: DeviceTree, requests: t.Iterable[PassthroughRequest], guest: Guest) -> None:
@@ -103,16 +123,64 @@ def _refuse_for_xen(plan: Plan, tree: DeviceTree, requests: t.Iterable[Passthrou
         device = request.device
         open_nodes = unprotected(tree, visible(device.node, request.leave_out))
         if open_nodes:
-            below = [node.path for node in open_nodes if node is not device.node]
+            # The bridge does the DMA of all that is behind it.
+            below = [node.path for node in open_nodes if node is not device.node and not is_pci(device.node)]
             where = f" ({', '.join(below)})" if below else ""
             plan.refuse(
                 "no_iommu",
                 device.path,
                 f"has no IOMMU in front of it{where}; if it does DMA, it can read and write all memory, and works only with direct_map",
             )
-        if not guest.direct_map:
+        if guest.direct_map:
+            for conflict in grant_table_conflicts(device.pages):
+                plan.refuse("guest_layout", device.path, conflict)
+        else:
             for conflict in [*layout_conflicts(device.pages, guest.memory), *possible_conflicts(device.pages)]:
                 plan.refuse("guest_layout", device.path, conflict)
+
+
+def _refuse_without_interrupts(plan: Plan, analysis: Analysis, devices: t.Iterable[Device], partial: Partial, guest: Guest) -> None:
+    """Refuse a PCI host bridge behind which no device can raise an interrupt in the guest."""
+    for device in devices:
+        lines = [line for node, line in partial.lost if node is device.node and line.through == node.path]
+        given = [line for _node, line in device.lines if line.number in partial.irqs]
+        if is_pci(device.node) and not given:
+            why = "the tree has none that leads to the GIC"
+            if guest.flavour == DOM0LESS and any(line.number is not None for line in lines):
+                why = _unrouted(lines)
+            plan.refuse("no_interrupts", device.path, f"no device behind this PCI host bridge can raise an interrupt in the guest: {why}")
+
+
+def _unrouted(lines: t.Sequence[Interrupt]) -> str:
+    numbers = ", ".join(str(line.number) for line in lines if line.number is not None)
+    return (
+        f"interrupts {numbers} are only in its interrupt-map, and Xen passes on to a domain that it starts only what a node lists as "
+        f"its own interrupts. Add {host_interrupts(lines)} to the node in the board's device tree, for example by an overlay, and use "
+        "that tree"
+    )
+
+
+def _blocked(analysis: Analysis, devices: t.Iterable[Device]) -> list[str]:
+    """Return the PCI host bridges whose DMA an IOMMU may block, as warnings."""
+    found = []
+    for device in devices:
+        iommu = blocked_by(analysis, device.node) if is_pci(device.node) else None
+        if iommu is not None:
+            found.append(
+                f"The iommu-map of {device.path} leads to {iommu.path}, which Xen does not set up for a bridge in a device tree: if Xen "
+                "drives this IOMMU, it blocks all DMA from behind the bridge (iommu=no on Xen's command line leaves it off)"
+            )
+    return found
+
+
+def _also_marked(analysis: Analysis, devices: t.Iterable[Device], partial: Partial) -> list[str]:
+    """Return the nodes below the devices that need the mark of their own.
+
+    Xen looks for `xen,passthrough` node by node (dt_device_for_passthrough), and routes the interrupts of any other to dom0 first, enabled
+    or not; then no other domain can have them.
+    """
+    below = [node for device in devices for node in device.node.subtree() if node is not device.node]
+    return [node.path for node in below if node.path in partial.assigned or any(line.number for line in analysis.interrupts(node))]
 
 
 def _missing(need: Need) -> dict[str, str]:
@@ -124,13 +192,21 @@ def _warnings(partial: Partial) -> list[str]:
     found = []
     consumers: dict[str, list[str]] = {}
     for need in partial.missing:
+        # What is said of PCI host bridges says more.
+        if need.kind == "msi" and is_pci(need.consumer):
+            continue
         provider = need.provider.path if need.provider else "a node that does not exist"
         consumers.setdefault(need.consumer.path, []).append(f"{need.kind} ({need.property}: {provider})")
     for consumer, needs in consumers.items():
         found.append(f"The guest cannot reach what {consumer} refers to, which stays as the firmware left it: {', '.join(needs)}")
+    for node in {id(node): node for node, line in partial.lost if line.through == node.path and line.number is not None}.values():
+        lines = [line for other, line in partial.lost if other is node and line.number is not None and line.through == node.path]
+        found.append(f"Devices behind {node.path} cannot raise all of their interrupts INTA to INTD in the guest: {_unrouted(lines)}")
     for node, line in partial.lost:
+        if line.through == node.path and line.number is not None:
+            continue
         reason = line.problem or "Xen passes on only shared peripheral interrupts that the host's tree lists as interrupts of the device"
-        if line.through:
+        if line.through and not line.problem:
             reason = f"it goes through {line.through}, and Xen passes on only what goes to the GIC directly"
         found.append(f"The guest does not get an interrupt of {node.path}: {reason}")
     return found

@@ -62,16 +62,23 @@ def registers(node: Node) -> list[Register]:
     return found
 
 
-def windows(node: Node) -> list[Span]:
-    """Return the processor's addresses that a PCI host bridge forwards to its bus."""
+def pci_windows(node: Node) -> list[tuple[list[int], int, Span | None]]:
+    """Return each entry of a PCI bridge's `ranges`: its PCI address in cells, its size, and the addresses for the processor, if any."""
     if not is_pci(node) or node.parent is None:
         return []
-    spans = []
-    for _unused, parent, size in bus_ranges(node):
-        address = _translate(node.parent, parent, size)[0]
-        if address is not None and size:
-            spans.append(Span(address, address + size))
-    return spans
+    found = []
+    cells, width = node.cells("ranges"), node.address_cells
+    step = width + node.parent.address_cells + node.size_cells
+    for index, (_unused, parent, size) in enumerate(bus_ranges(node)):
+        address = _translate(node.parent, parent, size)[0] if size else None
+        span = None if address is None else Span.sized(address, size)
+        found.append((cells[index * step : index * step + width], size, span))
+    return found
+
+
+def windows(node: Node) -> list[Span]:
+    """Return the processor's addresses that a PCI host bridge forwards to its bus."""
+    return [span for _address, _size, span in pci_windows(node) if span is not None]
 
 
 def memory_banks(tree: DeviceTree) -> list[Span]:
@@ -162,7 +169,14 @@ def bus_ranges(bus: Node, name: str = "ranges") -> list[tuple[int, int, int]]:
 
 
 def is_pci(node: Node) -> bool:
+    """Whether a node is a PCI bridge: the host bridge, or one behind it."""
     return node.text("device_type") in ("pci", "pciex")
+
+
+def host_bridge(node: Node) -> Node | None:
+    """Return the PCI host bridge that a node is, or is behind: the topmost PCI bridge; None if there is none."""
+    found = [part for part in (node, *node.ancestors()) if is_pci(part)]
+    return found[-1] if found else None
 
 
 class RegisterMap:

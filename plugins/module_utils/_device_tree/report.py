@@ -13,6 +13,7 @@ import typing as t
 from .analysis import Analysis, Device
 from .dma import dma_windows
 from .needs import Need, clock_rate, closure, reach
+from .registers import host_bridge
 from .tree import DeviceTree, Node, is_enabled
 
 
@@ -37,6 +38,7 @@ def report_device(analysis: Analysis, device: Device) -> dict[str, t.Any]:
     tree, node = analysis.tree, device.node
     lines = analysis.line_sharers([device])
     memory = dma_windows(tree, node)
+    bridge = host_bridge(node)
     return {
         "path": device.path,
         "aliases": tree.names_of(node, tree.aliases),
@@ -51,6 +53,7 @@ def report_device(analysis: Analysis, device: Device) -> dict[str, t.Any]:
         ],
         "pages": [{"address": span.start, "size": span.size} for span in device.pages],
         "page_sharers": [other.path for other in analysis.page_sharers([device])],
+        "host_bridge": bridge.path if bridge else None,
         "windows": [{"address": span.start, "size": span.size} for span in device.windows],
         "interrupts": [
             {

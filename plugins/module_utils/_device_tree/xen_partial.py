@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import itertools
 import typing as t
 from dataclasses import dataclass, field
 
@@ -15,11 +16,12 @@ from .._errors import InvalidInput
 from .._spans import Span, pages
 from .analysis import Device
 from .dma import dma_windows, iommu_of
-from .interrupts import SPI, Interrupt, interrupts
+from .interrupts import SPI, Interrupt, bridge_map, interrupts, map_lines
 from .needs import COPIED, GIVEN, MISSING, Need, clock_rate, is_virtual, references
-from .registers import registers
+from .pci_bridge import write_buses
+from .registers import host_bridge, is_pci, registers
 from .tree import DeviceTree, Node
-from .xen_rules import DOM0LESS, XL, XL_GIC_PHANDLE, handed_on
+from .xen_rules import BUS_ADDRESSES, DOM0LESS, NAMES, REPLACED, XL, XL_GIC_PHANDLE, handed_on
 
 #: The phandle of the guest's interrupt controller.
 _GIC_PHANDLE = {DOM0LESS: 1, XL: XL_GIC_PHANDLE}
@@ -27,41 +29,6 @@ _GIC_PHANDLE = {DOM0LESS: 1, XL: XL_GIC_PHANDLE}
 _FLAGS = {"edge": 1, "level": 4}
 #: Takes the place of a missing interrupt in `interrupts-extended`, so that the others keep theirs.
 _EMPTY = [0]
-
-#: Not copied: generated, or of no meaning to a guest.
-_REPLACED = {
-    "phandle",
-    "linux,phandle",
-    "reg",
-    "reg-names",
-    "ranges",
-    "dma-ranges",
-    "interrupt-parent",
-    "interrupts",
-    "interrupts-extended",
-    "interrupt-names",
-    "interrupt-map",
-    "interrupt-map-mask",
-    "iommu-map",
-    "iommu-map-mask",
-    "msi-map",
-    "msi-map-mask",
-    "status",
-    "assigned-clock-rates",
-    "xen,passthrough",
-}
-#: The names that are left out together with the references.
-_NAMES = {
-    "resets": "reset-names",
-    "power-domains": "power-domain-names",
-    "phys": "phy-names",
-    "dmas": "dma-names",
-    "mboxes": "mbox-names",
-    "io-channels": "io-channel-names",
-    "interconnects": "interconnect-names",
-    "nvmem-cells": "nvmem-cell-names",
-    "pinctrl-0": "pinctrl-names",
-}
 
 
 @dataclass(frozen=True)
@@ -71,7 +38,8 @@ class PassthroughRequest:
     device: Device
     #: Rates in Hz of clocks that the guest cannot reach, by name or by position.
     clock_rates: t.Mapping[str, int] = field(default_factory=dict)
-    mac: str = ""
+    #: MAC addresses for it or nodes below it, by path.
+    macs: t.Mapping[str, str] = field(default_factory=dict)
     #: Nodes below it to hide from the guest.
     leave_out: t.Sequence[Node] = ()
 
@@ -88,6 +56,8 @@ class Partial:
     #: Pages to map into the guest, each once.
     mapped: list[Span] = field(default_factory=list)
     irqs: list[int] = field(default_factory=list)
+    #: Paths of the host's nodes that the guest gets pages or interrupts of.
+    assigned: list[str] = field(default_factory=list)
     #: Paths of the host's nodes that are behind an IOMMU themselves.
     protected: list[str] = field(default_factory=list)
 
@@ -132,9 +102,7 @@ class _Builder:
             gic.properties["interrupt-controller"] = b""
             gic.set_cells("phandle", self.gic_phandle)
         for request in self.requests:
-            copy = self._copy(request.device.node, self._bus_of(request.device.node), request)
-            if request.mac:
-                copy.properties["local-mac-address"] = bytes.fromhex(request.mac.replace(":", ""))
+            self._copy(request.device.node, self._bus_of(request.device.node), request)
         if self.unknown_clocks:
             raise InvalidInput(
                 f"Clocks with unknown rates: {'; '.join(self.unknown_clocks)}",
@@ -185,29 +153,38 @@ class _Builder:
             for name, node in sorted(names.items()):
                 aliases.set_strings(name, _path_below(node))
 
-    def _copy(self, node: Node, parent: Node, request: PassthroughRequest) -> Node:
-        found = [entry for entry in registers(node) if entry.span]
+    def _copy(self, node: Node, parent: Node, request: PassthroughRequest) -> None:
+        bridge = host_bridge(node)
+        behind = bridge not in (None, node)
+        found = [] if behind else [entry for entry in registers(node) if entry.span]
         copy = Node(_unit_name(node, found[0].address if found else None, parent), parent)
         self.copies[id(node)] = copy
         dropped = self._references(node, copy, request)
         for name, value in node.properties.items():
-            if name in _REPLACED or name in dropped or name in copy.properties:
+            if name in copy.properties or name in dropped or (name in REPLACED and not (behind and name in BUS_ADDRESSES)):
                 continue
             if name in ("local-mac-address", "mac-address") and not any(value):
                 continue
             copy.properties[name] = value
+        if node.path in request.macs:
+            copy.properties["local-mac-address"] = bytes.fromhex(request.macs[node.path].replace(":", ""))
         if found:
             copy.set_wide("reg", *(number for entry in found for number in (entry.address or 0, entry.size)))
             if all(entry.name for entry in found):
                 copy.set_strings("reg-names", *(entry.name for entry in found))
         elif "reg" in node.properties and parent.size_cells != 2:
             copy.properties["reg"] = node.properties["reg"]
-        lines = self._interrupts(node, copy)
-        if "ranges" in node.properties:
+        spans = [entry.span for entry in found if entry.span]
+        if bridge is node:
+            spans += write_buses(node, copy)
+        elif "ranges" in node.properties and not behind:
             self._bus_properties(copy)
             self._keep(node, copy, "compatible")
-        if parent.address_cells == parent.size_cells == 2 and (found or lines):
-            self._xen(node, copy, [entry.span for entry in found if entry.span], lines)
+        lines = self._interrupts(node, copy)
+        if behind:
+            self._interrupts_behind(node, copy, lines)
+        elif parent.address_cells == parent.size_cells == 2 and (spans or lines):
+            self._xen(node, copy, spans, lines)
         elif lines and (self.flavour == XL or {parent.address_cells, parent.size_cells} <= {1, 2}):
             # On a bus of its own, such as below a system controller: it has no registers for Xen, but interrupts.
             self._xen(node, copy, [], lines)
@@ -215,7 +192,40 @@ class _Builder:
             self.result.lost += [(node, line) for line in lines]
         for child in _children(node, request.leave_out):
             self._copy(child, copy, request)
-        return copy
+        if is_pci(node):
+            self._interrupt_map(node, copy)
+
+    def _interrupts_behind(self, node: Node, copy: Node, lines: list[Interrupt]) -> None:
+        """Have the interrupts of a node behind a PCI host bridge passed on.
+
+        Xen takes `xen,path` only on a bus of one or two cells, so a node of its own, which the guest ignores, names it.
+        """
+        if lines and self.flavour == DOM0LESS:
+            copy = Node(_unique_name(f"interrupts-{node.name.replace('@', '-')}", self.passthrough), self.passthrough)
+            copy.set_cells("interrupt-parent", self.gic_phandle)
+            copy.set_cells("interrupts", *(cell for line in lines for cell in self._gic_cells(line)[1:]))
+        if lines:
+            self._xen(node, copy, [], lines)
+
+    def _interrupt_map(self, bridge: Node, copy: Node) -> None:
+        """Write the interrupts of what is behind a bridge: to the guest's GIC, whose address has no cells, or to a node that it has.
+
+        Xen itself passes on only what is an interrupt of a node as well (map_device_irqs_to_domain reads no `interrupt-map`).
+        """
+        cells: list[int] = []
+        raised = map_lines(self.tree, bridge)
+        wanted = {line.number for line in raised if line.kind == "spi"}
+        given = wanted if self.flavour == XL else wanted.intersection(self.result.irqs)
+        for entry, line in bridge_map(self.tree, bridge):
+            if entry.parent is not None and id(entry.parent) in self.copied:
+                cells += [*entry.own, self._phandle(entry.parent), *entry.address, *entry.cells]
+            elif line.number is not None and line.number in given:
+                cells += [*entry.own, *self._gic_cells(line)]
+        self.result.irqs += [number for number in given if number is not None]
+        self.result.lost += [(bridge, line) for line in raised if line.number not in given]
+        if cells:
+            copy.set_cells("interrupt-map", *cells)
+            self._keep(bridge, copy, "interrupt-map-mask")
 
     @staticmethod
     def _keep(node: Node, copy: Node, name: str) -> None:
@@ -226,6 +236,7 @@ class _Builder:
         mapped = [part for span in pages(spans) for part in span.without(self.result.mapped)]
         self.result.mapped += mapped
         self.result.irqs += [line.number for line in lines if line.number is not None]
+        self.result.assigned.append(node.path)
         protected = iommu_of(self.tree, node) is not None
         self.result.protected += [node.path] if protected else []
         if self.flavour == DOM0LESS:
@@ -244,7 +255,7 @@ class _Builder:
             controller = inside.get(line.controller)
             if line.number is not None and handed_on(node, line, self.flavour):
                 lines.append(line)
-                kept.append((line.name, [self.gic_phandle, SPI, line.number - 32, _FLAGS[line.trigger or "level"]]))
+                kept.append((line.name, self._gic_cells(line)))
             elif controller is not None and id(controller) in self.copied:
                 kept.append((line.name, [self._phandle(controller), *line.specifier]))
             else:
@@ -257,9 +268,13 @@ class _Builder:
             copy.set_cells("interrupts", *(cell for _unused, cells in kept for cell in cells[1:]))
         elif kept:
             copy.set_cells("interrupts-extended", *(cell for _unused, cells in kept for cell in cells))
-        if kept and all(name for name, _unused in kept):
-            copy.set_strings("interrupt-names", *(name for name, _unused in kept))
+        names = list(itertools.takewhile(bool, (name for name, _unused in kept)))
+        if names:
+            copy.set_strings("interrupt-names", *names)
         return lines
+
+    def _gic_cells(self, line: Interrupt) -> list[int]:
+        return [self.gic_phandle, SPI, (line.number or 0) - 32, _FLAGS[line.trigger or "level"]]
 
     def _references(self, node: Node, copy: Node, request: PassthroughRequest) -> set[str]:
         """Write the references that a guest can follow; return the properties not to copy."""
@@ -279,7 +294,7 @@ class _Builder:
             else:
                 # Linux substitutes a dummy for a missing description, such as a regulator that is always on.
                 self.result.missing += [need for need, how in zip(found, reached) if how not in (GIVEN, COPIED)]
-                dropped.add(_NAMES.get(name, ""))
+                dropped.add(NAMES.get(name, ""))
         return dropped
 
     def _reach(self, need: Need) -> str:

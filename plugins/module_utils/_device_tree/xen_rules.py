@@ -29,11 +29,49 @@ _GUEST_LAYOUT = (
     ("the guest's virtual UART", Span(0x22000000, 0x22001000)),
     ("the guest's grant table and XenStore pages", Span(0x38000000, 0x3A000000)),
 )
+#: Where Xen puts the grant table of a guest that it starts, even of one whose memory is mapped 1:1 (dom0less-build.c).
+_GRANT_TABLE = ("the guest's grant table", Span(0x38000000, 0x39000000))
 #: What only some guests have there: with PCI devices, or with ACPI.
 _SOME_GUESTS = (
     ("the guest's PCI configuration space", Span(0x10000000, 0x20000000)),
     ("the guest's ACPI tables", Span(0x20000000, 0x22000000)),
 )
+#: Not copied: generated, or of no meaning to a guest.
+REPLACED = {
+    "phandle",
+    "linux,phandle",
+    "reg",
+    "reg-names",
+    "ranges",
+    "dma-ranges",
+    "interrupt-parent",
+    "interrupts",
+    "interrupts-extended",
+    "interrupt-names",
+    "interrupt-map",
+    "interrupt-map-mask",
+    "iommu-map",
+    "iommu-map-mask",
+    "msi-map",
+    "msi-map-mask",
+    "status",
+    "assigned-clock-rates",
+    "xen,passthrough",
+}
+#: Copied behind a PCI host bridge: addresses on its bus, which the guest's bridge translates.
+BUS_ADDRESSES = {"reg", "reg-names", "ranges", "dma-ranges"}
+#: The names that are left out together with the references.
+NAMES = {
+    "resets": "reset-names",
+    "power-domains": "power-domain-names",
+    "phys": "phy-names",
+    "dmas": "dma-names",
+    "mboxes": "mbox-names",
+    "io-channels": "io-channel-names",
+    "interconnects": "interconnect-names",
+    "nvmem-cells": "nvmem-cell-names",
+    "pinctrl-0": "pinctrl-names",
+}
 _GUEST_RAM = (Span(0x40000000, 0x100000000), Span(0x200000000, 0x10000000000))
 
 
@@ -51,6 +89,12 @@ def handed_on(node: Node, line: Interrupt, flavour: str) -> bool:
 def possible_conflicts(pages: t.Iterable[Span]) -> list[str]:
     """Return which parts of the layout of some guests, but not of all, the pages of a device overlap."""
     return [f"{span} is where {what} is" for span in pages for what, taken in _SOME_GUESTS if span.overlaps(taken)]
+
+
+def grant_table_conflicts(pages: t.Iterable[Span]) -> list[str]:
+    """Return which pages of a device are where a guest with the board's own layout has its grant table."""
+    what, taken = _GRANT_TABLE
+    return [f"{span} is where {what} is ({taken})" for span in pages if span.overlaps(taken)]
 
 
 def layout_conflicts(pages: t.Iterable[Span], memory: int) -> list[str]:

@@ -41,7 +41,7 @@ class _Comparison:
         self.regions = regions(root)
         self.lines: dict[int, list[tuple[Node, str]]] = {}
         for node in analysis.tree.nodes:
-            for line in analysis.interrupts(node):
+            for line in analysis.lines(node):
                 if line.number is not None:
                     self.lines.setdefault(line.number, []).append((node, line.trigger))
 
@@ -168,7 +168,7 @@ class _Comparison:
         return self.root.incomplete or any(region is None or "phys_addr" in region.macros for region in own)
 
     def _is_device(self, span: Span) -> bool:
-        return bool(self.analysis.register_map.nodes_in([span]))
+        return bool(self.analysis.register_map.nodes_in([span])) or any(window.overlaps(span) for window in self.analysis.windows)
 
     def _split_devices(self, owners: t.Mapping[int, Element]) -> t.Iterator[Finding]:
         """Find pages with registers of a device whose interrupt goes to another protection domain, which may be so on purpose."""

@@ -15,6 +15,7 @@ from .._device_tree.dtb import check_outputs, read_device_tree
 from .._device_tree.guards import all_that_goes, check_devices, left_behind, refuse_sharing, refuse_what_the_host_needs
 from .._device_tree.interrupts import INTERRUPTS
 from .._device_tree.needs import MISSING, reach
+from .._device_tree.pci_bridge import bridge_notes, host_bridges, requested
 from .._errors import InvalidInput
 from .._plan import Plan
 from .._runner import Runner
@@ -32,7 +33,8 @@ def plan_system(parameters: t.Mapping[str, t.Any], runner: Runner) -> Plan:
     """
     source, dest, table = parameters["device_tree"], parameters["dest"], parameters["interrupt_table"]
     analysis = Analysis(read_device_tree(source))
-    devices = [analysis.device(analysis.tree.find(name)) for name in parameters["devices"]]
+    named = [(name, analysis.tree.find(name)) for name in parameters["devices"]]
+    devices = requested(analysis, (node for _name, node in named))
     check_devices(analysis, devices)
     vm = read_driver_vm(parameters)
     check_outputs([path for path in (dest, table) if path], source)
@@ -41,8 +43,9 @@ def plan_system(parameters: t.Mapping[str, t.Any], runner: Runner) -> Plan:
     companions = refuse_sharing(plan, analysis, devices)
     refuse_what_the_host_needs(plan, source, all_that_goes(devices, companions), runner)
     _allow_whole_ranges(plan, analysis, vm)
-    plan.warnings = [*left_out(devices), *left_behind(devices)]
-    plan.results = _results(dest, system, devices, vm)
+    bridges = host_bridges(named)
+    plan.warnings = [*bridge_notes(analysis, bridges), *left_out(devices), *left_behind(devices)]
+    plan.results = {**_results(dest, system, devices, vm), "host_bridges": bridges}
     plan.write_file(dest, system.description)
     if table:
         plan.write_file(table, system.table)

@@ -19,6 +19,8 @@ MAX_ID, MAX_PRIORITY, MAX_DOMAINS = 61, 254, 63
 DEFAULT_BUDGET = 1000
 #: Addresses in a domain or a virtual machine have 40 bits.
 ADDRESS_LIMIT = 1 << 40
+#: Places for capabilities of the task that makes the objects, one for each page (KernelRootCNodeSizeBits in Microkit's build_sdk.py).
+MAX_PAGES = 1 << 17
 MIN_STACK, DEFAULT_STACK, MAX_STACK = 0x1000, 0x2000, 16 << 20
 #: The name of Microkit's own protection domain.
 MONITOR = "monitor"

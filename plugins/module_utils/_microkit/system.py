@@ -25,7 +25,7 @@ from .._errors import InvalidInput
 from .._spans import Span, pages
 from .check import check_system
 from .parser import read_system
-from .schema import LARGE_PAGE, MAX_ID, SMALL_PAGE
+from .schema import LARGE_PAGE, MAX_ID, MAX_PAGES, SMALL_PAGE
 
 _INTERFACE = "gic_vcpu"
 _COMMENT_LENGTH = 120
@@ -105,6 +105,7 @@ def build_system(analysis: Analysis, devices: t.Sequence[Device], vm: DriverVm) 
         found += _regions(device, [region.span for region in found], vm)
     _check_gic(analysis, found)
     _check_memory(analysis, vm, found)
+    _check_pages(found)
     lines = _lines(devices, vm)
     description = _describe(found, lines, vm)
     root, findings = read_system(description, "the description")
@@ -205,6 +206,17 @@ def _check_memory(analysis: Analysis, vm: DriverVm, found: t.Sequence[MemoryRegi
                     rule="memory that is reserved with no-map belongs to the firmware",
                     remedy="Choose another address or size",
                 )
+
+
+def _check_pages(found: t.Sequence[MemoryRegion]) -> None:
+    needed = sum(region.span.size // region.page for region in found)
+    if needed >= MAX_PAGES:
+        largest = max(found, key=lambda region: region.span.size // region.page)
+        raise InvalidInput(
+            f"The regions have {needed} pages, {largest.name!r} ({largest.span}) alone {largest.span.size // largest.page}",
+            rule=f"Microkit has room for fewer than {MAX_PAGES} pages",
+            remedy="Set large_pages, or shorten the window of a PCI host bridge in ranges of the board's device tree",
+        )
 
 
 def _lines(devices: t.Sequence[Device], vm: DriverVm) -> list[InterruptLine]:

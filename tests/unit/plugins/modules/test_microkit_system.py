@@ -20,7 +20,7 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._microkit.parse
 from ansible_collections.xen.driver_domains.plugins.module_utils._microkit.schema import VERSIONS
 from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Plan
 from ansible_collections.xen.driver_domains.plugins.modules import microkit_system
-from ansible_collections.xen.driver_domains.tests.unit.fakes.device_tree import board, build
+from ansible_collections.xen.driver_domains.tests.unit.fakes.device_tree import board, build, pi5, virt
 
 ALL = tuple(microkit_system.DEVICE_TREE_GUARDS)
 
@@ -229,3 +229,28 @@ def test_the_table_compiles(host: Host, libvmm: str, devices: list[str]) -> None
     command = ["cc", *flags, "-c", "-o", str(host.path / "vmm.o"), str(host.path / "vmm.c")]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stderr
+
+
+# --- PCI host bridges ----------------------------------------------------------------------------------------------------------
+def test_a_device_behind_a_pci_host_bridge(host: Host) -> None:
+    content = pi5()
+    content["axi"]["pcie@1000120000"]["ranges"][6:7] = [0x40000000]
+    del content["axi"]["pcie@1000120000"]["ranges"][7:]
+    (host.path / "board.dtb").write_bytes(to_dtb(build(content)))
+    plan = host.plan("raspberrypi,rp1-gem", "cdns,rp1-usb", version="2.1.0", one_to_one=False)
+    assert regions(plan) == [
+        INTERFACE,
+        ("pcie_1000120000", 0x1000120000, 0xA000, 0x1000, 0x1000120000),
+        ("pcie_1f00000000", 0x1F00000000, 0x40000000, 0x200000, 0x1F00000000),
+    ]
+    # Its own, which come first, and INTA to INTD.
+    assert [entry["number"] for entry in plan.results["interrupts"]] == [255, 256, 261, 262, 263, 264]
+    [entry] = plan.results["host_bridges"]
+    assert entry["requested"] == ["raspberrypi,rp1-gem", "cdns,rp1-usb"]
+    assert any("(MSI) behind" in warning for warning in plan.warnings)
+
+
+def test_a_window_that_is_too_large(host: Host) -> None:
+    (host.path / "board.dtb").write_bytes(to_dtb(build(virt())))
+    with pytest.raises(InvalidInput, match=r"'pcie_8000000000' \(0x8000000000-0xffffffffff\) alone 262144.*fewer than 131072 pages"):
+        host.plan("/pcie@10000000", version="2.1.0", memory_address="0x50000000")

@@ -18,10 +18,12 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.tr
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import DriverDomainsError, InvalidInput, Refused
 from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Plan
 from ansible_collections.xen.driver_domains.plugins.modules import passthrough_device_tree
-from ansible_collections.xen.driver_domains.tests.unit.fakes.device_tree import Tree, board, build
+from ansible_collections.xen.driver_domains.tests.unit.fakes.device_tree import Tree, board, build, pi5, virt
 
 ALL = tuple(passthrough_device_tree.XEN_GUARDS)
 RATES = {"uartclk": 48000000}
+VIRT, PI5 = "/pcie@10000000", "/axi/pcie@1000120000"
+RP1 = f"{PI5}/pci@0,0/dev@0,0/pci-ep-bus@1"
 
 
 class Host:
@@ -222,8 +224,7 @@ def test_the_layout_is_the_boards_with_a_direct_map(host: Host) -> None:
         ([{"node": "serial0", "clock_rates": {"uartclk": True}}], "True is not the rate"),
         ([{"node": "ethernet0", "mac": "dc:a6"}], "'dc:a6' is not a MAC address"),
         (["arm,gic-400"], "the interrupt controller of the board.*hypervisor drives"),
-        (["/soc/pcie@7e610000"], "PCI host bridge"),
-        (["/soc"], "/soc is or contains a PCI host bridge"),
+        (["/soc"], "/soc is not a PCI host bridge, but contains one.*Name /soc/pcie@7e610000"),
         ([{"node": "serial0", "clock_rates": {"uartclk": "\u00b2"}}], "is not the rate"),
         ([{"node": "serial0", "clock_rates": {"uartclk": 1 << 32}}], "is not the rate"),
         (["/osc"], "no registers or interrupts"),
@@ -436,40 +437,76 @@ def test_registers_that_are_lost_are_said(tmp_path: Path) -> None:
     assert any("does not get register 1 of /soc/dev" in warning for warning in host.plan("/soc/dev").warnings)
 
 
-# --- behind a PCI bridge -------------------------------------------------------------------------------------------------------
-def pci(io_ranges: list[int], **io: t.Any) -> Tree:
-    chip = {"#address-cells": 2, "#size-cells": 2, "ranges": io_ranges, "eth@100000": {"reg": [0xC0, 0x40100000, 0, 0x4000]}, **io}
-    bridge = {
-        "device_type": "pci",
-        "#address-cells": 3,
-        "#size-cells": 2,
-        "reg": [0x10, 0, 0, 0x1000],
-        "ranges": [0x01000000, 0, 0, 0x1E, 0, 0, 0x10000, 0x43000000, 4, 0, 0x1C, 0, 3, 0, 0x02000000, 0, 0, 0x1F, 0, 0, 0x40000000],
-        "chip": chip,
+# --- PCI host bridges ----------------------------------------------------------------------------------------------------------
+def test_a_device_behind_a_bridge_gives_the_bridge(tmp_path: Path) -> None:
+    host = Host(tmp_path, pi5())
+    named = {"node": "raspberrypi,rp1-gem", "mac": "2c:cf:67:00:00:01"}
+    plan = host.plan(named, "cdns,rp1-usb", direct_map=True)
+    assert plan.results["passthrough_paths"] == [PI5]
+    [entry] = plan.results["host_bridges"]
+    assert entry["requested"] == ["raspberrypi,rp1-gem", "cdns,rp1-usb"] and f"{RP1}/usb@40200000" in entry["behind"]
+    [whole] = [warning for warning in plan.warnings if "as a whole" in warning]
+    assert "because raspberrypi,rp1-gem, cdns,rp1-usb cannot be" in whole and f"{RP1}/ethernet@40100000" in whole
+    assert any("(MSI) behind /axi/pcie@1000120000 go to /axi/msi-controller@1000130000" in warning for warning in plan.warnings)
+    assert any("Add interrupts = <0 229 4 0 230 4 0 231 4 0 232 4>;" in warning for warning in plan.warnings)
+    tree = host.made(named, direct_map=True)
+    bridge = node(tree, "/passthrough/pcie@1000120000")
+    assert bridge.text("xen,path") == PI5 and "xen,force-assign-without-iommu" in bridge.properties
+    assert bridge.cells("interrupts") == [0, 223, 4, 0, 224, 4] and bridge.strings("interrupt-names") == ["pcie", "msi"]
+    ethernet = node(tree, f"{bridge.path}/pci@0,0/dev@0,0/pci-ep-bus@1/ethernet@40100000")
+    assert ethernet.properties["local-mac-address"] == bytes.fromhex("2ccf67000001")
+    assert not [part for part in tree.nodes if part.name.startswith("off@")]
+
+
+def test_a_bridge_for_xl(tmp_path: Path) -> None:
+    host = Host(tmp_path, virt())
+    config = host.plan(VIRT, flavour="xl").results["xl_config"]
+    assert config == {
+        "device_tree": str(host.dest),
+        "iomem": ["0x10000,0x2f000", "0x4010000,0x10000", "0x8000000,0x8000000"],
+        "irqs": [35, 36, 37, 38],
     }
-    return {**board(), "axi": {"#address-cells": 2, "#size-cells": 2, "ranges": True, "pcie@1000000000": bridge}}
 
 
-@pytest.mark.parametrize(
-    ("ranges", "address"),
-    [
-        ([0xC0, 0x40000000, 0x02000000, 0, 0, 0, 0x400000], 0x1F00100000),
-        # The kind of the address, not its other bits, says which window it is.
-        ([0xC0, 0x40000000, 0x82010000, 0, 0x200000, 0, 0x400000], 0x1F00300000),
-        ([0xC0, 0x40000000, 0x03000000, 4, 0, 0, 0x400000], 0x1C00100000),
-    ],
-)
-def test_a_device_behind_a_pci_bridge(tmp_path: Path, ranges: list[int], address: int) -> None:
-    host = Host(tmp_path, pci(ranges))
-    device = "/axi/pcie@1000000000/chip/eth@100000"
-    assert any("is behind the PCI bridge /axi/pcie@1000000000" in warning for warning in host.plan(device).warnings)
-    found = node(host.made(device), f"/passthrough/eth@{address:x}")
-    assert found.cells("xen,reg") == [address >> 32, address & 0xFFFFFFFF, 0, 0x4000, address >> 32, address & 0xFFFFFFFF]
+def test_a_bridge_whose_devices_could_not_raise_interrupts(tmp_path: Path) -> None:
+    (tmp_path / "with").mkdir()
+    others = ["no_iommu", "guest_layout"]
+    with pytest.raises(Refused, match=r"35, 36, 37, 38 are only in its interrupt-map.*Add interrupts = <0 3 4 0 4 4 0 5 4 0 6 4>;"):
+        Host(tmp_path, virt()).plan(VIRT, force=others)
+    with pytest.raises(Refused, match="the tree has none that leads to the GIC"):
+        Host(tmp_path, virt(**{"interrupt-map": True})).plan(VIRT, force=others, flavour="xl")
+    # Done as it says.
+    host = Host(tmp_path / "with", virt(interrupts=[0, 3, 4, 0, 4, 4, 0, 5, 4, 0, 6, 4]))
+    assert node(host.made(VIRT, force=others), "/passthrough/pcie@4010000000").cells("interrupt-map")
 
 
-def test_an_address_that_the_bridge_does_not_forward(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInput, match="is not in a window of /axi/pcie@1000000000"):
-        Host(tmp_path, pci([0xC0, 0x40000000, 0x02000000, 0, 0x80000000, 0, 0x400000])).plan("/axi/pcie@1000000000/chip/eth@100000")
+def test_the_grant_table_of_a_guest_that_is_mapped_one_to_one(tmp_path: Path) -> None:
+    with pytest.raises(Refused, match="is where the guest's grant table is"):
+        Host(tmp_path, virt()).plan(VIRT, force=["no_iommu", "no_interrupts"], direct_map=True)
+
+
+def test_an_iommu_that_xen_would_not_open(tmp_path: Path) -> None:
+    content = virt(**{"iommu-map": [0, 70, 0, 0x10000]})
+    content["smmu"] = {"compatible": "arm,smmu-v3", "#iommu-cells": 1, "phandle": 70}
+    plan = Host(tmp_path, content).plan(VIRT)
+    assert any("leads to /smmu, which Xen does not set up" in warning for warning in plan.warnings)
+    with pytest.raises(Refused, match="has no IOMMU in front of it"):
+        Host(tmp_path, content).plan(VIRT, force=["no_interrupts", "guest_layout"])
+
+
+def test_a_node_below_that_raises_interrupts_is_marked(tmp_path: Path) -> None:
+    """Xen looks for xen,passthrough node by node, and would route the interrupt of one without it to dom0."""
+    wifi = {"compatible": "test,wifi", "reg": [0x800, 0, 0, 0, 0], "interrupts": [2]}
+    host = Host(tmp_path, virt(**{"wifi@1,0": wifi, "off@2,0": {**wifi, "status": "disabled"}}))
+    assert host.plan(VIRT).results["passthrough_paths"] == [VIRT, f"{VIRT}/wifi@1,0", f"{VIRT}/off@2,0"]
+
+
+def test_a_window_that_leads_nowhere_is_said(tmp_path: Path) -> None:
+    content = {**board(), "bus": {"#address-cells": 1, "#size-cells": 1, "ranges": [0, 0, 0x50000000, 0x1000]}}
+    own = {"reg": [0, 0x1000], "ranges": [0x02000000, 0, 0, 0x800, 0, 0x800, 0x02000000, 0, 0x100000, 0x100000, 0, 0x1000]}
+    content["bus"]["pcie@0"] = {"device_type": "pci", "#address-cells": 3, "#size-cells": 2, **own}
+    plan = Host(tmp_path, content).plan("/bus/pcie@0")
+    assert any("does not get window 1 of /bus/pcie@0" in warning for warning in plan.warnings)
 
 
 def test_registers_in_the_pages_of_the_gic(tmp_path: Path) -> None:

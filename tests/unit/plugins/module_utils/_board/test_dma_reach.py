@@ -19,7 +19,7 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._errors import 
 from ansible_collections.xen.driver_domains.tests.unit.fakes import board as fake_board
 from ansible_collections.xen.driver_domains.tests.unit.fakes.board import VIRT, cells, domu, dtb
 
-CARD, UART = "/soc/ethernet@1000", "/soc/serial@2000"
+CARD, UART, BRIDGE = "/soc/ethernet@1000", "/soc/serial@2000", "/soc/pcie@3000"
 
 
 def tree(dma_ranges: bytes | None) -> bytes:
@@ -31,6 +31,13 @@ def tree(dma_ranges: bytes | None) -> bytes:
         "ranges": cells(0, 0, 0x7E000000, 0x100000),
         "ethernet@1000": {"compatible": "cdns,gem", "reg": cells(0x1000, 0x1000)},
         "serial@2000": {"compatible": "arm,pl011", "reg": cells(0x2000, 0x1000)},
+        "pcie@3000": {
+            "device_type": b"pci\0",
+            "#address-cells": cells(3),
+            "#size-cells": cells(2),
+            "reg": cells(0x3000, 0x1000),
+            "dma-ranges": cells(0x02000000, 0, 0, 0x40000000, 0, 0x20000000),
+        },
     }
     if dma_ranges is not None:
         soc["dma-ranges"] = dma_ranges
@@ -50,6 +57,12 @@ FIRST_GIB = cells(0xC0000000, 0, 0x40000000, 0x40000000)
 def test_memory_out_of_reach(tmp_path: Path, start: str) -> None:
     with pytest.raises(InvalidInput, match=rf"net-dd: {CARD} does not reach .*0x40000000-0x7fffffff.*Move static_memory there"):
         check(tmp_path, FIRST_GIB, start)
+
+
+def test_memory_out_of_reach_of_what_is_behind_a_pci_host_bridge(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match=rf"net-dd: {BRIDGE} does not reach .*0x40000000-0x5fffffff"):
+        check(tmp_path, None, "0x60000000", BRIDGE)
+    check(tmp_path, None, "0x50000000", BRIDGE)
 
 
 @pytest.mark.parametrize(

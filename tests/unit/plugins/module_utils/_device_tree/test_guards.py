@@ -66,3 +66,14 @@ def test_the_tree_of_another_board_says_nothing_about_this_host(machine: FakeMac
     assert refusals(machine, {"/mmc@fe340000"}, str(tmp_path / "board.dtb")) == []
     (tmp_path / "device-tree").symlink_to(machine.sys / "firmware/devicetree/base")
     assert refusals(machine, {"/mmc@fe340000"}, str(tmp_path / "device-tree"))
+
+
+def test_a_disk_behind_a_pci_host_bridge_that_no_node_describes(machine: FakeMachine) -> None:
+    """The disk's controller is found when the bus is scanned; the bridge alone has a node."""
+    bridge = machine.sys / "devices/platform/10.pcie"
+    (machine.sys / "firmware/devicetree/base/pcie@10").mkdir()
+    bridge.mkdir()
+    (bridge / "of_node").symlink_to(machine.sys / "firmware/devicetree/base/pcie@10")
+    machine.disk("nvme0n1", "259:0", where="platform/10.pcie/pci0000:00/0000:00:00.0/nvme/nvme0", partitions=["nvme0n1p1"])
+    machine.mount("/srv", "259:1")
+    assert [found[:2] for found in refusals(machine, {"/pcie@10"})] == [("mounted_disk", "/pcie@10")]
