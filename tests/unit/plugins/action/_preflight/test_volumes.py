@@ -56,7 +56,7 @@ def test_what_is_right(values: dict[str, t.Any]) -> None:
 
 def test_a_site_with_bridges_and_volumes_is_right() -> None:
     values = variables({"target": "/dev/vg0/root", "access": "ro"}, bridges=[{"name": "xenbr0"}], pci=["ahci0"])
-    values["dom0_pci_assignable"] = [{"name": "ahci0", "match": {"class": "sata"}}]
+    values["dom0_pci_assignable"] = [{"name": "ahci0", "match": {"class": "0106"}}]
     converted, problems = preflight.read_variables(values, OPTIONS)
     assert problems == []
     assert preflight.check_values(declared(converted, OPTIONS), converted, "xen1", preflight.HostFacts(unread="")) == []

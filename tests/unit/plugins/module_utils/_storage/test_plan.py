@@ -41,7 +41,7 @@ ATTACHED = {
 
 
 def volumes(*items: dict[str, t.Any], group: str = "vg0") -> list[dict[str, t.Any]]:
-    return [{"name": "storage-dd", "volume_groups": [{"name": group, "disks": ["xvdb"], "volumes": list(items)}]}]
+    return [{"name": "storage-dd", "volume_groups": [{"name": group, "disks": [f"serial:{group}"], "volumes": list(items)}]}]
 
 
 class Run:
