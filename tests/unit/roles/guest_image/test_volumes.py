@@ -148,6 +148,7 @@ def domain(tmp_path: Path, request: pytest.FixtureRequest) -> StorageDomain:
 
 def settle(domain: StorageDomain, *words: str) -> tuple[str, str]:
     """Start it, and return status and error when it serves or cannot."""
+    domain.store_file.unlink(missing_ok=True)
     with domain.running(" ".join(["xendd.backend=1", *words])):
         until(lambda: domain.store_file.exists() and domain.reports(STATUS)[-1] in ("ready", "error"))
         return domain.status
@@ -247,7 +248,6 @@ def test_two_names_of_one_disk(domain: StorageDomain) -> None:
         status, error = settle(domain, *words)
         assert status == "error" and "serial:1 is" in error and "which is listed already" in error
         assert "vg1" not in domain.lvm().values()
-        domain.store_file.unlink()
 
 
 def test_a_disk_that_does_not_come(domain: StorageDomain) -> None:
