@@ -133,7 +133,7 @@ class StorageDomain(FakeDomain):
 
     def answers(self, identity: str, count: int) -> list[str]:
         """Wait until orders were carried out, and return the answers."""
-        until(lambda: identity in self.reports(f"{TOP}/orders"))
+        until(lambda: identity in self.reports(f"{TOP}/orders"), 60)
         return [self.reports(f"{TOP}/orders/{number}")[-1].removeprefix(f"{identity} ") for number in range(count)]
 
     def mutations(self) -> list[str]:
