@@ -82,6 +82,8 @@ def test_what_is_wrong(values: dict[str, t.Any], problem: str) -> None:
 @pytest.mark.parametrize("target", ["/dev/sdb", "/dev//sdb"])
 def test_a_disk_of_dom0_is_not_given_to_a_guest_as_well(target: str) -> None:
     domains = [("storage-dd", "/dev/sdb"), ("web1", target)]
-    parameters = [{**BLANK, "name": name, "kernel": "/kernel", "disks": [{"vdev": "xvdb", "target": path}]} for name, path in domains]
+    parameters = [
+        {**BLANK, "name": name, "memory": 256, "kernel": "/kernel", "disks": [{"vdev": "xvdb", "target": path}]} for name, path in domains
+    ]
     with pytest.raises(InvalidInput, match="The disk /dev/sdb is given twice: to storage-dd and to web1"):
         definitions(parameters, {})
