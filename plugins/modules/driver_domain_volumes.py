@@ -15,7 +15,7 @@ description:
     groups and volumes to XenStore. This module compares them with those that are declared, and gives it orders, in a place that it can only
     read. The orders are gone when the module ends; those that the domain had not begun with are not carried out later.
   - Volumes that are not declared stay. No volume is made smaller, and none is removed that a running domain has as a disk.
-  - A guest that runs sees that its disk has grown. The file system on it stays as it is.
+  - The disk of a guest that runs grows at once. The file system on it stays as it is.
   - What was in a removed volume is overwritten before its space is used again. The domain goes on with that after the task has ended.
   - Check mode compares with what a domain reported last. Of a domain that does not run, the volumes are not known, which is a warning.
 author:
