@@ -35,6 +35,7 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._preflight.netw
 from ansible_collections.xen.driver_domains.plugins.module_utils._preflight.options import Spec, Values, check_options
 from ansible_collections.xen.driver_domains.plugins.module_utils._preflight.proposal import propose
 from ansible_collections.xen.driver_domains.plugins.module_utils._preflight.references import check_references, undeclared_backends
+from ansible_collections.xen.driver_domains.plugins.module_utils._preflight.volumes import check_volumes
 from ansible_collections.xen.driver_domains.plugins.module_utils._secrets import hide_secrets
 from ansible_collections.xen.driver_domains.plugins.module_utils._words import check_word
 from ansible_collections.xen.driver_domains.plugins.modules.xl_domain import ARGUMENTS
@@ -89,7 +90,7 @@ def read_variables(values: Values, options: t.Mapping[str, Spec]) -> tuple[dict[
 
 def check_values(host: DeclaredHost, variables: Values, hostname: str, facts: HostFacts) -> list[InputFinding]:
     """Return what is wrong with values that have the right form."""
-    findings = [*check_references(host, facts.domains, facts.unread), *check_networks(host.domains)]
+    findings = [*check_references(host, facts.domains, facts.unread), *check_networks(host.domains), *check_volumes(host)]
     for name, guards in _FORCE.items():
         unknown = [guard for guard in variables.get(name, []) if guard not in guards]
         findings += [

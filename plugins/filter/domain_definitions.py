@@ -23,6 +23,7 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._networks impor
 )
 from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.files import configuration_of, configuration_text, digest
 from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.program import pack
+from ansible_collections.xen.driver_domains.plugins.module_utils._volumes import check_groups, group_words
 from ansible_collections.xen.driver_domains.plugins.module_utils._words import check_address, check_line, check_word
 
 #: Key that a domain of our profiles sets below its XenStore home when it serves, and where it says why it cannot.
@@ -51,7 +52,7 @@ OWN = "none"
 FOREIGN = "foreign"
 
 #: Options of the model that become parts of the kernel command line or the image instead of the definition.
-_OWN_KEYS = frozenset({"image", "bridges", "bonds", "packages", "authorized_keys", "disk_size"})
+_OWN_KEYS = frozenset({"image", "bridges", "bonds", "packages", "authorized_keys", "disk_size", "volume_groups"})
 _OWN_VIF_KEYS = frozenset({"address", "gateway"})
 
 #: Names that an interface cannot have, or that something else has: those of vifs, and files in /sys/class/net and /proc/sys/net.
@@ -75,8 +76,7 @@ def domain_images(
             images[name] = {
                 "name": name,
                 "profile": domain["image"],
-                # One that has disks of its own may serve them.
-                "backends": ["vif", *(["vbd"] if domain.get("disks") else [])] if domain.get("driver_domain") else [],
+                "backends": _backends(domain),
                 "modules": sorted({module for device in _pci(domain) for module in modules_of.get(device["device"], [])}),
                 **{key: domain[key] for key in ("packages", "authorized_keys") if domain.get(key)},
                 **({"size": domain["disk_size"]} if domain.get("disk_size") else {}),
@@ -188,6 +188,14 @@ def image_name(domain: t.Mapping[str, t.Any]) -> str:
     return f"domain-{domain['name']}" if special else f"guest-{domain['image']}" + ("-hvm" if domain.get("type") == "hvm" else "")
 
 
+def _backends(domain: t.Mapping[str, t.Any]) -> list[str]:
+    """Return the kinds of backends that a domain needs in its image. One that has disks of its own may serve them."""
+    if not domain.get("driver_domain"):
+        return []
+    groups = domain.get("volume_groups")
+    return ["vif", *(["vbd"] if domain.get("disks") or groups else []), *(["volumes"] if groups else [])]
+
+
 def _with_defaults(domains: t.Sequence[dict[str, t.Any]], role: str) -> list[dict[str, t.Any]]:
     if role not in DEFAULTS:
         raise AnsibleFilterError(f"{role!r} is not a role whose domains have a definition: use one of {', '.join(sorted(DEFAULTS))}.")
@@ -250,6 +258,9 @@ def _definition(
             words += [f"xendd.watchdog={WATCHDOG}", "xen_privcmd.unrestricted=1"]
     bridges = domain.get("bridges") or []
     check_bridges(bridges, domain["image"] if _uses_image(domain) else None, vifs, [device["device"] for device in definition["pci"]])
+    groups = domain.get("volume_groups") or []
+    check_groups(groups, domain["image"] if _uses_image(domain) else None)
+    words += group_words(groups)
     words += bridge_words(bridges, lambda bridge, port: _mac_of(domain["name"], bridge["name"], port, devices))
     words += _bonds(domain, vifs)
     for index, vif in enumerate(vifs):

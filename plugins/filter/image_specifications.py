@@ -72,8 +72,9 @@ def _specification(
             )
         kinds = [_known(backends["modules"], kind, f"Image {name!r}: backend") for kind in image["backends"]]
         packages += [*backends["packages"], f"xen-utils-{xen_version}"]
-        # The rules of vifs, and what the networks need that the domain makes.
-        wanted = [*(["rules"] if "vif" in image["backends"] else []), *image.get("networks", [])]
+        # The rules of vifs, LVM, and what the networks need that the domain makes.
+        needs = {"rules": "vif", "volumes": "volumes"}
+        wanted = [*(need for need, kind in needs.items() if kind in image["backends"]), *image.get("networks", [])]
         for network in [_known(backends["networks"], wish, f"Image {name!r}: network") for wish in wanted]:
             packages += network.get("packages", [])
             modules += network.get("modules", []) if profile["format"] == "ramdisk" else []

@@ -48,6 +48,7 @@ EDGES: dict[str, set[str]] = {
     "_microkit": {"_device_tree"},
     "_board": {"_device_tree"},
     "_dom0_boot": {"_pci", "_xen"},
+    "_storage": {"_domain", "_xenstore"},
     "_xen_build": {"_guest_image"},
 }
 

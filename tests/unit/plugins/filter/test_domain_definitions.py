@@ -458,3 +458,27 @@ def test_which_types_need_more_of_the_host() -> None:
     assert FILTERS["domain_types"](domains, "domu") == [["b", "pvh"], ["c", "hvm"]]
     with pytest.raises(AnsibleFilterError, match=r"net-dd: type is pvh.*cannot own PCI devices up to Xen 4.22"):
         FILTERS["domain_types"]([{**NET, "type": "pvh"}], "driver_domain")
+
+
+def test_volume_groups() -> None:
+    """One domain can have bridges and volume groups; what it needs of its image follows from both."""
+    groups = [
+        {"name": "vg0", "disks": ["xvdb"], "volumes": [{"name": "root", "size": "1GiB"}]},
+        {"name": "vg1", "disks": ["serial:DD1", "serial:DD2"]},
+    ]
+    storage = {"name": "net-dd", "pci": ["disk0"], "bridges": [{"name": "xenbr0"}], "volume_groups": groups}
+    definition = definitions(storage, "driver_domain")
+    words = definition["cmdline"].split()
+    assert {"xendd.volumes=vg0,xvdb", "xendd.volumes=vg1,serial:DD1,serial:DD2", "xendd.bridge=xenbr0"} <= set(words)
+    assert "volume_groups" not in definition
+    (image,) = FILTERS["domain_images"]([storage], "driver_domain", devices=DEVICES)
+    assert (image["backends"], image["modules"]) == (["vif", "vbd", "volumes"], ["nvme"])
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [({"volume_groups": [{"name": "vg0", "disks": ["sda"]}]}, "'sda' does not say"), ({"kernel": "/k"}, "image of the collection")],
+)
+def test_volume_groups_that_cannot_be(change: dict[str, t.Any], problem: str) -> None:
+    with pytest.raises(AnsibleFilterError, match=problem):
+        definitions({"name": "net-dd", "volume_groups": [{"name": "vg0", "disks": ["xvdb"]}], **change}, "driver_domain")

@@ -27,6 +27,8 @@ BACKENDS: dict[str, t.Any] = {
     "modules": {"vif": ["xen-netback", "bridge"], "vbd": ["xen-blkback"]},
 }
 BACKENDS["networks"] = {"rules": {"packages": ["nftables"], "modules": ["nf_tables"]}, "dhcp": {"packages": ["dnsmasq-base"]}}
+BACKENDS["modules"]["volumes"] = ["dm-mod"]
+BACKENDS["networks"]["volumes"] = {"packages": ["lvm2"]}
 
 
 def specification(image: dict[str, t.Any], xen_version: str = "4.20", architecture: str = "amd64") -> dict[str, t.Any]:
@@ -103,3 +105,11 @@ def test_paths() -> None:
     assert FILTERS["image_paths"](built, "/i") == {
         "g": {"key": "0123", "kernel": "/i/0123/kernel", "ramdisk": "/i/0123/ramdisk", "disk": ""}
     }
+
+
+def test_volumes_need_lvm() -> None:
+    """Of the image that has them alone: other images stay what they are."""
+    plain, storage = (specification({"backends": kinds}) for kinds in (["vif", "vbd"], ["vif", "vbd", "volumes"]))
+    assert "lvm2" not in plain["packages"]
+    assert set(storage["packages"]) - set(plain["packages"]) == {"lvm2"}
+    assert storage["files"][-1]["content"].split() == [*plain["files"][-1]["content"].split(), "dm-mod"]
