@@ -57,7 +57,7 @@ class _Partial:
         found = [node for node in tree.root.children if "interrupt-controller" in node.properties] if self.dom0less else []
         gic = tree.root.child("gic") if self.dom0less else None
         self.gic = gic or next(iter(found), None)
-        self.implied = self.gic is None or (self.gic is gic and not gic.phandle and for_xl)
+        self.implied = self.gic is None or (gic is not None and not gic.phandle and for_xl)
         if self.gic is None:
             self.gic = Node("gic")
             self.gic.set_cells("#interrupt-cells", 3)
