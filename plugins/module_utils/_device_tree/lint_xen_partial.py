@@ -19,7 +19,7 @@ from .needs import references
 from .registers import is_pci, registers, windows
 from .tree import DeviceTree, Node, is_enabled
 from .xen_reg import XenRange, xen_reg
-from .xen_rules import DOM0LESS, XL, XL_GIC_PHANDLE, handed_on, layout_conflicts, possible_conflicts
+from .xen_rules import DOM0LESS, USUAL_MEMORY, XL, XL_GIC_PHANDLE, handed_on, layout_conflicts, possible_conflicts
 
 
 class PartialUse(t.NamedTuple):
@@ -29,8 +29,8 @@ class PartialUse(t.NamedTuple):
     dom0less: bool | None = None
     #: Xen's console; None: the one that the board's tree names.
     console: Node | None = None
-    #: Memory of the guest in MiB.
-    memory: int = 512
+    #: Memory of the guest in MiB; None if that is not known.
+    memory: int | None = None
     #: Whether its memory is at the machine's own addresses.
     direct_map: bool | None = None
     #: Paths of the nodes that are marked with `xen,passthrough`, so that dom0 does not use them; None if that is not known.
@@ -53,14 +53,15 @@ class _Partial:
         for_xl = any(XL_GIC_PHANDLE in (node.number("interrupt-parent"), *node.cells("interrupts-extended")) for node in tree.nodes)
         self.dom0less = use.dom0less if use.dom0less is not None else self.assigned or not for_xl
         self.mapped: list[tuple[Node, Span]] = []
-        # Xen takes its phandle from the node /gic; without it, and for xl, it is 65000 (domain_handle_dtb_bootmodule).
+        # Xen takes its phandle from the node /gic; if there is none, and for xl, it is 65000 (domain_handle_dtb_bootmodule).
         found = [node for node in tree.root.children if "interrupt-controller" in node.properties] if self.dom0less else []
         gic = tree.root.child("gic") if self.dom0less else None
         self.gic = gic or next(iter(found), None)
-        self.implied = self.gic is None
+        self.implied = self.gic is None or (gic is not None and not gic.phandle and for_xl)
         if self.gic is None:
             self.gic = Node("gic")
             self.gic.set_cells("#interrupt-cells", 3)
+        if self.implied:
             tree.by_phandle.setdefault(XL_GIC_PHANDLE, self.gic)
         self.paths = {node.text("xen,path") for node in tree.nodes if "xen,path" in node.properties} | set(use.marked or ())
         self.console = use.console or analysis.tree.console
@@ -179,10 +180,13 @@ class _Partial:
         for entry in entries:
             sure = self.use.direct_map is False or entry.guest != entry.machine.start
             span = Span.sized(entry.guest, entry.machine.size)
-            for conflict in layout_conflicts([span], self.use.memory):
+            certain = layout_conflicts([span], self.use.memory or USUAL_MEMORY)
+            for conflict in certain:
                 fix = "Another guest address, the same in reg" + ("" if sure else ", unless the guest has direct-map")
                 yield self._say(node, "guest-layout", f"in the guest, {conflict}", fix, ERROR if sure else WARNING)
-            for conflict in possible_conflicts([span]):
+            # Only registers that were moved can be moved elsewhere.
+            larger = not certain and self.use.memory is None and entry.guest != entry.machine.start
+            for conflict in possible_conflicts([span], larger):
                 fix = "Another guest address, unless the guest has no such thing"
                 yield self._say(node, "guest-layout", f"in the guest, {conflict}", fix, WARNING)
 

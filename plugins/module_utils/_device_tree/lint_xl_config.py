@@ -21,10 +21,12 @@ from .lint_xen_partial import PartialUse, lint_partial
 from .registers import registers
 from .tree import DeviceTree, Node
 from .xen_partial import visible
-from .xen_rules import XL, handed_on
+from .xen_rules import USUAL_MEMORY, XL, handed_on, layout_conflicts
 
 _LISTS = ("dtdev", "iomem", "irqs")
-_RANGE = re.compile(r"(?:0[xX])?([0-9a-fA-F]{1,16}),(?:0[xX])?([0-9a-fA-F]{1,16})(?:@(?:0[xX])?([0-9a-fA-F]{1,16}))?")
+#: As sscanf reads it (xl_parse.c): white space before a number is skipped, after it nothing is.
+_PAGE = r"\s*(?:0[xX])?([0-9a-fA-F]{1,16})"
+_RANGE = re.compile(f"{_PAGE},{_PAGE}(?:@{_PAGE})?")
 _DECIMAL = re.compile(r"[0-9]{1,10}")
 _FIRST_SPI = 32
 
@@ -92,6 +94,8 @@ class _Config:
         yield from self._numbers()
         spans = [mapping.span for mapping in mappings]
         owners = [*devices, *self._owners(devices, spans)]
+        yield from self._layout(mappings)
+        yield from self._console(mappings)
         yield from self._missing(owners, spans)
         yield from self._sharers(owners, mappings)
         if self.partial is not None:
@@ -111,7 +115,7 @@ class _Config:
 
     def _mappings(self, found: list[_Mapping]) -> t.Iterator[Finding]:
         for entry in self._list("iomem"):
-            match = _RANGE.fullmatch(_text(entry).strip())
+            match = _RANGE.fullmatch(_text(entry))
             if match is None:
                 fix = '"START,NUMBER[@GUEST]", page numbers in hexadecimal'
                 yield self._say(entry if isinstance(entry, Atom) else "iomem", "syntax", f"{_text(entry)!r} is not a range", fix)
@@ -141,6 +145,26 @@ class _Config:
                 else "The page number: the address without its last three digits"
             )
             yield self._say(entry, "unknown-range", f"no device of the board has registers at {entry.text!r} ({span})", hint)
+
+    def _layout(self, mappings: list[_Mapping]) -> t.Iterator[Finding]:
+        """Find what the guest already has at an address at which registers are mapped."""
+        setting = self.config.settings.get("memory")
+        text = setting.value.text if setting is not None and isinstance(setting.value, Atom) else ""
+        memory = int(text) if _DECIMAL.fullmatch(text) else USUAL_MEMORY
+        for mapping in mappings:
+            moved = mapping.guest != mapping.span.start
+            for conflict in layout_conflicts([Span.sized(mapping.guest, mapping.span.size)], memory):
+                fix = '"START,NUMBER@GUEST" with another GUEST, the same in the partial tree'
+                yield self._say(mapping.entry, "guest-layout", f"in the guest, {conflict}", fix, ERROR if moved else WARNING)
+
+    def _console(self, mappings: list[_Mapping]) -> t.Iterator[Finding]:
+        console = self.analysis.tree.console
+        taken = [entry.span for entry in self.analysis.registers(console) if entry.span] if console is not None else []
+        for mapping in mappings:
+            if console is not None and _overlap(taken, [mapping.span]):
+                problem = f"{mapping.entry.text!r} contains {console.path}, the console of the firmware and, by default, of Xen"
+                fix = "Leave it out, or give Xen another console (dtuart= in its command line)"
+                yield self._say(mapping.entry, "console", problem, fix, WARNING)
 
     def _numbers(self) -> t.Iterator[Finding]:
         for entry in self._list("irqs"):
@@ -232,7 +256,7 @@ class _Config:
     def _sharers(self, owners: list[Node], mappings: list[_Mapping]) -> t.Iterator[Finding]:
         inside = {id(part) for node in owners for part in node.subtree()} | {id(above) for node in owners for above in node.ancestors()}
         for node in self.analysis.register_map.nodes_in([mapping.span for mapping in mappings]):
-            if id(node) not in inside:
+            if id(node) not in inside and node is not self.analysis.gic:
                 fix = f"xen,passthrough on {node.path} in the host's tree as well, or a device that is alone in its pages"
                 entries = [one.entry for one in mappings if node in self.analysis.register_map.nodes_in([one.span])]
                 yield self._say(entries[0], "shared-page", f"{node.path} is in the pages that are passed through", fix, WARNING)

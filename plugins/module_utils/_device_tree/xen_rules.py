@@ -72,6 +72,8 @@ NAMES = {
     "nvmem-cells": "nvmem-cell-names",
     "pinctrl-0": "pinctrl-names",
 }
+#: The memory of a guest in MiB, if nothing says how much it has.
+USUAL_MEMORY = 512
 _GUEST_RAM = (Span(0x40000000, 0x100000000), Span(0x200000000, 0x10000000000))
 
 
@@ -86,9 +88,13 @@ def handed_on(node: Node, line: Interrupt, flavour: str) -> bool:
     return flavour == XL or not line.through
 
 
-def possible_conflicts(pages: t.Iterable[Span]) -> list[str]:
-    """Return which parts of the layout of some guests, but not of all, the pages of a device overlap."""
-    return [f"{span} is where {what} is" for span in pages for what, taken in _SOME_GUESTS if span.overlaps(taken)]
+def possible_conflicts(pages: t.Iterable[Span], larger: bool = False) -> list[str]:
+    """Return which parts of the layout of some guests, but not of all, the pages of a device overlap.
+
+    :param larger: whether the memory of guests that have more than `USUAL_MEMORY`, up to 2 GiB, is one of them.
+    """
+    memory = [("the memory of a larger guest", Span.sized(_GUEST_RAM[0].start, 2048 * MIB))] if larger else []
+    return [f"{span} is where {what} is" for span in pages for what, taken in (*_SOME_GUESTS, *memory) if span.overlaps(taken)]
 
 
 def grant_table_conflicts(pages: t.Iterable[Span]) -> list[str]:

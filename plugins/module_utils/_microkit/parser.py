@@ -16,7 +16,7 @@ from xml.parsers import expat
 from .._device_tree.findings import NOTE, WARNING, Finding
 from .._errors import InvalidInput
 from .preprocessor import preprocess
-from .schema import UNCHECKED
+from .schema import NUMBERS, UNCHECKED
 
 #: An attribute whose value is a macro, with or without arguments, or digits that somebody forgot to quote.
 _UNQUOTED = re.compile(r"<!--.*?-->|(\s[A-Za-z_]+\s*=\s*)(\w+(?:\([^()<>\n]*\))?)(?=[\s/>])", re.DOTALL)
@@ -91,7 +91,8 @@ def read_system(text: str, source: str) -> tuple[Element, list[Finding]]:
             findings.append(Finding(place, "unquoted-value", f"{match[2]} is not in quotes", f'{match[1].strip()}"{match[2]}"'))
             return f'{match[1]}"{match[2]}"'
         if value is None:
-            fix = f'{match[1].strip()}"0x..." with the number, to have it checked as well'
+            number = match[1].strip(" \t\n=") in NUMBERS
+            fix = f'{match[1].strip()}"0x..." with the number, to have it checked as well' if number else "Nothing, if the build defines it"
             findings.append(Finding(place, "unquoted-value", f"{match[2]} is a macro, not a value", fix, NOTE))
             return f'{match[1]}"{_MACRO}{match[2]}"'
         if not value.startswith('"'):

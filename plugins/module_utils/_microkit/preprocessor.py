@@ -19,7 +19,9 @@ from dataclasses import dataclass, field
 from .._files import read_text
 
 #: What a comment can hide in, what it is, and XML's own comments, in which the preprocessor's ones mean nothing to us.
-_PIECES = re.compile(r'"[^"\n]*"|<!--.*?-->|(?P<comment>/\*.*?\*/)|(?P<line>^[ \t]*//[^\n]*)', re.DOTALL | re.MULTILINE)
+_PIECES = re.compile(
+    r"""'[^'\n]*'|"[^"\n]*"|<!--.*?-->|(?P<comment>/\*.*?\*/)|(?P<line>(?:^|(?<=[\s>]))//[^\n]*)""", re.DOTALL | re.MULTILINE
+)
 _DIRECTIVE = re.compile(r"[ \t]*#[ \t]*([a-z]+)?[ \t]*(.*)")
 _DEFINE = re.compile(r"([A-Za-z_]\w*)(?:[ \t]+(\S.*))?")
 _DEFINE_FUNCTION = re.compile(r"([A-Za-z_]\w*)\([^()]*\)[ \t]*(.*)")

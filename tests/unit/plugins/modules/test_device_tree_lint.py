@@ -152,6 +152,8 @@ PARTIALS: list[tuple[list[str], bytes]] = [
     ([], partial(root={"gic": None}, device={"interrupt-parent": None})),
     ([], partial(root={"gic": None}, device={"interrupt-parent": 65000})),
     (["no-gic"], partial(root={"gic": {"#interrupt-cells": 3, "interrupt-controller": True}}, device={"interrupt-parent": None})),
+    # Xen then leaves it at 65000.
+    ([], partial(root={"gic": {"#interrupt-cells": 3, "interrupt-controller": True}}, device={"interrupt-parent": 65000})),
     (["no-gic"], partial(root={"gic": None, "intc": {"interrupt-controller": True, "phandle": 1}})),
     (["phandle-range"], partial(root={"x": {"phandle": 65000}})),
     (["interrupt-parent"], partial(device={"interrupt-parent": 7})),
@@ -320,7 +322,13 @@ def test_the_32_is_named(host: Host) -> None:
         (["missing-interrupt"], NIC_CONFIG.replace('"0xfe580,2"', '"0xfe580,2", "0xfe300,2"')),
         (["missing-interrupt"], NIC_CONFIG.replace('"0xfe580,2"', '"0xfe580,2", "0xfe300,2"').replace("189", "189, 2")),
         (["unknown-interrupt"], NIC_CONFIG + "irqs += [ 99 ]\n"),
-        (["forbidden-map", "shared-page"], NIC_CONFIG.replace('"0xfe580,2"', '"0xfe580,2", "0xff841,1"')),
+        (["forbidden-map"], NIC_CONFIG.replace('"0xfe580,2"', '"0xfe580,2", "0xff841,1"')),
+        (["console"], NIC_CONFIG.replace('"0xfe580,2"', '"0xfe580,2", "0xfe215,1"').replace("189", "189, 125")),
+        ([], NIC_CONFIG.replace('"0xfe580,2"', '" fe580, 2"')),
+        (["syntax"], NIC_CONFIG.replace('"0xfe580,2"', '"0xfe580,2", "0xfe580 ,2"')),
+        (["guest-layout"], NIC_CONFIG.replace('"0xfe580,2"', '"0xfe580,2@0x50000"')),
+        ([], "memory = 128\n" + NIC_CONFIG.replace('"0xfe580,2"', '"0xfe580,2@0x50000"')),
+        (["guest-layout"], "memory = 128\n" + NIC_CONFIG.replace('"0xfe580,2"', '"0xfe580,2@0x38000"')),
         (["syntax", "missing-interrupt"], NIC_CONFIG.replace("[ 189 ]", "189")),
         (["syntax", "missing-interrupt"], NIC_CONFIG.replace("[ 189 ]", "[ 189 ] [ 190 ]")),
         # Three of five in one page: the one that irqs speaks of is meant, the others share its page.
@@ -405,10 +413,12 @@ HAND_WRITTEN: list[tuple[list[tuple[str, str]], bytes]] = [
     ([("guest-address", "error")], partial(device={"xen,reg": entry(0xFE300000, 2, 0xFE400000)})),
     ([("guest-address", "error")], partial(device={"reg": [0, 0xFE302FC0, 0, 0x80]})),
     ([("guest-address", "error")], partial(device={"reg": [0, 0xFE300000, 0, 0x80]})),
-    ([], partial(device={"reg": [0, 0xA0000FC0, 0, 0x80], "xen,reg": entry(0xFE300000, 2, 0xA0000000)})),
+    ([], partial(device={"reg": [0, 0x3A000FC0, 0, 0x80], "xen,reg": entry(0xFE300000, 2, 0x3A000000)})),
     # Where the guest has something of its own.
     ([("guest-layout", "error")], partial(device={"reg": [0, 0x48000FC0, 0, 0x80], "xen,reg": entry(0xFE300000, 2, 0x48000000)})),
     ([("guest-layout", "error")], partial(device={"reg": [0, 0x22000FC0, 0, 0x80], "xen,reg": entry(0xFE300000, 2, 0x22000000)})),
+    # Where a guest with more memory has some.
+    ([("guest-layout", "warning")], partial(device={"reg": [0, 0xA0000FC0, 0, 0x80], "xen,reg": entry(0xFE300000, 2, 0xA0000000)})),
     # Nothing for anybody.
     ([("no-xen", "error")], partial(device=dict.fromkeys(("xen,reg", "xen,path", "xen,force-assign-without-iommu")))),
     ([("no-xen", "error")], partial(device=dict.fromkeys(("xen,reg", "xen,path", "xen,force-assign-without-iommu", "interrupts")))),

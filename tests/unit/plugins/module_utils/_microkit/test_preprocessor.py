@@ -78,6 +78,8 @@ def test_any_text_is_read_or_refused(text: str) -> None:
         ("#if 0\n#if 1\na\n#endif\n#endif\nb", "b"),
         ("<!--\n# a list\n-->", "<!--|# a list|-->"),
         ("// remark\nhttp://x", "http://x"),
+        ("<a> // remark\n<b/>// one more", "<a>|<b/>"),
+        ("<a b=\"// c\"/>\n<a b='/* c */'/>", "<a b=\"// c\"/>|<a b='/* c */'/>"),
         ('"/* kept */" /* gone */', '"/* kept */"'),
     ],
 )
