@@ -49,6 +49,7 @@ EDGES: dict[str, set[str]] = {
     "_board": {"_device_tree"},
     "_dom0_boot": {"_pci", "_xen"},
     "_xen_build": {"_guest_image"},
+    "_uplink": {"_domain", "_pci", "_xen", "_xenstore"},
 }
 
 
