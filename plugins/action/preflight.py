@@ -27,7 +27,7 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._guest_image.ss
 from ansible_collections.xen.driver_domains.plugins.module_utils._pci.bdf import Bdf
 from ansible_collections.xen.driver_domains.plugins.module_utils._pci.device import PciDevice
 from ansible_collections.xen.driver_domains.plugins.module_utils._pci.guards import PCI_GUARDS
-from ansible_collections.xen.driver_domains.plugins.module_utils._pci.uplinks import THROUGH
+from ansible_collections.xen.driver_domains.plugins.module_utils._pci.uplinks import is_replaced
 from ansible_collections.xen.driver_domains.plugins.module_utils._preflight.capacity import check_memory, only_the_host_knows
 from ansible_collections.xen.driver_domains.plugins.module_utils._preflight.finding import InputFinding, found, meant
 from ansible_collections.xen.driver_domains.plugins.module_utils._preflight.model import ASSIGNABLE, DeclaredDomain, DeclaredHost, declared
@@ -194,7 +194,9 @@ def check_devices(
         )
         for device in devices
         for guard in device["guards"]
-        if not device["pciback"] and guard["guard"] not in forced and not (guard["guard"] in THROUGH and device["name"] in uplinks)
+        if not device["pciback"]
+        and guard["guard"] not in forced
+        and not (device["name"] in uplinks and is_replaced(guard["guard"], guard["reason"]))
     ]
 
 

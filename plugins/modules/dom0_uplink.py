@@ -63,7 +63,8 @@ options:
     default: 90
 notes:
   - C(journalctl -t xen-driver-domains) on the host says what the program has done.
-  - The guard rails V(management_route) and V(default_route) do not hold here, because a vif takes the place of the card.
+  - The guard rails V(management_route) and V(default_route) do not hold here, because a vif takes the place of the
+    card. A card that the initramfs needs is refused.
   - A changed O(device), O(backend), O(bridge) or O(mac) is refused. Return the card first.
 seealso:
   - module: xen.driver_domains.xl_pci_assignable

@@ -23,7 +23,7 @@ from .guards import Guards
 from .host import PciHost, with_kernel_modules
 from .match import PciRequest, choose
 from .steps import DeviceSteps
-from .uplinks import THROUGH, refuse_forgotten
+from .uplinks import is_replaced, refuse_forgotten
 
 _NO_XEN_YET = "This host does not run under Xen yet. Whether it has an IOMMU, which passing devices through needs, is known once it does"
 _INTERRUPTS_NOT_KNOWN = (
@@ -158,7 +158,7 @@ class AssignablePool:
         self._prepare_host(check)
         guards = self._make_guards(devices)
         found = [refusal for name, device in left for refusal in guards.check(device, f"{name} ({device.bdf})", [device])]
-        plan.refusals += [refusal for refusal in check.refusals + found if refusal.guard not in THROUGH]
+        plan.refusals += [refusal for refusal in check.refusals + found if not is_replaced(refusal.guard, refusal.reason)]
 
     def _plan_confirmed(self, plan: Plan, wanted: list[tuple[str, PciDevice]]) -> list[dict[str, t.Any]]:
         lost = [f"{name} ({device.bdf})" for name, device in wanted if not device.pciback]

@@ -10,14 +10,20 @@ from __future__ import annotations
 
 import typing as t
 
+from .._host_next_boot import NEEDED_EARLY
 from .._uplink_record import UPLINK_RECORD, read_uplink
 
 if t.TYPE_CHECKING:
     from .._plan import Plan
     from .device import PciDevice
 
-#: The guard rails that do not hold for such a card, because a vif takes its place.
-THROUGH = ("management_route", "default_route")
+#: The guard rails that do not hold for such a card.
+_REPLACED = ("management_route", "default_route")
+
+
+def is_replaced(guard: str, reason: str) -> bool:
+    """Return whether a vif takes the place of what a guard rail protects. It comes too late for the initramfs."""
+    return guard in _REPLACED and not reason.startswith(NEEDED_EARLY)
 
 
 def refuse_forgotten(plan: Plan, uplinks: t.Collection[str], devices: t.Sequence[PciDevice], path: str = UPLINK_RECORD) -> None:

@@ -18,7 +18,7 @@ from .._errors import DriverDomainsError, InvalidInput
 from .._files import read_text, remove
 from .._pci.confirm_timer import ConfirmTimer
 from .._pci.match import PciRequest, choose
-from .._pci.uplinks import THROUGH
+from .._pci.uplinks import is_replaced
 from .._plan import Plan
 from .._uplink_record import UPLINK_RECORD, UplinkRecord, problem_of, read_uplink, save_uplink
 from .files import plan_files, program_command
@@ -112,8 +112,12 @@ class UplinkPool:
         new = self._record(name, card, wanted, old)
         if old:
             self._refuse_other(plan, old, new)
-        plan_files(plan, new, self._runner, self._root)
         plan.results.update(interface=new.ifname, pending=False)
+        if record and self._is_active(SWITCH_UNIT):
+            # It was begun by another run, or by this one before its connection was lost: it waits for this confirmation, too.
+            plan.results["pending"] = True
+            return
+        plan_files(plan, new, self._runner, self._root)
         working = self._vif(new)
         if old and working:
             self._plan_standing(plan, old, new)
@@ -124,8 +128,7 @@ class UplinkPool:
         self._plan_switch(plan, new)
 
     def _plan_standing(self, plan: Plan, old: UplinkRecord, new: UplinkRecord) -> None:
-        if self._is_active(SWITCH_UNIT) or self._timer(new).unconfirmed().bdfs:
-            # Another run has begun it: it waits for the confirmation of this one, too.
+        if self._timer(new).unconfirmed().bdfs:
             plan.results["pending"] = True
             return
         if old != replace(new, confirmed=True):
@@ -226,7 +229,7 @@ class UplinkPool:
     def _check_card(self, plan: Plan, name: str, card: PciDevice, devices: list[PciDevice]) -> None:
         subject = f"{name} ({card.bdf})"
         refusals = self._guards(devices).check(card, subject, [card])
-        plan.refusals += [refusal for refusal in refusals if refusal.guard not in THROUGH]
+        plan.refusals += [refusal for refusal in refusals if not is_replaced(refusal.guard, refusal.reason)]
         if len(card.interfaces) != 1:
             plan.refuse("", subject, f"has {len(card.interfaces)} interfaces", rule="a vif takes the place of one")
         on_top = self._network.on_top(card.ifname)
