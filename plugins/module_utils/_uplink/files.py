@@ -16,7 +16,7 @@ from .. import _files
 from .._archive import interpreter, pack
 from .._uplink_record import GIVE_UP_UNIT
 from .network import UP_UNIT
-from .program import main, words_of
+from .program import BOOT_LINK, main, words_of
 
 if t.TYPE_CHECKING:
     from .._plan import Plan
@@ -30,7 +30,6 @@ BOOT_UNIT = "xen-driver-domains-uplink.service"
 PROGRAM = "/usr/local/lib/xen-driver-domains/uplink.pyz"
 RULE = "/etc/udev/rules.d/70-xen-driver-domains-uplink.rules"
 _UNITS = "/etc/systemd/system"
-_LINK = f"{_UNITS}/multi-user.target.wants/{BOOT_UNIT}"
 _MARKER = "# Managed by Ansible (xen.driver_domains.dom0_uplink): changes made here are lost.\n"
 
 #: The limit is that of the program. What returns the card has its own.
@@ -100,7 +99,7 @@ def plan_files(plan: Plan, record: UplinkRecord | None, runner: Runner, root: st
 
     :param root: directory that stands for / (tests).
     """
-    link, program = root + _LINK, root + PROGRAM
+    link, program = root + BOOT_LINK, root + PROGRAM
     units = [f"{_UNITS}/{name}" for name in (BOOT_UNIT, UP_UNIT, GIVE_UP_UNIT)]
     if record:
         plan.write_file(program, pack("_uplink.program"), 0o755, before="an older program", after="the program")

@@ -189,7 +189,8 @@ class UplinkPool:
         elif record:
             plan.add(
                 f"return {record.bdf} to dom0 in the place of its vif at {record.backend}, which is stopped",
-                partial(self._start, RETURN_UNIT, "return", record),
+                # What fails is tried again. Where the switch fails, the timer goes back.
+                partial(self._start, RETURN_UNIT, "return", record, "--property=Restart=on-failure", "--property=RestartSec=30s"),
                 subject=record.ifname,
                 before=f"vif at {record.bridge} of {record.backend}",
                 after=f"{record.name} ({record.bdf})",
@@ -287,12 +288,8 @@ class UplinkPool:
         if before != new.text:
             plan.add("record how dom0 is reached", partial(save_uplink, new, self._path), subject=self._path, before=before, after=new.text)
 
-    def _start(self, unit: str, command: str, record: UplinkRecord) -> None:
+    def _start(self, unit: str, command: str, record: UplinkRecord, *more: str) -> None:
         """Have systemd run the program in a moment: the connection that this module came over is cut by it."""
-        self._runner.run(
-            [
-                *("systemd-run", "--quiet", "--collect", f"--unit={unit}", f"--on-active={_DELAY}s", "--timer-property=AccuracySec=100ms"),
-                *("--property=Restart=on-failure", "--property=RestartSec=30s", "--property=SyslogIdentifier=xen-driver-domains"),
-                *program_command(command, *words_of(record)),
-            ]
-        )
+        words = ["systemd-run", "--quiet", "--collect", f"--unit={unit}", f"--on-active={_DELAY}s", "--timer-property=AccuracySec=100ms"]
+        words += ["--property=SyslogIdentifier=xen-driver-domains", *more]
+        self._runner.run([*words, *program_command(command, *words_of(record))])

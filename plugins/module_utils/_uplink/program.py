@@ -23,6 +23,7 @@ from .._runner import Runner
 from .._uplink_record import UPLINK_RECORD, UplinkRecord, read_uplink
 from .._xen.xl import Xl
 from .._xenstore.client import XenStore
+from .._xenstore.wire import XenStoreError
 from .network import UplinkNetwork
 from .uplink import Uplink, find_card, return_plainly
 
@@ -30,6 +31,8 @@ from .uplink import Uplink, find_card, return_plainly
 UPLINK_STATE = "/run/xen-driver-domains/uplink.json"
 #: Why the last switch went back; for the module.
 UPLINK_PROBLEM = "/run/xen-driver-domains/uplink-problem"
+#: By this, the unit of `boot` starts with the host. It goes with the record: without a record, something is wrong.
+BOOT_LINK = "/etc/systemd/system/multi-user.target.wants/xen-driver-domains-uplink.service"
 #: The transient units that run `switch` and `return`.
 SWITCH_UNIT, RETURN_UNIT = "xen-driver-domains-uplink-switch", "xen-driver-domains-uplink-return"
 _USAGE = """\
@@ -51,6 +54,7 @@ class Program(t.NamedTuple):
     record: str = UPLINK_RECORD
     state: str = UPLINK_STATE
     problem: str = UPLINK_PROBLEM
+    link: str = BOOT_LINK
 
     def switch(self) -> int:
         """Move dom0 to the vif; if that fails, go back at once."""
@@ -79,35 +83,35 @@ class Program(t.NamedTuple):
                 write_text(self.problem, "no new connection has shown in time that the host can be reached")
             say("dom0 gets its network card back, because nobody has confirmed the switch")
             self._give_back(self._record())
-            remove(self.record)
-            remove(self.state)
+            self._forget()
         return 0
 
     def return_(self) -> int:
         """Return the card because that is wanted."""
         with self._alone():
             self._give_back(self._record(), gently=True)
-            remove(self.record)
-            remove(self.state)
+            self._forget()
         return 0
 
     def boot(self) -> int:
         """Connect dom0 to the driver domain that starts with the host, or return the card to dom0."""
         with self._alone():
+            problem = f"there is no {self.record}"
             try:
                 record = read_uplink(self.record)
             except DriverDomainsError as exc:
-                say(f"dom0 gets its network card back: {exc}")
-                self._give_back(self.known)
-                remove(self.record)
-                return 0
-            if record is None:
-                return 0
-            card = find_card(record, self.plain_host().devices())
+                record, problem = None, str(exc)
+            known = record or self.known
+            card = find_card(known, self.plain_host().devices())
             if card.driver and not card.pciback:
                 say(f"dom0 has its network card {card.bdf} itself, because it was not hidden at boot")
-                if not record.confirmed:
-                    remove(self.record)
+                if not known.confirmed:
+                    self._forget()
+                return 0
+            if record is None:
+                say(f"dom0 gets its network card back: {problem}")
+                self._give_back(known)
+                self._forget()
                 return 0
             try:
                 with self.uplink(record) as uplink:
@@ -134,6 +138,11 @@ class Program(t.NamedTuple):
         self.network.bring_up(self._record().ifname)
         return 0
 
+    def _forget(self) -> None:
+        remove(self.link)
+        remove(self.record)
+        remove(self.state)
+
     def _record(self) -> UplinkRecord:
         try:
             return read_uplink(self.record) or self.known
@@ -145,8 +154,8 @@ class Program(t.NamedTuple):
         try:
             with self.uplink(record) as uplink:
                 uplink.give_back(gently)
-        except (DriverDomainsError, OSError) as exc:
-            # Without XenStore, no domain has the card.
+        except XenStoreError as exc:
+            # Where it does not run, no domain has been started.
             say(str(exc))
             return_plainly(record, self.plain_host(), self.network)
         say(f"dom0 has its network card {record.name} ({record.bdf}) again")

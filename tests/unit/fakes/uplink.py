@@ -81,6 +81,10 @@ class FakeOneCard:
         return self.root / "run/xen-driver-domains/uplink.json"
 
     @property
+    def link(self) -> Path:
+        return self.root / "etc/systemd/system/multi-user.target.wants/xen-driver-domains-uplink.service"
+
+    @property
     def held(self) -> Path:
         return self.root / "held-back/net-dd"
 
@@ -144,6 +148,7 @@ class FakeOneCard:
             str(self.record),
             str(self.state),
             str(self.root / "run/xen-driver-domains/uplink-problem"),
+            str(self.link),
         )
 
     # What the code calls as a runner

@@ -124,6 +124,8 @@ def test_nobody_confirms(host: FakeOneCard) -> None:
     host.begin()
     assert host.fire() == 0
     assert has_card(host) and not host.record.exists() and not host.state.exists()
+    # What is left would take a card back that is passed through later on.
+    assert not host.link.is_symlink()
     assert "xl destroy net-dd" in host.calls and host.held.read_text() == HOLD_REASON
     with pytest.raises(DriverDomainsError, match="no new connection has shown in time"):
         host.plan("confirmed")
@@ -238,6 +240,14 @@ def test_a_boot_that_does_not_hide_the_card(moved: FakeOneCard) -> None:
     moved.reboot(hidden=False)
     assert moved.program().boot() == 0
     assert has_card(moved) and moved.record.exists()
+
+
+def test_a_boot_without_a_record_returns_the_card(moved: FakeOneCard) -> None:
+    moved.record.unlink()
+    moved.reboot()
+    moved.start()
+    assert moved.program().boot() == 0
+    assert has_card(moved) and not moved.link.is_symlink()
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"name": 1}', "\x00"])
