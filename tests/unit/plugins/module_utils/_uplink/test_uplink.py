@@ -221,7 +221,9 @@ def test_a_boot_connects_dom0(moved: FakeOneCard) -> None:
 
 
 @pytest.mark.parametrize("status", [None, "", "failed"])
-def test_a_boot_without_the_driver_domain_returns_the_card(moved: FakeOneCard, capsys: pytest.CaptureFixture[str], status: str | None) -> None:
+def test_a_boot_without_the_driver_domain_returns_the_card(
+    moved: FakeOneCard, capsys: pytest.CaptureFixture[str], status: str | None
+) -> None:
     moved.reboot()
     if status is not None:
         moved.status = status
@@ -286,7 +288,7 @@ def test_the_card_returns_on_request(moved: FakeOneCard) -> None:
     moved.active.clear()
     assert moved.program().return_() == 0
     assert has_card(moved) and not moved.held.exists()
-    assert "xl shutdown net-dd" in moved.calls
+    assert "xl shutdown 1" in moved.calls
     result = moved.apply("absent")
     assert result["changed"] and not result["pending"]
     assert not [path for path in moved.root.glob("etc/**/*uplink*")] + [path for path in moved.root.glob("usr/**/*uplink*")]
