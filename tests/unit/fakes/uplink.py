@@ -43,6 +43,13 @@ class FakeOneCard:
         self.machine.pci(CARD, "8086:10d3", "020000", driver="e1000e")
         self.machine.nic(IFNAME, CARD, MAC)
         self.machine.driver_directory("pciback")
+        # It is the card of the SSH connection.
+        self.machine.addresses = {IFNAME: ["192.0.2.5"]}
+        self.machine.connection("192.0.2.5", "198.51.100.7")
+        self.machine.default_route(IFNAME)
+        self.machine.pci("0000:00:1f.2", "8086:2922", "010601", driver="ahci")
+        self.machine.disk("sda", "8:0", where="pci0000:00/0000:00:1f.2/ata1/host0/target0:0:0/0:0:0:0/block", partitions=["sda1"])
+        self.machine.mount("/", "8:1")
         self.xen = FakeXen(self.machine)
         self.calls: list[str] = []
         self.said: list[str] = []

@@ -25,8 +25,7 @@ RECORD = UplinkRecord("uplink0", CARD, "eth1", "net-dd", "xenbr0", MAC, 90, True
 @pytest.fixture
 def xen(tmp_path: Path) -> FakeXen:
     machine = plain_server(tmp_path)
-    (name,) = FakeXen(machine).host().interface_names(next(d.bdf for d in FakeXen(machine).host().devices() if str(d.bdf) == CARD))
-    machine.addresses[name] = ["192.0.2.9"]
+    machine.addresses["eth1"] = ["192.0.2.9"]
     machine.connection("192.0.2.9", "198.51.100.9")
     return FakeXen(machine)
 
