@@ -175,11 +175,16 @@ class Uplink:
             self._allow_start()
 
     def _return_card(self) -> None:
-        wait_until(lambda: self.card().owner_domid is None, self._patience * RELEASE_LIMIT)
         for attempt in range(_ATTEMPTS):
             card = self.card()
             if card.driver and not card.pciback:
                 break
+            if card.owner_domid is not None:
+                # xl starts a domain that crashes again, as another one.
+                with self._tolerated():
+                    self._xl.destroy(str(card.owner_domid))
+                wait_until(lambda: self.card().owner_domid is None, self._patience * RELEASE_LIMIT)
+                card = self.card()
             try:
                 self._steps.give_back(card)
             except DriverDomainsError as exc:
