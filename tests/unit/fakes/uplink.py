@@ -259,7 +259,7 @@ class FakeOneCard:
         self.calls.append(f"xl network-attach {domain} {specification}")
         if "xl network-attach" in self.failing:
             raise CommandFailed("'xl network-attach' failed with exit code 1: no")
-        settings = dict(word.split("=", 1) for word in specification.split(","))
+        settings = dict(word.partition("=")[::2] for word in specification.split(","))
         back, front = f"/local/domain/{self.domid}/backend/vif/0/0", "/local/domain/0/device/vif/0"
         for key, value in {"backend": back, "mac": settings["mac"], "bridge": settings["bridge"]}.items():
             self.server.set(f"/libxl/0/device/vif/0/{key}", value)

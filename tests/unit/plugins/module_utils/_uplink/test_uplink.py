@@ -62,7 +62,7 @@ def test_from_the_card_to_the_vif(host: FakeOneCard) -> None:
     host.changes()
     assert host.begin() == 0
     assert has_vif(host)
-    assert f"xl network-attach 0 mac={MAC},bridge=xenbr0,backend=net-dd,trusted=0" in host.calls
+    assert f"xl network-attach 0 mac={MAC},bridge=xenbr0,backend=net-dd,untrusted" in host.calls
     assert host.calls.index(f"xl pci-assignable-add {CARD}") < host.calls.index("systemctl restart xen-domain@net-dd.service")
     result = host.apply("confirmed")
     assert (result["changed"], result["pending"]) == (True, False)
