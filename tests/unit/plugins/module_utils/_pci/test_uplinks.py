@@ -44,6 +44,7 @@ def test_the_card_of_the_connection_is_recorded_only_if_it_is_an_uplink(xen: Fak
 
 def test_an_entry_that_was_removed_is_refused(xen: FakeXen, tmp_path: Path) -> None:
     path = tmp_path / "uplink.json"
+    xen.apply("recorded", [UPLINK0], uplinks=["uplink0"], uplink_record=str(path))
     save_uplink(RECORD, str(path))
     # dom0 has the card.
     assert xen.plan("recorded", [], uplink_record=str(path)).refusals == []
