@@ -291,7 +291,7 @@ def test_the_card_returns_on_request(moved: FakeOneCard) -> None:
     assert "xl shutdown 1" in moved.calls
     result = moved.apply("absent")
     assert result["changed"] and not result["pending"]
-    assert not [path for path in moved.root.glob("etc/**/*uplink*")] + [path for path in moved.root.glob("usr/**/*uplink*")]
+    assert not list(moved.root.glob("etc/**/*uplink*")) + list(moved.root.glob("usr/**/*uplink*"))
     assert moved.apply("absent") == {"interface": "", "pending": False, "changed": False, "actions": []}
 
 
