@@ -7,7 +7,7 @@
 """Interfaces of dom0 by their names, and the programs that configure them: ifupdown, systemd-networkd or NetworkManager.
 
 Nothing of their configuration is read or written: the vif has the name and the MAC address of the card, so it applies to either. The last
-two configure an interface when it appears. ifupdown does so only where it is told to, and has to be told when one goes.
+two configure an interface when it appears. ifupdown may leave that to others, and does not notice when one goes.
 """
 
 from __future__ import annotations
