@@ -27,6 +27,7 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._guest_image.ss
 from ansible_collections.xen.driver_domains.plugins.module_utils._pci.bdf import Bdf
 from ansible_collections.xen.driver_domains.plugins.module_utils._pci.device import PciDevice
 from ansible_collections.xen.driver_domains.plugins.module_utils._pci.guards import PCI_GUARDS
+from ansible_collections.xen.driver_domains.plugins.module_utils._pci.uplinks import is_replaced
 from ansible_collections.xen.driver_domains.plugins.module_utils._preflight.capacity import check_memory, only_the_host_knows
 from ansible_collections.xen.driver_domains.plugins.module_utils._preflight.finding import InputFinding, found, meant
 from ansible_collections.xen.driver_domains.plugins.module_utils._preflight.model import ASSIGNABLE, DeclaredDomain, DeclaredHost, declared
@@ -35,6 +36,7 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._preflight.netw
 from ansible_collections.xen.driver_domains.plugins.module_utils._preflight.options import Spec, Values, check_options
 from ansible_collections.xen.driver_domains.plugins.module_utils._preflight.proposal import propose
 from ansible_collections.xen.driver_domains.plugins.module_utils._preflight.references import check_references, undeclared_backends
+from ansible_collections.xen.driver_domains.plugins.module_utils._preflight.uplinks import check_uplinks
 from ansible_collections.xen.driver_domains.plugins.module_utils._preflight.volumes import check_volumes
 from ansible_collections.xen.driver_domains.plugins.module_utils._secrets import hide_secrets
 from ansible_collections.xen.driver_domains.plugins.module_utils._words import check_word
@@ -91,6 +93,7 @@ def read_variables(values: Values, options: t.Mapping[str, Spec]) -> tuple[dict[
 def check_values(host: DeclaredHost, variables: Values, hostname: str, facts: HostFacts) -> list[InputFinding]:
     """Return what is wrong with values that have the right form."""
     findings = [*check_references(host, facts.domains, facts.unread), *check_networks(host.domains), *check_volumes(host)]
+    findings += check_uplinks(host, variables.get("dom0_vifs", []), variables.get("driver_domain_recovery", True))
     for name, guards in _FORCE.items():
         unknown = [guard for guard in variables.get(name, []) if guard not in guards]
         findings += [
@@ -176,8 +179,13 @@ def _validate(spec: dict[str, t.Any], values: dict[str, t.Any]) -> tuple[Values,
     return result.validated_parameters, result.error_messages
 
 
-def check_devices(devices: t.Sequence[t.Mapping[str, t.Any]], forced: t.Collection[str]) -> list[InputFinding]:
-    """Return the guard rails that would keep the host's devices from being made assignable; those that are assignable passed them."""
+def check_devices(
+    devices: t.Sequence[t.Mapping[str, t.Any]], forced: t.Collection[str], uplinks: t.Collection[str] = ()
+) -> list[InputFinding]:
+    """Return the guard rails that would keep the host's devices from being made assignable; those that are assignable passed them.
+
+    :param uplinks: the names of cards in the place of which dom0 gets a vif.
+    """
     return [
         InputFinding(
             f"{ASSIGNABLE} ({device['name']})",
@@ -187,7 +195,9 @@ def check_devices(devices: t.Sequence[t.Mapping[str, t.Any]], forced: t.Collecti
         )
         for device in devices
         for guard in device["guards"]
-        if not device["pciback"] and guard["guard"] not in forced
+        if not device["pciback"]
+        and guard["guard"] not in forced
+        and not (device["name"] in uplinks and is_replaced(guard["guard"], guard["reason"]))
     ]
 
 
@@ -295,6 +305,7 @@ class ActionModule(ActionBase):
                 findings.append(InputFinding(ASSIGNABLE, str(result["msg"]).replace("devices[", f"{ASSIGNABLE}[")))
             else:
                 chosen = result["devices"]
-        findings += check_devices(chosen, variables.get("dom0_force", []))
+        uplinks = [entry.get("device") for entry in variables.get("dom0_vifs", [])]
+        findings += check_devices(chosen, variables.get("dom0_force", []), uplinks)
         text = propose(pci["devices"], pci["iommu"], {device["bdf"]: device["name"] for device in chosen})
         return facts, {"proposal": text, "xen": host["xen"]}, findings

@@ -33,6 +33,8 @@ _NETWORK_MANAGER = ("etc/NetworkManager/system-connections", "run/NetworkManager
 _LOWER = ("bridge_ports", "bond_slaves", "slaves", "vlan_raw_device", "ovs_ports", "ovs_bonds")
 #: Methods of ifupdown that may get the default route, and those of interfaces that need another one, which is named elsewhere.
 _ROUTED, _TUNNELS = ("dhcp", "auto", "ppp", "wvdial"), ("ppp", "wvdial", "tunnel", "v4tunnel", "6to4")
+#: How the reason begins of what is needed before the root file system is there, and so before any domain.
+NEEDED_EARLY = "is needed at the next boot, which "
 
 
 class BootNeed(t.NamedTuple):
@@ -148,7 +150,7 @@ class NextBoot:
         over_ssh = any(self._lines(name) for name in _SSH_KEYS)
         unlocked = any(os.path.exists(f"{self._root}/{name}") for name in _UNLOCKERS) and any(self._lines("etc/crypttab"))
         what = "unlocks the disk over SSH" if over_ssh else "gets its network in the initramfs"
-        reason = f"is needed at the next boot, which {what}: "
+        reason = f"{NEEDED_EARLY}{what}: "
         if not (asked or over_ssh or unlocked):
             return
         named = list(filter(None, map(_device_of_ip, asked))) or devices

@@ -54,6 +54,14 @@ options:
       - V(0) takes devices permanently, and confirms those that have not been confirmed yet.
     type: int
     default: 0
+  uplinks:
+    description:
+      - Names of O(devices) that dom0 is reached by, and that M(xen.driver_domains.dom0_uplink) hands to a driver domain.
+      - With O(state=recorded), the guard rails V(management_route) and V(default_route) do not hold for them, and RV(pending) leaves them
+        out. It is refused when dom0 is reached through a driver domain in the place of a device that is not named here.
+    type: list
+    elements: str
+    default: []
   timeout:
     description: Maximum time in seconds for each command.
     type: int
@@ -267,6 +275,7 @@ ARGUMENTS = {
     "state": {"type": "str", "choices": ["present", "recorded", "confirmed", "absent"], "default": "present"},
     "confirm_timeout": {"type": "int", "default": 0},
     "force": {"type": "list", "elements": "str", "choices": list(PCI_GUARDS), "default": []},
+    "uplinks": {"type": "list", "elements": "str", "default": []},
     "timeout": {"type": "int", "default": 60},
 }
 
@@ -289,6 +298,7 @@ def prepare(parameters: dict[str, t.Any]) -> Plan:
         ConfirmTimer(runner),
         under_xen=version is not None,
         names=version is None or version >= NAMES_SINCE,
+        uplinks=parameters["uplinks"],
     )
     plan = pool.plan(parameters["state"], requests, parameters["confirm_timeout"])
     plan.results["xen"] = version is not None

@@ -50,6 +50,7 @@ EDGES: dict[str, set[str]] = {
     "_dom0_boot": {"_pci", "_xen"},
     "_storage": {"_domain", "_xenstore"},
     "_xen_build": {"_guest_image"},
+    "_uplink": {"_domain", "_pci", "_xen", "_xenstore"},
 }
 
 

@@ -15,6 +15,7 @@ from functools import partial
 from .._errors import DriverDomainsError, InvalidInput, NotOnThisHost
 from .._plan import Plan
 from .._runner import Runner
+from .._uplink_record import UPLINK_RECORD
 from .._xen.xl import Xl, has_interrupt_remapping, has_iommu
 from .confirm_timer import ConfirmTimer
 from .device import PCIBACK, PCIBACK_MODULE, PciDevice
@@ -22,6 +23,7 @@ from .guards import Guards
 from .host import PciHost, with_kernel_modules
 from .match import PciRequest, choose
 from .steps import DeviceSteps
+from .uplinks import is_replaced, refuse_forgotten
 
 _NO_XEN_YET = "This host does not run under Xen yet. Whether it has an IOMMU, which passing devices through needs, is known once it does"
 _INTERRUPTS_NOT_KNOWN = (
@@ -40,6 +42,8 @@ class AssignablePool:
     :param under_xen: whether this is the control domain of a running Xen; otherwise only plans can be made.
     :param names: whether xl can name devices (since Xen 4.15).
     :param patience: factor for all timeouts (tests).
+    :param uplinks: the names of devices that dom0 is reached by, and that `_uplink` hands over.
+    :param uplink_record: its record (tests).
     """
 
     def __init__(
@@ -53,6 +57,8 @@ class AssignablePool:
         under_xen: bool = True,
         names: bool = True,
         patience: float = 1.0,
+        uplinks: t.Collection[str] = (),
+        uplink_record: str = UPLINK_RECORD,
     ) -> None:
         self._host = host
         self._xl = xl
@@ -61,6 +67,8 @@ class AssignablePool:
         self._timer = timer
         self._under_xen = under_xen
         self._names = names
+        self._uplinks = uplinks
+        self._uplink_record = uplink_record
         self._steps = DeviceSteps(host, xl, runner, names=names, patience=patience)
 
     def plan(self, state: str, requests: t.Sequence[PciRequest], confirm_timeout: int = 0) -> Plan:
@@ -124,9 +132,13 @@ class AssignablePool:
 
     def _plan_recorded(self, plan: Plan, wanted: list[tuple[str, PciDevice]], devices: list[PciDevice]) -> list[dict[str, t.Any]]:
         """Record devices that are not taken yet; whatever blocks taking them blocks recording them as well."""
+        refuse_forgotten(plan, self._uplinks, devices, self._uplink_record)
+        left = [(name, device) for name, device in wanted if name in self._uplinks and not device.pciback]
         present = Plan()
-        self._plan_present(present, wanted, devices, 0)
+        self._plan_present(present, [other for other in wanted if other not in left], devices, 0)
         plan.refusals += present.refusals
+        if left:
+            self._plan_left(plan, left, devices)
         plan.results["pending"] = [action.description for action in present.actions]
         for name, device in wanted:
             record = device.as_record(name)
@@ -139,6 +151,14 @@ class AssignablePool:
                     after=record.text,
                 )
         return [device.as_dict(name) for name, device in wanted]
+
+    def _plan_left(self, plan: Plan, left: list[tuple[str, PciDevice]], devices: list[PciDevice]) -> None:
+        """Refuse what would keep a card from its driver domain, but for what the vif replaces."""
+        check = Plan()
+        self._prepare_host(check)
+        guards = self._make_guards(devices)
+        found = [refusal for name, device in left for refusal in guards.check(device, f"{name} ({device.bdf})", [device])]
+        plan.refusals += [refusal for refusal in check.refusals + found if not is_replaced(refusal.guard, refusal.reason)]
 
     def _plan_confirmed(self, plan: Plan, wanted: list[tuple[str, PciDevice]]) -> list[dict[str, t.Any]]:
         lost = [f"{name} ({device.bdf})" for name, device in wanted if not device.pciback]

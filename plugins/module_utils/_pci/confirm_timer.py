@@ -5,8 +5,8 @@
 # PRIVATE to this collection: other collections must not import it.
 """The timer that returns devices unless a new connection confirms that the host can still be reached without them.
 
-It is what network devices call "commit confirmed". The timer is a transient one of systemd and runs `RETURN_SCRIPT`. It ends with
-a reboot, which returns the devices to the host anyway unless they are hidden at boot.
+It is what network devices call "commit confirmed". The timer is a transient one of systemd and runs `RETURN_SCRIPT`, or a program of the
+caller's. It ends with a reboot, which returns the devices to the host anyway unless they are hidden at boot.
 """
 
 from __future__ import annotations
@@ -46,10 +46,25 @@ class Unconfirmed:
 
 
 class ConfirmTimer:
-    """Arms, reads and stops the timer. `path` is its state file; this and the other paths are different in tests."""
+    """Arms, reads and stops the timer. `path` is its state file; this and the other paths are different in tests.
 
-    def __init__(self, runner: Runner, path: str = STATE, procfs: str = "/proc", records: str = RECORDS, sysfs: str = "/sys") -> None:
+    :param unit: its name.
+    :param command: what it runs instead of `RETURN_SCRIPT`: it takes the lock beside the state file, and does nothing without that file.
+    """
+
+    def __init__(
+        self,
+        runner: Runner,
+        path: str = STATE,
+        procfs: str = "/proc",
+        records: str = RECORDS,
+        sysfs: str = "/sys",
+        unit: str = UNIT,
+        command: t.Sequence[str] = (),
+    ) -> None:
         self._runner = runner
+        self._unit = unit
+        self._command = command
         self._path = path
         self._procfs = procfs
         self._records = records
@@ -66,7 +81,7 @@ class ConfirmTimer:
         try:
             return Unconfirmed({str(bdf): str(session) for bdf, session in json.loads(text)["devices"].items()})
         except (ValueError, TypeError, KeyError, AttributeError) as exc:
-            raise DriverDomainsError(f"{self._path} is damaged: {exc}", remedy=f"Remove it and stop {UNIT}.timer") from exc
+            raise DriverDomainsError(f"{self._path} is damaged: {exc}", remedy=f"Remove it and stop {self._unit}.timer") from exc
 
     def arm(self, bdfs: t.Sequence[str], seconds: int) -> None:
         """Return devices in `seconds`, together with those that wait already.
@@ -80,9 +95,10 @@ class ConfirmTimer:
             self._stop_timer()
             # The state first: nobody could stop a timer without it.
             self._save(sessions)
-            command = ["systemd-run", "--quiet", "--collect", f"--unit={UNIT}", f"--on-active={seconds}s"]
-            command += ["--timer-property=AccuracySec=1s", "--property=Restart=on-failure", "--property=RestartSec=30s"]
-            self._runner.run([*command, "/bin/sh", "-c", RETURN_SCRIPT, UNIT, self._sysfs, self._path, self._records, *sorted(sessions)])
+            start = ["systemd-run", "--quiet", "--collect", f"--unit={self._unit}", f"--on-active={seconds}s"]
+            start += ["--timer-property=AccuracySec=1s", "--property=Restart=on-failure", "--property=RestartSec=30s"]
+            script = ["/bin/sh", "-c", RETURN_SCRIPT, UNIT, self._sysfs, self._path, self._records, *sorted(sessions)]
+            self._runner.run([*start, *(self._command or script)])
 
     def same_session(self, bdfs: t.Iterable[str]) -> bool:
         """Return whether this process was started over the connection that one of the devices was taken over: it proves nothing then."""
@@ -123,8 +139,9 @@ class ConfirmTimer:
         :raises DriverDomainsError: one of them is, or nothing shows that it is not.
         """
         # The script, too: under our lock it does nothing but wait, for the lock or to try again.
-        self._runner.run(["systemctl", "stop", f"{UNIT}.timer", f"{UNIT}.service"], check=False)
-        for unit, problem in ((f"{UNIT}.service", _too_late()), (f"{UNIT}.timer", _not_stopped())):
+        timer, service = f"{self._unit}.timer", f"{self._unit}.service"
+        self._runner.run(["systemctl", "stop", timer, service], check=False)
+        for unit, problem in ((service, _too_late()), (timer, _not_stopped(timer))):
             # 3: not active; 4: there is no such unit (systemctl(1)). Anything else, such as a bus that does not answer, shows nothing.
             if self._runner.run(["systemctl", "is-active", "--quiet", unit], check=False).rc not in (3, 4):
                 raise problem
@@ -154,9 +171,9 @@ def _too_late() -> DriverDomainsError:
     return DriverDomainsError("The confirmation came too late: the devices are being returned", remedy="Run the playbook again")
 
 
-def _not_stopped() -> DriverDomainsError:
+def _not_stopped(timer: str) -> DriverDomainsError:
     return DriverDomainsError(
-        f"{UNIT}.timer cannot be stopped: the devices will be returned",
+        f"{timer} cannot be stopped: the devices will be returned",
         rule="devices are confirmed only when nothing returns them any more",
-        remedy=f"Find out why 'systemctl stop {UNIT}.timer' fails, and run the playbook again",
+        remedy=f"Find out why 'systemctl stop {timer}' fails, and run the playbook again",
     )

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -17,7 +18,9 @@ import typing as t
 from .._domain.aside import PAUSED, STOPPED, words_in
 from .._errors import DriverDomainsError, InvalidInput
 from .._polling import wait_until
+from .._runner import Runner
 from .._turn import Turn
+from .._uplink_record import GIVE_UP_UNIT, UPLINK_RECORD, read_uplink
 from .._xen.xl import Xl
 from .._xenstore.client import XenStore
 from .commands import Commands
@@ -94,8 +97,25 @@ def run() -> None:
             metrics=os.environ.get("RUNTIME_DIRECTORY", ""),
             say=say,
             notify=notifier(os.environ.pop("NOTIFY_SOCKET", None)),
+            gave_up=lambda name: return_card_of(name, Runner(), say),
         )
         service.run(wake_on_signals(service))
+
+
+def return_card_of(name: str, runner: Runner, say: t.Callable[[str], None], path: str = UPLINK_RECORD) -> None:
+    """Have dom0's network card returned if the driver domain that has it is not started again. The unit of `_uplink` does it.
+
+    A record that cannot be read may name this driver domain.
+    """
+    try:
+        record = read_uplink(path)
+        concerned = record is not None and record.backend == name
+    except DriverDomainsError as exc:
+        say(str(exc))
+        concerned = True
+    if concerned:
+        with contextlib.suppress(DriverDomainsError):
+            runner.run(["systemctl", "start", "--no-block", GIVE_UP_UNIT], timeout=20.0, check=False)
 
 
 def order(store: XenStore, command: str, domains: t.Sequence[str]) -> None:

@@ -69,6 +69,7 @@ class RecoveryService:
     :param say: gets each event in words, as one line.
     :param notify: gets what systemd wants to know, sd_notify(3).
     :param clock: seconds, as time.monotonic().
+    :param gave_up: gets the name of a driver domain that is not started again.
     """
 
     def __init__(
@@ -86,8 +87,10 @@ class RecoveryService:
         say: t.Callable[[str], None],
         notify: t.Callable[[str], None] = lambda text: None,
         clock: t.Callable[[], float] = time.monotonic,
+        gave_up: t.Callable[[str], None] = lambda name: None,
     ) -> None:
         self._configuration = configuration
+        self._gave_up = gave_up
         self._store = store
         self._xl = xl
         self._program = program
@@ -200,6 +203,9 @@ class RecoveryService:
         for key, reason in decision.hopeless.items():
             self._memory = replace(self._memory, hopeless=self._memory.hopeless | {key})
             self._tell(f"Giving up: {reason}. 'recovery.pyz resume' tries again")
+            kind, _slash, name = key.partition("/")
+            if kind in ("create", "ended"):
+                self._gave_up(name)
         self._obey(snapshot)
         self._queue += decision.actions
         self._start_queued()

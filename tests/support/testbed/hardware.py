@@ -82,7 +82,9 @@ HARDWARE = {
     ),
     # Every driver of a card is a module, so that even the management card can be hidden at boot.
     "modular": Hardware(management=_MODULAR),
-    # After that, the first two spare cards have changed places: each has the address of the other.
+    # The same with no other card: whatever takes it has to leave a way to the machine.
+    "single": Hardware(nics=(), management=_MODULAR),
+    # After `modular`, the first two spare cards have changed places: each has the address of the other.
     "moved": Hardware(nics=(replace(SPARE[0], slot=SPARE[1].slot), replace(SPARE[1], slot=SPARE[0].slot), *SPARE[2:]), management=_MODULAR),
 }
 

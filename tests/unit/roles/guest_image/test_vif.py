@@ -106,6 +106,23 @@ def test_its_mtu_is_that_of_the_device_or_of_the_bridge(domain: Domain, mtu: str
     assert domain.run(*ONLINE)[-1] == written(expected)
 
 
+@pytest.mark.parametrize("live", [True, False])
+@pytest.mark.parametrize(("mac", "own"), [("52:54:00:aa:00:01", "02:54:00:aa:00:01"), ("02:54:00:aa:00:01", "06:54:00:aa:00:01")])
+def test_a_vif_with_the_address_of_a_card_gets_it(domain: Domain, mac: str, own: str, live: bool) -> None:
+    """A bridge keeps frames to the addresses of its ports for itself."""
+    for port, address in (("eth0", mac), ("vif3.0", "fe:ff:ff:ff:ff:ff")):
+        domain.write(f"sys/class/net/{port}/address", f"{address}\n")
+        domain.write(f"sys/class/net/xenbr0/brif/{port}/state", "3\n")
+    domain.write(f"store/{BACKEND}/mac", f"{mac}\n")
+    if not live:
+        busy = '[ "$*" != "link set dev eth0 address ' + own + '" ] || [ -e "$XENDD_ROOT/down" ] || exit 2\n'
+        domain.program("bin/ip", STUB + 'case $* in *down) : >"$XENDD_ROOT/down" ;; esac\n' + busy + EFFECTS["ip"])
+    change = f"ip link set dev eth0 address {own}"
+    changes = [change] if live else [change, "ip link set dev eth0 down", change, "ip link set dev eth0 up"]
+    assert domain.run(*ONLINE)[:-1] == [*changes, "ip link set dev vif7.1 address fe:ff:ff:ff:ff:ff mtu 1500 master xenbr0 up"]
+    assert (domain.root / "run/xendd/address.eth0").read_text() == f"{mac}\n"
+
+
 def test_a_vif_that_is_removed(domain: Domain) -> None:
     assert domain.run(*OFFLINE) == []
     domain.write("sys/class/net/vif7.1/brport/state", "")
