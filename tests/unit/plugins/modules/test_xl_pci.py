@@ -53,7 +53,7 @@ def without_xen(xen: FakeXen) -> None:
 
 
 def parameters(*devices: dict[str, t.Any], **others: t.Any) -> dict[str, t.Any]:
-    return {"devices": list(devices), "state": "present", "force": [], "confirm_timeout": 0, "timeout": 60, **others}
+    return {"devices": list(devices), "state": "present", "force": [], "uplinks": [], "confirm_timeout": 0, "timeout": 60, **others}
 
 
 @pytest.mark.parametrize("check_mode", [True, False])
