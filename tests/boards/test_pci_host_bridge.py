@@ -34,17 +34,17 @@ Run = Callable[..., dict[str, Any]]
 OWNER = f"""\
 mountroot()
 {{
-	modprobe e1000
-	for path in /sys/bus/pci/devices/*; do
-		driver=$(readlink "$path/driver")
-		echo "pci: ${{path##*/}} $(cat "$path/vendor") $(cat "$path/device") driver ${{driver##*/}}"
-	done
-	ip address add {ADDRESS} dev eth0
-	ip link set dev eth0 up
-	while ! ping -c 3 -W 5 {GATEWAY}; do sleep 1; done
-	sed -n 's/^ *[0-9]*: *\\([0-9]*\\) .* eth0$/eth0 has had \\1 interrupts/p' /proc/interrupts
-	echo 'the owner is done'
-	while :; do sleep 60; done
+    modprobe e1000
+    for path in /sys/bus/pci/devices/*; do
+        driver=$(readlink "$path/driver")
+        echo "pci: ${{path##*/}} $(cat "$path/vendor") $(cat "$path/device") driver ${{driver##*/}}"
+    done
+    ip address add {ADDRESS} dev eth0
+    ip link set dev eth0 up
+    while ! ping -c 3 -W 5 {GATEWAY}; do sleep 1; done
+    sed -n 's/^ *[0-9]*: *\\([0-9]*\\) .* eth0$/eth0 has had \\1 interrupts/p' /proc/interrupts
+    echo 'the owner is done'
+    while :; do sleep 60; done
 }}
 """
 

@@ -51,14 +51,14 @@ class Run:
         self.tree = TREE if tree is None else tree
         self.given: list[str] = []
         self.answers: list[str] = []
-        self.error: DriverDomainsError | None = None
+        self.errors: list[DriverDomainsError] = []
         monkeypatch.setattr(planning, "carry_out", self._carry_out)
 
     def _carry_out(self, _store: XenStore, name: str, domid: int, orders: t.Sequence[Order], _timeout: float) -> list[str]:
         assert (name, domid) == ("storage-dd", 3)
         self.given += [order.text for order in orders]
-        if self.error:
-            raise self.error
+        for error in self.errors:
+            raise error
         return self.answers or [""] * len(orders)
 
     def plan(self, domains: list[dict[str, t.Any]], waiting: t.Iterable[WaitingDevice] = ()) -> Plan:
@@ -170,7 +170,7 @@ def test_what_the_domain_refuses(run: Run) -> None:
 
 
 def test_what_was_done_before_time_ran_out(run: Run) -> None:
-    run.error = TimedOut("late", carried_out=[0])
+    run.errors = [TimedOut("late", carried_out=[0])]
     plan = run.plan(volumes({"name": "new", "size": "4MiB"}, {"name": "root", "size": "1T"}))
     with pytest.raises(TimedOut, match="late") as caught:
         plan.apply()
