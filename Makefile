@@ -10,6 +10,7 @@
 #   PYTHON=python3.13    make .venv with this interpreter
 #   KEEP_GOING=1         `make test` goes on after a stage that failed
 #   LONG=1               `make test` has the scenarios, too, that it leaves out as a rule
+#   MINUTES=75           `make test` leaves out scenarios that would end later than after so many minutes; 0 for none
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -25,6 +26,7 @@ BOARD_INVENTORY ?=
 TESTBED_OPTIONS ?=
 SCENARIOS ?=
 LONG ?=
+MINUTES ?= $(if $(filter 1,$(LONG)),0,75)
 FLEET_OPTIONS ?=
 
 export PATH := $(abspath $(VENV))/bin:$(PATH)
@@ -108,7 +110,9 @@ long := $(if $(filter 1,$(LONG)),,$(shell grep -l 'without LONG=1' extensions/mo
 lanes := '$(if $(XEN_INVENTORY),,testbed-up) molecule-shared artifact' 'lint unit cores sanity device-trees boards' --rest '$(patsubst %,molecule-%,$(filter-out $(long),$(own)))'
 .PHONY: test
 test: $(ready) ## everything below: lint, unit, cores, sanity, device-trees, boards, artifact, molecule
-	@$(if $(XEN_INVENTORY),,trap '$(stop_all)' EXIT;) python tests/support/tools/stages.py $(lanes)
+	@rm -f .build/pace; \
+	$(if $(filter-out 0,$(MINUTES)),export TESTS_END=$$(($$(date +%s) + 60 * $(MINUTES)));) \
+	$(if $(XEN_INVENTORY),,trap '$(stop_all)' EXIT;) python tests/support/tools/stages.py $(lanes)
 
 .PHONY: lint lint-ruff lint-yaml lint-types lint-shell lint-words lint-docs lint-changelog lint-ansible lint-release
 lint: lint-ruff lint-yaml lint-types lint-shell lint-words lint-changelog lint-docs lint-ansible lint-release ## all linters

@@ -160,6 +160,19 @@ def test_a_lane_that_is_done_takes_the_rest(stages: t.Any, fake_make: list[str])
     assert run.report().splitlines()[-1] == "0 passed, 1 failed, 1 skipped"
 
 
+def test_a_scenario_that_was_left_out_has_not_passed(stages: t.Any, tmp_path: Path) -> None:
+    fake = tmp_path / "left_out"
+    fake.write_text('#!/bin/sh\necho "WARNING: Skipping the scenario bare: it would take 9 minutes"\n')
+    fake.chmod(0o755)
+    run = stages.Run([["molecule-bare", "molecule-board"]], keep_going=False, make=[str(fake)])
+    run.run()
+    assert [stage.outcome for stage in run.stages] == ["skipped", "passed"]
+    assert run.passed
+    lines = run.report().splitlines()
+    assert "  molecule-bare: the scenario bare: it would take 9 minutes" in lines
+    assert lines[-1] == "1 passed, 0 failed, 1 skipped"
+
+
 def test_an_interrupt_has_stages_clean_up(stages: t.Any, fake_make: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     run = stages.Run([["slow", "after"]], keep_going=True, make=fake_make)
     thread = threading.Thread(target=run.run)
