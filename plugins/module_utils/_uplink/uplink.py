@@ -136,6 +136,7 @@ class Uplink:
         record, began = self._record, time.monotonic()
         card = self.card()
         if not card.pciback:
+            self._steps.load_pciback()
             self._network.take_down(record.ifname)
             self._steps.take(record.name, card)
         self._allow_start()
