@@ -57,7 +57,7 @@ def check_board(name: str) -> int:
     board = Analysis(read_device_tree(str(directory() / name)))
     count = 0
     for flavour in (DOM0LESS, XL):
-        for device in devices_of(board, lambda node, line, flavour=flavour: handed_on(node, line, flavour)):  # type: ignore[misc]
+        for device in devices_of(board, lambda node, line, flavour=flavour: handed_on(node, line, flavour)):  # type: ignore[misc]  # a lambda
             names = {name for node in device.node.subtree() for name in node.strings("clock-names")}
             request = PassthroughRequest(device, {**ANY_RATE, **dict.fromkeys(names, 1000000)})
             partial = build_partial(board.tree, [request], flavour)

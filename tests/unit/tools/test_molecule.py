@@ -25,7 +25,7 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 def fixture_run(tmp_path: Path) -> Run:
     """Return a function that runs the tool, with a molecule that takes a second and notes its scenario."""
     if not shutil.which("bash"):
-        pytest.skip("no bash")
+        pytest.skip("the tool is a script for bash, which is not here")
     copy = tmp_path / TOOL.relative_to(TOOL.parents[3])
     copy.parent.mkdir(parents=True)
     shutil.copy(TOOL, copy)

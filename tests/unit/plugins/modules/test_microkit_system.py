@@ -57,7 +57,7 @@ def host(tmp_path: Path) -> Host:
 
 
 def regions(plan: Plan) -> list[tuple[str, int, int, int, int]]:
-    return [tuple(entry.values()) for entry in plan.results["regions"]]  # type: ignore[misc]
+    return [tuple(entry.values()) for entry in plan.results["regions"]]  # type: ignore[misc]  # the results are untyped
 
 
 INTERFACE = ("gic_vcpu", 0xFF846000, 0x2000, 0x1000, 0xFF842000)

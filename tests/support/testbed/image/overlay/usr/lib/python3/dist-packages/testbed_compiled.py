@@ -44,4 +44,4 @@ def compile_source(pathname: str, source: bytes) -> object:
     return code
 
 
-zipimport._compile_source = compile_source  # type: ignore[attr-defined]
+zipimport._compile_source = compile_source  # type: ignore[attr-defined]  # as above
