@@ -141,7 +141,7 @@ def domain_types(domains: t.Sequence[dict[str, t.Any]], role: str) -> list[list[
 def recovered_domains(domains: t.Sequence[dict[str, t.Any]], state: str = "running") -> list[dict[str, t.Any]]:
     """Return the parameter `domains` of the module domain_recovery for driver domains of the inventory's model: those that should run."""
     return [
-        {"name": domain["name"], **({"ready": ready} if ready else {})}
+        {"name": domain["name"], **({"ready": ready} if ready else {}), **{key: domain[key] for key in ("wait_timeout",) if key in domain}}
         for domain in _with_defaults(domains, "driver_domain")
         for ready in [domain.get("ready") or (READY if _uses_image(domain) else None)]
         if domain.get("state", state) == "running"
@@ -161,11 +161,7 @@ def defined_domains(domains: t.Sequence[dict[str, t.Any]], verb: str, state: str
     :param verb: restarted or previous.
     :param state: state of the domains that set none. Those that should not run are left out.
     """
-    timeouts = {domain["name"]: domain["wait_timeout"] for domain in domains if "wait_timeout" in domain}
-    return [
-        {**domain, "state": verb, **({"wait_timeout": timeouts[domain["name"]]} if domain["name"] in timeouts else {})}
-        for domain in recovered_domains(domains, state)
-    ]
+    return [{**domain, "state": verb} for domain in recovered_domains(domains, state)]
 
 
 def recovery_digest(domains: t.Sequence[dict[str, t.Any]]) -> str:

@@ -69,6 +69,12 @@ options:
           error_key:
             description: Not used here.
             type: str
+      wait_timeout:
+        description:
+          - Seconds in which a domain with O(domains[].ready) has to serve after it was started, or to report an error. One that does
+            neither, and serves nobody, hangs in its boot. It is destroyed and started again.
+        type: float
+        default: 300
   attempts:
     description: How often the same thing is tried within an hour.
     type: int
@@ -131,6 +137,7 @@ def main() -> None:
         "name": {"type": "str", "required": True},
         "definition": {"type": "path"},
         "ready": {"type": "dict", "no_log": False, "options": ready},
+        "wait_timeout": {"type": "float", "default": 300},
     }
     run_module(
         {

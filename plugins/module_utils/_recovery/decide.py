@@ -14,10 +14,8 @@ stays until there is a backend to attach it to: a guest waits for what it has no
 from __future__ import annotations
 
 import typing as t
-from dataclasses import replace
 
-from .._domain.aside import WaitingDevice
-from .._domain.devices import KINDS, VBD, VIF, PvDevice, broken, late, lost_backend
+from .._domain.devices import KINDS, VBD, VIF, PvDevice, broken
 from .._xenstore.client import REMOVAL_DELAY
 from .model import (
     ALL,
@@ -27,6 +25,7 @@ from .model import (
     Create,
     Decision,
     Declared,
+    Destroy,
     Memory,
     Release,
     Released,
@@ -35,6 +34,7 @@ from .model import (
     Sweep,
     device_key,
 )
+from .remember import ails, client_of, key_of, noun, restless_until, silent_key, works
 
 #: Seconds in which xl itself may start a domain again: it sleeps for 2 s first (xl_vmcontrol.c, on_reboot, on_crash and on_watchdog).
 XL_RESTART = 6.0
@@ -51,175 +51,6 @@ DYING = 60.0
 PAUSED = 5.0
 #: Seconds after a failure until the next attempt; they double each time.
 FIRST_DELAY = 5.0
-#: A domain that begins or ceases to serve so often within so many seconds does not count as serving for as long.
-CHANGES, RESTLESS = 10, 60.0
-#: Seconds for which a domain has to serve until starting it counts as a success; one that fails before is in a loop.
-PROVEN = 300.0
-#: Attempts that are older than so many seconds do not count.
-COUNTED = 3600.0
-#: Seconds after which the devices of a domain that is gone are forgotten: it may be rebooting.
-FORGET = 600.0
-
-
-def remember(
-    configuration: Configuration, snapshot: Snapshot, memory: Memory, now: float, busy: t.Collection[str] = ()
-) -> tuple[Memory, list[str]]:
-    """Return what is known after a look at the host, and what happened since the last one, in words.
-
-    :param busy: keys of what is being done right now.
-    """
-    happened: list[str] = []
-    running = snapshot.running
-    referred = {device.backend_id for device in snapshot.devices}
-    names = {domid: name for domid, name in memory.names.items() if domid in referred and domid not in running}
-    names.update({domid: domain.name for domid, domain in running.items()})
-    for domid in sorted(referred - set(running)):
-        if domid in memory.names and (domid in memory.ready or domid in memory.appeared):
-            clients = sorted({running[d.domid].name for d in snapshot.devices if d.backend_id == domid and d.domid in running})
-            happened.append(f"{memory.names[domid]} (domain {domid}) is gone; it served {', '.join(clients)}")
-    gone_paths = {device.backend_path for device in snapshot.devices if device.backend_id not in running}
-    lost = {path: name for path, name in memory.lost.items() if path in gone_paths}
-    appeared = {domid: memory.appeared.get(domid, now) for domid in running}
-    declared = {domain.name for domain in configuration.domains}
-    changes = {domid: _recent(times, now) for domid, times in memory.changes.items() if domid in running and _recent(times, now)}
-    ready = {}
-    for domid, domain in running.items():
-        serves = domain.ready and now >= _restless_until(changes.get(domid, ()))
-        if domain.name in declared and serves != (domid in memory.ready) and domid in memory.appeared:
-            changes[domid] = [*changes.get(domid, ()), now]
-            what = f"serves, {now - appeared[domid]:.1f} s after it was started" if serves else "no longer reports that it serves"
-            if _restless_until(changes[domid]):
-                serves, what = False, "changes its mind too often: for a minute it does not count as serving"
-            happened.append(f"{domain.name} (domain {domid}) {what}")
-        if serves:
-            ready[domid] = memory.ready.get(domid, now)
-    seen = memory.seen | {domain.name for domain in configuration.domains if any(domain.name == r.name for r in running.values())}
-    last = {name: domid for name, domid in memory.last.items() if name in declared}
-    last.update({domain.name: domid for domid, domain in sorted(running.items()) if domain.name in declared})
-    ended = declared & set(snapshot.ended.values())
-    present = {domain.name for domain in running.values()}
-    gone = {name: memory.gone.get(name, now) for name in sorted(seen & declared - present - ended)}
-    happened += [
-        f"{name} is gone" for name in gone if name not in memory.gone and not any(line.startswith(f"{name} (") for line in happened)
-    ]
-    happened += [f"{name} runs again" for name in sorted(memory.gone) if name in present]
-
-    devices = {_key(device, running): device for device in snapshot.devices if device.domid in running}
-    waiting = {key: memory.waiting.get(key, now) for key, device in devices.items() if _ails(device, running)}
-    waiting.update({key: memory.waiting.get(key, now) for key in (*snapshot.orphans, *(f"ended/{name}" for name in ended - present))})
-    attached, recovered = {}, dict(memory.recovered)
-    for key, since in memory.attached.items():
-        device = devices.get(key)
-        if device and _works(device, running):
-            name = f"{device.backend} (domain {device.backend_id})"
-            # It may have been attached before the backend was ready.
-            since = max(since, ready.get(device.backend_id, since))
-            counted = f"{device.kind}/{running[device.domid].name}"
-            recovered[counted] = recovered.get(counted, 0) + 1
-            happened.append(f"{running[device.domid].name}: {_noun(device)} works again at {name}, after {now - since:.1f} s")
-        elif device or key in busy:
-            attached[key] = since
-    released = _released(snapshot, memory, now, devices, busy)
-    waiting.update({key: memory.waiting.get(key, now) for key in released if not _client(snapshot, released[key])})
-
-    # Devices that were attached count even if that helped: a backend that alternately works and fails must not keep dom0 busy.
-    known = {**memory.names, **names}
-    proven = {f"create/{known.get(domid, '')}" for domid, since in {**ready, **memory.ready}.items() if now - since >= PROVEN}
-    attempts = {key: [at for at in times if now - at < COUNTED] for key, times in memory.attempts.items() if key not in proven}
-    hopeless = frozenset(key for key in memory.hopeless if _still_hopeless(key, devices, released, {*gone, *waiting}))
-    if snapshot.resumed != memory.resumed:
-        attempts, hopeless = {}, frozenset()
-        happened.append("an operator says to go on")
-    return (
-        Memory(
-            names=names,
-            lost=lost,
-            seen=seen & declared,
-            last=last,
-            gone=gone,
-            waiting=waiting,
-            released=released,
-            attached=attached,
-            attempts={key: times for key, times in attempts.items() if times},
-            hopeless=hopeless,
-            ready=ready,
-            changes=changes,
-            appeared=appeared,
-            recovered=recovered,
-            resumed=snapshot.resumed,
-        ),
-        happened,
-    )
-
-
-def _recent(changes: t.Sequence[float], now: float) -> list[float]:
-    """Return the changes of the last minute, and all those that made a domain restless until its time is over."""
-    if now < _restless_until(changes):
-        return list(changes)
-    return [at for at in changes if now - at < RESTLESS]
-
-
-def _restless_until(changes: t.Sequence[float]) -> float:
-    """Return until when a domain with these changes does not count as serving, or 0."""
-    return changes[-1] + RESTLESS if len(changes) >= CHANGES else 0.0
-
-
-def _key(device: PvDevice, running: t.Mapping[int, Running]) -> str:
-    return device_key(running[device.domid].uuid, device.kind, device.devid)
-
-
-def _noun(device: PvDevice) -> str:
-    return f"{'vif' if device.kind == VIF else 'disk'} {device.devid}"
-
-
-def _works(device: PvDevice, running: t.Collection[int]) -> bool:
-    """Whether a device works. The frontend of one whose backend is gone goes on saying so."""
-    return device.connected and device.backend_id in running
-
-
-def _ails(device: PvDevice, running: t.Mapping[int, Running]) -> str:
-    """Say why a device whose backend runs may not work, or ""."""
-    if device.backend_id not in running:
-        return ""
-    return lost_backend(device, running) or broken(device) or late(device)
-
-
-def _client(snapshot: Snapshot, released: Released) -> Running | None:
-    return next((domain for domain in snapshot.running.values() if domain.uuid == released.uuid), None)
-
-
-def _released(
-    snapshot: Snapshot, memory: Memory, now: float, devices: t.Mapping[str, PvDevice], busy: t.Collection[str]
-) -> dict[str, Released]:
-    kept = {}
-    for key, released in memory.released.items():
-        client = _client(snapshot, released)
-        if key not in busy:
-            # A playbook, or the guest's own reboot, has brought it back; or nobody will, or should.
-            if (
-                key in devices
-                or {key, f"{released.uuid}/{released.kind}/{released.identity}"} & snapshot.taken
-                or str(WaitingDevice(released.client, released.kind, released.identity)) in snapshot.unwanted
-                or (client is None and now - memory.waiting.get(key, now) > FORGET)
-            ):
-                continue
-            if client and not released.noticed and snapshot.flags is not None:
-                if snapshot.is_paused(client.domid):
-                    released = replace(released, at=now)
-                elif now >= released.at + REMOVAL_DELAY:
-                    released = replace(released, noticed=True)
-        kept[key] = released
-    return kept
-
-
-def _still_hopeless(key: str, devices: t.Mapping[str, PvDevice], released: t.Mapping[str, Released], gone: t.Collection[str]) -> bool:
-    """Whether what was given up still does not work. A device at another backend is another matter."""
-    name, _at, backend = key.partition("@")
-    if name.startswith("create/"):
-        return name[len("create/") :] in gone
-    if name.startswith("ended/"):
-        return name in gone
-    return name in released or (name in devices and str(devices[name].backend_id) == backend)
 
 
 class _Choice:
@@ -235,7 +66,7 @@ class _Choice:
         self.hopeless: dict[str, str] = {}
         self._times: list[float] = []
         self._look = False
-        self._restless = {domid for domid, changes in memory.changes.items() if not self.is_due(_restless_until(changes))}
+        self._restless = {domid for domid, changes in memory.changes.items() if not self.is_due(restless_until(changes))}
 
     def decision(self) -> Decision:
         if self._look:
@@ -307,20 +138,20 @@ def _orphan_key(path: str, running: t.Mapping[int, Running]) -> str:
 def _decide_device(choice: _Choice, device: PvDevice) -> None:
     snapshot, memory = choice.snapshot, choice.memory
     client = snapshot.running.get(device.domid)
-    if client is None or not device.backend_path or _works(device, snapshot.running):
+    if client is None or not device.backend_path or works(device, snapshot.running):
         return
-    key = _key(device, snapshot.running)
+    key = key_of(device, snapshot.running)
     # As it will be called when the device is attached again.
     backend = memory.lost.get(device.backend_path) or memory.names.get(device.backend_id, "")
     if key in choice.busy or choice.is_aside(client.name, backend):
         return
     gone = device.backend_id not in snapshot.running
     attempt = f"{key}@{device.backend_id}"
-    why = f"its backend, {backend} {device.backend_id}, is gone" if gone else _ails(device, snapshot.running)
+    why = f"its backend, {backend} {device.backend_id}, is gone" if gone else ails(device, snapshot.running)
     if gone and not backend:
         # Nothing could take its place.
         if attempt not in memory.hopeless:
-            choice.hopeless[attempt] = f"{client.name}: {_noun(device)} cannot be attached again: nobody knows the name of its backend"
+            choice.hopeless[attempt] = f"{client.name}: {noun(device)} cannot be attached again: nobody knows the name of its backend"
         return
     if gone:
         successor = snapshot.named(backend)
@@ -338,7 +169,7 @@ def _decide_device(choice: _Choice, device: PvDevice) -> None:
     if not gone and snapshot.is_paused(client.domid):
         choice.is_due(choice.now + PAUSED)
         return
-    if choice.may_try(attempt, f"{client.name}: {_noun(device)} does not work, as {why}"):
+    if choice.may_try(attempt, f"{client.name}: {noun(device)} does not work, as {why}"):
         force = bool(memory.attempts.get(f"detach/{key}"))
         choice.actions.append(Release(key, device, client, why, force))
 
@@ -355,7 +186,7 @@ def _awaits_vif(choice: _Choice, client: Running) -> bool:
 
 def _decide_released(choice: _Choice, key: str, released: Released) -> None:
     snapshot = choice.snapshot
-    client, backend = _client(snapshot, released), snapshot.named(released.backend)
+    client, backend = client_of(snapshot, released), snapshot.named(released.backend)
     if client is None or key in choice.busy or choice.is_aside(client.name, released.backend):
         return
     if not released.noticed:
@@ -374,6 +205,7 @@ def _decide_released(choice: _Choice, key: str, released: Released) -> None:
 
 def _decide_domain(choice: _Choice, domain: Declared) -> None:
     key, memory = f"create/{domain.name}", choice.memory
+    _decide_silent(choice, domain)
     ended = f"ended/{domain.name}"
     if ended in memory.waiting and ended not in memory.hopeless and not choice.is_aside(domain.name):
         # Its name is taken. Who keeps it may let it go: xl writes down the memory of one that crashed, and then restarts it.
@@ -403,3 +235,25 @@ def _decide_domain(choice: _Choice, domain: Declared) -> None:
         choice.is_due(choice.now + PAUSED)
         return
     choice.actions.append(Create(key, domain))
+
+
+def _decide_silent(choice: _Choice, domain: Declared) -> None:
+    """Destroy a domain that hangs in its boot: it neither serves nor says what is wrong, long after it was started. It is then gone, and is
+    started again. One that serves somebody is not what it seems, and stays."""
+    memory, running = choice.memory, choice.snapshot.named(domain.name)
+    key = silent_key(running) if running else ""
+    if running is None or key not in memory.waiting or key in memory.hopeless or key in choice.busy or choice.is_aside(domain.name):
+        return
+    if any(device.backend_id == running.domid and works(device, choice.snapshot.running) for device in choice.snapshot.devices):
+        return
+    if not choice.is_due(memory.waiting[key] + domain.wait_timeout):
+        return
+    if len(memory.attempts.get(f"create/{domain.name}", ())) >= choice.configuration.attempts:
+        choice.hopeless[key] = (
+            f"{running} neither serves nor says why, and was started {choice.configuration.attempts} times within an hour"
+        )
+    elif choice.knows_flags():
+        if choice.snapshot.is_paused(running.domid):
+            choice.is_due(choice.now + PAUSED)
+        elif choice.may_try(key, str(running)):
+            choice.actions.append(Destroy(key, domain, running))

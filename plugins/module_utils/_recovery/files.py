@@ -91,7 +91,8 @@ def configuration_of(domains: t.Iterable[t.Mapping[str, t.Any]], attempts: int |
     for domain in domains:
         ready = domain.get("ready") or {}
         definition = domain.get("definition") or f"/etc/xen/{domain['name']}.cfg"
-        declared.append(Declared(domain["name"], definition, ready.get("key", ""), ready.get("value", "")))
+        limit = float(domain.get("wait_timeout") or Declared.wait_timeout)
+        declared.append(Declared(domain["name"], definition, ready.get("key", ""), ready.get("value", ""), limit))
     return Configuration(tuple(declared), Configuration.attempts if attempts is None else attempts)
 
 

@@ -28,6 +28,8 @@ class Declared:
     #: The key below its home in XenStore that reports whether it serves, and the value that says so; "" when there is none.
     ready_key: str = ""
     ready_value: str = ""
+    #: Seconds in which it has to serve, or to say what is wrong.
+    wait_timeout: float = 300.0
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,11 @@ class Running:
     ready: bool = False
     #: Whether it reports that it will serve as soon as `xl devd` has started there.
     attachable: bool = False
+    #: Whether it was declared to report, and has not yet reported that it serves or what is wrong.
+    silent: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.name} (domain {self.domid})"
 
 
 @dataclass(frozen=True)
@@ -176,13 +183,22 @@ class Create:
 
 
 @dataclass(frozen=True)
+class Destroy:
+    """End a domain that hangs."""
+
+    key: str
+    domain: Declared
+    running: Running
+
+
+@dataclass(frozen=True)
 class Sweep:
     """Remove a directory that a backend left behind."""
 
     key: str
 
 
-Action = t.Union[Release, Attach, Create, Sweep]
+Action = t.Union[Release, Attach, Create, Destroy, Sweep]
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,8 @@ if t.TYPE_CHECKING:
 RESUMED = f"{ORDERS}/resumed"
 #: How the images of the collection report that they serve.
 STATUS, READY, ATTACHABLE = "data/driver-domain/status", "ready", "attachable"
+#: What it says before it serves, or says what is wrong.
+_NOT_YET = ("starting", ATTACHABLE)
 #: The directories of backends for the kinds of devices that are recovered.
 _BACKENDS = ("vbd", "vif")
 #: When a domain has shut itself down, libxl leaves the directories of its PCI devices: it waits for a backend that works
@@ -65,7 +67,8 @@ def observe(store: XenStore, configuration: Configuration, released: t.Iterable[
         ready = read[f"{home}/{key}"] in good
         uuid = (read[f"{home}/vm"] or "").rpartition("/")[2] or f"domain-{domid}"
         attachable = key == STATUS and read[f"{home}/{key}"] == ATTACHABLE
-        present[domid] = Running(domid, name, "dom0" if domid == 0 else uuid, ready, attachable)
+        silent = name in keys and (not read[f"{home}/{key}"] or (key == STATUS and read[f"{home}/{key}"] in _NOT_YET))
+        present[domid] = Running(domid, name, "dom0" if domid == 0 else uuid, ready, attachable, silent)
     running = {domid: domain for domid, domain in present.items() if domid not in ended}
     declared = {domain.name for domain in configuration.domains}
     devices = [device for found in read_devices(store, present, settings=()).values() for device in found]

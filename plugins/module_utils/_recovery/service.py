@@ -35,11 +35,12 @@ from .._turn import LOCK, Turn
 from .._xen.xl import Xl, attach_arguments, detach_arguments
 from .._xenstore.client import XenStore
 from .commands import Commands
-from .decide import decide, remember
+from .decide import decide
 from .files import RUN, memory_file, memory_text, read_memory, replace_file, status_file
 from .metrics import METRICS, metrics_text
-from .model import Action, Attach, Configuration, Create, Decision, Release, Released, Snapshot, Sweep
+from .model import Action, Attach, Configuration, Create, Decision, Destroy, Release, Released, Snapshot, Sweep
 from .observe import concerns, observe, watched
+from .remember import remember
 
 #: Seconds in which further events are expected after one: a domain that starts or ends causes many.
 SETTLE = 0.03
@@ -204,8 +205,8 @@ class RecoveryService:
             self._memory = replace(self._memory, hopeless=self._memory.hopeless | {key})
             self._tell(f"Giving up: {reason}. 'recovery.pyz resume' tries again")
             kind, _slash, name = key.partition("/")
-            if kind in ("create", "ended"):
-                self._gave_up(name)
+            if kind in ("create", "ended", "silent"):
+                self._gave_up(name.rpartition("@")[0] if kind == "silent" else name)
         self._obey(snapshot)
         self._queue += decision.actions
         self._start_queued()
@@ -339,6 +340,10 @@ class RecoveryService:
             self._memory = replace(self._memory, attached={**self._memory.attached, action.key: start})
             self._count(f"{action.key}@{action.backend.domid}", now)
             self._start(action, attach_arguments(action.released.kind, str(action.client.domid), action.released.text), DEVICE_LIMIT)
+        elif isinstance(action, Destroy):
+            self._tell(f"{action.running} has neither served nor said why for {action.domain.wait_timeout:g} s: destroying it")
+            self._count(action.key, now)
+            self._start(action, ("destroy", str(action.running.domid)), DEVICE_LIMIT)
         elif not os.path.exists(action.domain.definition):
             self._count(action.key, now)
             self._tell(f"{action.domain.name} cannot be started: there is no {action.domain.definition}")
@@ -414,6 +419,8 @@ class RecoveryService:
                 self._memory = replace(self._memory, released={**self._memory.released, key: replace(released, at=now)})
         elif isinstance(action, Attach) and problem:
             self._tell(f"{action.released} was not attached to {action.backend.name}: {problem}")
+        elif isinstance(action, Destroy) and problem:
+            self._tell(f"{action.running} was not destroyed: {problem}")
         elif isinstance(action, Create) and problem:
             self._tell(f"{action.domain.name} was not started: {problem}")
 

@@ -227,6 +227,8 @@ class FakeSite:
         elif verb.endswith("-detach"):
             client, devid = (int(word) for word in words[-2:])
             self.unplug(client, kind, devid)
+        elif verb == "destroy":
+            self.destroy(int(words[0]))
         else:
             assert verb == "create", verb
             self.add(Path(words[-1]).stem, ready="starting")

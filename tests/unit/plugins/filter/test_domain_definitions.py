@@ -348,6 +348,8 @@ def test_the_recovery_service_knows_the_domains_that_should_run() -> None:
     assert [domain["name"] for domain in recovered] == ["net-dd", "c", "d"]
     assert [domain.get("ready", {}).get("key") for domain in recovered] == ["data/driver-domain/status", "data/up", None]
     assert [domain["name"] for domain in FILTERS["recovered_domains"](domains, "stopped")] == []
+    assert FILTERS["recovered_domains"]([{**NET, "wait_timeout": 90}])[0]["wait_timeout"] == 90
+    assert "wait_timeout" not in recovered[0]
 
 
 @pytest.mark.parametrize("names", ["net-dd", " other, net-dd", ["net-dd", "other"]])
@@ -371,7 +373,7 @@ def test_the_digest_is_that_of_what_the_module_installs(tmp_path: Path) -> None:
     assert installed_digest(places) == ""
     program.write_bytes(pack())
     # The module fills in what is missing.
-    full = [{"definition": None, **domain, "ready": {**domain["ready"]}} for domain in recovered]
+    full = [{"definition": None, "wait_timeout": 300.0, **domain, "ready": {**domain["ready"]}} for domain in recovered]
     configuration.write_text(configuration_text(configuration_of(full, 5)))
     link.parent.mkdir(parents=True)
     unit.write_text("")

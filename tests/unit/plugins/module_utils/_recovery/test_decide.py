@@ -19,10 +19,8 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.decid
     GRACE,
     LEFT_ALONE,
     PAUSED,
-    RESTLESS,
     XL_RESTART,
     decide,
-    remember,
 )
 from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.files import memory_file, memory_text, read_memory
 from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.model import (
@@ -31,6 +29,7 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.model
     Create,
     Decision,
     Declared,
+    Destroy,
     Memory,
     Release,
     Released,
@@ -38,6 +37,7 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.model
     Snapshot,
     Sweep,
 )
+from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.remember import RESTLESS, remember
 from ansible_collections.xen.driver_domains.plugins.module_utils._xenstore.client import REMOVAL_DELAY
 
 NOW = 5000.0
@@ -45,6 +45,9 @@ CONFIGURATION = Configuration((Declared("net-dd", "/etc/xen/net-dd.cfg", "data/s
 DOM0 = Running(0, "Domain-0", "dom0")
 DRIVER = Running(7, "net-dd", "u-dd", ready=True)
 BOOTING = replace(DRIVER, ready=False)
+SILENT = replace(BOOTING, silent=True)
+#: SILENT has been that for so long that it hangs.
+HANGS = Memory(waiting={"silent/net-dd@7": NOW - 300}, names={7: "net-dd"})
 WEB = Running(2, "web1", "u-web")
 KEY = "u-web/vif/0"
 #: What a vif of WEB left behind.
@@ -64,7 +67,7 @@ def snapshot(*running: Running, devices: t.Sequence[PvDevice] = (), flags: t.Map
 
 def words(decision: Decision) -> list[str]:
     """Return a decision in short words."""
-    names = {Release: "release", Attach: "attach", Create: "create", Sweep: "sweep"}
+    names = {Release: "release", Attach: "attach", Create: "create", Destroy: "destroy", Sweep: "sweep"}
     return [
         *(names[type(action)] + (" by force" if isinstance(action, Release) and action.force else "") for action in decision.actions),
         *(["look"] if decision.look else []),
@@ -205,6 +208,24 @@ TABLE: dict[str, tuple[Snapshot, Memory, tuple[str, ...], list[str]]] = {
     "gone, being created": (snapshot(flags={}), Memory(gone={"net-dd": NOW - 1000}), ("create/net-dd",), []),
     "gone, kept by an operator": (snapshot(aside=frozenset({"net-dd"})), Memory(gone={"net-dd": NOW - 1000}), (), []),
     "gone, given up": (snapshot(), Memory(gone={"net-dd": 0.0}, hopeless=frozenset({"create/net-dd"})), (), []),
+    # It hangs in its boot.
+    "silent, not for long": (snapshot(SILENT), replace(HANGS, waiting={"silent/net-dd@7": NOW - 299}), (), ["in 1 s"]),
+    "silent": (snapshot(SILENT), HANGS, (), ["look"]),
+    "silent, flags known": (snapshot(SILENT, flags={}), HANGS, (), ["destroy"]),
+    "silent, paused": (snapshot(SILENT, flags={7: "p"}), HANGS, (), [f"in {PAUSED:g} s"]),
+    "silent, but it serves somebody": (snapshot(SILENT, WEB, devices=[device()], flags={}), HANGS, (), []),
+    "silent, and its client is not connected": (snapshot(SILENT, WEB, devices=[device(**STUCK)], flags={}), HANGS, (), ["destroy"]),
+    "silent, being destroyed": (snapshot(SILENT, flags={}), HANGS, ("silent/net-dd@7",), []),
+    "silent, kept by an operator": (snapshot(SILENT, flags={}, aside=frozenset({"net-dd"})), HANGS, (), []),
+    "silent, could not be destroyed": (snapshot(SILENT, flags={}), replace(HANGS, attempts={"silent/net-dd@7": [NOW - 1]}), (), ["in 4 s"]),
+    "silent, started too often": (
+        snapshot(SILENT, flags={}),
+        replace(HANGS, attempts={"create/net-dd": [NOW - 1000] * 5}),
+        (),
+        ["give up"],
+    ),
+    "silent, given up": (snapshot(SILENT, flags={}), replace(HANGS, hopeless=frozenset({"silent/net-dd@7"})), (), []),
+    "another one of that name was silent": (snapshot(replace(SILENT, domid=8), flags={}), HANGS, (), []),
     # Leftovers.
     "an orphan": (snapshot(orphans=(LEFT,)), Memory(waiting={LEFT: NOW - 1}), (), [f"in {GRACE - 1:g} s"]),
     "an old orphan": (snapshot(orphans=(LEFT,)), Memory(waiting={LEFT: NOW - GRACE}), (), ["sweep"]),

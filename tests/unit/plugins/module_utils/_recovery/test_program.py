@@ -381,14 +381,17 @@ def test_the_module_plans_what_it_is_given(host: Host, monkeypatch: pytest.Monke
     for check in ("require_dom0", "require_root"):
         monkeypatch.setattr(domain_recovery, check, lambda: None)
     ready = {"key": "data/up", "value": "yes", "error_key": None}
-    domains = [{"name": "net-dd", "definition": None, "ready": ready}, {"name": "x", "definition": "/x.cfg", "ready": None}]
+    domains = [
+        {"name": "net-dd", "definition": None, "ready": ready, "wait_timeout": 90},
+        {"name": "x", "definition": "/x.cfg", "ready": None, "wait_timeout": 300.0},
+    ]
     domain_recovery.prepare({"state": "present", "domains": domains, "attempts": 7}).apply()
     found = json.loads(Path(host.places.configuration).read_text())
     assert found == {
         "attempts": 7,
         "domains": [
-            {"name": "net-dd", "definition": "/etc/xen/net-dd.cfg", "ready_key": "data/up", "ready_value": "yes"},
-            {"name": "x", "definition": "/x.cfg", "ready_key": "", "ready_value": ""},
+            {"name": "net-dd", "definition": "/etc/xen/net-dd.cfg", "ready_key": "data/up", "ready_value": "yes", "wait_timeout": 90.0},
+            {"name": "x", "definition": "/x.cfg", "ready_key": "", "ready_value": "", "wait_timeout": 300.0},
         ],
     }
     assert sys.executable in Path(host.places.unit).read_text()

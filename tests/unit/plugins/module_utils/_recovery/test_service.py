@@ -83,7 +83,8 @@ def test_a_driver_domain_that_was_destroyed(site: FakeSite) -> None:
     assert site.lists == 2
     site.settle(service, 5.1)
     assert site.verbs() == [f"create --quiet {site.root}/net-dd.cfg"]
-    assert site.settle(service, 5) is None
+    # It hangs if it says nothing for 300 s.
+    assert site.settle(service, 5) == site.now + 295
     assert site.verbs() == []
     site.report(site.domid("net-dd"), "ready")
     assert site.settle(service) is None
@@ -106,7 +107,7 @@ def test_one_that_xl_restarts_is_left_to_it(site: FakeSite) -> None:
     site.destroy(1)
     site.settle(service, 2)
     site.add("net-dd", ready="starting")
-    assert site.settle(service, 10) is None
+    assert site.settle(service, 10) == site.now + 300
     assert site.verbs("create") == []
     site.report(3, "ready")
     site.settle(service)
@@ -451,6 +452,51 @@ def test_an_exchange_of_disks_that_was_cut_off_is_finished_first(site: FakeSite,
     site.settle(service, 7)
     assert site.verbs("create") == [f"create --quiet {definition}"]
     assert disk.read_text() == "new"
+
+
+def test_a_domain_that_hangs_in_its_boot(site: FakeSite) -> None:
+    service = site.service()
+    site.settle(service)
+    site.destroy(1)
+    site.settle(service)
+    site.settle(service, 3)
+    assert site.verbs("create", "destroy") == [f"create --quiet {site.root}/net-dd.cfg"]
+    # What it was declared to report first does not count; its clients are not connected to it.
+    site.settle(service, 299)
+    assert site.verbs("create", "destroy") == []
+    site.settle(service, 2)
+    assert site.verbs("create", "destroy") == ["destroy 3"]
+    assert "net-dd (domain 3) has neither served nor said why for 300 s: destroying it" in site.said
+    site.settle(service, 15)
+    assert site.verbs("create", "destroy") == [f"create --quiet {site.root}/net-dd.cfg"]
+    site.report(4, "ready")
+    site.settle(service, 30)
+    assert site.attached(2) == ["/local/domain/4/backend/vif/2/0"]
+
+
+@pytest.mark.parametrize("status", ["error", "anything else"])
+def test_a_domain_that_says_what_is_wrong_is_left_alone(site: FakeSite, status: str) -> None:
+    service = site.service()
+    site.settle(service)
+    site.report(1, status)
+    for _hour in range(3):
+        site.settle(service, 3600)
+    assert site.verbs("create", "destroy") == []
+
+
+def test_a_domain_that_hangs_each_time_is_left_alone_in_the_end(site: FakeSite) -> None:
+    service = site.service()
+    site.settle(service)
+    site.destroy(1)
+    for _minute in range(60):
+        site.settle(service, 60)
+    calls = site.verbs("create", "destroy")
+    assert len([call for call in calls if call.startswith("create")]) == 5
+    assert site.status["given_up"] == [f"silent/net-dd@{site.domid('net-dd')}"]
+    assert [line for line in site.said if line.startswith("Giving up: net-dd")] == [
+        "Giving up: net-dd (domain 7) neither serves nor says why, and was started 5 times within an hour. "
+        "'recovery.pyz resume' tries again"
+    ]
 
 
 def test_a_definition_that_is_not_there(site: FakeSite) -> None:
