@@ -10,6 +10,8 @@ import pytest
 
 #: The property of a test in which it says how many seconds of processor time its board took, and for how many trees.
 SECONDS, TREES = "board_seconds", "board_trees"
+#: Of how many devices the pages, and how many interrupts, are those that libfdt gives.
+PAGES, LINES = "equal_pages", "equal_interrupts"
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -21,3 +23,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(
             f"{len(times)} boards, {trees} trees made and checked in {sum(times):.0f} s of processor time; slowest board {max(times):.2f} s"
         )
+    if any(PAGES in properties for properties in found):
+        pages, lines = (sum(properties.get(key, 0) for properties in found) for key in (PAGES, LINES))
+        terminalreporter.write_line(f"as libfdt reads them: the pages of {pages} devices, and {lines} interrupts")
