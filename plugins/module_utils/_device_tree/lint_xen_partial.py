@@ -251,6 +251,10 @@ class _Partial:
         if host is None:
             yield self._say(node, "unknown-path", f"the board has no node {path}: Xen stops", "The path of the device in the board's tree")
             return
+        console = self.analysis.tree.console
+        if self.use.console is None and console is not None and host in (console, *console.ancestors()):
+            problem = f"xen,path passes through {console.path}, the console of the firmware and, by default, of Xen"
+            yield self._say(node, "console", problem, "Leave it out, or give Xen another console (dtuart= in its command line)", WARNING)
         device = self.analysis.device(host)
         given_here = [entry.machine for entry in self.entries]
         own = pages(entry.span for entry in device.registers if entry.span)

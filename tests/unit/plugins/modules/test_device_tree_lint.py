@@ -407,6 +407,18 @@ HAND_WRITTEN: list[tuple[list[tuple[str, str]], bytes]] = [
     ([("forbidden-map", "error")], partial(device={"xen,reg": OWN + entry(0xFE215000)})),
     ([("foreign-map", "error")], partial(device={"xen,reg": OWN + entry(0xFE580000)})),
     ([("surplus-map", "warning")], partial(device={"xen,reg": OWN + entry(0xFE700000)})),
+    # The console on purpose: Xen may have been told of another one.
+    (
+        [("console", "warning")],
+        partial(
+            device={
+                "xen,path": "/soc/serial@7e215000",
+                "reg": [0, 0xFE215000, 0, 0x100],
+                "xen,reg": entry(0xFE215000),
+                "interrupts": [0, 93, 4],
+            }
+        ),
+    ),
     # Memory of the machine.
     ([("forbidden-map", "error")], partial(device={"xen,reg": OWN + entry(0x10000000, 1, 0xFE700000)})),
     # Elsewhere in the guest than reg says, by a page, by an offset, or the wrong way round.
