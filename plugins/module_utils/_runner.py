@@ -47,15 +47,34 @@ class Runner:
         check: bool = True,
         remedy: str = "",
         environment: t.Mapping[str, str] | None = None,
+        log: str = "",
     ) -> Result:
         """Run `argv` and return its result.
 
+        :param log: a file that gets what it writes to stderr, as it comes; only its owner can read it.
         :raises CommandFailed: the exit code is not 0 and `check` is set; details hold cmd, rc, stdout, stderr.
         :raises TimedOut: no end within `timeout` seconds; the command and its children are killed.
         :raises NotOnThisHost: the program is not installed.
         :raises InvalidInput: an argument holds a null character or half of a surrogate pair.
+        :raises OSError: the log cannot be written.
         """
-        limit = self.timeout if timeout is None else timeout
+        with open(log, "w+b", opener=_private) if log else contextlib.nullcontext() as written:
+            result = self._run(argv, self.timeout if timeout is None else timeout, remedy, environment, written)
+        if check and result.rc != 0:
+            text = result.stderr.strip() or result.stdout.strip() or "it printed nothing"
+            raise CommandFailed(
+                f"'{shlex.join(argv)}' failed with exit code {result.rc}: {text}",
+                remedy=remedy,
+                cmd=shlex.join(argv),
+                rc=result.rc,
+                stdout=result.stdout,
+                stderr=result.stderr,
+            )
+        return result
+
+    def _run(
+        self, argv: t.Sequence[str], limit: float, remedy: str, environment: t.Mapping[str, str] | None, log: t.BinaryIO | None
+    ) -> Result:
         command = shlex.join(argv)
         try:
             # AnsibleModule.run_command knows no time limit.
@@ -63,7 +82,7 @@ class Runner:
                 list(argv),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
+                stderr=log or subprocess.PIPE,
                 env={**self.environment, **(environment or {})},
                 start_new_session=True,
             )
@@ -79,20 +98,14 @@ class Runner:
         except BaseException:
             _kill_group(process)
             raise
-        result = Result(
-            tuple(argv), process.returncode, stdout.decode("utf-8", "surrogateescape"), stderr.decode("utf-8", "surrogateescape")
-        )
-        if check and result.rc != 0:
-            text = result.stderr.strip() or result.stdout.strip() or "it printed nothing"
-            raise CommandFailed(
-                f"'{command}' failed with exit code {result.rc}: {text}",
-                remedy=remedy,
-                cmd=command,
-                rc=result.rc,
-                stdout=result.stdout,
-                stderr=result.stderr,
-            )
-        return result
+        if log:
+            log.seek(0)
+            stderr = log.read()
+        return Result(tuple(argv), process.returncode, stdout.decode("utf-8", "surrogateescape"), stderr.decode("utf-8", "surrogateescape"))
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
 
 
 def _kill_group(process: subprocess.Popen[bytes]) -> None:

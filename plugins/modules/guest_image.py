@@ -14,6 +14,7 @@ description:
   - Each image has a key, a hash of everything that goes into the build. The same input gives the same image, byte for byte,
     as long as the archive serves the same packages. An image in the cache is not built again; change
     O(images[].revision) to get one with current packages.
+  - While a build runs, C(build.log) in O(cache_dir) shows how far it is.
   - Works as root and as an ordinary user. An ordinary user needs user namespaces and subordinate user ids (C(uidmap)).
   - Ramdisks and disks have the mode 0600, since they may hold files that only root of the domain may read.
   - Kernels for x86 are unpacked when the image is built, which makes C(xl create) much faster, unless O(images[].bzimage=true).

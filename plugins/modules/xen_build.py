@@ -16,6 +16,7 @@ description:
   - C(mmdebstrap) makes a temporary system of that suite, and the compiler runs there. The machine on which the module runs therefore needs
     no compiler. On x86-64 it is a cross compiler.
   - apt checks the source package, as every package, by the archive's signed indexes. No source comes from anywhere else.
+  - While a build runs, C(build.log) in O(cache_dir) shows how far it is.
   - The build has a key, a hash of everything that goes into it. A build in the cache is not made again.
   - Works as root and as an ordinary user. An ordinary user needs user namespaces and subordinate user ids (C(uidmap)).
 author:

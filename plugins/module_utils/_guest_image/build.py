@@ -29,6 +29,8 @@ from .specification import EPOCH, Image
 
 #: Prefix of the directories in which images are being built.
 UNFINISHED = ".build-"
+#: The file in a cache in which the last build says how far it is.
+LOG = "build.log"
 GIBIBYTE = 1 << 30
 #: Space for packages, the unpacked system and the result, in bytes; measured: 0.6 GiB for a ramdisk, 1.3 GiB for a disk.
 SPACE = {"ramdisk": 1 * GIBIBYTE, "disk": 2 * GIBIBYTE}
@@ -100,7 +102,10 @@ class Bootstrap:
         """Run mmdebstrap and return its result, whose exit code may be any but that for the end of time.
 
         :param cache: the directory of the cache, and `directory` that of this build in it.
+        What it writes goes to the file `LOG` in the cache as it comes, so that others see how far it is.
+
         :raises TimedOut: it took more than `timeout` seconds.
+        :raises DriverDomainsError: the log cannot be written.
         """
         # On the signal that timeout sends, mmdebstrap removes what it has unpacked.
         command = ["timeout", "--signal=TERM", "--kill-after=60", f"{self.timeout:g}", *command]
@@ -114,7 +119,7 @@ class Bootstrap:
             "TMPDIR": directory if self.is_root else self._scratch(cache),
             **(environment or {}),
         }
-        finished = self.runner.run(command, timeout=self.timeout + 90, check=False, environment=own)
+        finished = self.runner.run(command, timeout=self.timeout + 90, check=False, environment=own, log=f"{cache}/{LOG}")
         if finished.rc == 124:
             raise TimedOut(
                 f"mmdebstrap did not end within {self.timeout:g} s and was stopped",

@@ -69,10 +69,12 @@ class FakeMmdebstrap(Runner):
         self.rc, self.stderr = rc, stderr
         self.kernel = kernel or bzimage(xz(ELF))
         self.commands: list[list[str]] = []
+        self.logs: list[str] = []
         self.environments: list[t.Mapping[str, str]] = []
 
-    def run(self, argv: t.Sequence[str], *, environment: t.Mapping[str, str] | None = None, **options: t.Any) -> Result:
+    def run(self, argv: t.Sequence[str], *, environment: t.Mapping[str, str] | None = None, log: str = "", **options: t.Any) -> Result:
         self.commands.append(list(argv))
+        self.logs.append(log)
         self.environments.append(environment or {})
         if "mmdebstrap" in argv and self.rc == 0:
             (out,) = (word.split()[-1] for word in argv if "-hook=copy-out " in word)

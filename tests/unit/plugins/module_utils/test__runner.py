@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import pytest
 
@@ -34,6 +35,23 @@ def test_failure_may_be_wanted() -> None:
 def test_missing_program() -> None:
     with pytest.raises(NotOnThisHost, match="'no-such-program' is not installed"):
         Runner().run(["no-such-program"])
+
+
+def test_a_log_shows_how_far_a_command_is(tmp_path: Path) -> None:
+    log = tmp_path / "build.log"
+    log.write_text("of the last one, which said more\n")
+    # The command itself reads what it has written so far.
+    result = Runner().run(["sh", "-c", f"echo first >&2; cat {log}; echo second >&2"], log=str(log))
+    assert (result.stdout, result.stderr, log.read_text()) == ("first\n", "first\nsecond\n", "first\nsecond\n")
+
+
+def test_a_log_is_private_and_no_link_is_followed(tmp_path: Path) -> None:
+    Runner().run(["true"], log=str(tmp_path / "new"))
+    assert (tmp_path / "new").stat().st_mode & 0o777 == 0o600
+    (tmp_path / "link").symlink_to(tmp_path / "victim")
+    with pytest.raises(OSError, match="link"):
+        Runner().run(["true"], log=str(tmp_path / "link"))
+    assert not (tmp_path / "victim").exists()
 
 
 @pytest.mark.parametrize("argument", ["a\0b", "\ud800"])

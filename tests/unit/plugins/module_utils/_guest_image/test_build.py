@@ -33,6 +33,12 @@ def test_failure_leaves_nothing_and_tells_apts_words(cache: ImageCache) -> None:
     assert tree(Path(cache.directory)) == [".lock"]
 
 
+def test_the_log_of_a_build_is_in_the_cache(cache: ImageCache) -> None:
+    runner = FakeMmdebstrap()
+    builder(cache, runner).build(image())
+    assert [log for log in runner.logs if log] == [f"{cache.directory}/build.log"]
+
+
 def test_kernel_that_cannot_be_unpacked_leaves_nothing(cache: ImageCache) -> None:
     with pytest.raises(DriverDomainsError, match="does not unpack to an ELF file"):
         builder(cache, FakeMmdebstrap(kernel=bzimage(xz(b"no kernel")))).build(image())
