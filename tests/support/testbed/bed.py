@@ -16,7 +16,7 @@ from typing import Any
 from . import checks, qmp
 from .cache import Cache, digest, lock
 from .errors import TestbedError
-from .hardware import fingerprint, nics_for_inventory
+from .hardware import HARDWARE, fingerprint, nics_for_inventory
 from .images import Disk, Images
 from .inventory import inventory, to_yaml
 from .machine import DISK, Kind, Machine
@@ -58,7 +58,7 @@ class Bed:
                 checks.before_build(self.cache.root)
             checks.before_start(self.state_dir, port)
             tools, disk = images.tools(), images.disk(self.kind.suite, self.kind.flavour)
-            booted = None if fresh_boot else self._booted(images, tools, disk)
+            booted = self._booted(images, tools, disk) if self._is_saved() and not fresh_boot else None
             machine = self.machine
             with _undone_on_failure(machine):
                 if booted is None:
@@ -194,7 +194,11 @@ class Bed:
             machine.ssh().check("systemctl is-system-running --wait >/dev/null || true", timeout=300)
             if self.kind.flavour == "xen":
                 machine.ssh().check("timeout 60 xl info")
-        self._save(machine, FRESH)
+        if self._is_saved():
+            self._save(machine, FRESH)
+
+    def _is_saved(self) -> bool:
+        return HARDWARE[self.kind.hardware].saved
 
     @staticmethod
     def _save(machine: Machine, name: str) -> None:

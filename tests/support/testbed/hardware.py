@@ -17,6 +17,7 @@ MEMORY_MIB = 3072
 PROCESSORS = 2
 DISK_NODE = "disk0"
 DISK_SLOT = 0x5
+EMPTY_DISK_MIB = 512
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,10 @@ class Hardware:
     management: Nic = MANAGEMENT
     #: Other devices, in the syntax of QEMU's -device.
     devices: tuple[str, ...] = ()
+    #: Names of empty disks for them, each of which lasts as long as the machine.
+    disks: tuple[str, ...] = ()
+    #: Whether QEMU can save its state. If not, the machine boots each time.
+    saved: bool = True
 
 
 _MODULAR = replace(MANAGEMENT, model="e1000e")
@@ -79,6 +84,16 @@ HARDWARE = {
             "ich9-ahci,id=storage,addr=0x8",
             "qemu-xhci,id=usb,addr=0x9",
         ),
+    ),
+    # Two controllers, each with an empty disk. QEMU does not save the state of an NVMe disk.
+    "controllers": Hardware(
+        devices=(
+            "nvme,drive=first,serial=NVME0001,addr=0x8",
+            "ich9-ahci,id=sata,addr=0x9",
+            "ide-hd,drive=second,bus=sata.0,serial=SATA0001",
+        ),
+        disks=("first", "second"),
+        saved=False,
     ),
     # Every driver of a card is a module, so that even the management card can be hidden at boot.
     "modular": Hardware(management=_MODULAR),
@@ -111,6 +126,9 @@ def qemu_args(files: Files, ssh_port: int, snapshot: str | None = None, hardware
     args += ["-device", f"virtio-blk-pci,drive={DISK_NODE},addr={DISK_SLOT:#x}"]
     forward = f"hostfwd=tcp:127.0.0.1:{ssh_port}-{MANAGEMENT_ADDRESS}:22"
     args += _network("net0", HARDWARE[hardware].management, forward) + _card("net0", HARDWARE[hardware].management)
+    for name in HARDWARE[hardware].disks:
+        # What is written is in a temporary file of QEMU's.
+        args += ["-drive", f"if=none,id={name},snapshot=on,file.driver=null-co,file.size={EMPTY_DISK_MIB}M,file.read-zeroes=on"]
     for device in HARDWARE[hardware].devices:
         args += ["-device", device]
     nics = HARDWARE[hardware].nics

@@ -60,6 +60,20 @@ def test_kinds_have_saved_states_of_their_own() -> None:
     assert not any("root-port" in arg for arg in hardware.fingerprint("plain"))
 
 
+@pytest.mark.parametrize("kind", hardware.HARDWARE)
+def test_each_disk_has_a_device(kind: str) -> None:
+    args = hardware.qemu_args(FILES, 1, hardware=kind)
+    drives = {word.partition("=")[2] for drive in values(args, "-drive") for word in drive.split(",") if word.startswith("id=")}
+    assert drives == set(hardware.HARDWARE[kind].disks)
+    assert drives == {word[6:] for device in hardware.HARDWARE[kind].devices for word in device.split(",") if word.startswith("drive=")}
+
+
+def test_a_machine_with_an_nvme_disk_cannot_be_saved() -> None:
+    """QEMU has its state marked as one that cannot migrate."""
+    kinds = {name: kind for name, kind in hardware.HARDWARE.items() if any(device.startswith("nvme,") for device in kind.devices)}
+    assert list(kinds) == ["controllers"] and not any(kind.saved for kind in kinds.values())
+
+
 def test_there_are_two_models_to_give_away() -> None:
     assert len({nic.model for nic in hardware.SPARE}) >= 2
 
