@@ -207,11 +207,8 @@ import typing as t
 
 from ansible_collections.xen.driver_domains.plugins.module_utils._dom0_boot import (
     BootOptions,
-    check_hidden,
     hidden_at_boot,
     hidden_by_others,
-    not_hidden,
-    outdated_hides,
     plan_boot,
     proved_by_host,
     reboot_reasons,
@@ -219,6 +216,7 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._dom0_boot impo
 from ansible_collections.xen.driver_domains.plugins.module_utils._files import read_text
 from ansible_collections.xen.driver_domains.plugins.module_utils._module import run_module
 from ansible_collections.xen.driver_domains.plugins.module_utils._pci.guards import PCI_GUARDS, Guards
+from ansible_collections.xen.driver_domains.plugins.module_utils._pci.hidden_at_boot import check_hidden, not_hidden, outdated_hides
 from ansible_collections.xen.driver_domains.plugins.module_utils._pci.host import PciHost
 from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Plan
 from ansible_collections.xen.driver_domains.plugins.module_utils._runner import Runner

@@ -15,7 +15,7 @@ from .._files import resolve
 from .._plan import Refusal
 from .._xen.xl import domain_types, has_iommu
 from .definition import Definition
-from .host import DomainHost
+from .facts import DomainHost
 
 Refusals = t.Iterator[Refusal]
 

@@ -19,7 +19,7 @@ from .checks import check
 from .definition import PREVIOUS, Definition
 from .devices import KINDS, VBD, VIF
 from .exchange import disks_of, exchange, kept_as, next_of, source_of
-from .host import DomainHost
+from .facts import DomainHost
 from .order import start_order, stop_order
 from .repairs import Repair
 from .revisions import previous_of, withdrawn_of

@@ -27,7 +27,8 @@ from .commands import Commands
 from .files import CONFIGURATION, RUN, forget_old, life_file, read_configuration, read_status
 from .model import ALL
 from .observe import RESUMED
-from .service import RecoveryService, notifier, wake_on_signals
+from .service import RecoveryService, wake_on_signals
+from .status import notifier
 
 #: Seconds that a new service waits for the end of another one.
 LIFE_WAIT = 5.0

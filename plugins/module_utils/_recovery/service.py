@@ -17,7 +17,6 @@ import json
 import os
 import select
 import signal
-import socket
 import time
 import typing as t
 from dataclasses import replace
@@ -41,6 +40,7 @@ from .metrics import METRICS, metrics_text
 from .model import Action, Attach, Configuration, Create, Decision, Destroy, Release, Released, Snapshot, Sweep
 from .observe import concerns, observe, watched
 from .remember import remember
+from .status import status_of, summary_of
 
 #: Seconds in which further events are expected after one: a domain that starts or ends causes many.
 SETTLE = 0.03
@@ -446,7 +446,7 @@ class RecoveryService:
             self._store.write(UNWANTED, "")
 
     def _save(self, snapshot: Snapshot) -> None:
-        status = self._status(snapshot)
+        status = status_of(self._configuration, snapshot, self._memory, self._recoveries, _WAITER in self._commands.keys)
         texts = {memory_file(self._directory): memory_text(self._memory), status_file(self._directory): json.dumps(status, indent=1) + "\n"}
         for path, text in texts.items():
             if self._written.get(path) != text:
@@ -457,76 +457,10 @@ class RecoveryService:
             if self._written.get(self._metrics) != text:
                 replace_file(self._metrics, text, 0o644)
                 self._written[self._metrics] = text
-        summary = f"STATUS={_summary(status)}"
+        summary = f"STATUS={summary_of(status)}"
         if self._written.get("") != summary:
             self._notify(summary)
             self._written[""] = summary
-
-    def _status(self, snapshot: Snapshot) -> dict[str, t.Any]:
-        running = snapshot.running
-        serving = {device.backend_id for device in snapshot.devices}
-        declared = {domain.name for domain in self._configuration.domains}
-        backends = [domain for domid, domain in running.items() if domid and (domid in serving or domain.name in declared)]
-        return {
-            "backends": [{"name": domain.name, "domid": domain.domid, "ready": domain.domid in self._memory.ready} for domain in backends],
-            "clients": [
-                {
-                    "name": running[device.domid].name,
-                    "kind": device.kind,
-                    "devid": device.devid,
-                    "backend": self._memory.names.get(device.backend_id, ""),
-                    "connected": device.connected,
-                }
-                for device in snapshot.devices
-                if device.domid in running
-            ],
-            "waiting": [
-                {
-                    "name": released.client,
-                    "kind": released.kind,
-                    "devid": released.devid,
-                    "identity": released.identity,
-                    "backend": released.backend,
-                }
-                for released in self._memory.released.values()
-            ],
-            "gone": sorted(self._memory.gone),
-            "aside": sorted(snapshot.aside),
-            "given_up": sorted(self._memory.hopeless),
-            "standing_aside_for_a_playbook": _WAITER in self._commands.keys,
-            "recoveries": self._recoveries,
-        }
-
-
-def _summary(status: t.Mapping[str, t.Any]) -> str:
-    """Return the line that `systemctl status` shows."""
-    clients = status["clients"]
-    works = sum(client["connected"] for client in clients)
-    parts = [f"{works} of {len(clients)} devices of {len({client['name'] for client in clients})} clients work"]
-    parts.append(
-        "backends: "
-        + (", ".join(f"{backend['name']}{'' if backend['ready'] else ' (not ready)'}" for backend in status["backends"]) or "none")
-    )
-    for key, words in (("gone", "gone"), ("aside", "left alone"), ("given_up", "given up")):
-        if status[key]:
-            parts.append(f"{words}: {', '.join(status[key])}")
-    return "; ".join(parts)
-
-
-def notifier(address: str | None) -> t.Callable[[str], None]:
-    """Return what sends a text to systemd, sd_notify(3).
-
-    :param address: the value of NOTIFY_SOCKET; None where systemd does not wait for it.
-    """
-    if not address:
-        return lambda text: None
-    target = "\0" + address[1:] if address.startswith("@") else address
-
-    def notify(text: str) -> None:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as connection, contextlib.suppress(OSError):
-            connection.sendto(text.encode("utf-8", "replace"), target)
-
-    return notify
 
 
 def wake_on_signals(service: RecoveryService) -> int:

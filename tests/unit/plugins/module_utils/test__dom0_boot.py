@@ -19,16 +19,18 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._dom0_boot impo
     MODPROBE_FILE,
     MODULES_FILE,
     BootOptions,
-    check_hidden,
     hidden_at_boot,
     hidden_by_others,
-    not_hidden,
-    outdated_hides,
     plan_boot,
     reboot_reasons,
-    too_late_drivers,
 )
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import DriverDomainsError, InvalidInput, NotOnThisHost, Refused
+from ansible_collections.xen.driver_domains.plugins.module_utils._pci.hidden_at_boot import (
+    check_hidden,
+    not_hidden,
+    outdated_hides,
+    too_late_drivers,
+)
 from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Plan
 from ansible_collections.xen.driver_domains.tests.unit.fakes.sysfs import plain_server
 from ansible_collections.xen.driver_domains.tests.unit.fakes.xen import FakeXen

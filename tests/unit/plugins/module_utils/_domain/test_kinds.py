@@ -11,9 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.xen.driver_domains.plugins.module_utils._domain.host import Paths
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.kinds import Typed, settle_types
-from ansible_collections.xen.driver_domains.plugins.module_utils._domain.paths import MARKER
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.paths import MARKER, Paths
 from ansible_collections.xen.driver_domains.tests.unit.fakes.domains import BLANK
 
 

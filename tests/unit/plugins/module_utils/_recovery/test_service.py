@@ -30,7 +30,8 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._recovery impor
 from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.commands import Commands
 from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.files import forget_old, waiting_devices
 from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.model import Sweep
-from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.service import RecoveryService, notifier
+from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.service import RecoveryService
+from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.status import notifier
 from ansible_collections.xen.driver_domains.plugins.module_utils._turn import Turn
 from ansible_collections.xen.driver_domains.plugins.module_utils._xenstore.client import XenStore
 from ansible_collections.xen.driver_domains.tests.unit.fakes.recovery import FakeSite
