@@ -36,8 +36,9 @@ from .model import (
 )
 from .remember import ails, client_of, key_of, noun, restless_until, silent_key, works
 
-#: Seconds in which xl itself may start a domain again: it sleeps for 2 s first (xl_vmcontrol.c, on_reboot, on_crash and on_watchdog).
-XL_RESTART = 6.0
+#: Seconds in which an xl that is there may start a domain again: it sleeps for 2 s first (xl_vmcontrol.c, on_reboot, on_crash and
+#: on_watchdog), and took up to 7 s on a busy host. If it does not, it leaves, and nobody waits for it.
+XL_RESTART = 30.0
 #: Seconds in which whoever has destroyed a domain may start it again, when no xl watches over it any more. An xl that has reported the end
 #: takes a moment to leave, too.
 LEFT_ALONE = 2.0

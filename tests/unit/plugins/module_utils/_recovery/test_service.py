@@ -68,7 +68,9 @@ def test_xl_may_start_a_domain_again_while_it_is_there(site: FakeSite, monkeypat
     site.settle(service)
     site.settle(service, 3)
     assert site.verbs() == ["network-detach 2 0"]
-    site.settle(service, 4)
+    site.settle(service, 20)
+    assert site.verbs() == []
+    site.settle(service, 10)
     assert site.verbs() == [f"create --quiet {site.root}/net-dd.cfg"]
 
 
