@@ -298,7 +298,8 @@ RUN = """
 import sys
 sys.path.insert(0, sys.argv[1])
 from xen_driver_domains._recovery.main import Commands, RecoveryService, Xl, XenStore, read_configuration
-from xen_driver_domains._recovery.service import notifier, wake_on_signals
+from xen_driver_domains._recovery.service import wake_on_signals
+from xen_driver_domains._recovery.status import notifier
 service = RecoveryService(read_configuration(sys.argv[2]), XenStore(sys.argv[3]), Xl(executable=sys.argv[4] + "/xl"), Commands(),
                           directory=sys.argv[4] + "/run",
                           lock=sys.argv[4] + "/lock", userdata=sys.argv[5], program=sys.argv[4] + "/xl",
