@@ -91,12 +91,12 @@ TROUBLES: dict[str, Trouble] = {
     "interrupt-remapping-unknown": Trouble(
         NOTE,
         "Whether Xen remaps interrupts is not known: it says so only at boot, and newer lines have replaced that one in its log.",
-        "Read it after the next boot, or make the log larger with conring_size=4M on Xen's command line.",
+        "Read it after the next boot, or make the log larger with conring_size=4M on Xen's command line (dom0_hypervisor_options).",
     ),
     "xsm-silo": Trouble(
         ERROR,
         "Xen runs in SILO mode: domains reach dom0, but not each other, so a driver domain cannot serve any guest.",
-        "Add xsm=dummy to Xen's command line, and reboot.",
+        "Add xsm=dummy to Xen's command line (dom0_hypervisor_options), and reboot.",
     ),
     "dma-fault": Trouble(
         WARNING,
@@ -187,7 +187,8 @@ TROUBLES: dict[str, Trouble] = {
         WARNING,
         "The firmware has reserved memory for this device (RMRR), and may use it for DMA behind its domain's back. Xen refuses it if "
         "another device shares that memory, and HVM domains may not start with it.",
-        "Turn off in the firmware what uses it (legacy USB, management controller), or set rdm_policy: relaxed if you accept the risk.",
+        "Turn off in the firmware what uses it (legacy USB, management controller), or "
+        "set rdm_policy: relaxed for the device of an HVM domain if you accept the risk.",
     ),
     "shared-interrupt": Trouble(
         WARNING,
@@ -221,7 +222,8 @@ TROUBLES: dict[str, Trouble] = {
     ),
     "domain-paused": Trouble(
         WARNING,
-        "The domain is paused: it does nothing until it is unpaused. A driver domain that is paused serves nobody.",
+        "The domain is paused: it does nothing until it is unpaused. A driver domain that is paused serves nobody; one with our "
+        "watchdog is restarted after 60 s.",
         "Run 'xl unpause NAME'. If something pauses it again, look for a debugger or a save that was cut off.",
     ),
     "domain-unfinished": Trouble(
@@ -296,7 +298,8 @@ TROUBLES: dict[str, Trouble] = {
     "left-behind": Trouble(
         WARNING,
         "A backend has a directory for a domain that does not exist any more. It counts for the quota of the backend in XenStore.",
-        "The recovery service removes those of the domains that it knows after 45 s. Otherwise remove it with xenstore_key (state: "
+        "After 45 s, the recovery service removes it if the backend is a driver domain that it knows. Otherwise "
+        "remove it with xenstore_key (state: "
         "absent).",
     ),
     "xenstore-quota": Trouble(
