@@ -2,7 +2,7 @@
 # GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Every device of every board, held against libfdt: the pages of its registers and its interrupts, worked out without our code."""
+"""Every device of every board, compared with libfdt: the pages of its registers and its interrupts, worked out without our code."""
 
 from __future__ import annotations
 
