@@ -21,8 +21,8 @@ import typing as t
 from collections import Counter
 from pathlib import Path
 
-from xen_driver_domains._domain.devices import read_devices  # type: ignore[import-not-found]
-from xen_driver_domains._xenstore.client import XenStore  # type: ignore[import-not-found]
+from xen_driver_domains._domain.devices import read_devices  # type: ignore[import-not-found]  # in the service's program
+from xen_driver_domains._xenstore.client import XenStore  # type: ignore[import-not-found]  # as above
 
 BACKEND, GUEST = "net-dd", "guest1"
 PROGRAM = "/usr/local/lib/xen-driver-domains/recovery.pyz"

@@ -200,7 +200,7 @@ def test_a_service_that_finishes_what_it_has_begun_is_waited_for(host: Host) -> 
 
 def test_the_unit() -> None:
     unit = configparser.ConfigParser(interpolation=None, strict=False)
-    unit.optionxform = str  # type: ignore[assignment, method-assign]
+    unit.optionxform = str  # type: ignore[assignment, method-assign]  # as its documentation says
     unit.read_string(unit_text("/usr/bin/python3"))
     service = dict(unit["Service"])
     assert service["ExecStart"] == "/usr/bin/python3 -ISB /usr/local/lib/xen-driver-domains/recovery.pyz run"

@@ -1079,7 +1079,7 @@ class Loop:
             self.looks += 1
             return step(due)
 
-        self.service.step = counted  # type: ignore[method-assign]
+        self.service.step = counted  # type: ignore[method-assign]  # counts the looks
         self.thread = threading.Thread(target=self.service.run, args=(self.reading,))
 
     def __enter__(self) -> Loop:
