@@ -62,8 +62,13 @@ class Host:
         return found
 
     def works(self, backend: int) -> bool:
-        """Return whether all vifs of all guests work at a backend; those that are detached do not."""
+        """Return whether all vifs of all guests work at a backend; those that are detached do not.
+
+        :raises SystemExit: the guest is gone, so that nothing would be measured.
+        """
         names = self.store.domains()
+        if GUEST not in names.values():
+            sys.exit(f"{GUEST} is gone\n{xl('list')}")
         guests = [domid for domid, name in names.items() if domid and domid != backend]
         found = read_devices(self.store, guests, ["vif"], settings=())
         return all(found[domid] and all(d.connected and d.backend_id == backend for d in found[domid]) for domid in guests)
@@ -117,14 +122,14 @@ def restart(host: Host, create: bool) -> dict[str, float]:
 @contextlib.contextmanager
 def polling_loop() -> t.Iterator[None]:
     """Keep the service away, and run the loop instead."""
-    subprocess.run([PROGRAM, "pause"], check=True, timeout=60)
+    subprocess.run([PROGRAM, "pause"], check=True, stdout=subprocess.DEVNULL, timeout=60)
     loop = subprocess.Popen(["bash", "-c", LOOP], start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         yield
     finally:
         loop.send_signal(signal.SIGTERM)
         loop.wait()
-        subprocess.run([PROGRAM, "resume"], check=True, timeout=60)
+        subprocess.run([PROGRAM, "resume"], check=True, stdout=subprocess.DEVNULL, timeout=60)
 
 
 def compare(host: Host, rounds: int) -> None:
