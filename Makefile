@@ -10,7 +10,7 @@
 #   PYTHON=python3.13    make .venv with this interpreter
 #   KEEP_GOING=1         `make test` goes on after a stage that failed
 #   LONG=1               `make test` has the scenarios, too, that it leaves out as a rule
-#   MINUTES=75           `make test` leaves out scenarios that would end later than after so many minutes; 0 for none
+#   MINUTES=65           `make test` leaves out scenarios that would end later than after so many minutes; 0 for none
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -26,7 +26,7 @@ BOARD_INVENTORY ?=
 TESTBED_OPTIONS ?=
 SCENARIOS ?=
 LONG ?=
-MINUTES ?= $(if $(filter 1,$(LONG)),0,75)
+MINUTES ?= $(if $(filter 1,$(LONG)),0,65)
 FLEET_OPTIONS ?=
 
 export PATH := $(abspath $(VENV))/bin:$(PATH)
