@@ -14,7 +14,7 @@ from pathlib import Path
 
 from playbooks import HERE, SITE, run
 
-ROUNDS, CYCLES, CLIENTS = 5, 50, 20
+ROUNDS, CYCLES, CLIENTS = 3, 50, 20
 
 
 def main() -> None:
@@ -32,16 +32,16 @@ def show(found: t.Sequence[t.Mapping[str, t.Any]]) -> None:
     :raises SystemExit: it is not as it should be.
     """
     print("seconds, median and worst: from the destruction until all clients work; without the boot; after the backend serves")
-    for what in ("service", "loop", "cycle", "clients"):
+    for what in ("service", "loop", "cycle", "clients", "by hand"):
         rounds = [item for item in found if item["what"] == what]
         if not rounds:
             continue
         whole = [item["works"] for item in rounds]
         other = [item["works"] - item["serves"] + item["there"] for item in rounds]
         after = [item["works"] - item["serves"] for item in rounds]
-        name = f"{rounds[0]['number']} clients" if what == "clients" else what
+        name = f"{what}, {rounds[0]['number']}" if "number" in rounds[0] else what
         print(
-            f"{name:>12} {len(rounds):>3} times " + "  ".join(f"{statistics.median(x):6.1f} {max(x):6.1f}" for x in (whole, other, after))
+            f"{name:>14} {len(rounds):>3} times " + "  ".join(f"{statistics.median(x):6.1f} {max(x):6.1f}" for x in (whole, other, after))
         )
     for item in found:
         if item["what"].endswith(", idle"):

@@ -114,11 +114,16 @@ class PvDevice:
 
 
 def read_devices(
-    store: XenStore, domids: t.Iterable[int], kinds: t.Sequence[str] = KINDS, settings: t.Sequence[str] | None = None
+    store: XenStore,
+    domids: t.Iterable[int],
+    kinds: t.Sequence[str] = KINDS,
+    settings: t.Sequence[str] | None = None,
+    names: t.Mapping[int, str] | None = None,
 ) -> dict[int, list[PvDevice]]:
     """Return the devices of running domains by domid, in the order of their kinds and numbers.
 
     :param settings: what to read of `PvDevice.made`; all of it by default. Each key of each device costs time.
+    :param names: the names of the running domains, if they have been read already.
     """
     found: dict[int, list[PvDevice]] = {domid: [] for domid in domids}
     written = {kind: tuple(key for key in _WRITTEN[kind] if settings is None or key in settings) for kind in kinds}
@@ -134,7 +139,7 @@ def read_devices(
     paths = {home: _backend_path(own[f"{home}/backend"] or "", kind, domid, devid) for domid, kind, devid, home in homes}
     fronts = {home: f"/local/domain/{domid}/device/{kind}/{devid}/state" for domid, kind, devid, home in homes}
     reported = store.read_texts([*fronts.values(), *(f"{path}/{key}" for path in paths.values() if path for key in _REPORTED)])
-    names = store.domains()
+    names = store.domains() if names is None else names
     for domid, kind, devid, home in homes:
         path = paths[home]
         backend_id = int(path.split("/")[3]) if path else 0

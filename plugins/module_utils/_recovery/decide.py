@@ -7,7 +7,7 @@
 """What the recovery service does next: pure functions of what it sees, what it remembers, and the time.
 
 A vif is detached as soon as its backend is gone: its guest then knows that the link is down, and the time that a kernel needs to notice the
-removal goes by while the backend starts. It is attached when only `xl devd` is still to come there, which serves what it finds. A disk
+removal goes by while the backend starts. It is attached when the new domain has its drivers: `xl devd` serves what it finds there. A disk
 stays until there is a backend to attach it to: a guest waits for what it has not written yet, and loses it when the disk is detached.
 """
 
@@ -52,6 +52,9 @@ DYING = 60.0
 PAUSED = 5.0
 #: Seconds after a failure until the next attempt; they double each time.
 FIRST_DELAY = 5.0
+#: So many devices are connected to one backend at the same time; one that takes longer than so many seconds does not hold up others. libxl
+#: waits 10 s for a backend, and a domain with one processor does not answer twenty in that time.
+TOGETHER, TOO_LONG = 4, 20.0
 
 
 class _Choice:
@@ -67,6 +70,7 @@ class _Choice:
         self.hopeless: dict[str, str] = {}
         self._times: list[float] = []
         self._look = False
+        self._working = {key_of(device, snapshot.running) for device in snapshot.devices if works(device, snapshot.running)}
         self._restless = {domid for domid, changes in memory.changes.items() if not self.is_due(restless_until(changes))}
 
     def decision(self) -> Decision:
@@ -94,6 +98,21 @@ class _Choice:
             self.hopeless[key] = f"{what}: that was tried {len(times)} times within an hour"
             return False
         return not times or self.is_due(times[-1] + FIRST_DELAY * 2 ** (len(times) - 1))
+
+    def has_room(self, backend: Running) -> bool:
+        """Whether another device may be attached to a backend now, beside those that do not work yet."""
+        started = [
+            times[-1]
+            for key, times in self.memory.attempts.items()
+            if key.endswith(f"@{backend.domid}") and key.rpartition("@")[0] not in self._working
+        ]
+        started = [at for at in started if self.now < at + TOO_LONG]
+        more = sum(isinstance(action, Attach) and action.backend.domid == backend.domid for action in self.actions)
+        if len(started) + more < TOGETHER:
+            return True
+        if started:
+            self.is_due(min(started) + TOO_LONG)
+        return False
 
     def serves(self, domain: Running | None) -> bool:
         """Whether a domain runs and serves."""
@@ -200,7 +219,7 @@ def _decide_released(choice: _Choice, key: str, released: Released) -> None:
         attempt = f"{key}@{backend.domid}"
         # Early once at most: what fails is tried again when the backend is ready.
         early = backend.attachable and released.kind == VIF and attempt not in choice.memory.attempts
-        if (choice.serves(backend) or early) and choice.may_try(attempt, str(released)):
+        if (choice.serves(backend) or early) and choice.has_room(backend) and choice.may_try(attempt, str(released)):
             choice.actions.append(Attach(key, released, client, backend))
 
 

@@ -13,7 +13,7 @@ import re
 import typing as t
 
 from .._domain.aside import ORDERS, PAUSED, STOPPED, UNWANTED
-from .._domain.devices import CLOSED, VIF, read_devices
+from .._domain.devices import CLOSED, VIF, PvDevice, read_devices
 from .._xen.watcher import is_watched
 from .model import Configuration, Memory, Released, Running, Snapshot
 
@@ -71,7 +71,10 @@ def observe(store: XenStore, configuration: Configuration, released: t.Iterable[
         present[domid] = Running(domid, name, "dom0" if domid == 0 else uuid, ready, attachable, silent)
     running = {domid: domain for domid, domain in present.items() if domid not in ended}
     declared = {domain.name for domain in configuration.domains}
-    devices = [device for found in read_devices(store, present, settings=()).values() for device in found]
+    names = {domid: domain.name for domid, domain in present.items()}
+    wanted = {device.uuid for device in released}
+    settings = ("mac", "dev") if any(domain.uuid in wanted for domain in running.values()) else ()
+    devices = [device for found in read_devices(store, present, settings=settings, names=names).values() for device in found]
     backends = {device.backend_id for device in devices if device.backend_id} | {d.domid for d in running.values() if d.name in declared}
     absent = declared - {domain.name for domain in present.values()}
     orders = store.read_texts([PAUSED, STOPPED, RESUMED, UNWANTED])
@@ -82,21 +85,21 @@ def observe(store: XenStore, configuration: Configuration, released: t.Iterable[
         frozenset(f"{orders[PAUSED] or ''} {orders[STOPPED] or ''}".split()),
         orders[RESUMED] or "",
         frozenset((orders[UNWANTED] or "").split()),
-        taken=_taken(store, running, {device.uuid for device in released}),
+        taken=_taken(devices, {domid: domain.uuid for domid, domain in running.items() if domain.uuid in wanted}),
         ended={domid: domain.name for domid, domain in present.items() if domid in ended},
         watched=frozenset(name for name in absent if is_watched(name)),
     )
 
 
-def _taken(store: XenStore, running: t.Mapping[int, Running], uuids: t.Collection[str]) -> frozenset[str]:
-    """Return the devices of some domains, by number and by name."""
-    clients = {domid: domain.uuid for domid, domain in running.items() if domain.uuid in uuids}
-    if not clients:
-        return frozenset()
-    devices = [device for found in read_devices(store, clients, settings=("mac", "dev")).values() for device in found]
+def _taken(devices: t.Iterable[PvDevice], clients: t.Mapping[int, str]) -> frozenset[str]:
+    """Return the devices of some domains, by number and by name.
+
+    :param clients: the UUIDs of the domains, by domid.
+    """
     return frozenset(
         f"{clients[device.domid]}/{device.kind}/{name}"
         for device in devices
+        if device.domid in clients
         for name in (device.devid, device.mac if device.kind == VIF else device.made.get("dev"))
     )
 

@@ -93,6 +93,8 @@ def remember(
     # Devices that were attached count even if that helped: a backend that alternately works and fails must not keep dom0 busy.
     known = {**memory.names, **names}
     proven = {f"create/{known.get(domid, '')}" for domid, since in {**ready, **memory.ready}.items() if now - since >= PROVEN}
+    # What could not be detached, and then worked, is another matter the next time.
+    proven |= {f"detach/{key}" for key, device in devices.items() if works(device, running)}
     attempts = {key: [at for at in times if now - at < COUNTED] for key, times in memory.attempts.items() if key not in proven}
     hopeless = frozenset(key for key in memory.hopeless if _still_hopeless(key, devices, released, {*gone, *waiting}))
     if snapshot.resumed != memory.resumed:

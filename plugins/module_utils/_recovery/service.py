@@ -44,9 +44,9 @@ from .status import status_of, summary_of
 
 #: Seconds in which further events are expected after one: a domain that starts or ends causes many.
 SETTLE = 0.03
-#: Seconds between two looks at the host while events keep coming, and at least twice what a look takes: a domain can cause as many events
-#: as it likes.
-PACE = 0.1
+#: Seconds between two looks at the host while events keep coming, and at least so many times what reading it took: a domain can cause as
+#: many events as it likes, and what reads XenStore keeps it from those who attach devices.
+PACE, PACE_FACTOR = 0.1, 10
 #: So many commands run beside each other; dom0 has few processors.
 AT_ONCE = 4
 #: Seconds that commands may take: libxl waits for a backend for 10 s, and as long again until it forces a device out.
@@ -233,7 +233,7 @@ class RecoveryService:
         while not self.stopping:
             now = self._clock()
             if self._has_news() and news is None:
-                news = max(now + SETTLE, self._looked + max(PACE, 2 * self._cost))
+                news = max(now + SETTLE, self._looked + max(PACE, PACE_FACTOR * self._cost))
             times = [at for at in (deadline, news) if at is not None]
             if times and now >= min(times):
                 return True

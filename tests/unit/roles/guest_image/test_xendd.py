@@ -833,6 +833,19 @@ def test_ready_when_devd_has_opened_xenstore(domain: FakeDomain, mounted: bool) 
     assert (domain.root / "run/xen").is_dir() and (domain.root / "var/log/xen").is_dir()
 
 
+def test_devices_can_be_attached_before_the_bridges_are_there(domain: FakeDomain) -> None:
+    """Attaching one takes as long as the rest of the start."""
+    domain.add_backends()
+    domain.write("open", "")
+    domain.write("stay", "")
+    with domain.running(f"xendd.backend=1 xendd.bridge=xenbr0,{MAC}"):
+        until(lambda: domain.reports(STATUS) == ["starting", "attachable"])
+        time.sleep(0.3)
+        assert "xl devd -F" not in domain.calls
+        domain.add_interface("eth0", MAC)
+        until(lambda: domain.reports(STATUS) == ["starting", "attachable", "ready"])
+
+
 def test_devd_is_restarted(domain: FakeDomain) -> None:
     domain.add_backends()
     domain.write("open", "")
@@ -911,6 +924,7 @@ def test_modules_that_cannot_be_loaded(domain: FakeDomain) -> None:
     with domain.running("xendd.backend=1"):
         until(lambda: len(domain.reports(STATUS)) == 2)
     assert domain.status == ("error", "'modprobe -a xen-netback bridge' failed: stub: no")
+    assert "attachable" not in domain.reports(STATUS)
     assert "xl devd -F" in domain.calls
 
 
@@ -975,7 +989,7 @@ def test_what_was_wrong_from_the_beginning_stays_the_reason(domain: FakeDomain) 
         until(lambda: "error" in domain.reports(STATUS))
         domain.devd_is("S")
         time.sleep(0.6)
-    assert domain.reports(ERROR) == ["", "'ip link add name xenbr0 type bridge' failed: stub: no"]
+    assert domain.reports(ERROR) == ["", "", "'ip link add name xenbr0 type bridge' failed: stub: no"]
 
 
 def test_the_watchdog_of_xen(domain: FakeDomain) -> None:

@@ -289,6 +289,15 @@ def test_what_happened_is_said_once(seen: Snapshot, memory: Memory, happened: li
     assert remember(CONFIGURATION, seen, first, NOW + 1) == (first, [])
 
 
+def test_a_device_that_works_may_be_detached_by_xl_again() -> None:
+    """Nodes of a backend that runs are removed only while xl fails to."""
+    tried = {f"{KEY}@4": [NOW - 6], f"detach/{KEY}": [NOW - 6]}
+    memory = replace(OLD, attempts=tried)
+    assert remember(CONFIGURATION, snapshot(DRIVER, WEB, devices=[device(**BROKEN)]), memory, NOW)[0].attempts == tried
+    working = device(backend=DRIVER.domid)
+    assert remember(CONFIGURATION, snapshot(DRIVER, WEB, devices=[working]), memory, NOW)[0].attempts == {f"{KEY}@4": [NOW - 6]}
+
+
 def test_the_devices_of_a_domain_that_never_comes_back_are_forgotten() -> None:
     memory, _said = remember(CONFIGURATION, snapshot(DRIVER), HELD, NOW)
     assert memory.released
