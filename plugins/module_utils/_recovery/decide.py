@@ -70,7 +70,12 @@ class _Choice:
         self.hopeless: dict[str, str] = {}
         self._times: list[float] = []
         self._look = False
-        self._working = {key_of(device, snapshot.running) for device in snapshot.devices if works(device, snapshot.running)}
+        # When its script has ended, its backend waits for the guest, if for anything.
+        self._served = {
+            key_of(device, snapshot.running)
+            for device in snapshot.devices
+            if {device.domid, device.backend_id} <= set(snapshot.running) and (device.connected or device.hotplug_status)
+        }
         self._restless = {domid for domid, changes in memory.changes.items() if not self.is_due(restless_until(changes))}
 
     def decision(self) -> Decision:
@@ -100,11 +105,11 @@ class _Choice:
         return not times or self.is_due(times[-1] + FIRST_DELAY * 2 ** (len(times) - 1))
 
     def has_room(self, backend: Running) -> bool:
-        """Whether another device may be attached to a backend now, beside those that do not work yet."""
+        """Whether another device may be attached to a backend now, beside those that it is still busy with."""
         started = [
             times[-1]
             for key, times in self.memory.attempts.items()
-            if key.endswith(f"@{backend.domid}") and key.rpartition("@")[0] not in self._working
+            if key.endswith(f"@{backend.domid}") and key.rpartition("@")[0] not in self._served
         ]
         started = [at for at in started if self.now < at + TOO_LONG]
         more = sum(isinstance(action, Attach) and action.backend.domid == backend.domid for action in self.actions)

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import re
 import typing as t
+from dataclasses import replace
 
 from .._domain.aside import ORDERS, PAUSED, STOPPED, UNWANTED
-from .._domain.devices import CLOSED, VIF, PvDevice, read_devices
+from .._domain.devices import CLOSED, KINDS, VIF, PvDevice, read_devices
 from .._xen.watcher import is_watched
 from .model import Configuration, Memory, Released, Running, Snapshot
 
@@ -39,9 +40,18 @@ _CONCERNS = re.compile(
 )
 
 
+#: What is watched because of devices.
+_DEVICES = re.compile(r"/libxl|/local/domain/[0-9]+/backend")
+
+
 def concerns(path: str) -> bool:
     """Whether an event can change what the service sees."""
     return _CONCERNS.fullmatch(path) is not None
+
+
+def concerns_devices(watch: str) -> bool:
+    """Whether what is watched concerns devices, and not domains or what they report of themselves."""
+    return _DEVICES.fullmatch(watch) is not None
 
 
 def observe(store: XenStore, configuration: Configuration, released: t.Iterable[Released] = (), ended: t.Collection[int] = ()) -> Snapshot:
@@ -89,6 +99,17 @@ def observe(store: XenStore, configuration: Configuration, released: t.Iterable[
         ended={domid: domain.name for domid, domain in present.items() if domid in ended},
         watched=frozenset(name for name in absent if is_watched(name)),
     )
+
+
+def read_serving(
+    store: XenStore, domids: t.Iterable[int], ended: t.Collection[int], kinds: t.Sequence[str] = KINDS
+) -> dict[int, list[PvDevice]]:
+    """Read the devices of domains with all of their settings; a backend that has ended has no name: xl renames one that crashed
+    (`rename-restart`)."""
+    return {
+        domid: [replace(device, backend="") if device.backend_id in ended else device for device in devices]
+        for domid, devices in read_devices(store, domids, kinds).items()
+    }
 
 
 def _taken(devices: t.Iterable[PvDevice], clients: t.Mapping[int, str]) -> frozenset[str]:

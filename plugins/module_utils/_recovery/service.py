@@ -22,35 +22,33 @@ import typing as t
 from dataclasses import replace
 
 from .._domain.aside import ORDERS, UNWANTED
-from .._domain.attacher import remove_nodes
-from .._domain.devices import KINDS, VIF, PvDevice, kept_device, read_devices
-from .._domain.exchange import finish
-from .._domain.repairs import backend_name, repair
+from .._domain.devices import kept_device
+from .._domain.repairs import backend_name
 from .._domain.userdata import USERDATA, kept_configuration
 from .._errors import DriverDomainsError
 from .._polling import wait_until
 from .._printable import printable_line
 from .._turn import LOCK, Turn
-from .._xen.xl import Xl, attach_arguments, detach_arguments
+from .._xen.xl import Xl
 from .._xenstore.client import XenStore
+from .act import Actor
 from .commands import Commands
 from .decide import decide
 from .files import RUN, memory_file, memory_text, read_memory, replace_file, status_file
 from .metrics import METRICS, metrics_text
-from .model import Action, Attach, Configuration, Create, Decision, Destroy, Release, Released, Snapshot, Sweep
-from .observe import concerns, observe, watched
+from .model import Action, Configuration, Decision, Snapshot
+from .observe import concerns, concerns_devices, observe, read_serving, watched
 from .remember import remember
 from .status import status_of, summary_of
 
 #: Seconds in which further events are expected after one: a domain that starts or ends causes many.
 SETTLE = 0.03
-#: Seconds between two looks at the host while events keep coming, and at least so many times what reading it took: a domain can cause as
-#: many events as it likes, and what reads XenStore keeps it from those who attach devices.
-PACE, PACE_FACTOR = 0.1, 10
+#: Seconds between two looks at the host while events keep coming, and at least so many times what reading it took: after what concerns
+#: domains and their readiness, and after what concerns devices, each of which causes many events. A domain can cause as many as it likes,
+#: and what reads XenStore keeps it from those who attach devices.
+PACE, PACE_OF_DOMAINS, PACE_OF_DEVICES = 0.1, 2, 10
 #: So many commands run beside each other; dom0 has few processors.
 AT_ONCE = 4
-#: Seconds that commands may take: libxl waits for a backend for 10 s, and as long again until it forces a device out.
-DEVICE_LIMIT, CREATE_LIMIT = 60.0, 300.0
 #: Seconds in which the service begins something new before others get their turn: modules wait for 15 minutes, and a domain that is being
 #: created then may take its time. And seconds that others then have to take it: they ask several times a second.
 OWN_TURN, TURN_OF_OTHERS = 120.0, 2.0
@@ -94,7 +92,6 @@ class RecoveryService:
         self._gave_up = gave_up
         self._store = store
         self._xl = xl
-        self._program = program
         self._directory = directory
         self._metrics = f"{metrics}/{METRICS}" if metrics else ""
         self._userdata = userdata
@@ -105,6 +102,7 @@ class RecoveryService:
         self._notify = notify
         self._clock = clock
         self._commands = commands
+        self._actor = Actor(store, commands, self._tell, directory=directory, userdata=userdata, program=program)
         self._watches: set[str] = set()
         self._written: dict[str, str] = {}
         self._recoveries: list[str] = []
@@ -116,9 +114,8 @@ class RecoveryService:
         self._ended: frozenset[int] = frozenset()
         self._news: float | None = None
         self._deadline: float | None = None
-        #: What is to be done, when commands that run have ended; and what those are for, by their keys.
+        #: What is to be done when commands that run have ended.
         self._queue: list[Action] = []
-        self._done: dict[str, Action] = {}
         self.stopping = False
 
     # The loop
@@ -178,7 +175,7 @@ class RecoveryService:
 
     def _take_note(self) -> None:
         for ended in self._commands.ended(self._clock()):
-            self._finish(ended.key, ended.problem)
+            self._memory = self._actor.end(ended.key, ended.problem, self._memory, self._clock())
 
     def _is_idle(self) -> bool:
         self._take_note()
@@ -221,7 +218,7 @@ class RecoveryService:
 
     def _start_queued(self) -> None:
         while self._queue and len(self._commands.keys) < AT_ONCE:
-            self._act(self._queue.pop(0), self._clock())
+            self._memory = self._actor.begin(self._queue.pop(0), self._memory, self._clock(), self._ended)
 
     def _sleep(self, wake: int, deadline: float | None) -> bool:
         """Sleep until a signal comes, or there is reason to look again, events or the deadline; return whether there is."""
@@ -232,8 +229,9 @@ class RecoveryService:
         news, self._news = self._news, None
         while not self.stopping:
             now = self._clock()
-            if self._has_news() and news is None:
-                news = max(now + SETTLE, self._looked + max(PACE, PACE_FACTOR * self._cost))
+            pace = self._take_events()
+            if pace:
+                news = min(news if news is not None else now + 3600.0, max(now + SETTLE, self._looked + max(PACE, pace * self._cost)))
             times = [at for at in (deadline, news) if at is not None]
             if times and now >= min(times):
                 return True
@@ -246,16 +244,17 @@ class RecoveryService:
                 return False
         return False
 
-    def _has_news(self) -> bool:
-        """Take all events that have come, and return whether one of them matters."""
-        found = False
+    def _take_events(self) -> int:
+        """Take all events that have come, and return the pace that they call for, or 0 if none of them matters."""
+        found: set[int] = set()
         event = self._store.next_event(0)
         while event is not None:
             self._may_have_ended = self._may_have_ended or event.path == "@releaseDomain"
             # What is watched includes the keys that report readiness, wherever they are.
-            found = found or event.path in self._watches or concerns(event.path)
+            if event.path in self._watches or concerns(event.path):
+                found.add(PACE_OF_DEVICES if concerns_devices(event.token) else PACE_OF_DOMAINS)
             event = self._store.next_event(0)
-        return found
+        return min(found, default=0)
 
     # Looking
 
@@ -300,20 +299,14 @@ class RecoveryService:
         known, running = self._memory.lost, snapshot.running
         new = [device for device in snapshot.devices if device.backend_id not in running and device.backend_path not in known]
         lost = {device.backend_path: "" for device in new}
-        for domid, devices in self._read_devices({device.domid for device in new}).items() if new else ():
+        whole = read_serving(self._store, {device.domid for device in new}, self._ended) if new else {}
+        for domid, devices in whole.items():
             kept = kept_configuration(self._userdata, domid)
             for device in devices:
                 if device.backend_path in lost:
                     name = backend_name(device, kept_device(kept, device), self._memory.names)
                     lost[device.backend_path] = "" if name == "?" else name
         self._memory = replace(self._memory, lost={**known, **lost})
-
-    def _read_devices(self, domids: t.Iterable[int], kinds: t.Sequence[str] = KINDS) -> dict[int, list[PvDevice]]:
-        """Read the devices of domains; a backend that has ended has no name: xl renames one that crashed (`rename-restart`)."""
-        return {
-            domid: [replace(device, backend="") if device.backend_id in self._ended else device for device in devices]
-            for domid, devices in read_devices(self._store, domids, kinds).items()
-        }
 
     def _watch(self, paths: set[str]) -> None:
         for path in sorted(paths - self._watches):
@@ -329,109 +322,6 @@ class RecoveryService:
         if not self._turn.taken and now >= self._left and _WAITER not in self._commands.keys:
             # It ends when the one that has the turn does, which wakes us.
             self._commands.start(_WAITER, ["flock", self._turn.path, "true"], now, 86400.0)
-
-    def _act(self, action: Action, now: float) -> None:
-        if isinstance(action, Sweep):
-            self._sweep(action.key)
-        elif isinstance(action, Release):
-            self._release(action, now)
-        elif isinstance(action, Attach):
-            start = max(self._memory.ready.get(action.backend.domid, now), action.released.at)
-            self._memory = replace(self._memory, attached={**self._memory.attached, action.key: start})
-            self._count(f"{action.key}@{action.backend.domid}", now)
-            self._start(action, attach_arguments(action.released.kind, str(action.client.domid), action.released.text), DEVICE_LIMIT)
-        elif isinstance(action, Destroy):
-            self._tell(f"{action.running} has neither served nor said why for {action.domain.wait_timeout:g} s: destroying it")
-            self._count(action.key, now)
-            self._start(action, ("destroy", str(action.running.domid)), DEVICE_LIMIT)
-        elif not os.path.exists(action.domain.definition):
-            self._count(action.key, now)
-            self._tell(f"{action.domain.name} cannot be started: there is no {action.domain.definition}")
-        else:
-            self._tell(f"Starting {action.domain.name}")
-            self._count(action.key, now)
-            try:
-                finish(action.domain.definition)
-            except DriverDomainsError as exc:
-                self._tell(f"{action.domain.name} was not started: {exc}")
-            else:
-                self._start(action, ("create", "--quiet", action.domain.definition), CREATE_LIMIT)
-
-    def _sweep(self, path: str) -> None:
-        kind, client, devid = path.split("/")[-3:]
-        # Since the look, somebody may have attached the device that it belongs to.
-        if self._store.read_text(f"/libxl/{client}/device/{kind}/{devid}/backend") != path:
-            self._tell(f"Removing what a device left behind: {path}")
-            self._store.rm(path)
-
-    def _release(self, action: Release, now: float) -> None:
-        device = action.device
-        devices = self._read_devices([device.domid], [device.kind])[device.domid]
-        whole = next((other for other in devices if other.devid == device.devid), None)
-        if whole is None or whole.backend_path != device.backend_path or (whole.connected and whole.backend):
-            # Since the look, it has gone, another one has taken its place, or it has connected.
-            return
-        try:
-            plan = repair(whole, kept_configuration(self._userdata, device.domid), self._memory.names, action.why)
-        except DriverDomainsError as exc:
-            self._give_up(action, f"how it was made is not known: {printable_line(str(exc))}")
-            return
-        if plan.backend == "?":
-            self._give_up(action, "nobody knows the name of its backend")
-            return
-        # Written down before anything is lost: libxl forgets it, too.
-        released = Released(
-            client=action.client.name,
-            uuid=action.client.uuid,
-            kind=device.kind,
-            devid=device.devid,
-            identity=whole.mac if device.kind == VIF else whole.made.get("dev", ""),
-            backend=plan.backend or "Domain-0",
-            text=plan.text,
-            at=now,
-        )
-        self._memory = replace(self._memory, released={**self._memory.released, action.key: released})
-        replace_file(memory_file(self._directory), memory_text(self._memory))
-        if action.force:
-            self._tell(f"{released}: removing it from XenStore, as xl cannot detach it")
-            remove_nodes(self._store, whole)
-        else:
-            # It does not work, so the guest cannot use it: xl need not wait for that.
-            self._start(action, detach_arguments(device.kind, str(device.domid), device.devid, force=True), DEVICE_LIMIT)
-
-    def _start(self, action: Action, arguments: t.Sequence[str], limit: float) -> None:
-        problem = self._commands.start(action.key, [self._program, *arguments], self._clock(), limit)
-        self._done[action.key] = action
-        if problem:
-            self._finish(action.key, problem)
-
-    def _finish(self, key: str, problem: str) -> None:
-        """Take note of the end of a command."""
-        action = self._done.pop(key, None)
-        now = self._clock()
-        if isinstance(action, Release):
-            released = self._memory.released.get(key)
-            if problem:
-                self._tell(f"{action.client.name}: {action.device} was not detached: {problem}")
-                self._count(f"{key}@{action.device.backend_id}", now)
-                self._count(f"detach/{key}", now)
-            elif released:
-                self._memory = replace(self._memory, released={**self._memory.released, key: replace(released, at=now)})
-        elif isinstance(action, Attach) and problem:
-            self._tell(f"{action.released} was not attached to {action.backend.name}: {problem}")
-        elif isinstance(action, Destroy) and problem:
-            self._tell(f"{action.running} was not destroyed: {problem}")
-        elif isinstance(action, Create) and problem:
-            self._tell(f"{action.domain.name} was not started: {problem}")
-
-    def _count(self, key: str, now: float) -> None:
-        attempts = {**self._memory.attempts, key: [*self._memory.attempts.get(key, ()), now]}
-        self._memory = replace(self._memory, attempts=attempts)
-
-    def _give_up(self, action: Release, reason: str) -> None:
-        key = f"{action.key}@{action.device.backend_id}"
-        self._memory = replace(self._memory, hopeless=self._memory.hopeless | {key})
-        self._tell(f"Giving up: {action.client.name}: {action.device} cannot be attached again: {reason}")
 
     # Telling
 

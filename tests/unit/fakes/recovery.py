@@ -129,7 +129,7 @@ class FakeSite:
         """Let a domain shut down or crash, and stay: xenstored says that something ended, and only `xl list` shows what."""
         self.flags[domid] = letters
         self.store.fire("@releaseDomain")
-        wait_until(service._has_news, 5.0, 0.01)
+        wait_until(service._take_events, 5.0, 0.01)
 
     def domid(self, name: str) -> int:
         """Return the newest domain of a name."""

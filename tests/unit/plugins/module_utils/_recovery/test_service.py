@@ -35,7 +35,7 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.servi
 from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.status import notifier
 from ansible_collections.xen.driver_domains.plugins.module_utils._turn import Turn
 from ansible_collections.xen.driver_domains.plugins.module_utils._xenstore.client import XenStore
-from ansible_collections.xen.driver_domains.tests.unit.fakes.recovery import FakeSite
+from ansible_collections.xen.driver_domains.tests.unit.fakes.recovery import STATUS, FakeSite
 
 MAC = "00:16:3e:00:00:11"
 VIF = f"mac={MAC},bridge=xenbr0,backend=net-dd,devid=0"
@@ -1047,7 +1047,7 @@ def test_what_a_device_left_behind_stays_while_the_device_is_attached(site: Fake
     service.step(due=False)
     assert site.store.tree[f"{left}/state"] == "4"
     # Nor is it removed when somebody else attaches the device after the look.
-    service._act(Sweep(left), site.now)
+    service._actor.begin(Sweep(left), service._memory, site.now, ())
     assert site.store.tree[f"{left}/state"] == "4"
 
 
@@ -1140,7 +1140,16 @@ def test_what_has_begun_is_finished_before_it_ends(site: FakeSite) -> None:
 
 
 @pytest.mark.parametrize("cost", [0.0, 0.05])
-def test_a_flood_of_events_does_not_keep_it_busy(site: FakeSite, monkeypatch: pytest.MonkeyPatch, cost: float) -> None:
+@pytest.mark.parametrize(
+    ("path", "values", "pace"),
+    [
+        ("/local/domain/1/backend/vif/2/0/state", ["4", "5"], service_module.PACE_OF_DEVICES),
+        (f"/local/domain/1/{STATUS}", ["starting", "attachable"], service_module.PACE_OF_DOMAINS),
+    ],
+)
+def test_a_flood_of_events_does_not_keep_it_busy(
+    site: FakeSite, monkeypatch: pytest.MonkeyPatch, path: str, values: list[str], pace: int, cost: float
+) -> None:
     """A driver domain writes to its own keys as fast as it can, where a look at the host takes some time."""
     pause = threading.Event()
 
@@ -1153,10 +1162,10 @@ def test_a_flood_of_events_does_not_keep_it_busy(site: FakeSite, monkeypatch: py
         until(lambda: "READY=1" in site.notified)
         looks, begun = loop.looks, time.monotonic()
         for number in range(200):
-            site.store.set("/local/domain/1/backend/vif/2/0/state", f"{number % 2 + 4}")
+            site.store.set(path, values[number % 2])
             pause.wait(0.005)
         # On a busy machine the flood takes longer, and then more looks are right.
-        assert loop.looks - looks <= (time.monotonic() - begun) / max(service_module.PACE, service_module.PACE_FACTOR * cost) + 2
+        assert loop.looks - looks <= (time.monotonic() - begun) / max(service_module.PACE, pace * cost) + 2
 
 
 def test_a_look_reads_nothing_twice(site: FakeSite) -> None:
@@ -1297,10 +1306,10 @@ def test_a_key_of_its_own_wakes_the_service(tmp_path: Path, key: str) -> None:
         site.add("net-dd")
         service = site.service()
         site.settle(service)
-        while service._has_news():
+        while service._take_events():
             pass
         site.store.set(f"/local/domain/1/{key}", "up")
-        until(service._has_news, 2)
+        until(service._take_events, 2)
 
 
 def test_undeclared_backends_serve_as_well(tmp_path: Path) -> None:
