@@ -148,8 +148,7 @@ def restart_by_hand(host: Host) -> dict[str, float]:
     )
     xl("destroy", BACKEND)
     xl("create", "-q", f"/etc/xen/{BACKEND}.cfg")
-    for domid, devid in vifs:
-        xl("network-detach", "--force", str(domid), str(devid))
+    xargs(["-P4", "-L1", "xl", "network-detach"], "".join(f"{domid} {devid}\n" for domid, devid in vifs))
 
     def attach() -> None:
         threading.Thread(target=xargs, args=(["-P4", "-L1", "xl", "network-attach"], orders)).start()

@@ -54,7 +54,7 @@ PAUSED = 5.0
 FIRST_DELAY = 5.0
 #: So many devices are connected to one backend at the same time; one that takes longer than so many seconds does not hold up others. libxl
 #: waits 10 s for a backend, and a domain with one processor does not answer twenty in that time.
-TOGETHER, TOO_LONG = 4, 20.0
+TOGETHER, TOO_LONG = 6, 20.0
 
 
 class _Choice:

@@ -45,8 +45,9 @@ from .status import status_of, summary_of
 SETTLE = 0.03
 #: Seconds between two looks at the host while events keep coming, and at least so many times what reading it took: after what concerns
 #: domains and their readiness, and after what concerns devices, each of which causes many events. A domain can cause as many as it likes,
-#: and what reads XenStore keeps it from those who attach devices.
-PACE, PACE_OF_DOMAINS, PACE_OF_DEVICES = 0.1, 2, 10
+#: and what reads XenStore keeps it from those who attach devices. While these keep it busy, reading takes long: the pause is no longer
+#: than the last of these numbers.
+PACE, PACE_OF_DOMAINS, PACE_OF_DEVICES, LONGEST_PACE = 0.1, 2, 10, 2.0
 #: So many commands run beside each other; dom0 has few processors.
 AT_ONCE = 4
 #: Seconds in which the service begins something new before others get their turn: modules wait for 15 minutes, and a domain that is being
@@ -231,7 +232,8 @@ class RecoveryService:
             now = self._clock()
             pace = self._take_events()
             if pace:
-                news = min(news if news is not None else now + 3600.0, max(now + SETTLE, self._looked + max(PACE, pace * self._cost)))
+                at = max(now + SETTLE, self._looked + min(max(PACE, pace * self._cost), LONGEST_PACE))
+                news = at if news is None else min(news, at)
             times = [at for at in (deadline, news) if at is not None]
             if times and now >= min(times):
                 return True

@@ -29,6 +29,7 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._recovery impor
 from ansible_collections.xen.driver_domains.plugins.module_utils._recovery import observe
 from ansible_collections.xen.driver_domains.plugins.module_utils._recovery import service as service_module
 from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.commands import Commands
+from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.decide import TOGETHER
 from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.files import forget_old, waiting_devices
 from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.model import Sweep
 from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.service import RecoveryService
@@ -1425,20 +1426,20 @@ def test_a_backend_connects_few_devices_at_a_time(site: FakeSite) -> None:
 
     site.report(new, "attachable")
     site.settle(service)
-    assert len(waiting()) == 4
+    assert len(waiting()) == TOGETHER
     site.report(new, "ready")
     site.settle(service, 3)
-    assert len(waiting()) == 4
+    assert len(waiting()) == TOGETHER
     # One works, and another one takes its place.
     first = waiting()[0]
     connect(first)
     site.settle(service, 1)
-    assert len(waiting()) == 4 and first not in waiting()
+    assert len(waiting()) == TOGETHER and first not in waiting()
     # Those that never do so do not hold up the others.
     deadline = site.settle(service, 1)
     assert deadline is not None and deadline < site.now + 20
     site.settle(service, deadline - site.now)
-    assert len(waiting()) == 7
+    assert len(waiting()) == len(clients) - 1
     while waiting():
         connect(waiting()[0])
         site.settle(service, 1)
