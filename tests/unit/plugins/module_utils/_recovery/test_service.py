@@ -1351,13 +1351,18 @@ def test_what_libxl_leaves_of_pci_devices_is_removed(site: FakeSite) -> None:
 # A backend that can be attached to before it is ready
 
 
-def test_a_vif_is_attached_when_only_devd_is_still_to_come(site: FakeSite) -> None:
+def starting_again(site: FakeSite) -> RecoveryService:
+    """Let net-dd be gone, and the service start it again."""
     service = site.service()
     site.settle(service)
     site.destroy(1)
-    site.settle(service)
-    site.settle(service, 1.1)
-    site.settle(service, 5)
+    for seconds in (0.0, 1.1, 5.0):
+        site.settle(service, seconds)
+    return service
+
+
+def test_a_vif_is_attached_when_the_backend_drivers_are_there(site: FakeSite) -> None:
+    service = starting_again(site)
     new = site.domid("net-dd")
     site.verbs()
     site.hotplug, site.states = "", ("3", "2")
@@ -1379,12 +1384,7 @@ def test_a_vif_is_attached_when_only_devd_is_still_to_come(site: FakeSite) -> No
 
 
 def test_an_early_attempt_that_fails_is_not_repeated_before_the_backend_is_ready(site: FakeSite) -> None:
-    service = site.service()
-    site.settle(service)
-    site.destroy(1)
-    site.settle(service)
-    site.settle(service, 1.1)
-    site.settle(service, 5)
+    service = starting_again(site)
     new = site.domid("net-dd")
     site.verbs()
     site.failing = {"network-attach": "no"}
@@ -1405,12 +1405,7 @@ def test_a_backend_connects_few_devices_at_a_time(site: FakeSite) -> None:
         client = site.add(f"web{number}")
         clients[client] = f"00:16:3e:00:01:{number:02x}"
         site.plug(client, "vif", VIF.replace(MAC, clients[client]))
-    service = site.service()
-    site.settle(service)
-    site.destroy(1)
-    site.settle(service)
-    site.settle(service, 1.1)
-    site.settle(service, 5)
+    service = starting_again(site)
     new = site.domid("net-dd")
     site.hotplug, site.states = "", ("3", "2")
     site.verbs()
@@ -1449,12 +1444,7 @@ def test_a_backend_connects_few_devices_at_a_time(site: FakeSite) -> None:
 
 def test_a_disk_is_not_attached_early(site: FakeSite) -> None:
     site.plug(2, "vbd", DISK)
-    service = site.service()
-    site.settle(service)
-    site.destroy(1)
-    site.settle(service)
-    site.settle(service, 1.1)
-    site.settle(service, 5)
+    service = starting_again(site)
     site.report(site.domid("net-dd"), "attachable")
     site.settle(service, 20)
     assert site.verbs("block-detach", "block-attach") == []
