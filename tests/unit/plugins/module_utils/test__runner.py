@@ -64,4 +64,4 @@ def test_a_command_that_hangs_is_stopped_with_its_children() -> None:
     started = time.monotonic()
     with pytest.raises(TimedOut, match="did not end within 0.3 s"):
         Runner().run(["sh", "-c", "sleep 60 & sleep 60"], timeout=0.3)
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 20

@@ -40,7 +40,7 @@ def test_a_process_that_dies_passes_it_on(tmp_path: Path) -> None:
         start = time.monotonic()
         process.kill()
         take_turn(turn, patience=20)
-        assert turn.taken and time.monotonic() - start < 10
+        assert turn.taken and time.monotonic() - start < 20
 
 
 def test_commands_do_not_inherit_it(tmp_path: Path) -> None:

@@ -267,7 +267,7 @@ def test_a_driver_that_gives_up_says_why(run: Run, fake: FakeXenstored) -> None:
         result = run(DEVICE, wait_timeout=30)
     assert "A driver gave up" in result["msg"]
     assert "-22 no ring" in result["msg"]
-    assert time.monotonic() - start < 10
+    assert time.monotonic() - start < 20
 
 
 def test_many_in_one_transaction(run: Run, fake: FakeXenstored) -> None:

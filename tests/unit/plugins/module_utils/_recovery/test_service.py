@@ -36,11 +36,14 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.servi
 from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.status import notifier
 from ansible_collections.xen.driver_domains.plugins.module_utils._turn import Turn
 from ansible_collections.xen.driver_domains.plugins.module_utils._xenstore.client import XenStore
+from ansible_collections.xen.driver_domains.plugins.module_utils._xenstore.wire import WatchEvent
 from ansible_collections.xen.driver_domains.tests.unit.fakes.recovery import STATUS, FakeSite
 
 MAC = "00:16:3e:00:00:11"
 VIF = f"mac={MAC},bridge=xenbr0,backend=net-dd,devid=0"
 DISK = "format=raw,vdev=xvda,access=rw,backend=net-dd,target=/dev/d"
+#: A key that the service gets events of, and that does not matter.
+NOISE = "/local/domain/1/backend/vif/2/0/statistics"
 
 
 @pytest.fixture
@@ -1056,16 +1059,18 @@ def test_what_a_device_left_behind_stays_while_the_device_is_attached(site: Fake
 
 
 class Loop:
-    """The service in a thread, woken as it is by signals."""
+    """The service in a thread, woken as it is by signals. With `frozen`, its clock moves only when a test says so."""
 
-    def __init__(self, site: FakeSite, program: Path) -> None:
+    def __init__(self, site: FakeSite, program: Path, frozen: bool = False) -> None:
         self.reading, self.writing = os.pipe()
         os.set_blocking(self.reading, False)
         fake: t.Any = site
-        self.looks = 0
+        self.looks = self.rounds = 0
+        self.site = site
+        store = XenStore(site.store.path)
         self.service = RecoveryService(
             site.configuration,
-            XenStore(site.store.path),
+            store,
             fake,
             Commands(),
             directory=str(site.root / "run"),
@@ -1074,15 +1079,30 @@ class Loop:
             program=str(program),
             say=site.said.append,
             notify=site.notified.append,
+            **({"clock": lambda: site.now} if frozen else {}),
         )
-        step = self.service.step
+        step, next_event = self.service.step, store.next_event
 
         def counted(due: bool = True) -> float | None:
             self.looks += 1
             return step(due)
 
+        def until_there_is_none(timeout: float) -> WatchEvent | None:
+            event = next_event(timeout)
+            self.rounds += event is None
+            return event
+
         self.service.step = counted  # type: ignore[method-assign]  # counts the looks
+        store.next_event = until_there_is_none  # type: ignore[method-assign]  # counts how often all events were taken
         self.thread = threading.Thread(target=self.service.run, args=(self.reading,))
+
+    def take_all(self) -> None:
+        """Return when the service has taken all that has happened, and has looked if that is due by its clock."""
+        # The round after the first noise may have begun before it.
+        for number in range(3):
+            rounds = self.rounds
+            self.site.store.set(NOISE, f"{rounds} {number}")
+            until(lambda: self.rounds > rounds)  # noqa: B023  # called at once
 
     def __enter__(self) -> Loop:
         self.thread.start()
@@ -1108,18 +1128,24 @@ def test_it_sleeps_while_nothing_happens_and_wakes_for_what_matters(site: FakeSi
     program = site.root / "xl"
     program.write_text(f'#!/bin/sh\necho "$@" >>{site.root}/calls\n')
     program.chmod(0o755)
-    with Loop(site, program) as loop:
+    with Loop(site, program, frozen=True) as loop:
         until(lambda: "READY=1" in site.notified)
-        threading.Event().wait(0.3)
+        # What the watches themselves cause.
+        site.now += 10
+        loop.take_all()
         looks = loop.looks
-        # Noise: what guests and tools write all the time.
+        # What guests and tools write all the time.
         for number in range(50):
             site.store.set("/libxl/2/dm-version", f"{number}")
             site.store.set("/local/domain/2/data/report", f"{number}")
-            site.store.set("/local/domain/1/backend/vif/2/0/statistics", f"{number}")
-        threading.Event().wait(0.3)
+            site.store.set(NOISE, f"{number}")
+        loop.take_all()
+        site.now += 10
+        loop.take_all()
         assert loop.looks == looks
         site.store.remove("/local/domain/1")
+        loop.take_all()
+        site.now += 1
         until(lambda: (site.root / "calls").exists() and "network-detach 2 0" in (site.root / "calls").read_text())
     assert site.notified[-1] == "STOPPING=1"
     assert not (site.root / "run" / "status.json").exists()
@@ -1140,33 +1166,41 @@ def test_what_has_begun_is_finished_before_it_ends(site: FakeSite) -> None:
     assert Turn(str(site.root / "lock")).take()
 
 
-@pytest.mark.parametrize("cost", [0.0, 0.05])
+@pytest.mark.parametrize("cost", [0.0, 0.04, 5.0])
 @pytest.mark.parametrize(
     ("path", "values", "pace"),
     [
-        ("/local/domain/1/backend/vif/2/0/state", ["4", "5"], service_module.PACE_OF_DEVICES),
-        (f"/local/domain/1/{STATUS}", ["starting", "attachable"], service_module.PACE_OF_DOMAINS),
+        ("/local/domain/1/backend/vif/2/0/state", ["5", "4"], service_module.PACE_OF_DEVICES),
+        (f"/local/domain/1/{STATUS}", ["starting", "ready"], service_module.PACE_OF_DOMAINS),
     ],
 )
 def test_a_flood_of_events_does_not_keep_it_busy(
     site: FakeSite, monkeypatch: pytest.MonkeyPatch, path: str, values: list[str], pace: int, cost: float
 ) -> None:
-    """A driver domain writes to its own keys as fast as it can, where a look at the host takes some time."""
-    pause = threading.Event()
+    """A driver domain writes to its own keys as often as it likes: there is one look, after a pause that depends on what a look costs."""
 
     def slow(*arguments: t.Any) -> t.Any:
-        pause.wait(cost)
+        site.now += cost
         return observe.observe(*arguments)
 
     monkeypatch.setattr(service_module, "observe", slow)
-    with Loop(site, site.root / "none") as loop:
+    wanted = min(max(service_module.PACE, pace * cost), service_module.LONGEST_PACE)
+    with Loop(site, site.root / "none", frozen=True) as loop:
         until(lambda: "READY=1" in site.notified)
-        looks, begun = loop.looks, time.monotonic()
-        for number in range(200):
-            site.store.set(path, values[number % 2])
-            pause.wait(0.005)
-        # On a busy machine the flood takes longer, and then more looks are right.
-        assert loop.looks - looks <= (time.monotonic() - begun) / max(service_module.PACE, pace * cost) + 2
+        loop.take_all()
+        site.now += 10
+        loop.take_all()
+        for _flood in range(3):
+            looks = loop.looks
+            for number in range(50):
+                site.store.set(path, values[number % 2])
+            loop.take_all()
+            site.now += wanted - 0.01
+            loop.take_all()
+            assert loop.looks == looks
+            site.now += 0.02
+            loop.take_all()
+            assert loop.looks == looks + 1
 
 
 def test_a_look_reads_nothing_twice(site: FakeSite) -> None:
