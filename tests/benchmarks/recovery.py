@@ -22,8 +22,11 @@ def main() -> None:
     run(SITE, {})
     with tempfile.TemporaryDirectory() as directory:
         kept = Path(directory, "measured")
-        run(HERE / "recovery.yml", {"bench_rounds": ROUNDS, "bench_cycles": CYCLES, "bench_clients": CLIENTS, "bench_file": str(kept)})
-        show([json.loads(line) for line in kept.read_text().splitlines()])
+        try:
+            run(HERE / "recovery.yml", {"bench_rounds": ROUNDS, "bench_cycles": CYCLES, "bench_clients": CLIENTS, "bench_file": str(kept)})
+        finally:
+            # If it failed in the middle, what came before is shown.
+            show([json.loads(line) for line in kept.read_text().splitlines()] if kept.exists() else [])
 
 
 def show(found: t.Sequence[t.Mapping[str, t.Any]]) -> None:

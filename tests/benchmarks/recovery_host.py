@@ -157,8 +157,8 @@ def restart_by_hand(host: Host) -> dict[str, float]:
 
 
 def xargs(words: t.Sequence[str], lines: str) -> None:
-    """Run xargs."""
-    subprocess.run(["xargs", *words], input=lines, check=True, text=True, stdout=subprocess.DEVNULL, timeout=600)
+    """Run a command for each line; if one fails, the others still run, and what it was to do is missing in the end."""
+    subprocess.run(["xargs", *words], input=lines, check=False, text=True, stdout=subprocess.DEVNULL, timeout=600)
 
 
 @contextlib.contextmanager
