@@ -60,7 +60,6 @@ class Analysis:
         self._register_map: RegisterMap | None = None
         self._raising: dict[int, list[Node]] | None = None
         self._lines: dict[int, list[Interrupt]] = {}
-        self._interrupts: dict[int, list[Interrupt]] = {}
         self._registers: dict[int, list[Register]] = {}
         self._devices: dict[int, Device] = {}
 
@@ -104,9 +103,7 @@ class Analysis:
 
     def interrupts(self, node: Node) -> list[Interrupt]:
         """Return the interrupts of one node, without those of the nodes below it."""
-        if id(node) not in self._interrupts:
-            self._interrupts[id(node)] = interrupts(self.tree, node)
-        return self._interrupts[id(node)]
+        return interrupts(self.tree, node)
 
     def lines(self, node: Node) -> list[Interrupt]:
         """Return the interrupts of one node, and those that it raises as a PCI bridge for what is behind it."""

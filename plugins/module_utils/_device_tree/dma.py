@@ -13,7 +13,7 @@ import typing as t
 
 from .needs import Need, references
 from .registers import bus_ranges, host_bridge, is_pci, registers
-from .tree import DeviceTree, Node
+from .tree import DeviceTree, Node, once_per_node
 
 #: Devices that are known to do no DMA, by their whole `compatible`: with registers and interrupts only. Whatever is not here can do DMA.
 #: A controller that moves their data for them is named in `dmas`, and is seen there.
@@ -53,6 +53,7 @@ def unprotected(tree: DeviceTree, nodes: t.Iterable[Node]) -> list[Node]:
     return [node for node in nodes if can_dma(node) and iommu_of(tree, host_bridge(node) or node) is None]
 
 
+@once_per_node
 def iommu_of(tree: DeviceTree, node: Node) -> Node | None:
     """Return the IOMMU that the DMA of a node itself goes through, whatever is below it; None if there is none.
 
@@ -73,6 +74,7 @@ def enabled_iommu(needs: t.Iterable[Need]) -> Node | None:
     return next((provider for provider in providers if provider and provider.available), None)
 
 
+@once_per_node
 def dma_windows(tree: DeviceTree, node: Node) -> list[tuple[int, int, int]] | None:
     """Return how a device sees memory, as (its address, the processor's address, size); None if the tree does not say.
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from .._spans import Span, pages
 from .registers import registers
-from .tree import DeviceTree, Node
+from .tree import DeviceTree, Node, once_per_node
 
 GIC_V2 = (
     "arm,gic-400",
@@ -118,6 +118,7 @@ def interrupt_parent(tree: DeviceTree, node: Node) -> Node | None:
     return None
 
 
+@once_per_node
 def interrupts(tree: DeviceTree, node: Node) -> list[Interrupt]:
     """Return the interrupts of a node, with their number in the GIC if they end there.
 

@@ -13,7 +13,7 @@ import re
 import typing as t
 from dataclasses import dataclass
 
-from .tree import DeviceTree, Node
+from .tree import DeviceTree, Node, once_per_node
 
 
 @dataclass(frozen=True)
@@ -93,6 +93,7 @@ def _rule_for(name: str) -> _Rule | None:
     return _RULES[int(match.lastgroup[1:])] if match and match.lastgroup else None
 
 
+@once_per_node
 def references(tree: DeviceTree, node: Node) -> list[Need]:
     """Return what the properties of a node refer to."""
     found: list[Need] = []

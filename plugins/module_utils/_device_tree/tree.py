@@ -9,12 +9,16 @@
 from __future__ import annotations
 
 import difflib
+import functools
+import struct
 import typing as t
 
 from .._errors import InvalidInput
 
 #: What a node without such a property has according to the Devicetree Specification (2.3.5); they are not inherited.
 _DEFAULT_CELLS = {"#address-cells": 2, "#size-cells": 1}
+
+Found = t.TypeVar("Found")
 
 
 class Node:
@@ -53,15 +57,17 @@ class Node:
             node = node.parent
 
     def subtree(self) -> t.Iterator[Node]:
-        """Yield this node and all below it."""
-        yield self
-        for child in self.children:
-            yield from child.subtree()
+        """Yield this node and all below it, in the order of the file."""
+        waiting = [self]
+        while waiting:
+            node = waiting.pop()
+            yield node
+            waiting += reversed(node.children)
 
     def cells(self, name: str) -> list[int]:
         """Return a property as 32-bit numbers; an incomplete one at its end is left out."""
         data = self.properties.get(name, b"")
-        return [int.from_bytes(data[at : at + 4], "big") for at in range(0, len(data) - 3, 4)]
+        return list(struct.unpack_from(f">{len(data) // 4}I", data))
 
     def number(self, name: str, default: int = 0) -> int:
         """Return a property that is one number, of one or two cells; `default` if it is anything else."""
@@ -131,6 +137,8 @@ class DeviceTree:
         self.by_phandle = {node.phandle: node for node in self.nodes if node.phandle}
         self.aliases = self._names("aliases")
         self.labels = self._names("__symbols__")
+        #: What `once_per_node` remembers, with the node, so that no other one can be at its address.
+        self.remembered: dict[tuple[t.Any, int], tuple[Node, t.Any]] = {}
 
     def _names(self, container: str) -> dict[str, Node]:
         holder = self.root.child(container)
@@ -187,3 +195,17 @@ def join_cells(cells: t.Iterable[int]) -> int:
     for cell in cells:
         number = number << 32 | cell
     return number
+
+
+def once_per_node(function: t.Callable[[DeviceTree, Node], Found]) -> t.Callable[[DeviceTree, Node], Found]:
+    """Remember what a function finds out about a node, since a tree does not change. Its callers must not change the result."""
+
+    @functools.wraps(function)
+    def found(tree: DeviceTree, node: Node) -> Found:
+        key = (function, id(node))
+        if key not in tree.remembered:
+            tree.remembered[key] = (node, function(tree, node))
+        result: Found = tree.remembered[key][1]
+        return result
+
+    return found
