@@ -14,7 +14,7 @@ description:
     its clients to the new one as soon as that reports that it serves. It starts declared domains again that have ended, except
     those that M(xen.driver_domains.xl_domain) stopped.
   - The service waits for events of XenStore, and does nothing while nothing happens. It looks every 5 s only while it waits for a paused or
-    dying domain.
+    dying domain, and up to once a minute while a domain is suspended.
   - What fails is tried again, with growing delays, up to O(attempts) times in an hour. Then the service says so once in the journal,
     and leaves it alone until C(/usr/local/lib/xen-driver-domains/recovery.pyz resume).
   - C(recovery.pyz pause NAME) keeps it away from a domain until C(recovery.pyz resume NAME), C(recovery.pyz status) shows what it sees.
@@ -72,7 +72,7 @@ options:
       wait_timeout:
         description:
           - Seconds in which a domain with O(domains[].ready) has to serve after it was started, or to report an error. One that does
-            neither, and serves nobody, hangs in its boot. It is destroyed and started again.
+            neither, and serves nobody, hangs in its boot. It is destroyed and started again. Less than a day.
         type: float
         default: 300
   attempts:

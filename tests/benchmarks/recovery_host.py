@@ -161,6 +161,11 @@ def xargs(words: t.Sequence[str], lines: str) -> None:
     subprocess.run(["xargs", *words], input=lines, check=False, text=True, stdout=subprocess.DEVNULL, timeout=600)
 
 
+def go_on() -> None:
+    """Let the service forget how often it has attached the same device: after 20 times within an hour, it waits longer."""
+    subprocess.run([PROGRAM, "resume"], check=True, stdout=subprocess.DEVNULL, timeout=60)
+
+
 @contextlib.contextmanager
 def no_service() -> t.Iterator[None]:
     """Keep the service away."""
@@ -168,7 +173,7 @@ def no_service() -> t.Iterator[None]:
     try:
         yield
     finally:
-        subprocess.run([PROGRAM, "resume"], check=True, stdout=subprocess.DEVNULL, timeout=60)
+        go_on()
 
 
 @contextlib.contextmanager
@@ -206,7 +211,9 @@ def compare(host: Host, rounds: int) -> None:
 def cycles(host: Host, number: int) -> None:
     """Restart the driver domain again and again."""
     store, before, after = host.count(), service(), {}
-    for _cycle in range(number):
+    for cycle in range(number):
+        if cycle % 10 == 0:
+            go_on()
         say(what="cycle", **restart(host, True))
         time.sleep(1)
         after = service()

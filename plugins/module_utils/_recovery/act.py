@@ -22,12 +22,16 @@ from .._printable import printable_line
 from .._xen.xl import attach_arguments, detach_arguments
 from .._xenstore.client import XenStore
 from .commands import Commands
+from .decide import OFTEN, STEADY, often_key
 from .files import memory_file, memory_text, replace_file
 from .model import Action, Attach, Create, Destroy, Memory, Release, Released, Sweep
 from .observe import read_serving
 
 #: Seconds that commands may take: libxl waits for a backend for 10 s, and as long again until it forces a device out.
 DEVICE_LIMIT, CREATE_LIMIT = 60.0, 300.0
+#: So many commands run beside each other, and so many for devices of one backend; dom0 has few processors. Those that detach devices of a
+#: backend that runs wait for it, and there are fewer of them.
+AT_ONCE, OF_A_BACKEND, SLOW_OF_A_BACKEND = 6, 4, 2
 
 
 class Actor:
@@ -66,22 +70,39 @@ class Actor:
             start = max(memory.ready.get(action.backend.domid, now), action.released.at)
             memory = replace(memory, attached={**memory.attached, action.key: start})
             memory = _counted(memory, f"{action.key}@{action.backend.domid}", now)
+            memory = _counted(memory, often_key(action.key), now)
+            if len(memory.attempts[often_key(action.key)]) == OFTEN:
+                self._tell(
+                    f"{action.released} was attached {OFTEN} times within an hour: from now on only when {action.backend.name} has served "
+                    f"for {STEADY:g} s. 'recovery.pyz resume' ends that"
+                )
             words = attach_arguments(action.released.kind, str(action.client.domid), action.released.text)
             return self._start(action, words, DEVICE_LIMIT, memory, now)
         memory = _counted(memory, action.key, now)
         if isinstance(action, Destroy):
-            self._tell(f"{action.running} has neither served nor said why for {action.domain.wait_timeout:g} s: destroying it")
+            self._tell(f"{action.running} {action.why}: destroying it")
             return self._start(action, ("destroy", str(action.running.domid)), DEVICE_LIMIT, memory, now)
         return self._create(action, memory, now)
 
-    def end(self, key: str, problem: str, memory: Memory, now: float) -> Memory:
+    def has_room(self, action: Action) -> bool:
+        """Whether an action can begin now, beside those that run. A backend that does not answer must not hold up the clients of others."""
+        if len(self._commands.keys) >= AT_ONCE:
+            return False
+        backend = _backend_of(action)
+        same = [other for other in self._begun.values() if backend is not None and _backend_of(other) == backend]
+        return len(same) < (SLOW_OF_A_BACKEND if isinstance(action, Release) and action.slow else OF_A_BACKEND)
+
+    def end(self, key: str, problem: str, memory: Memory, now: float, killed: bool = False) -> Memory:
         """Take note of the end of a command, and return what is then to be remembered.
 
         :param problem: "" if it succeeded.
+        :param killed: whether it was killed.
         """
         action = self._begun.pop(key, None)
         if isinstance(action, Release):
-            released = memory.released.get(key)
+            released, device = memory.released.get(key), action.device
+            if not problem and self._store.read_text(f"/libxl/{device.domid}/device/{device.kind}/{device.devid}/backend"):
+                problem = "xl says that it was, but it is still there"
             if problem:
                 self._tell(f"{action.client.name}: {action.device} was not detached: {problem}")
                 return _counted(_counted(memory, f"{key}@{action.device.backend_id}", now), f"detach/{key}", now)
@@ -93,6 +114,8 @@ class Actor:
             self._tell(f"{action.running} was not destroyed: {problem}")
         elif isinstance(action, Create) and problem:
             self._tell(f"{action.domain.name} was not started: {problem}")
+            if killed:
+                return replace(memory, unfinished=memory.unfinished | {action.domain.name})
         return memory
 
     def _start(self, action: Action, words: t.Sequence[str], limit: float, memory: Memory, now: float) -> Memory:
@@ -115,8 +138,10 @@ class Actor:
 
     def _sweep(self, path: str) -> None:
         kind, client, devid = path.split("/")[-3:]
-        # Since the look, somebody may have attached the device that it belongs to.
-        if self._store.read_text(f"/libxl/{client}/device/{kind}/{devid}/backend") != path:
+        record, home = f"/libxl/{client}/device/{kind}/{devid}/backend", f"/local/domain/{client}/name"
+        found = self._store.read_texts([record, home])
+        # Since the look, somebody may have attached the device that it belongs to. libxl may have left the record of a domain that is gone.
+        if found[record] != path or found[home] is None:
             self._tell(f"Removing what a device left behind: {path}")
             self._store.rm(path)
 
@@ -143,6 +168,7 @@ class Actor:
             backend=plan.backend or "Domain-0",
             text=plan.text,
             at=now,
+            path=device.backend_path,
         )
         memory = replace(memory, released={**memory.released, action.key: released})
         replace_file(self._memory_file, memory_text(memory))
@@ -156,6 +182,11 @@ class Actor:
     def _give_up(self, action: Release, memory: Memory, reason: str) -> Memory:
         self._tell(f"Giving up: {action.client.name}: {action.device} cannot be attached again: {reason}")
         return replace(memory, hopeless=memory.hopeless | {f"{action.key}@{action.device.backend_id}"})
+
+
+def _backend_of(action: Action) -> int | None:
+    """Return the domid of the backend that an action is about."""
+    return action.backend.domid if isinstance(action, Attach) else action.device.backend_id if isinstance(action, Release) else None
 
 
 def _counted(memory: Memory, key: str, now: float) -> Memory:

@@ -24,10 +24,11 @@ _MESSAGES = 2000
 
 
 class Ended(t.NamedTuple):
-    """A command that has ended; `problem` is "" if it succeeded."""
+    """A command that has ended; `problem` is "" if it succeeded. One that was killed has not tidied up."""
 
     key: str
     problem: str
+    killed: bool = False
 
 
 @dataclass
@@ -58,8 +59,9 @@ class Commands:
     def start(self, key: str, argv: t.Sequence[str], now: float, limit: float) -> str:
         """Start a command that may take `limit` seconds; return what prevents that, or ""."""
         # A file, not a pipe: a daemon that xl leaves behind keeps it, and nobody reads it then.
-        messages = os.memfd_create("messages")
+        messages = -1
         try:
+            messages = os.memfd_create("messages")
             process = subprocess.Popen(
                 list(argv),
                 stdin=subprocess.DEVNULL,
@@ -69,7 +71,8 @@ class Commands:
                 start_new_session=True,
             )
         except OSError as exc:
-            os.close(messages)
+            if messages >= 0:
+                os.close(messages)
             return f"{argv[0]}: {exc.strerror}"
         self._running[key] = _Command(process, messages, now + limit, limit)
         return ""
@@ -90,7 +93,7 @@ class Commands:
             problem = f"it did not end within {command.limit:g} s" if code is None else self._problem(command) if code else ""
             os.close(command.messages)
             del self._running[key]
-            found.append(Ended(key, problem))
+            found.append(Ended(key, problem, code is None or code < 0))
         return found
 
     @staticmethod

@@ -34,7 +34,7 @@ from .model import (
     Sweep,
     device_key,
 )
-from .remember import ails, client_of, key_of, noun, restless_until, silent_key, works
+from .remember import PROVEN, ails, client_of, key_of, noun, restless_until, silent_key, works
 
 #: Seconds in which an xl that is there may start a domain again: it sleeps for 2 s first (xl_vmcontrol.c, on_reboot, on_crash and
 #: on_watchdog), and took up to 7 s on a busy host. If it does not, it leaves, and nobody waits for it.
@@ -55,6 +55,9 @@ FIRST_DELAY = 5.0
 #: So many devices are connected to one backend at the same time; one that takes longer than so many seconds does not hold up others. libxl
 #: waits 10 s for a backend, and a domain with one processor does not answer twenty in that time.
 TOGETHER, TOO_LONG = 6, 20.0
+#: Once a device was attached so often within an hour, its backend has to serve for so many seconds first, and each time twice as long.
+#: Guests lose memory each time (docs/recovery.md), and a backend that crashes again and again is a new domain each time.
+OFTEN, STEADY = 20, 60.0
 
 
 class _Choice:
@@ -76,12 +79,14 @@ class _Choice:
             for device in snapshot.devices
             if {device.domid, device.backend_id} <= set(snapshot.running) and (device.connected or device.hotplug_status)
         }
+        #: Keys of the devices that are there.
+        self.present = {key_of(device, snapshot.running) for device in snapshot.devices if device.domid in snapshot.running}
         self._restless = {domid for domid, changes in memory.changes.items() if not self.is_due(restless_until(changes))}
 
     def decision(self) -> Decision:
         if self._look:
             return Decision(look=True)
-        return Decision(tuple(self.actions), min(self._times, default=None), hopeless=self.hopeless)
+        return Decision(tuple(sorted(self.actions, key=_rank)), min(self._times, default=None), hopeless=self.hopeless)
 
     def is_due(self, at: float) -> bool:
         """Whether a time has come; if not, it is a time to decide again."""
@@ -152,6 +157,20 @@ def decide(configuration: Configuration, snapshot: Snapshot, memory: Memory, now
     return choice.decision()
 
 
+def often_key(key: str) -> str:
+    """Return what counts how often a device was attached, at whatever backend."""
+    return f"often/{key}"
+
+
+def _rank(action: Action) -> int:
+    """Return what goes first: domains, and then what takes no time. What waits for a backend that runs comes last."""
+    if isinstance(action, (Create, Destroy)):
+        return 0
+    if isinstance(action, Release) and action.slow:
+        return 2
+    return 3 if isinstance(action, Sweep) else 1
+
+
 def _orphan_key(path: str, running: t.Mapping[int, Running]) -> str:
     """Return the key of the device that a backend's directory was made for, or "": it has none."""
     kind, client, devid = path.split("/")[-3:]
@@ -196,7 +215,7 @@ def _decide_device(choice: _Choice, device: PvDevice) -> None:
         return
     if choice.may_try(attempt, f"{client.name}: {noun(device)} does not work, as {why}"):
         force = bool(memory.attempts.get(f"detach/{key}"))
-        choice.actions.append(Release(key, device, client, why, force))
+        choice.actions.append(Release(key, device, client, why, force, slow=not gone))
 
 
 def _awaits_vif(choice: _Choice, client: Running) -> bool:
@@ -212,7 +231,7 @@ def _awaits_vif(choice: _Choice, client: Running) -> bool:
 def _decide_released(choice: _Choice, key: str, released: Released) -> None:
     snapshot = choice.snapshot
     client, backend = client_of(snapshot, released), snapshot.named(released.backend)
-    if client is None or key in choice.busy or choice.is_aside(client.name, released.backend):
+    if client is None or key in choice.busy or key in choice.present or choice.is_aside(client.name, released.backend):
         return
     if not released.noticed:
         # Found out while the backend starts; a domain that is paused later on connects when it is unpaused.
@@ -223,7 +242,12 @@ def _decide_released(choice: _Choice, key: str, released: Released) -> None:
     elif backend:
         attempt = f"{key}@{backend.domid}"
         # Early once at most: what fails is tried again when the backend is ready.
-        early = backend.attachable and released.kind == VIF and attempt not in choice.memory.attempts
+        often = len(choice.memory.attempts.get(often_key(key), ())) - OFTEN
+        early = backend.attachable and released.kind == VIF and attempt not in choice.memory.attempts and often < 0
+        if choice.serves(backend) and often >= 0:
+            steady = min(STEADY * 2**often, PROVEN)
+            if not choice.is_due(choice.memory.ready.get(backend.domid, choice.now) + steady):
+                return
         if (choice.serves(backend) or early) and choice.has_room(backend) and choice.may_try(attempt, str(released)):
             choice.actions.append(Attach(key, released, client, backend))
 
@@ -267,7 +291,13 @@ def _decide_silent(choice: _Choice, domain: Declared) -> None:
     started again. One that serves somebody is not what it seems, and stays."""
     memory, running = choice.memory, choice.snapshot.named(domain.name)
     key = silent_key(running) if running else ""
-    if running is None or key not in memory.waiting or key in memory.hopeless or key in choice.busy or choice.is_aside(domain.name):
+    if running is None or key in memory.hopeless or key in choice.busy or choice.is_aside(domain.name):
+        return
+    if domain.name in memory.unfinished and choice.knows_flags():
+        if choice.snapshot.is_paused(running.domid) and choice.may_try(key, str(running)):
+            choice.actions.append(Destroy(key, running, "is what is left of a start that was killed"))
+        return
+    if key not in memory.waiting:
         return
     if any(device.backend_id == running.domid and works(device, choice.snapshot.running) for device in choice.snapshot.devices):
         return
@@ -281,4 +311,4 @@ def _decide_silent(choice: _Choice, domain: Declared) -> None:
         if choice.snapshot.is_paused(running.domid):
             choice.is_due(choice.now + PAUSED)
         elif choice.may_try(key, str(running)):
-            choice.actions.append(Destroy(key, domain, running))
+            choice.actions.append(Destroy(key, running, f"has neither served nor said why for {domain.wait_timeout:g} s"))

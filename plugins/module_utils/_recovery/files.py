@@ -34,6 +34,8 @@ METRICS_DIRECTORY = "xen-driver-domains-metrics"
 TEXTFILES = "/var/lib/prometheus/node-exporter"
 #: Seconds after which a service that was stopped forgets what it was about to do: others have been at work meanwhile.
 STOPPED_LONG = 300.0
+#: Seconds that a domain cannot take to start.
+LONGEST_WAIT = 86400.0
 #: Stands for a service that is not whole, or does not run.
 INCOMPLETE = "incomplete"
 
@@ -91,7 +93,13 @@ def configuration_of(domains: t.Iterable[t.Mapping[str, t.Any]], attempts: int |
     for domain in domains:
         ready = domain.get("ready") or {}
         definition = domain.get("definition") or f"/etc/xen/{domain['name']}.cfg"
-        limit = float(domain.get("wait_timeout") or Declared.wait_timeout)
+        limit = float(Declared.wait_timeout if domain.get("wait_timeout") is None else domain["wait_timeout"])
+        if not 0 < limit < LONGEST_WAIT:
+            raise InvalidInput(
+                f"wait_timeout of {domain['name']} is {limit:g}",
+                rule=f"it is a number of seconds above 0 and below {LONGEST_WAIT:g}",
+                remedy=f"Leave it out for {Declared.wait_timeout:g} s",
+            )
         declared.append(Declared(domain["name"], definition, ready.get("key", ""), ready.get("value", ""), limit))
     return Configuration(tuple(declared), Configuration.attempts if attempts is None else attempts)
 
@@ -153,8 +161,8 @@ def read_configuration(path: str) -> Configuration:
 
 def memory_text(memory: Memory) -> str:
     """Return the text of the file that keeps what the service remembers."""
-    plain = {**asdict(memory), "seen": sorted(memory.seen), "hopeless": sorted(memory.hopeless)}
-    return json.dumps(plain)
+    plain = asdict(memory)
+    return json.dumps({name: sorted(value) if isinstance(value, frozenset) else value for name, value in plain.items()})
 
 
 def _released(found: dict[str, t.Any]) -> Released:
@@ -204,7 +212,7 @@ def read_memory(path: str, tell: t.Callable[[str], None] = lambda line: None) ->
         value = found[name]
         if name in _ENTRIES and isinstance(value, dict):
             read[name] = _entries(name, value, damaged)
-        elif name in ("seen", "hopeless") and isinstance(value, list):
+        elif name in ("seen", "hopeless", "unfinished") and isinstance(value, list):
             read[name] = frozenset(map(str, value))
         elif name == "resumed" and isinstance(value, str):
             read[name] = value

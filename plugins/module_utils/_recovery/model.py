@@ -113,6 +113,8 @@ class Released:
     at: float
     #: Whether the kernel of its domain had the time to notice that it is gone. Else it would take a new one of that number for the old.
     noticed: bool = False
+    #: The directory of its backend, while it was attached.
+    path: str = ""
 
     def __str__(self) -> str:
         return f"{self.client}: {'vif' if self.kind == 'vif' else 'disk'} {self.devid}"
@@ -147,6 +149,8 @@ class Memory:
     changes: t.Mapping[int, t.Sequence[float]] = field(default_factory=dict)
     #: When running domains were first seen, by domid.
     appeared: t.Mapping[int, float] = field(default_factory=dict)
+    #: Names of domains whose start was killed: what is left of them is paused, and nobody goes on with it.
+    unfinished: frozenset[str] = frozenset()
     #: How many devices work again because the service attached them, by their kind and the name of their domain.
     recovered: t.Mapping[str, int] = field(default_factory=dict)
     resumed: str = ""
@@ -162,6 +166,8 @@ class Release:
     why: str
     #: Remove it from XenStore: xl could not detach it.
     force: bool = False
+    #: Whether its backend runs: libxl waits for that.
+    slow: bool = False
 
 
 @dataclass(frozen=True)
@@ -187,8 +193,8 @@ class Destroy:
     """End a domain that hangs."""
 
     key: str
-    domain: Declared
     running: Running
+    why: str
 
 
 @dataclass(frozen=True)

@@ -144,7 +144,9 @@ def _pci_orphans(store: XenStore, present: t.Collection[int], declared: t.Collec
 
 def watched(configuration: Configuration, snapshot: Snapshot, memory: Memory) -> set[str]:
     """Return the paths whose changes can call for a decision; there are few however many clients there are."""
-    names = {domain.name for domain in configuration.domains} | {released.backend for released in memory.released.values()}
+    # A disk stays while its backend is gone, and waits for the readiness of the next one.
+    awaited = {*(released.backend for released in memory.released.values()), *memory.lost.values()} - {""}
+    names = {domain.name for domain in configuration.domains} | awaited
     serving = {device.backend_id for device in snapshot.devices}
     paths = {"@introduceDomain", "@releaseDomain", "/libxl", ORDERS}
     for domid, domain in snapshot.running.items():

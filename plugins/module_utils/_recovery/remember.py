@@ -71,7 +71,13 @@ def remember(
 
     devices = {key_of(device, running): device for device in snapshot.devices if device.domid in running}
     waiting = {key: memory.waiting.get(key, now) for key, device in devices.items() if ails(device, running)}
-    silent = [silent_key(domain) for domain in running.values() if domain.silent]
+    # Until it is gone, or somebody has let it run.
+    unfinished = frozenset(
+        domain.name
+        for domid, domain in running.items()
+        if domain.name in memory.unfinished and (snapshot.flags is None or snapshot.is_paused(domid))
+    )
+    silent = [silent_key(domain) for domain in running.values() if domain.silent or domain.name in unfinished]
     waiting.update(
         {key: memory.waiting.get(key, now) for key in (*snapshot.orphans, *(f"ended/{name}" for name in ended - present), *silent)}
     )
@@ -115,6 +121,7 @@ def remember(
             ready=ready,
             changes=changes,
             appeared=appeared,
+            unfinished=unfinished,
             recovered=recovered,
             resumed=snapshot.resumed,
         ),
@@ -169,7 +176,7 @@ def _released(
     kept = {}
     for key, released in memory.released.items():
         client = client_of(snapshot, released)
-        if key not in busy:
+        if key not in busy and not is_being_detached(devices.get(key), released, snapshot.running):
             # A playbook, or the guest's own reboot, has brought it back; or nobody will, or should.
             if (
                 key in devices
@@ -178,6 +185,9 @@ def _released(
                 or (client is None and now - memory.waiting.get(key, now) > FORGET)
             ):
                 continue
+            if released.path and key not in devices:
+                # From now on its kernel can notice.
+                released = replace(released, at=now, path="")
             if client and not released.noticed and snapshot.flags is not None:
                 if snapshot.is_paused(client.domid):
                     released = replace(released, at=now)
@@ -185,6 +195,11 @@ def _released(
                     released = replace(released, noticed=True)
         kept[key] = released
     return kept
+
+
+def is_being_detached(device: PvDevice | None, released: Released, running: t.Collection[int]) -> bool:
+    """Whether a device is still there that was to be detached: a service that was killed may have left an xl behind that is at it."""
+    return device is not None and device.backend_path == released.path and not works(device, running)
 
 
 def _still_hopeless(key: str, devices: t.Mapping[str, PvDevice], released: t.Mapping[str, Released], gone: t.Collection[str]) -> bool:

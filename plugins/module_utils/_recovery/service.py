@@ -31,7 +31,7 @@ from .._printable import printable_line
 from .._turn import LOCK, Turn
 from .._xen.xl import Xl
 from .._xenstore.client import XenStore
-from .act import Actor
+from .act import CREATE_LIMIT, Actor
 from .commands import Commands
 from .decide import decide
 from .files import RUN, memory_file, memory_text, read_memory, replace_file, status_file
@@ -48,11 +48,13 @@ SETTLE = 0.03
 #: and what reads XenStore keeps it from those who attach devices. While these keep it busy, reading takes long: the pause is no longer
 #: than the last of these numbers.
 PACE, PACE_OF_DOMAINS, PACE_OF_DEVICES, LONGEST_PACE = 0.1, 2, 10, 2.0
-#: So many commands run beside each other; dom0 has few processors.
-AT_ONCE = 4
 #: Seconds in which the service begins something new before others get their turn: modules wait for 15 minutes, and a domain that is being
 #: created then may take its time. And seconds that others then have to take it: they ask several times a second.
 OWN_TURN, TURN_OF_OTHERS = 120.0, 2.0
+#: Seconds until `xl` is asked again about a domain that is suspended: that it goes on causes no event. They grow as time goes by.
+SUSPENDED, LONG_SUSPENDED = 5.0, 60.0
+#: Seconds after which a command is tried again that could not be started, and those that a wait for events takes at most.
+NO_START, LONGEST_SLEEP = 5.0, 3600.0
 #: Seconds that a service that is to end waits for its commands; systemd gives it 90 s.
 LAST_WAIT = 60.0
 #: The key of the command that waits for the turn of a playbook to end.
@@ -112,6 +114,8 @@ class RecoveryService:
         self._looked = self._cost = 0.0
         #: Whether a domain may have ended since `xl` was asked which have; those that are still there, and whether they may run again.
         self._may_have_ended = True
+        #: Since when that is not known for good.
+        self._unsure: float | None = None
         self._ended: frozenset[int] = frozenset()
         self._news: float | None = None
         self._deadline: float | None = None
@@ -150,12 +154,13 @@ class RecoveryService:
             the next commands start without one.
         """
         now = self._clock()
-        self._take_note()
+        ended = self._take_note()
         if self._is_over(now):
             self._queue.clear()
         elif not due:
             self._start_queued()
-        if due or not (self._queue or self._working):
+        # The end of `xl list`, which was asked during a look, calls for no other one.
+        if due or (ended and not (self._queue or self._working)):
             self._deadline = self._look_and_decide(now)
         if not self._working:
             if self._is_over(now):
@@ -165,8 +170,10 @@ class RecoveryService:
         return min((at for at in (self._deadline, self._commands.deadline, left) if at is not None), default=None)
 
     def _is_over(self, now: float) -> bool:
-        """Whether the service has had its turn for so long that it only finishes what runs."""
-        return self._turn.taken and now >= self._taken + OWN_TURN
+        """Whether the service has had its turn for so long that it only finishes what runs. That should end soon: a domain that starts may
+        take long, and nobody else gets the turn until then."""
+        starting = any(key.startswith("create/") for key in self._commands.keys)
+        return self._turn.taken and now >= self._taken + OWN_TURN + (CREATE_LIMIT if starting else 0)
 
     def _take_turn(self, now: float) -> bool:
         """Take the turn unless others have it, or should; return whether something new may begin."""
@@ -174,9 +181,12 @@ class RecoveryService:
             self._taken = now
         return self._turn.taken and not self._is_over(now)
 
-    def _take_note(self) -> None:
-        for ended in self._commands.ended(self._clock()):
-            self._memory = self._actor.end(ended.key, ended.problem, self._memory, self._clock())
+    def _take_note(self) -> bool:
+        """Take note of commands that have ended; return whether any has."""
+        found = self._commands.ended(self._clock())
+        for ended in found:
+            self._memory = self._actor.end(ended.key, ended.problem, self._memory, self._clock(), ended.killed)
+        return bool(found)
 
     def _is_idle(self) -> bool:
         self._take_note()
@@ -196,9 +206,9 @@ class RecoveryService:
         snapshot = self._look(now)
         decision = self._decide(snapshot, now)
         if decision.actions and not mine:
-            self._await_turn(now)
+            again = self._await_turn(now)
             self._save(snapshot)
-            return None
+            return again
         for key, reason in decision.hopeless.items():
             self._memory = replace(self._memory, hopeless=self._memory.hopeless | {key})
             self._tell(f"Giving up: {reason}. 'recovery.pyz resume' tries again")
@@ -211,15 +221,26 @@ class RecoveryService:
         self._watch(watched(self._configuration, snapshot, self._memory))
         self._save(snapshot)
         # What needed no command, or failed at once, may call for something else.
-        return decision.deadline if all(action.key in self._busy for action in decision.actions) else now
+        again = None if all(action.key in self._busy for action in decision.actions) else self._looked + PACE
+        return min((at for at in (decision.deadline, again, self._suspended(now)) if at is not None), default=None)
+
+    def _suspended(self, now: float) -> float | None:
+        """Return when to ask again about domains that may go on without an event."""
+        if not self._may_have_ended:
+            self._unsure = None
+            return None
+        self._unsure = now if self._unsure is None else self._unsure
+        return now + min(max(SUSPENDED, now - self._unsure), LONG_SUSPENDED)
 
     @property
     def _busy(self) -> frozenset[str]:
         return self._commands.keys | {action.key for action in self._queue}
 
     def _start_queued(self) -> None:
-        while self._queue and len(self._commands.keys) < AT_ONCE:
-            self._memory = self._actor.begin(self._queue.pop(0), self._memory, self._clock(), self._ended)
+        for action in [*self._queue]:
+            if self._actor.has_room(action):
+                self._queue.remove(action)
+                self._memory = self._actor.begin(action, self._memory, self._clock(), self._ended)
 
     def _sleep(self, wake: int, deadline: float | None) -> bool:
         """Sleep until a signal comes, or there is reason to look again, events or the deadline; return whether there is."""
@@ -238,7 +259,7 @@ class RecoveryService:
             if times and now >= min(times):
                 return True
             # Rounded up: to wake too early is to wake twice.
-            ready = poller.poll(int((min(times) - now) * 1000) + 1 if times else None)
+            ready = poller.poll(int(min(min(times) - now, LONGEST_SLEEP) * 1000) + 1 if times else None)
             if any(descriptor == wake for descriptor, _event in ready):
                 with contextlib.suppress(BlockingIOError):
                     os.read(wake, 4096)
@@ -319,11 +340,14 @@ class RecoveryService:
 
     # Acting
 
-    def _await_turn(self, now: float) -> None:
+    def _await_turn(self, now: float) -> float | None:
+        """Wait for the turn; return when to look again, or None: something will wake us."""
         # Where it is left to others for a moment, there is a time for the next look.
-        if not self._turn.taken and now >= self._left and _WAITER not in self._commands.keys:
-            # It ends when the one that has the turn does, which wakes us.
-            self._commands.start(_WAITER, ["flock", self._turn.path, "true"], now, 86400.0)
+        if self._turn.taken or now < self._left or _WAITER in self._commands.keys:
+            return None
+        # It ends when the one that has the turn does.
+        problem = self._commands.start(_WAITER, ["flock", self._turn.path, "true"], now, 86400.0)
+        return now + NO_START if problem else None
 
     # Telling
 

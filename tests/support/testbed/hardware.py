@@ -123,7 +123,9 @@ def qemu_args(files: Files, ssh_port: int, snapshot: str | None = None, hardware
     # With the emulated nested paging (npt) of AMD's virtualisation (svm), Xen has hap: PVH and HVM guests run without hardware for it.
     args += ["-accel", "tcg,thread=multi", "-cpu", "qemu64,+svm,+npt", "-smp", str(PROCESSORS), "-m", str(MEMORY_MIB)]
     args += ["-blockdev", json.dumps(_disk(files.disk))]
-    args += ["-device", f"virtio-blk-pci,drive={DISK_NODE},addr={DISK_SLOT:#x}"]
+    # SeaBIOS tries one disk alone, and without an order that would be one of SATA.
+    order = ",bootindex=0" if HARDWARE[hardware].disks else ""
+    args += ["-device", f"virtio-blk-pci,drive={DISK_NODE},addr={DISK_SLOT:#x}{order}"]
     forward = f"hostfwd=tcp:127.0.0.1:{ssh_port}-{MANAGEMENT_ADDRESS}:22"
     args += _network("net0", HARDWARE[hardware].management, forward) + _card("net0", HARDWARE[hardware].management)
     for name in HARDWARE[hardware].disks:

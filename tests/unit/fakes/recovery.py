@@ -208,13 +208,15 @@ class FakeSite:
             self.finish(key)
         return ""
 
-    def finish(self, key: str) -> None:
-        """Let a command end."""
+    def finish(self, key: str, killed: bool = False) -> None:
+        """Let a command end. One that is killed while it starts a domain leaves it paused."""
         argv = self._pending.pop(key)
-        problem = next((text for word, text in self.failing.items() if word in argv), "")
-        if not problem and argv[0] == "xl":
+        problem = "it was killed" if killed else next((text for word, text in self.failing.items() if word in argv), "")
+        if argv[0] == "xl" and (not problem or (killed and argv[1] == "create")):
             self._perform(argv[1], list(argv[2:]))
-        self._ended.append(Ended(key, problem))
+        if killed and argv[1] == "create":
+            self.flags[self._last_domid] = "p"
+        self._ended.append(Ended(key, problem, killed))
 
     def ended(self, now: float) -> list[Ended]:
         found, self._ended = self._ended, []
@@ -229,6 +231,7 @@ class FakeSite:
             self.unplug(client, kind, devid)
         elif verb == "destroy":
             self.destroy(int(words[0]))
+            self.flags.pop(int(words[0]), None)
         else:
             assert verb == "create", verb
             self.add(Path(words[-1]).stem, ready="starting")

@@ -124,3 +124,10 @@ def test_the_fingerprint_is_the_same_for_every_machine() -> None:
     text = " ".join(hardware.fingerprint("plain"))
     assert "/d/" not in text
     assert hardware.MANAGEMENT.mac in text
+
+
+@pytest.mark.parametrize("kind", hardware.HARDWARE)
+def test_it_boots_its_own_disk(kind: str) -> None:
+    """SeaBIOS tries one disk alone. Kinds without other disks keep their saved states."""
+    (disk,) = (word for word in values(hardware.qemu_args(FILES, 1, hardware=kind), "-device") if f"drive={hardware.DISK_NODE}" in word)
+    assert disk.endswith(",bootindex=0") == bool(hardware.HARDWARE[kind].disks)

@@ -28,9 +28,10 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._errors import 
 from ansible_collections.xen.driver_domains.plugins.module_utils._recovery import main as command_line
 from ansible_collections.xen.driver_domains.plugins.module_utils._recovery import observe
 from ansible_collections.xen.driver_domains.plugins.module_utils._recovery import service as service_module
+from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.act import OF_A_BACKEND, SLOW_OF_A_BACKEND
 from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.commands import Commands
-from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.decide import TOGETHER
-from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.files import forget_old, waiting_devices
+from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.decide import OFTEN, TOGETHER
+from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.files import configuration_of, forget_old, waiting_devices
 from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.model import Sweep
 from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.service import RecoveryService
 from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.status import notifier
@@ -43,7 +44,7 @@ MAC = "00:16:3e:00:00:11"
 VIF = f"mac={MAC},bridge=xenbr0,backend=net-dd,devid=0"
 DISK = "format=raw,vdev=xvda,access=rw,backend=net-dd,target=/dev/d"
 #: A key that the service gets events of, and that does not matter.
-NOISE = "/local/domain/1/backend/vif/2/0/statistics"
+NOISE = "/libxl/2/dm-version"
 
 
 @pytest.fixture
@@ -305,7 +306,8 @@ def test_a_driver_domain_that_crashed_and_is_kept_does_not_serve(site: FakeSite,
     deadline = site.settle(service, 30)
     assert deadline is not None
     site.settle(service, deadline - site.now + 0.1)
-    assert site.settle(service, 1000) is None
+    # One that is suspended may go on, without an event.
+    assert site.settle(service, 1000) == (site.now + 60 if letters == "s" else None)
     assert site.verbs() == []
     assert site.said[1:] == [
         "Giving up: net-dd is not started again: domain 1 of that name has ended, but is still there ('xl destroy' removes it). "
@@ -693,7 +695,7 @@ def test_an_operator_who_pauses_and_resumes(site: FakeSite) -> None:
     with XenStore(site.store.path) as store:
         command_line.order(store, "resume", ["net-dd"])
     site.settle(service, 7)
-    assert [verb.split()[0] for verb in site.verbs()] == ["network-detach", "create"]
+    assert [verb.split()[0] for verb in site.verbs()] == ["create", "network-detach"]
     # Orders leave no key behind that others could take for something else.
     assert site.store.tree[PAUSED] == ""
 
@@ -906,7 +908,7 @@ def test_a_module_gets_its_turn_while_there_is_always_something_to_do(site: Fake
     module.pass_on()
     site.finish("turn")
     service.step(due=False)
-    assert len(site.verbs("block-detach")) == 4
+    assert len(site.verbs("block-detach")) == SLOW_OF_A_BACKEND
 
 
 def test_others_have_time_to_notice_that_it_is_their_turn(site: FakeSite) -> None:
@@ -994,22 +996,22 @@ def late_disks(site: FakeSite, number: int) -> list[int]:
 
 
 def test_a_disk_that_connects_while_its_detach_is_queued_is_left_alone(site: FakeSite) -> None:
-    clients = late_disks(site, 6)
+    clients = late_disks(site, 4)
     service = site.service()
     site.settle(service)
     site.now += 45.1
     site.prompt = False
     service.step()
-    assert len(site.verbs("block-detach")) == 4
-    back = f"/local/domain/1/backend/vbd/{clients[5]}/51712"
-    for end in (f"/local/domain/{clients[5]}/device/vbd/51712", back):
+    assert len(site.verbs("block-detach")) == SLOW_OF_A_BACKEND == 2
+    back = f"/local/domain/1/backend/vbd/{clients[3]}/51712"
+    for end in (f"/local/domain/{clients[3]}/device/vbd/51712", back):
         site.store.set(f"{end}/state", "4")
     site.finish(sorted(site.keys)[0])
     service.step(due=False)
     site.finish(sorted(site.keys)[0])
     service.step(due=False)
-    assert site.verbs("block-detach") == [f"block-detach --force {clients[4]} 51712"]
-    assert site.attached(clients[5]) == [back]
+    assert site.verbs("block-detach") == [f"block-detach --force {clients[2]} 51712"]
+    assert site.attached(clients[3]) == [back]
 
 
 def test_a_pause_stops_what_is_queued(site: FakeSite) -> None:
@@ -1019,7 +1021,7 @@ def test_a_pause_stops_what_is_queued(site: FakeSite) -> None:
     site.now += 45.1
     site.prompt = False
     service.step()
-    assert len(site.verbs("block-detach")) == 4
+    assert len(site.verbs("block-detach")) == SLOW_OF_A_BACKEND
     with XenStore(site.store.path) as store:
         command_line.order(store, "pause", [])
     service.step()
@@ -1136,9 +1138,9 @@ def test_it_sleeps_while_nothing_happens_and_wakes_for_what_matters(site: FakeSi
         looks = loop.looks
         # What guests and tools write all the time.
         for number in range(50):
-            site.store.set("/libxl/2/dm-version", f"{number}")
-            site.store.set("/local/domain/2/data/report", f"{number}")
             site.store.set(NOISE, f"{number}")
+            site.store.set("/local/domain/2/data/report", f"{number}")
+            site.store.set("/local/domain/1/backend/vif/2/0/statistics", f"{number}")
         loop.take_all()
         site.now += 10
         loop.take_all()
@@ -1221,7 +1223,7 @@ def test_a_look_reads_nothing_twice(site: FakeSite) -> None:
     site.prompt = False
     site.destroy(1)
     site.settle(recovery)
-    assert len(site.keys) == service_module.AT_ONCE
+    assert len(site.keys) == OF_A_BACKEND
     found = requests()
     assert len(found) == len(set(found)) <= 12 * len(site.names)
 
@@ -1265,12 +1267,12 @@ def test_commands_end_and_time_out(tmp_path: Path) -> None:
     found: dict[str, str] = {}
 
     def reap() -> bool:
-        found.update(commands.ended(1.0))
+        found.update((ended.key, ended.problem) for ended in commands.ended(1.0))
         return len(found) == 2
 
     until(reap)
     assert found == {"bad": "one; two", "good": ""}
-    assert commands.ended(6.0) == [("slow", "it did not end within 5 s")]
+    assert commands.ended(6.0) == [("slow", "it did not end within 5 s", True)]
     assert commands.keys == frozenset()
 
 
@@ -1482,3 +1484,251 @@ def test_a_disk_is_not_attached_early(site: FakeSite) -> None:
     site.report(site.domid("net-dd"), "attachable")
     site.settle(service, 20)
     assert site.verbs("block-detach", "block-attach") == []
+
+
+@pytest.mark.parametrize("what", ["suspended", "paused", "dying"])
+def test_asking_xl_is_no_reason_to_ask_again(site: FakeSite, what: str) -> None:
+    """The end of `xl list` wakes the service, as that of each command does."""
+    listed = site.list
+    with Loop(site, site.root / "none", frozen=True) as loop:
+
+        def wakes() -> list[t.Any]:
+            os.write(loop.writing, b"x")
+            return listed()
+
+        site.list = wakes  # type: ignore[method-assign]  # as a child that ends
+        until(lambda: "READY=1" in site.notified)
+        loop.take_all()
+        site.now += 10
+        loop.take_all()
+        before = site.lists
+        if what == "suspended":
+            site.flags[2] = "---s--"
+        elif what == "paused":
+            site.flags[2] = "--p---"
+            site.store.set("/local/domain/1/backend/vif/2/0/hotplug-status", "error")
+        else:
+            site.flags[1] = "---s-d"
+            site.destroy(1)
+        site.store.fire("@releaseDomain")
+        for _second in range(20):
+            site.now += 1
+            loop.take_all()
+        # Each 5 s at most, and before each attempt to start the other domain.
+        assert 0 < site.lists - before <= 10
+
+
+def test_a_suspended_domain_goes_on(site: FakeSite) -> None:
+    """As after `xl save -c`: nothing says so."""
+    service = site.service()
+    site.settle(service)
+    site.end(service, 2, "---s--")
+    deadline = site.settle(service)
+    # Its backend is restarted meanwhile.
+    site.destroy(1)
+    site.add("net-dd", ready="ready")
+    site.settle(service, 3)
+    assert site.verbs() == []
+    assert deadline is not None
+    del site.flags[2]
+    assert site.settle(service, 5) is not None
+    site.settle(service, 1.1)
+    assert [verb.split()[0] for verb in site.verbs()] == ["network-detach", "network-attach"]
+    site.end(service, 2, "---s--")
+    # The longer it stays so, the less often xl is asked.
+    pauses = []
+    for _round in range(10):
+        deadline = site.settle(service)
+        assert deadline is not None
+        pauses.append(round(deadline - site.now))
+        site.now = deadline
+    assert pauses[0] == 5 and pauses[-1] == 60 and pauses == sorted(pauses)
+
+
+def test_a_backend_that_crashes_again_and_again_does_not_wear_out_its_clients(site: FakeSite) -> None:
+    """Each time it is another domain, which xl has started; and each time it says that it serves."""
+    service = site.service()
+    site.settle(service)
+
+    def crash() -> int:
+        site.destroy(site.domid("net-dd"))
+        site.settle(service, 1)
+        site.add("net-dd", ready="ready")
+        site.settle(service, 1.1)
+        site.settle(service, 8)
+        return len(site.verbs("network-attach"))
+
+    assert [crash() for _time in range(OFTEN + 5)] == [1] * OFTEN + [0] * 5
+    (line,) = [line for line in site.said if "within an hour" in line]
+    assert line.startswith(f"web1: vif 0 was attached {OFTEN} times within an hour: from now on only when net-dd has served for 60 s")
+    # It serves on, and so the client is attached.
+    site.settle(service, 61)
+    assert len(site.verbs("network-attach")) == 1
+    assert site.status["given_up"] == []
+    # The next time it takes twice as long, unless an operator says to go on.
+    site.destroy(site.domid("net-dd"))
+    site.settle(service, 1)
+    site.add("net-dd", ready="ready")
+    site.settle(service, 61)
+    assert site.verbs("network-attach") == []
+    with XenStore(site.store.path) as store:
+        command_line.order(store, "resume", [])
+    site.settle(service, 1)
+    assert len(site.verbs("network-attach")) == 1
+
+
+@pytest.mark.parametrize("unpaused", [False, True])
+def test_what_is_left_of_a_start_that_was_killed(site: FakeSite, unpaused: bool) -> None:
+    """xl has made the domain, and did not come to start it: it is paused for ever."""
+    service = site.service()
+    site.settle(service)
+    site.destroy(1)
+    site.settle(service)
+    site.settle(service, 1.1)
+    site.prompt = False
+    site.settle(service, 6)
+    assert site.verbs()[-1].startswith("create ")
+    site.finish("create/net-dd", killed=True)
+    left = site.domid("net-dd")
+    if unpaused:
+        del site.flags[left]
+    site.prompt = True
+    site.settle(service)
+    if unpaused:
+        # Somebody goes on with it.
+        assert site.verbs() == []
+        return
+    assert site.verbs() == [f"destroy {left}"]
+    assert f"net-dd (domain {left}) is what is left of a start that was killed: destroying it" in site.said
+    site.settle(service, 11)
+    assert [verb.split()[0] for verb in site.verbs()] == ["create"]
+
+
+def test_an_xl_that_outlives_the_service_detaches_the_device(site: FakeSite) -> None:
+    """The new service sees the device while the xl of the old one is at it, and a module has the turn: the device is not forgotten."""
+    service = site.service()
+    site.settle(service)
+    site.destroy(1)
+    site.prompt = False
+    service.step()
+    (key,) = site.keys
+    module = Turn(str(site.root / "lock"))
+    service._turn.pass_on()
+    assert module.take()
+    left, site._pending = dict(site._pending), {}
+    again = site.service()
+    again.step()
+    site._pending = {**left, **site._pending}
+    site.finish(key)
+    site._ended.clear()
+    site.prompt = True
+    again.step()
+    module.pass_on()
+    site.finish("turn")
+    site.settle(again)
+    site.settle(again, 7)
+    site.report(site.domid("net-dd"), "ready")
+    site.settle(again, 2)
+    assert site.attached(2) == [f"/local/domain/{site.domid('net-dd')}/backend/vif/2/0"]
+
+
+def test_a_backend_that_does_not_answer_holds_up_nobody_else(site: FakeSite) -> None:
+    bad = site.add("bad-dd", ready="ready")
+    for number in range(30):
+        client = site.add(f"guest{number}")
+        site.hotplug = "error"
+        site.plug(client, "vif", f"mac=00:16:3e:00:02:{number:02x},bridge=xenbr0,backend=bad-dd,devid=0")
+    site.hotplug = "connected"
+    service = site.service()
+    site.prompt = False
+    service.step()
+    assert len(site.keys) == SLOW_OF_A_BACKEND
+    # The other backend is gone while those are still at it.
+    site.destroy(1)
+    service.step()
+    assert "network-detach 2 0" in site.verbs()
+    site.now += 2.1
+    service.step()
+    assert [verb.split()[0] for verb in site.verbs()] == ["create"]
+    assert bad in site.names
+
+
+def test_a_start_that_hangs_holds_up_nobody_else(site: FakeSite) -> None:
+    other = site.add("other-dd", ready="ready")
+    site.plug(site.add("web2"), "vif", "mac=00:16:3e:00:00:22,bridge=xenbr0,backend=other-dd,devid=0")
+    service = site.service()
+    site.settle(service)
+    site.destroy(1)
+    site.settle(service, 1)
+    site.prompt = False
+    site.settle(service, 5)
+    assert site.keys == {"create/net-dd"}
+    site.verbs()
+    site.now += 150
+    site.prompt = True
+    site.destroy(other)
+    site.settle(service)
+    site.add("other-dd", ready="ready")
+    site.settle(service, 2)
+    assert [verb.split()[0] for verb in site.verbs()] == ["network-detach", "network-attach"]
+
+
+def test_readiness_is_awaited_for_disks_as_well(site: FakeSite) -> None:
+    """A disk stays while its backend is gone; nobody has declared that one."""
+    store = site.add("store-dd", ready="ready")
+    guest = site.add("guest")
+    site.plug(guest, "vbd", DISK.replace("net-dd", "store-dd"))
+    service = site.service()
+    site.settle(service)
+    site.destroy(store)
+    site.settle(service)
+    new = site.add("store-dd", ready="starting")
+    site.settle(service)
+    assert f"/local/domain/{new}/{STATUS}" in service._watches
+
+
+def test_an_xl_that_does_nothing_is_not_asked_for_ever(site: FakeSite) -> None:
+    service = site.service()
+    site.settle(service)
+    perform = site._perform
+    site._perform = lambda verb, words: None if verb == "network-detach" else perform(verb, words)  # type: ignore[method-assign]  # no effect
+    site.destroy(1)
+    site.settle(service)
+    assert site.verbs("network-detach") == ["network-detach 2 0"]
+    assert "web1: vif 0 was not detached: xl says that it was, but it is still there" in site.said
+    # The next time without xl.
+    site.settle(service, 5.1)
+    assert site.attached(2) == []
+
+
+def test_what_libxl_has_left_of_a_client_that_is_gone(site: FakeSite) -> None:
+    service = site.service()
+    site.settle(service)
+    path = "/local/domain/1/backend/vif/2/0"
+    site.store.remove("/local/domain/2")
+    del site.names[2]
+    site.settle(service)
+    site.settle(service, 46)
+    assert not any(name.startswith(path) for name in site.store.tree)
+    assert site.settle(service, 100) is None
+
+
+@pytest.mark.parametrize("limit", [float("inf"), float("nan"), -1.0, 0.0, 1e7])
+def test_a_time_that_is_none(limit: float) -> None:
+    with pytest.raises(InvalidInput, match=r"wait_timeout of net-dd is .*above 0 and below 86400"):
+        configuration_of([{"name": "net-dd", "wait_timeout": limit}])
+
+
+def test_when_the_end_of_a_playbook_cannot_be_awaited(site: FakeSite) -> None:
+    service = site.service()
+    site.settle(service)
+    playbook = Turn(str(site.root / "lock"))
+    assert playbook.take()
+    start = site.start
+    site.start = lambda *arguments: "flock: Resource temporarily unavailable"  # type: ignore[method-assign]  # as without memory
+    site.destroy(1)
+    assert service.step() == site.now + service_module.NO_START
+    site.start = start  # type: ignore[method-assign]  # as it was
+    playbook.pass_on()
+    site.settle(service, 5)
+    assert [verb.split()[0] for verb in site.verbs()] == ["create", "network-detach"]
