@@ -14,6 +14,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ._errors import DriverDomainsError, InvalidInput
 from ._plan import Plan
+from ._polling import LONGEST_TIMEOUT
 from ._printable import printable_message, printable_value
 from ._secrets import hide_secrets
 
@@ -45,7 +46,7 @@ def run_module(
     module = Module(argument_spec=argument_spec, supports_check_mode=True, **module_options)
     plan, failure, results = Plan(), None, {}
     try:
-        _check_texts(module.params)
+        _check_values(module.params)
         if first and not module.check_mode:
             first()
         plan = prepare(module.params)
@@ -68,16 +69,21 @@ def run_module(
     module.exit_json(**printable_value(results))
 
 
-def _check_texts(value: t.Any) -> None:
-    """Check that every text of the parameters can be written to a file or the command line of a program.
+def _check_values(value: t.Any) -> None:
+    """Check that every text of the parameters can be written to a file or the command line of a program, and that times are some.
 
-    :raises InvalidInput: one holds what is no character, which only JSON can express (half of a surrogate pair).
+    :raises InvalidInput: a text holds what is no character, which only JSON can express (half of a surrogate pair), or something cannot
+        last so long.
     """
     if isinstance(value, dict):
-        _check_texts([*value, *value.values()])
+        for key, item in value.items():
+            _check_values(key)
+            if str(key).endswith("timeout") and isinstance(item, (int, float)) and not 0 <= item <= LONGEST_TIMEOUT:
+                raise InvalidInput(f"{key} is {item:g}", rule=f"it is a number of seconds from 0 to {LONGEST_TIMEOUT:g}, a week")
+            _check_values(item)
     elif isinstance(value, (list, tuple)):
         for item in value:
-            _check_texts(item)
+            _check_values(item)
     elif isinstance(value, str):
         try:
             value.encode("utf-8", "surrogateescape")

@@ -11,6 +11,9 @@ from __future__ import annotations
 import time
 import typing as t
 
+#: Seconds that somebody may wish to wait at most: a week. The kernel cannot wait for ever.
+LONGEST_TIMEOUT = 604800.0
+
 
 def wait_until(condition: t.Callable[[], object], timeout: float, interval: float = 0.2) -> bool:
     """Call `condition` until it returns something true, and return whether it did within `timeout` seconds.

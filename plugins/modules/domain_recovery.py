@@ -72,7 +72,7 @@ options:
       wait_timeout:
         description:
           - Seconds in which a domain with O(domains[].ready) has to serve after it was started, or to report an error. One that does
-            neither, and serves nobody, hangs in its boot. It is destroyed and started again. Less than a day.
+            neither, and serves nobody, hangs in its boot. It is destroyed and started again.
         type: float
         default: 300
   attempts:

@@ -34,8 +34,6 @@ METRICS_DIRECTORY = "xen-driver-domains-metrics"
 TEXTFILES = "/var/lib/prometheus/node-exporter"
 #: Seconds after which a service that was stopped forgets what it was about to do: others have been at work meanwhile.
 STOPPED_LONG = 300.0
-#: Seconds that a domain cannot take to start.
-LONGEST_WAIT = 86400.0
 #: Stands for a service that is not whole, or does not run.
 INCOMPLETE = "incomplete"
 
@@ -93,13 +91,7 @@ def configuration_of(domains: t.Iterable[t.Mapping[str, t.Any]], attempts: int |
     for domain in domains:
         ready = domain.get("ready") or {}
         definition = domain.get("definition") or f"/etc/xen/{domain['name']}.cfg"
-        limit = float(Declared.wait_timeout if domain.get("wait_timeout") is None else domain["wait_timeout"])
-        if not 0 < limit < LONGEST_WAIT:
-            raise InvalidInput(
-                f"wait_timeout of {domain['name']} is {limit:g}",
-                rule=f"it is a number of seconds above 0 and below {LONGEST_WAIT:g}",
-                remedy=f"Leave it out for {Declared.wait_timeout:g} s",
-            )
+        limit = float(domain.get("wait_timeout") or Declared.wait_timeout)
         declared.append(Declared(domain["name"], definition, ready.get("key", ""), ready.get("value", ""), limit))
     return Configuration(tuple(declared), Configuration.attempts if attempts is None else attempts)
 

@@ -115,6 +115,17 @@ def test_what_a_guest_says_can_be_printed(monkeypatch: pytest.MonkeyPatch) -> No
     assert (result["msg"], result["vif"]) == (f"It says: {HARMLESS}.", {"hotplug_error": HARMLESS})
 
 
+@pytest.mark.parametrize("value", [float("inf"), float("nan"), -1, 1e7])
+@pytest.mark.parametrize("inside", [False, True])
+def test_times_that_are_none(value: float, inside: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    params = {"domains": [{"name": "a", "wait_timeout": value}]} if inside else {"create_timeout": value}
+    monkeypatch.setattr(FakeModule, "__init__", lambda self, **_options: vars(self).update(params=params, warnings=[]))
+    monkeypatch.setattr(_module, "AnsibleModule", FakeModule)
+    with pytest.raises(End) as caught:
+        run_module({}, lambda parameters: pytest.fail("planned"))
+    assert f"timeout is {value:g}. Rule: it is a number of seconds from 0 to 604800, a week" in caught.value.args[0]["msg"]
+
+
 @pytest.mark.parametrize("value", ["a\ud800", ["a", ["\udfff"]], {"\ud800": 1}, {"a": ({"b": "x\udc00"},)}])
 def test_parameters_that_are_no_text(value: t.Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(FakeModule, "__init__", lambda self, **_options: vars(self).update(params={"x": value}, warnings=[]))

@@ -12,6 +12,7 @@ import socket
 import threading
 import time
 import typing as t
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -31,7 +32,7 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._recovery impor
 from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.act import OF_A_BACKEND, SLOW_OF_A_BACKEND
 from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.commands import Commands
 from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.decide import OFTEN, TOGETHER
-from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.files import configuration_of, forget_old, waiting_devices
+from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.files import forget_old, waiting_devices
 from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.model import Sweep
 from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.service import RecoveryService
 from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.status import notifier
@@ -1713,10 +1714,14 @@ def test_what_libxl_has_left_of_a_client_that_is_gone(site: FakeSite) -> None:
     assert site.settle(service, 100) is None
 
 
-@pytest.mark.parametrize("limit", [float("inf"), float("nan"), -1.0, 0.0, 1e7])
-def test_a_time_that_is_none(limit: float) -> None:
-    with pytest.raises(InvalidInput, match=r"wait_timeout of net-dd is .*above 0 and below 86400"):
-        configuration_of([{"name": "net-dd", "wait_timeout": limit}])
+def test_a_domain_that_may_take_for_ever_to_start(tmp_path: Path) -> None:
+    """poll(2) knows no such time."""
+    with FakeSite(tmp_path) as site:
+        site.configuration = replace(site.configuration, domains=(replace(site.configuration.domains[0], wait_timeout=float("inf")),))
+        site.add("net-dd", ready="starting")
+        with Loop(site, site.root / "none") as loop:
+            until(lambda: "READY=1" in site.notified)
+            loop.take_all()
 
 
 def test_when_the_end_of_a_playbook_cannot_be_awaited(site: FakeSite) -> None:
