@@ -65,7 +65,9 @@ def run_module(
         module.fail_json(msg=printable_message(hide_secrets(str(failure))), **printable_value(hide_secrets(details)))
     # AnsibleModule has no public name for it.
     if module._diff:
-        results["diff"] = plan.diffs
+        results["diff"] = hide_secrets(plan.diffs)
+    if "actions" in results:
+        results["actions"] = hide_secrets(results["actions"])
     module.exit_json(**printable_value(results))
 
 

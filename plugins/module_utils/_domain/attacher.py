@@ -57,7 +57,7 @@ class Attacher:
         def serves(_values: dict[str, str | None]) -> bool:
             nonlocal missing
             if self._store.read_text(f"{home}/name") != backend:
-                raise DriverDomainsError(f"Domain {backend} is gone, so that no device was detached that it should serve")
+                raise DriverDomainsError(f"Domain {backend} does not run, and so cannot serve a device")
             if not ready and self._store.read_text(f"{home}/{key}") is None:
                 return True
             missing = not_ready(self._store, backend, home, key, value, error_key)

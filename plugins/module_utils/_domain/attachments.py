@@ -20,6 +20,7 @@ from .aside import UNWANTED, WaitingDevice, give_up_waiting, words_in
 from .attacher import Attacher
 from .device_text import device_text
 from .devices import VBD, VIF, PvDevice, kept_device, read_devices
+from .disk import vdev_number
 from .userdata import USERDATA, kept_configuration
 
 if t.TYPE_CHECKING:
@@ -141,13 +142,14 @@ class DevicePlanner:
 
     def _forget(self, plan: Plan, wanted: t.Sequence[WantedDevice], pruned: t.Collection[str]) -> None:
         """Append what keeps the recovery service from attaching what is not wanted."""
-        present = {(device.domain, device.identity) for device in wanted if device.present}
-        absent = {(device.domain, device.identity) for device in wanted if not device.present}
-        unwanted = [
-            device
-            for device in self._waiting
-            if (device.domain, device.identity) in absent or (device.domain in pruned and (device.domain, device.identity) not in present)
-        ]
+
+        def own(device: WantedDevice | WaitingDevice) -> tuple[str, str]:
+            # Several names stand for the same disk.
+            return device.domain, vdev_number(device.identity) if self._rules.kind == VBD else device.identity
+
+        present = {own(device) for device in wanted if device.present}
+        absent = {own(device) for device in wanted if not device.present}
+        unwanted = [device for device in self._waiting if own(device) in absent or (device.domain in pruned and own(device) not in present)]
         # A service that does not run has not followed an order of an earlier run yet.
         given_up = words_in(self._store, UNWANTED) if unwanted else set()
         for device in (device for device in unwanted if str(device) not in given_up):

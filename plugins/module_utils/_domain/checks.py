@@ -39,6 +39,7 @@ def check(
         yield from _foreign_files(host, domain)
         yield from _foreign_domain(host, domain)
         yield from _unfinished(host, domain)
+        yield from _suspended(host, domain)
         yield from _objection(host, domain)
         yield from _missing_files(host, domain)
         yield from _kernel_of_another_type(host, domain)
@@ -110,6 +111,18 @@ def _unfinished(host: DomainHost, domain: Definition) -> Refusals:
             "it is not complete: an 'xl create' is still running, or was cut off",
             "only a complete domain can be compared with its definition",
             f"Run this again in a while; if the domain is still incomplete then, remove it: xl destroy {domain.name}",
+            passing=False,
+        )
+
+
+def _suspended(host: DomainHost, domain: Definition) -> Refusals:
+    current = host.current[domain.name].domain
+    if domain.state != "present" and current and current.suspended:
+        yield _refusal(
+            f"Domain {domain.name}",
+            "it is suspended: 'xl save' or a migration is at work, or was cut off",
+            "a suspended domain may go on, so it is neither started again nor removed",
+            f"Run this again when that has ended; if it was cut off, use xl resume, or remove the domain: xl destroy {domain.name}",
             passing=False,
         )
 

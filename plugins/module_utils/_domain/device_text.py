@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import re
 import typing as t
 
 from .._xen.xlcfg import specification
@@ -16,3 +17,9 @@ from .._xen.xlcfg import specification
 def device_text(kind: str, settings: t.Mapping[str, t.Any]) -> str:
     """Return settings of a vif or a disk as xl takes them."""
     return specification("vif", settings) if kind == "vif" else specification("disk", settings, last="target")
+
+
+def setting_in(text: str, key: str) -> str:
+    """Return a setting in such a text; "" if it is not there. The target of a disk comes last, and may look like settings."""
+    found = re.search(rf"(?:^|,){key}=([^,]*)", text.partition(",target=")[0])
+    return found.group(1) if found else ""

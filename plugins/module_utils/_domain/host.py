@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 import os
-import re
 import typing as t
 from functools import cached_property
 
@@ -20,13 +19,15 @@ from .._xen.host import DEVICE_MODELS, has_device_model
 from .._xen.xl import Domain, Xl
 from .._xen.xlcfg_reader import names_in
 from .definition import PREVIOUS, RESTARTED, Definition
-from .devices import KINDS, VIF, PvDevice, read_devices
+from .device_text import setting_in
+from .devices import KINDS, VBD, VIF, PvDevice, read_devices
+from .disk import vdev_number
 from .disk_units import disks_to_put_back, disks_to_rebuild
 from .disks import Disks, OpenDisk, identity, open_disks
 from .dom0 import available_memory, default_vif_script, dom0_bridges
-from .equality import same
+from .equality import differences, same
 from .facts import Current, DomainHost
-from .kept import agrees, agrees_at_heart, is_known, is_ours, missing_devices, returns_after_shutdown, settings, was_started_from
+from .kept import agrees, agrees_at_heart, is_known, is_ours, returns_after_shutdown, settings, was_started_from
 from .order import ServedDevice, device_backends, services
 from .paths import MARKER, Paths
 from .repairs import Repair, repair
@@ -122,16 +123,16 @@ class _HostReader:
         parsed, objection = self._parse(wanted, compared, contents[path])
         # What the previous definition does not mention may have any value, but goes back as well.
         goes_back = wanted.verb == PREVIOUS and contents[path] != wanted.text
-        agreed = parsed is not None and compared is not None and not goes_back and self._agrees(wanted, parsed, compared)
+        agreed = parsed is not None and compared is not None and not goes_back and self._agrees(wanted, parsed, compared, contents[path])
         outdated = ""
         repairs: list[Repair] = []
         if domain and domain.alive and wanted.state in ("running", "present"):
             repairs = self._broken_devices(domain, kept) if wanted.state == "running" else []
             outdated = self._missing_backend(domain, () if wanted.state == "present" or self._stuck is None else KINDS)
-        if parsed is not None and compared is not None and not agreed:
-            lost = self._lost_devices(wanted, domain.domid, parsed, compared) if domain and wanted.state == "running" else []
-            repairs += lost
-            outdated = outdated if lost else "it was started with another definition"
+        lost = self._lost_devices(wanted, domain.domid, compared) if domain and compared is not None and wanted.state == "running" else []
+        repairs += lost
+        if parsed is not None and compared is not None and not agreed and not lost:
+            outdated = "it was started with another definition"
         rebuilt = disks_to_rebuild(wanted.copies) if wanted.state == "running" else []
         put_back = disks_to_put_back(wanted.kernel, [disk.target for disk in wanted.local_disks]) if wanted.verb == PREVIOUS else []
         if domain and domain.alive and (rebuilt or put_back):
@@ -196,9 +197,18 @@ class _HostReader:
             return None, ""
         return self._parsed(wanted.text)
 
-    def _agrees(self, wanted: Definition, parsed: t.Mapping[str, t.Any], kept: str) -> bool:
-        further = was_started_from(self._paths.record(wanted.name), wanted.text, kept)
-        return agrees(parsed, settings(kept), further)
+    def _agrees(self, wanted: Definition, parsed: t.Mapping[str, t.Any], kept: str, text: str | None) -> bool:
+        record = self._paths.record(wanted.name)
+        same_text = was_started_from(record, wanted.text, kept)
+        if same_text or not agrees(parsed, settings(kept)):
+            return same_text and agrees(parsed, settings(kept), further=True)
+        # What libxl keeps does not show that something is wanted to have its default again: that is left out in both.
+        for found in (text, read_text(previous_of(self._paths.definition(wanted.name)))):
+            if found and found != wanted.text and was_started_from(record, found, kept):
+                ran = self._parsed(found)[0]
+                if ran is not None and [place for place in differences(ran, parsed) if not place.startswith("c_info.uuid ")]:
+                    return False
+        return True
 
     def _running_text(self, wanted: Definition, kept: str, text: str | None) -> str:
         """Return the definition of ours with which a domain runs, unless it is the requested one: that in the file, or the previous."""
@@ -249,26 +259,31 @@ class _HostReader:
 
     @cached_property
     def _attached(self) -> dict[int, list[PvDevice]]:
-        """The devices of the requested domains, all read at once, without their settings."""
-        return read_devices(self._store, [domid for domid, name in self._alive.items() if name in self._requested], settings=())
+        """The devices of the requested domains, all read at once, with what tells one from another."""
+        return read_devices(self._store, [domid for domid, name in self._alive.items() if name in self._requested], settings=("mac", "dev"))
 
-    def _lost_devices(self, wanted: Definition, domid: int, parsed: t.Mapping[str, t.Any], kept: str) -> list[Repair]:
-        """Return how to attach the devices of a domain that it had when it was started from this very definition, if nothing else differs.
+    def _lost_devices(self, wanted: Definition, domid: int, kept: str) -> list[Repair]:
+        """Return how to attach the devices that a domain no longer has, although it was started from this very definition.
 
-        Somebody detached them, or a repair was cut off between its two halves.
+        Somebody detached them, or a repair was cut off between its two halves. libxl does not remove them from what it keeps of the domain
+        (libxl_internal.h, "Device removal routines are not touched"), so only XenStore shows it. One that is there and differs is not lost.
         """
-        record = self._paths.record(wanted.name)
-        missing = missing_devices(parsed, settings(kept)) if was_started_from(record, wanted.text, kept) else []
-        texts = {kind: wanted.specifications.get(kind, ()) for kind in KINDS}
-        if not missing or any(place >= len(texts[kind]) for kind, place in missing):
+        if not was_started_from(self._paths.record(wanted.name), wanted.text, kept):
             return []
-        taken = {device.devid for device in self._attached.get(domid, ()) if device.kind == VIF}
+        there = self._attached.get(domid, ())
+        numbers = {device.devid for device in there if device.kind == VIF}
+        macs = {device.mac for device in there if device.kind == VIF}
+        disks = {vdev_number(device.made.get("dev", "")) for device in there if device.kind == VBD}
         found = []
-        for kind, place in missing:
-            text = texts[kind][place]
-            # libxl numbers the vifs of a definition from 0. Guests name interfaces by these numbers.
-            number = f",devid={place}" if kind == VIF and place not in taken else ""
-            found.append(Repair(kind, None, _backend_in(text), text + number, "it is missing"))
+        for place, text in enumerate(wanted.specifications.get(VIF, ())):
+            mac = setting_in(text, "mac").lower()
+            if mac not in macs if mac else place not in numbers:
+                # libxl numbers the vifs of a definition from 0. Guests name interfaces by these numbers.
+                number = f",devid={place}" if place not in numbers else ""
+                found.append(Repair(VIF, None, _backend_in(text), text + number, "it is missing"))
+        for text in wanted.specifications.get(VBD, ()):
+            if vdev_number(setting_in(text, "vdev")) not in disks:
+                found.append(Repair(VBD, None, _backend_in(text), text, "it is missing"))
         return found
 
     def _missing_backend(self, domain: Domain, repaired: t.Collection[str]) -> str:
@@ -336,8 +351,8 @@ def _foreign_starts(paths: Paths) -> dict[str, dict[str, str]]:
 
 
 def _backend_in(text: str) -> str:
-    found = re.search(r"(?:^|,)backend=([^,]*)", text.partition(",target=")[0])
-    return found.group(1) if found and found.group(1) not in ("0", "Domain-0") else ""
+    found = setting_in(text, "backend")
+    return "" if found in ("0", "Domain-0") else found
 
 
 def _sources(wanted: Definition) -> list[str]:

@@ -49,7 +49,7 @@ def backend_of(device: t.Mapping[str, t.Any]) -> str:
 #: The devices that the collection has parameters for. Their order says nothing: one that was detached and attached again comes last.
 _DEVICES = ("nics", "disks", "pcidevs")
 #: What libxl takes for a setting that is not there, by its name there; it does not always keep that (libxl__update_domain_configuration).
-DEFAULTS = {"trusted": "True", "max_vcpus": 1, "avail_vcpus": [0]}
+DEFAULTS = {"trusted": "True", "max_vcpus": 1, "avail_vcpus": [0], "mtu": 1500}
 #: What xl generates each time that it parses a definition that asks for it: ms_vm_genid is "generate" or "none" (xl_parse.c).
 GENERATED = frozenset({"ms_vm_genid"})
 
@@ -62,28 +62,6 @@ def agrees(wanted: t.Mapping[str, t.Any], actual: t.Mapping[str, t.Any], further
     if any(not _has_devices(wanted.get(kind) or [], actual.get(kind) or [], further) for kind in _DEVICES):
         return False
     return _has({key: value for key, value in wanted.items() if key not in _DEVICES}, actual)
-
-
-def missing_devices(wanted: t.Mapping[str, t.Any], actual: t.Mapping[str, t.Any]) -> list[tuple[str, int]]:
-    """Return the vifs and disks that are not there, by kind and by their place among the wanted ones; none if anything else differs."""
-    missing: list[tuple[str, int]] = []
-    without = dict(wanted)
-    for name, kind in (("nics", "vif"), ("disks", "vbd")):
-        left = _list(actual.get(name))
-        present = []
-        for place, device in enumerate(_list(wanted.get(name))):
-            found = next((other for other in left if _has(device, other)), None)
-            if found is None:
-                missing.append((kind, place))
-            else:
-                left.remove(found)
-                present.append(device)
-        without[name] = present
-    return missing if agrees(without, actual, further=True) else []
-
-
-def _list(value: t.Any) -> list[t.Any]:
-    return list(value) if isinstance(value, list) else []
 
 
 def _has_devices(wanted: t.Any, actual: t.Any, further: bool) -> bool:
@@ -101,13 +79,24 @@ def _has_devices(wanted: t.Any, actual: t.Any, further: bool) -> bool:
 def _has(wanted: t.Any, actual: t.Any) -> bool:
     if isinstance(wanted, dict) and isinstance(actual, dict):
         return all(
-            key == "uuid" or (key in GENERATED and actual.get(key)) or _has(value, actual.get(key, DEFAULTS.get(key)))
+            key == "uuid" or (key in GENERATED and actual.get(key)) or _has_setting(key, value, actual)
             for key, value in wanted.items()
             if value not in ({}, [])
         )
     if isinstance(wanted, list) and isinstance(actual, list):
         return len(wanted) == len(actual) and all(_has(one, other) for one, other in zip(wanted, actual))
     return bool(wanted == actual)
+
+
+def _has_setting(key: str, wanted: t.Any, actual: t.Mapping[str, t.Any]) -> bool:
+    """Whether a setting is there. A device that was attached again has it as libxl wrote it to XenStore."""
+    found = actual.get(key, DEFAULTS.get(key))
+    if key == "script" and isinstance(found, str):
+        return found == wanted or found.endswith(f"/{wanted}")
+    if key == "backend_domname":
+        return backend_of({key: wanted}) == backend_of(actual)
+    # A CD is changed while the domain runs.
+    return bool(key in ("pdev_path", "format") and actual.get("is_cdrom")) or _has(wanted, found)
 
 
 def agrees_at_heart(wanted: t.Mapping[str, t.Any], actual: t.Mapping[str, t.Any]) -> bool:

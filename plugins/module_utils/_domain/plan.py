@@ -190,7 +190,7 @@ def _plan_repairs(
         for name, repair in listed:
             plan.add(
                 f"attach {repair} of domain {name} to {repair.backend or 'Domain-0'}",
-                partial(steps.attach, name, repair, starting),
+                partial(steps.attach, name, repair, wanted, starting),
                 subject=f"{repair} of {name}",
                 after=repair.text,
             )

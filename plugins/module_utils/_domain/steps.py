@@ -104,18 +104,21 @@ class DomainSteps:
         :param starting: those of them that are started in the same run.
         """
         for backend in backends:
-            if backend in starting:
-                self.wait_ready(wanted[backend])
-            elif backend in wanted and wanted[backend].ready:
-                self.attacher.wait_serving(backend, wanted[backend].ready, wanted[backend].wait_timeout)
-            else:
-                self.attacher.wait_serving(backend)
+            self._wait_serving(backend, wanted, starting)
         self.attacher.detach(name, device, useless=True)
 
-    def attach(self, name: str, repair: Repair, starting: t.Mapping[str, Definition]) -> None:
-        """Attach a device, when its backend serves if that is `starting` in the same run."""
-        if repair.backend in starting:
-            self.wait_ready(starting[repair.backend])
+    def _wait_serving(self, backend: str, wanted: t.Mapping[str, Definition], starting: t.Collection[str]) -> None:
+        if backend in starting:
+            self.wait_ready(wanted[backend])
+        elif backend in wanted and wanted[backend].ready:
+            self.attacher.wait_serving(backend, wanted[backend].ready, wanted[backend].wait_timeout)
+        else:
+            self.attacher.wait_serving(backend)
+
+    def attach(self, name: str, repair: Repair, wanted: t.Mapping[str, Definition], starting: t.Collection[str]) -> None:
+        """Attach a device, once its backend serves; see `detach`. Where something was detached before, that has waited."""
+        if repair.backend and (repair.backend in starting or not repair.device):
+            self._wait_serving(repair.backend, wanted, starting)
         self.attacher.attach(name, repair.kind, repair.text)
         if repair.device and repair.kind == VBD:
             self._disks.setdefault(name, set()).add(repair.device.devid)

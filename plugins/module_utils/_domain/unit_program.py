@@ -222,10 +222,11 @@ class DomainUnit:
         """Whether a domain runs; what is left of one that has ended is removed."""
         found = [domain for domain in self._xl.list() if domain.name == name]
         for domain in found:
-            if not domain.alive and not self._is_removed(domain):
+            # One that is suspended goes on, or whoever saves it removes it.
+            if not (domain.alive or domain.suspended or self._is_removed(domain)):
                 self._say(f"Destroying what is left of {name} ({domain.flags})")
                 self._xl.destroy(str(domain.domid))
-        return any(domain.alive for domain in found)
+        return any(domain.alive or domain.suspended for domain in found)
 
     def _is_removed(self, domain: Domain) -> bool:
         """Whether the xl that watches over a domain removes it; waits for that."""

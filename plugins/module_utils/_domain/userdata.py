@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import glob
+import os
 
 from .._files import read_text
 
@@ -24,4 +25,13 @@ def kept_configuration(userdata: str, domid: int) -> str | None:
     :param userdata: the directory.
     """
     kept = glob.glob(f"{userdata}/userdata-d.{domid}.*.libxl-json")
-    return read_text(kept[0]) if kept else None
+    # After a power cut, that of a domain is left that had the number before.
+    return read_text(max(kept, key=_written)) if kept else None
+
+
+def _written(path: str) -> float:
+    try:
+        return os.stat(path).st_mtime
+    except OSError:
+        # It has gone meanwhile.
+        return 0.0

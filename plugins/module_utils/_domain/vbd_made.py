@@ -44,7 +44,8 @@ def made_settings(device: PvDevice, kept: t.Mapping[str, t.Any] | None) -> dict[
         "target": tail if backendtype == "qdisk" and colon else written.get("params", ""),
     }
     if backendtype == "qdisk" and colon:
-        made["format"] = head
+        # libxl_device.c, libxl__device_disk_string_of_format
+        made["format"] = "raw" if head == "aio" else head
     elif backendtype == "phy":
         made["format"] = "raw"
     if kept is not None:
@@ -81,6 +82,9 @@ def differences(wanted: t.Mapping[str, t.Any], made: t.Mapping[str, t.Any]) -> l
     full = {"direct_io_safe": False, **{key: value for key, value in wanted.items() if value is not None}}
     found = []
     for key, value in full.items():
+        # xl makes each drive for CDs read-only (xlu_disk_parse).
+        if key == "access" and made["devtype"] == "cdrom":
+            continue
         if key in made and key != "vdev" and not _agrees(key, value, made[key]):
             found.append(f"its {key} is {_shown(made[key])}, not {_shown(value)}")
     return found

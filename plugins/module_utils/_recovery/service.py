@@ -286,8 +286,8 @@ class RecoveryService:
         # What xl did not say is asked again at the next look.
         self._may_have_ended = self._may_have_ended and flags is None
         if flags is not None:
-            # Without `c` it may be suspended, and then goes on without an event: it is asked about at each look.
-            self._may_have_ended = any("s" in letters and not {*"cd"} & {*letters} for letters in flags.values())
+            # One that is suspended may go on without an event.
+            self._may_have_ended = any(letters.count("s") > 1 and "d" not in letters for letters in flags.values())
             self._ended = frozenset(domid for domid, letters in flags.items() if {*"scd"} & {*letters})
         snapshot = replace(observe(self._store, self._configuration, self._memory.released.values(), self._ended), flags=flags)
         self._watch(watched(self._configuration, snapshot, self._memory))

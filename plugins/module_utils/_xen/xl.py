@@ -37,13 +37,19 @@ class Domain:
     domid: int
     memory: int
     vcpus: int
-    #: The letters that are set: r(unning), b(locked), p(aused), s(hutdown), c(rashed), d(ying).
+    #: The letters that are set: r(unning), b(locked), p(aused), s(hutdown) with the reason r(eboot), s(uspend), c(rash), w(atchdog) or
+    #: S(oft reset), d(ying).
     flags: str
 
     @property
     def alive(self) -> bool:
         """Whether the domain runs its kernel."""
         return not set(self.flags) & set("scd")
+
+    @property
+    def suspended(self) -> bool:
+        """Whether the domain is suspended, as while `xl save` writes down its memory: it then goes on, or is removed."""
+        return self.flags.count("s") > 1 and "d" not in self.flags
 
     @property
     def paused(self) -> bool:

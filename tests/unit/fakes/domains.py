@@ -261,10 +261,13 @@ class FakeHost:
         home = f"/local/domain/{self.add(name, text=text, uuid=uuid)}"
         failed = self.failing and self.failing in text
         self.store.values.update({f"{home}/vm": f"/vm/{uuid}", f"{home}/data/driver-domain/status": "error" if failed else "ready"})
-        for devid, line in enumerate(line for line in text.split("[") if line.startswith('"mac=')):
-            backend = line.split("backend=")[1].split('"')[0].split(",")[0] if "backend=" in line else "Domain-0"
-            self.connect(name, devid, backend)
-            self.store.values[f"/libxl/{self.store.domid_of(name)}/device/vif/{devid}/mac"] = line[5:22]
+        for devid, vif in enumerate(re.findall(r'"(mac=[^"]*)"', text)):
+            settings = dict(part.partition("=")[::2] for part in vif.split(","))
+            self.connect(name, devid, settings.get("backend", "Domain-0"))
+            self.store.values[f"/libxl/{self.store.domid_of(name)}/device/vif/{devid}/mac"] = settings["mac"]
+        for vdev in re.findall(r"vdev=([^,]*)", text):
+            self.serve("vbd", name, "Domain-0", VDEVS[vdev])
+            self.store.values[f"/libxl/{self.store.domid_of(name)}/device/vbd/{VDEVS[vdev]}/dev"] = vdev
 
     def connect(self, guest: str, devid: int, backend: str) -> None:
         """Put the keys of a vif into XenStore: the toolstack's own, the frontend's and the backend's."""

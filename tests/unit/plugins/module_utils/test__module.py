@@ -183,18 +183,22 @@ def test_secrets_reach_neither_the_journal_nor_the_result(
         seen.append(parameters)
         if fails:
             raise InvalidInput("no")
-        return Plan(results={"directory": "/root"})
+        plan = Plan(results={"directory": "/root"})
+        plan.add(
+            "attach rbd:pool/web:id=admin:key=s3cret", lambda: None, subject="disk", before="rbd:a:key=s3cret", after="rbd:b:key=s3cret"
+        )
+        return plan
 
     spec = {name: {"type": "list", "elements": "dict"} for name in SECRETS}
     # Without being asked, ansible-core 2.21 leaves the parameters out of the result; older versions do not know the question.
     asked = {"_ansible_inject_invocation": True} if "inject_invocation" in PASS_VARS else {}
-    with patch_module_args({**SECRETS, "_ansible_no_log": False, **asked}), pytest.raises(SystemExit):
+    with patch_module_args({**SECRETS, "_ansible_no_log": False, "_ansible_diff": True, **asked}), pytest.raises(SystemExit):
         run_module(spec, prepare)
     assert seen == [SECRETS]
     output = capsys.readouterr().out
     assert "Invoked with" in logged[0] and "/root/key" in logged[0] and "/root/key" in output
     assert "s3cret" not in logged[0] + output
-    assert fails or '"directory": "/root"' in output
+    assert fails or ('"directory": "/root"' in output and "attach rbd:pool/web:id=admin:key=" in output and '"diff"' in output)
 
 
 @pytest.mark.parametrize("check_mode", [True, False])

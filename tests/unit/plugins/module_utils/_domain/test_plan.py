@@ -87,6 +87,7 @@ TRANSITIONS: list[tuple[str, str | None, list[tuple[str, ...]]]] = [
     ("running", "b", []),
     ("running", "c", [("destroy", "1"), ("create", "web1")]),
     ("running", "s", [("destroy", "1"), ("create", "web1")]),
+    ("running", "sr", [("destroy", "1"), ("create", "web1")]),
     ("present", None, []),
     ("present", "b", []),
     ("stopped", None, []),
@@ -108,6 +109,17 @@ def test_transitions(state: str, flags: str | None, calls: list[tuple[str, ...]]
     host.calls.clear()
     assert host.run_plan([{"name": "web1", "state": state}]).actions == []
     assert host.calls == []
+
+
+@pytest.mark.parametrize("state", ["running", "restarted", "stopped", "absent"])
+def test_a_domain_that_is_being_saved_is_left_alone(state: str, host: FakeHost) -> None:
+    host.run_plan([{"name": "web1"}])
+    host.flag("web1", "ss")
+    host.calls.clear()
+    with pytest.raises(Refused, match="Domain web1: it is suspended: 'xl save' or a migration is at work"):
+        host.run_plan([{"name": "web1", "state": state}], force=("destroy", "foreign_definition"))
+    assert host.calls == []
+    assert host.run_plan([{"name": "web1", "state": "present"}]).actions == []
 
 
 @pytest.mark.parametrize(
@@ -272,6 +284,22 @@ class TestPendingRestart:
         assert host.calls == [("shutdown", "web1"), ("create", "web1")]
         assert host.run_plan([{"name": "web1", "memory": 256}]).results["pending_restart"] == []
 
+    @pytest.mark.parametrize(
+        "removed",
+        [{"cmdline": "quiet"}, {"on_crash": "restart"}, {"options": {"iomem": ["fe000,1"]}}, {"vifs": [{"rate": "1MB/s"}]}],
+        ids=["cmdline", "on_crash", "options", "vif"],
+    )
+    def test_a_setting_that_is_removed(self, removed: dict[str, t.Any], host: FakeHost) -> None:
+        """Neither the new definition nor what libxl keeps says so."""
+        before, after = {"name": "web1", **removed}, {"name": "web1", **({"vifs": [{}]} if "vifs" in removed else {})}
+        host.run_plan([before])
+        for _run in range(3):
+            assert host.run_plan([after]).results["pending_restart"] == ["web1"]
+        host.calls.clear()
+        assert host.run_plan([after], restart_changed=True).results["pending_restart"] == []
+        assert host.calls == [("shutdown", "web1"), ("create", "web1")]
+        assert host.run_plan([after], restart_changed=True).actions == []
+
     @pytest.mark.parametrize("times", [(0, 0), (99999999999, 99999999999)], ids=["old", "new"])
     def test_file_times_do_not_matter(self, times: tuple[int, int], host: FakeHost) -> None:
         host.run_plan([{"name": "web1"}])
@@ -302,12 +330,33 @@ class TestPendingRestart:
         assert host.run_plan([{"name": "web1", "memory": 64}]).results["pending_restart"] == ["web1"]
 
     def test_a_device_that_somebody_detached(self, host: FakeHost) -> None:
-        """It is attached again, as long as nothing else differs."""
-        host.run_plan([{"name": "web1", "vifs": [{}]}])
-        self.plug(host)
+        """It is attached again. libxl does not remove it from what it keeps of the domain."""
+        guest = {
+            "name": "web1",
+            "vifs": [{"mac": "00:16:3e:00:00:01"}, {"mac": "00:16:3e:00:00:02"}],
+            "disks": [{"vdev": vdev, "target": "/dev/zero", "format": "raw", "access": "ro"} for vdev in ("xvda", "xvdb")],
+        }
+        host.run_plan([guest])
+        assert host.run_plan([guest]).actions == []
+        for kind, devid in (("vif", 1), ("vbd", 51728)):
+            host.detach_device(kind, "web1", devid)
         host.calls.clear()
-        plan = host.run_plan([{"name": "web1", "vifs": [{}]}])
-        assert ([call[:2] for call in host.calls], plan.results["pending_restart"]) == ([("attach", "vif")], [])
+        plan = host.run_plan([guest])
+        assert [call[:2] for call in host.calls] == [("attach", "vif"), ("attach", "vbd")]
+        assert host.calls[0][3].startswith("mac=00:16:3e:00:00:02") and host.calls[0][3].endswith(",devid=1")
+        assert "vdev=xvdb" in host.calls[1][3]
+        assert plan.results["pending_restart"] == []
+        assert host.run_plan([guest]).actions == []
+
+    def test_a_device_that_somebody_changed_is_there(self, host: FakeHost) -> None:
+        """It is not attached a second time, whatever libxl keeps of it now."""
+        guest = {"name": "web1", "vifs": [{"mac": "00:16:3e:00:00:01", "rate": "1MB/s"}]}
+        host.run_plan([guest])
+        (kept,) = (host.root / "lib").glob("userdata-d.1.*")
+        configuration = json.loads(kept.read_text().rstrip("\0"))
+        kept.write_text(json.dumps({**configuration, "nics": [{**configuration["nics"][0], "rate": "2MB/s"}]}) + "\0")
+        plan = host.run_plan([guest])
+        assert (plan.actions, plan.results["pending_restart"]) == ([], ["web1"])
 
     def test_the_order_of_devices_does_not_matter(self) -> None:
         """A vif that was attached again, because its backend was restarted, comes last."""

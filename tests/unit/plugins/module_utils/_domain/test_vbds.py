@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain import attacher, vbd_made
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.aside import WaitingDevice
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.attacher import Attacher
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.attachments import DevicePlanner
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.devices import VBD, VIF, PvDevice, kept_device
@@ -38,6 +39,7 @@ class Host(FakeHost):
     def __init__(self, root: Path) -> None:
         super().__init__(root)
         self.uses: list[Use] = []
+        self.waiting: list[WaitingDevice] = []
         #: What xl says when a disk is to be detached.
         self.refusal = ""
         self.disk_states = ("4", "4")
@@ -51,9 +53,10 @@ class Host(FakeHost):
         back = self.store.values[f"{home}/backend"]
         qemu = settings.get("backendtype") == "qdisk"
         made = {
-            "params": f"{settings['format']}:{target}" if qemu else target,
+            # libxl_device.c, libxl__device_disk_string_of_format
+            "params": f"{settings['format'].replace('raw', 'aio')}:{target}" if qemu else target,
             "type": "qdisk" if qemu else "phy",
-            "mode": "w" if settings["access"] == "rw" else "r",
+            "mode": "w" if settings["access"] == "rw" and settings.get("devtype") != "cdrom" else "r",
             "device-type": settings.get("devtype", "disk"),
             "script": "" if qemu else f"/etc/xen/scripts/{settings.get('script', 'block')}",
             "discard-enable": "0" if "no-discard" in settings else "1",
@@ -73,7 +76,7 @@ class Host(FakeHost):
         fake: t.Any = self
         store: t.Any = self.store
         engine = Attacher(fake, store, 1, str(self.root / "log"))
-        planner = DevicePlanner(VBD_RULES, store, engine, lambda: self.uses, self.paths.userdata)
+        planner = DevicePlanner(VBD_RULES, store, engine, lambda: self.uses, self.paths.userdata, self.waiting)
         plan = planner.plan(wanted_vbds([{"state": "present", **BLANK, **item} for item in items]), prune)
         plan.results.update(plan.apply(force, check_mode))
         return plan
@@ -119,6 +122,14 @@ def test_a_guest_trusts_the_disks_of_dom0_alone(disk: dict[str, t.Any], untruste
     assert ("untrusted" in device_text(VBD, found.settings).split(",")) == untrusted
 
 
+@pytest.mark.parametrize("name", ["xvdb", "d1", "hdb"])
+def test_one_that_waits_for_its_backend_is_forgotten_by_any_of_its_names(name: str, host: Host) -> None:
+    host.waiting = [WaitingDevice("web", "vbd", "xvdb")]
+    actions = [action.description for action in host.disks({**DISK, "vdev": name, "state": "absent"}, check_mode=True).actions]
+    # hdb is another disk.
+    assert actions == ([] if name == "hdb" else ["forget the disk xvdb of web, which waits for its backend"])
+
+
 SETTINGS: list[tuple[dict[str, t.Any], dict[str, t.Any], str]] = [
     ({}, {"target": "/dev/other"}, "its target is /dev/vg/web, not /dev/other"),
     ({}, {"access": "ro"}, "its access is rw, not ro"),
@@ -129,6 +140,8 @@ SETTINGS: list[tuple[dict[str, t.Any], dict[str, t.Any], str]] = [
     ({}, {"discard": False}, "its discard is yes, not no"),
     ({"backendtype": "qdisk"}, {"backendtype": "phy"}, "its backendtype is qdisk, not phy"),
     ({"backendtype": "qdisk", "format": "qcow2"}, {"backendtype": "qdisk"}, "its format is qcow2, not raw"),
+    ({"backendtype": "qdisk"}, {"backendtype": "qdisk", "format": "qcow2"}, "its format is raw, not qcow2"),
+    ({"devtype": "cdrom"}, {"devtype": "cdrom", "target": "/dev/other"}, "its target is /dev/vg/web, not /dev/other"),
 ]
 
 
