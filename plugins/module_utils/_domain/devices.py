@@ -176,9 +176,14 @@ def lost_backend(device: PvDevice, running: t.Collection[int]) -> str:
     return "" if device.backend_state else f"its backend is not there any more ({device.states})"
 
 
+def script_failed(device: PvDevice) -> bool:
+    """Whether the hotplug script of its backend reports that it failed."""
+    return device.hotplug_status == "error" or bool(device.hotplug_error)
+
+
 def broken(device: PvDevice) -> str:
     """Say what its backend reports as broken, or ""."""
-    if device.hotplug_status == "error" or device.hotplug_error:
+    if script_failed(device):
         return f"its hotplug script failed: {device.hotplug_error or 'it gave no reason'}"
     return f"its backend is closed ({device.states})" if device.backend_state in CLOSED else ""
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import typing as t
 
-from .._domain.devices import KINDS, VBD, VIF, PvDevice, broken
+from .._domain.devices import KINDS, VBD, VIF, PvDevice, script_failed
 from .._xenstore.client import REMOVAL_DELAY
 from .model import (
     ALL,
@@ -204,7 +204,8 @@ def _decide_device(choice: _Choice, device: PvDevice) -> None:
     elif not why or client.domid == 0 or not choice.serves(snapshot.running[device.backend_id]):
         # The interface that dom0 is reached through may be slow, but it is there.
         return
-    elif not broken(device) and not choice.is_due(
+    elif not script_failed(device) and not choice.is_due(
+        # One that is closed may be on its way out: somebody detaches it.
         max(memory.waiting.get(key, choice.now), memory.ready.get(device.backend_id, 0.0)) + GRACE
     ):
         return

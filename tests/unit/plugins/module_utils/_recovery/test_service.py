@@ -1736,3 +1736,28 @@ def test_when_the_end_of_a_playbook_cannot_be_awaited(site: FakeSite) -> None:
     playbook.pass_on()
     site.settle(service, 5)
     assert [verb.split()[0] for verb in site.verbs()] == ["create", "network-detach"]
+
+
+def test_a_device_that_somebody_detaches_stays_away(site: FakeSite) -> None:
+    """xl closes the backend first, and removes the device when that has closed."""
+    service = site.service()
+    site.settle(service)
+    back = "/local/domain/1/backend/vif/2/0"
+    for state in ("5", "6"):
+        site.store.set(f"{back}/state", state)
+        site.settle(service, 1)
+    site.unplug(2, "vif", 0)
+    site.settle(service, 1)
+    site.settle(service, 100)
+    assert (site.verbs(), site.attached(2)) == ([], [])
+
+
+def test_a_backend_that_has_closed_for_good(site: FakeSite) -> None:
+    service = site.service()
+    site.settle(service)
+    site.store.set("/local/domain/1/backend/vif/2/0/state", "6")
+    site.settle(service)
+    assert site.verbs() == []
+    site.settle(service, 46)
+    site.settle(service, 1.1)
+    assert [verb.split()[0] for verb in site.verbs()] == ["network-detach", "network-attach"]
