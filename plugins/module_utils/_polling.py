@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 import typing as t
 
-#: Seconds that somebody may wish to wait at most: a week. The kernel cannot wait for ever.
+#: Seconds that somebody may wish to wait at most: a week. The kernel cannot wait forever.
 LONGEST_TIMEOUT = 604800.0
 
 

@@ -1579,7 +1579,7 @@ def test_a_backend_that_crashes_again_and_again_does_not_wear_out_its_clients(si
 
 @pytest.mark.parametrize("unpaused", [False, True])
 def test_what_is_left_of_a_start_that_was_killed(site: FakeSite, unpaused: bool) -> None:
-    """xl has made the domain, and did not come to start it: it is paused for ever."""
+    """xl has made the domain, and did not come to start it: it is paused forever."""
     service = site.service()
     site.settle(service)
     site.destroy(1)
