@@ -22,6 +22,7 @@ PARAGRAPHS_WITHOUT = (
     "An Ansible collection for Xen hosts",
     "`make` lists the other targets.",
     "For devices of Arm boards, see",
+    "Put your Xen hosts into the group",
     "Two more are for a driver domain",
     "- If a hotplug script fails",
     "The guides",

@@ -245,12 +245,12 @@ TROUBLES: dict[str, Trouble] = {
     "domain-error": Trouble(
         ERROR,
         "The domain reports that it cannot do what it is for, such as a bridge or a port that is missing.",
-        "The reason is what the domain says. See its console ('xl console NAME'), and its logs in /var/log/xen inside.",
+        "The reason is what the domain says. See its console ('xl console -t pv NAME'), and its logs in /var/log/xen inside.",
     ),
     "domain-not-ready": Trouble(
         ERROR,
         "The domain does not report that it is ready. It may be starting, devd has ended, or a bridge or port has gone.",
-        "Run the doctor again in a minute. Then see its console ('xl console NAME'), and xendd.log in /var/log/xen inside.",
+        "Run the doctor again in a minute. Then see its console ('xl console -t pv NAME'), and xendd.log in /var/log/xen inside.",
     ),
     "readiness-unknown": Trouble(
         NOTE,

@@ -198,7 +198,7 @@ class Uplink:
         if not wait_until(self._serves, self._left(began), 0.5):
             raise TimedOut(
                 f"{record.backend} did not report within {record.limit} s that it serves",
-                remedy=f"See its console (xl console {record.backend}) and 'journalctl -t xen-domain'",
+                remedy=f"See its console (xl console -t pv {record.backend}) and 'journalctl -t xen-domain'",
             )
         attacher = Attacher(self._xl, self._store, self._left(began))
         domid = self._store.domid_of(record.backend)
