@@ -81,7 +81,9 @@ def _check_values(value: t.Any) -> None:
         for key, item in value.items():
             _check_values(key)
             if str(key).endswith("timeout") and isinstance(item, (int, float)) and not 0 <= item <= LONGEST_TIMEOUT:
-                raise InvalidInput(f"{key} is {item:g}", rule=f"it is a number of seconds from 0 to {LONGEST_TIMEOUT:g}, a week")
+                raise InvalidInput(
+                    f"{item:g} is not a usable timeout ({key})", rule=f"it is a number of seconds from 0 to {LONGEST_TIMEOUT:g}, a week"
+                )
             _check_values(item)
     elif isinstance(value, (list, tuple)):
         for item in value:

@@ -123,7 +123,8 @@ def test_times_that_are_none(value: float, inside: bool, monkeypatch: pytest.Mon
     monkeypatch.setattr(_module, "AnsibleModule", FakeModule)
     with pytest.raises(End) as caught:
         run_module({}, lambda parameters: pytest.fail("planned"))
-    assert f"timeout is {value:g}. Rule: it is a number of seconds from 0 to 604800, a week" in caught.value.args[0]["msg"]
+    assert f"{value:g} is not a usable timeout" in caught.value.args[0]["msg"]
+    assert "_timeout). Rule: it is a number of seconds from 0 to 604800, a week" in caught.value.args[0]["msg"]
 
 
 @pytest.mark.parametrize("value", ["a\ud800", ["a", ["\udfff"]], {"\ud800": 1}, {"a": ({"b": "x\udc00"},)}])
