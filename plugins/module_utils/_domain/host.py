@@ -259,7 +259,7 @@ class _HostReader:
 
     @cached_property
     def _attached(self) -> dict[int, list[PvDevice]]:
-        """The devices of the requested domains, all read at once, with what tells one from another."""
+        """The devices of the requested domains, all read at once, with what distinguishes them."""
         return read_devices(self._store, [domid for domid, name in self._alive.items() if name in self._requested], settings=("mac", "dev"))
 
     def _lost_devices(self, wanted: Definition, domid: int, kept: str) -> list[Repair]:
