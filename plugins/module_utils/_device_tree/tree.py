@@ -18,7 +18,7 @@ from .._errors import InvalidInput
 #: What a node without such a property has according to the Devicetree Specification (2.3.5); they are not inherited.
 _DEFAULT_CELLS = {"#address-cells": 2, "#size-cells": 1}
 
-Found = t.TypeVar("Found")
+_Found = t.TypeVar("_Found")
 
 
 class Node:
@@ -197,15 +197,15 @@ def join_cells(cells: t.Iterable[int]) -> int:
     return number
 
 
-def once_per_node(function: t.Callable[[DeviceTree, Node], Found]) -> t.Callable[[DeviceTree, Node], Found]:
+def once_per_node(function: t.Callable[[DeviceTree, Node], _Found]) -> t.Callable[[DeviceTree, Node], _Found]:
     """Remember what a function finds out about a node, since a tree does not change. Its callers must not change the result."""
 
     @functools.wraps(function)
-    def found(tree: DeviceTree, node: Node) -> Found:
+    def found(tree: DeviceTree, node: Node) -> _Found:
         key = (function, id(node))
         if key not in tree.remembered:
             tree.remembered[key] = (node, function(tree, node))
-        result: Found = tree.remembered[key][1]
+        result: _Found = tree.remembered[key][1]
         return result
 
     return found

@@ -176,7 +176,7 @@ def _released(
     kept = {}
     for key, released in memory.released.items():
         client = client_of(snapshot, released)
-        if key not in busy and not is_being_detached(devices.get(key), released, snapshot.running):
+        if key not in busy and not _is_being_detached(devices.get(key), released, snapshot.running):
             # A playbook, or the guest's own reboot, has brought it back; or nobody will, or should.
             if (
                 key in devices
@@ -197,7 +197,7 @@ def _released(
     return kept
 
 
-def is_being_detached(device: PvDevice | None, released: Released, running: t.Collection[int]) -> bool:
+def _is_being_detached(device: PvDevice | None, released: Released, running: t.Collection[int]) -> bool:
     """Whether a device is still there that was to be detached: a service that was killed may have left an xl behind that is at it."""
     return device is not None and device.backend_path == released.path and not works(device, running)
 

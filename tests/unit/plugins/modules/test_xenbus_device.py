@@ -29,7 +29,7 @@ TREE = {
 FRONT, BACK = "/local/domain/7/device/mydev/0", "/local/domain/6/backend/mydev/7/0"
 DEVICE: dict[str, t.Any] = {"type": "mydev", "frontend": "web1", "backend": "net-dd", "backend_keys": {"a/b": 1}}
 ABSENT = {"type": "mydev", "frontend": "web1", "backend": "net-dd", "state": "absent"}
-Run = t.Callable[..., t.Dict[str, t.Any]]  # noqa: UP006
+Run = t.Callable[..., dict[str, t.Any]]
 
 
 class Drivers:

@@ -36,7 +36,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], fak
     return run
 
 
-Run = t.Callable[..., t.Dict[str, t.Any]]  # noqa: UP006
+Run = t.Callable[..., dict[str, t.Any]]
 
 KEYS: list[dict[str, t.Any]] = [
     {

@@ -216,7 +216,7 @@ def test_what_does_not_work_is_removed_in_any_case(host: Host) -> None:
         assert not [path for path in host.store.values if "/vbd/2/51728" in path or "/2/device/vbd/51728" in path]
         Host.attach_device(host, kind, domain, text)
 
-    host.attach_device = attach  # type: ignore[method-assign]
+    host.attach_device = attach  # type: ignore[method-assign]  # checks first that the old one is gone
     host.disks(DISK)
     assert host.verbs == ["detach", "attach"]
 
