@@ -26,6 +26,7 @@ from ._pci import foreign_hides as _foreign_hides
 from ._pci import hide_list as _hide_list
 from ._pci.check_unit import plan_check_unit
 from ._pci.device import PCIBACK_MODULE, PciDevice
+from ._pci.next_boot import GRUB_CONFIGURATION
 from ._plan import Plan
 from ._runner import Runner
 from ._xen.host import xen_version
@@ -34,7 +35,6 @@ from ._xen.host import xen_version
 GRUB_FILE = "/etc/default/grub.d/zz-xen-driver-domains.cfg"
 MODPROBE_FILE = "/etc/modprobe.d/xen-driver-domains.conf"
 MODULES_FILE = "/etc/modules-load.d/xen-driver-domains.conf"
-GRUB_CONFIGURATION = "/boot/grub/grub.cfg"
 #: The ID that 20_linux_xen gives to its first entry.
 ENTRY_ID = "xen-gnulinux-simple-"
 

@@ -20,6 +20,9 @@ from ._errors import DriverDomainsError
 from ._files import read_text, write_text
 
 UPLINK_RECORD = "/var/lib/xen-driver-domains/uplink.json"
+#: The unit that connects dom0 at each boot, or returns the card; and by what it starts with the host.
+BOOT_UNIT_FILE = "/etc/systemd/system/xen-driver-domains-uplink.service"
+BOOT_LINK = "/etc/systemd/system/multi-user.target.wants/xen-driver-domains-uplink.service"
 #: The unit with which the recovery service returns the card when it gives the driver domain up.
 GIVE_UP_UNIT = "xen-driver-domains-uplink-give-up.service"
 

@@ -19,7 +19,8 @@ description:
     connection.
   - At each boot, a unit connects dom0 when the driver domain reports that it serves. When it does not do so within O(limit) seconds, the
     unit destroys the driver domain and returns the card to dom0, and says so in the journal. So does the recovery service (see
-    M(xen.driver_domains.domain_recovery)) when it gives up starting the driver domain again. The next run moves dom0 again.
+    M(xen.driver_domains.domain_recovery)) when it gives up starting the driver domain again, or when the vif has not worked for twice the
+    C(wait_timeout) of the driver domain. The next run moves dom0 again. A change that nobody has confirmed does not outlive a reboot.
   - The definition and the unit of the driver domain must be there, see M(xen.driver_domains.xl_domain), and it must report
     C(data/driver-domain/status) as the images of the collection do. The boot options are left alone. Hide the card at boot after dom0 has
     moved (M(xen.driver_domains.dom0_boot)), and no longer hide it before you use O(state=absent). Until it is hidden, each boot leaves it
@@ -65,6 +66,9 @@ notes:
   - C(journalctl -t xen-driver-domains) on the host says what the program has done.
   - The guard rails V(management_route) and V(default_route) do not hold here, because a vif takes the place of the
     card. A card that the initramfs needs is refused.
+  - While a boot would hide the card, the unit that returns it stays, also after O(state=absent), which then warns.
+  - Rules of nftables that know the interface by its number (C(iif), C(oif)), and chains and flowtables of the card, are refused. They would
+    apply neither to the vif nor to the card when it has come back.
   - A changed O(device), O(backend), O(bridge) or O(mac) is refused. Return the card first.
 seealso:
   - module: xen.driver_domains.xl_pci_assignable

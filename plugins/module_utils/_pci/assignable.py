@@ -15,7 +15,6 @@ from functools import partial
 from .._errors import DriverDomainsError, InvalidInput, NotOnThisHost
 from .._plan import Plan
 from .._runner import Runner
-from .._uplink_record import UPLINK_RECORD
 from .._xen.xl import Xl, has_interrupt_remapping, has_iommu
 from .confirm_timer import ConfirmTimer
 from .device import PCIBACK, PCIBACK_MODULE, PciDevice
@@ -23,7 +22,7 @@ from .guards import Guards
 from .host import PciHost, with_kernel_modules
 from .match import PciRequest, choose
 from .steps import DeviceSteps
-from .uplinks import is_replaced, refuse_forgotten
+from .uplinks import is_replaced, plan_keeping, refuse_forgotten
 
 _NO_XEN_YET = "This host does not run under Xen yet. Whether it has an IOMMU, which passing devices through needs, is known once it does"
 _INTERRUPTS_NOT_KNOWN = (
@@ -43,7 +42,7 @@ class AssignablePool:
     :param names: whether xl can name devices (since Xen 4.15).
     :param patience: factor for all timeouts (tests).
     :param uplinks: the names of devices that dom0 is reached by, and that `_uplink` hands over.
-    :param uplink_record: its record (tests).
+    :param root: directory that stands for / (tests).
     """
 
     def __init__(
@@ -58,7 +57,7 @@ class AssignablePool:
         names: bool = True,
         patience: float = 1.0,
         uplinks: t.Collection[str] = (),
-        uplink_record: str = UPLINK_RECORD,
+        root: str = "",
     ) -> None:
         self._host = host
         self._xl = xl
@@ -68,7 +67,7 @@ class AssignablePool:
         self._under_xen = under_xen
         self._names = names
         self._uplinks = uplinks
-        self._uplink_record = uplink_record
+        self._root = root
         self._steps = DeviceSteps(host, xl, runner, names=names, patience=patience)
 
     def plan(self, state: str, requests: t.Sequence[PciRequest], confirm_timeout: int = 0) -> Plan:
@@ -108,6 +107,7 @@ class AssignablePool:
         if to_take:
             self._prepare_host(plan)
         self._plan_timer(plan, wanted, to_take, confirm_timeout)
+        plan_keeping(plan, [device for _name, device in wanted], self._root)
         guards = self._make_guards(devices)
         results = []
         for name, device in wanted:
@@ -132,7 +132,7 @@ class AssignablePool:
 
     def _plan_recorded(self, plan: Plan, wanted: list[tuple[str, PciDevice]], devices: list[PciDevice]) -> list[dict[str, t.Any]]:
         """Record devices that are not taken yet; whatever blocks taking them blocks recording them as well."""
-        refuse_forgotten(plan, self._uplinks, devices, self._uplink_record)
+        refuse_forgotten(plan, self._uplinks, devices, self._root)
         left = [(name, device) for name, device in wanted if name in self._uplinks and not device.pciback]
         present = Plan()
         self._plan_present(present, [other for other in wanted if other not in left], devices, 0)

@@ -36,7 +36,7 @@ def hidden_by_others(root: str, own_file: str, runner: Runner) -> tuple[tuple[st
     :param own_file: our file of GRUB's settings.
     """
     warnings: list[str] = []
-    lists = _lists_of_grub(root, own_file, runner, warnings) or _lists_of_modprobe(root)[-1:]
+    lists = _lists_of_grub(root, own_file, runner, warnings) or lists_of_modprobe(root)[-1:]
     items: set[str] = set()
     for text in lists:
         try:
@@ -66,7 +66,11 @@ def _lists_of_grub(root: str, own_file: str, runner: Runner, warnings: list[str]
     return [found for text in active for found in hide_list.lists_in(text.replace("=xen", " xen"))]
 
 
-def _lists_of_modprobe(root: str) -> list[str]:
+def lists_of_modprobe(root: str) -> list[str]:
+    """Return the lists of hidden devices that the files of modprobe.d have.
+
+    :param root: directory that stands for / (tests).
+    """
     lists = []
     for name in drop_ins(root, _MODPROBE_DIRECTORIES, ".conf"):
         path = f"{root}/{name}"

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 
 from .._errors import DriverDomainsError
 from .._files import list_directory, read_text, remove, write_text
@@ -47,10 +47,14 @@ class Record:
 
 
 class Records:
-    """The records of the devices that were taken, one file each."""
+    """The records of the devices that were taken, one file each.
 
-    def __init__(self, directory: str = RECORDS) -> None:
+    :param strict: whether a file that does not hold a record is an error; otherwise it is left out.
+    """
+
+    def __init__(self, directory: str = RECORDS, *, strict: bool = True) -> None:
         self.directory = directory
+        self._strict = strict
 
     def path(self, bdf: str) -> str:
         """Return the file of the device at `bdf`."""
@@ -59,7 +63,7 @@ class Records:
     def load(self) -> list[Record]:
         """Return all records.
 
-        :raises DriverDomainsError: a file does not hold a record.
+        :raises DriverDomainsError: a file does not hold a record, and that is an error.
         """
         records = []
         for filename in list_directory(self.directory):
@@ -67,8 +71,12 @@ class Records:
                 continue
             path = os.path.join(self.directory, filename)
             try:
-                records.append(Record(**json.loads(read_text(path) or "")))
+                found = json.loads(read_text(path) or "")
+                # Another version of the collection may have written more.
+                records.append(Record(**{field.name: found[field.name] for field in fields(Record) if field.name in found}))
             except (ValueError, TypeError) as exc:
+                if not self._strict:
+                    continue
                 raise DriverDomainsError(
                     f"{path} does not hold the record of a PCI device: {exc}",
                     remedy="Remove the file; the device can then be matched by bdf, slot, vendor_device or class",

@@ -8,10 +8,13 @@
 
 from __future__ import annotations
 
+import os
 import typing as t
+from functools import partial
 
+from .._files import read_text, remove
 from .._host_next_boot import NEEDED_EARLY
-from .._uplink_record import UPLINK_RECORD, read_uplink
+from .._uplink_record import BOOT_LINK, BOOT_UNIT_FILE, UPLINK_RECORD, read_uplink
 
 if t.TYPE_CHECKING:
     from .._plan import Plan
@@ -26,13 +29,14 @@ def is_replaced(guard: str, reason: str) -> bool:
     return guard in _REPLACED and not reason.startswith(NEEDED_EARLY)
 
 
-def refuse_forgotten(plan: Plan, uplinks: t.Collection[str], devices: t.Sequence[PciDevice], path: str = UPLINK_RECORD) -> None:
+def refuse_forgotten(plan: Plan, uplinks: t.Collection[str], devices: t.Sequence[PciDevice], root: str = "") -> None:
     """Refuse to go on when dom0 is reached through a driver domain, and the variables do not say so.
 
     :param uplinks: the names of the cards that the variables name.
+    :param root: directory that stands for / (tests).
     :raises DriverDomainsError: the record is damaged.
     """
-    record = read_uplink(path)
+    record = read_uplink(root + UPLINK_RECORD)
     if record is None or record.name in uplinks:
         return
     if any(device.pciback and str(device.bdf) == record.bdf for device in devices):
@@ -45,3 +49,15 @@ def refuse_forgotten(plan: Plan, uplinks: t.Collection[str], devices: t.Sequence
             remedy=f"Put the entry back into dom0_vifs: {{device: {record.name}, backend: {record.backend}, bridge: {record.bridge}}}. "
             "With state: absent in it, the card returns to dom0; so does teardown.yml",
         )
+
+
+def plan_keeping(plan: Plan, devices: t.Sequence[PciDevice], root: str = "") -> None:
+    """Plan that boots do not return devices to dom0. They do that with a card that dom0 had a vif for, while it is hidden (`_uplink`).
+
+    :param devices: those that driver domains get.
+    :param root: directory that stands for / (tests).
+    """
+    text = read_text(root + BOOT_UNIT_FILE) or ""
+    returned = [device for device in devices if str(device.bdf) in text.split()]
+    if returned and os.path.islink(root + BOOT_LINK) and read_text(root + UPLINK_RECORD) is None:
+        plan.add(f"no longer return {returned[0].bdf} to dom0 at each boot", partial(remove, root + BOOT_LINK))

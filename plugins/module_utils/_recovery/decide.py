@@ -34,7 +34,7 @@ from .model import (
     Sweep,
     device_key,
 )
-from .remember import PROVEN, ails, client_of, key_of, noun, restless_until, silent_key, works
+from .remember import PROVEN, ails, client_of, cut_off_key, key_of, noun, restless_until, silent_key, works
 
 #: Seconds in which an xl that is there may start a domain again: it sleeps for 2 s first (xl_vmcontrol.c, on_reboot, on_crash and
 #: on_watchdog), and took up to 7 s on a busy host. If it does not, it leaves, and nobody waits for it.
@@ -44,6 +44,9 @@ XL_RESTART = 30.0
 LEFT_ALONE = 2.0
 #: Seconds that a device may take to connect, and that an orphan may stay; libxl gives a hotplug script 40 s (libxl_internal.h).
 GRACE = 45.0
+#: So many times as long as a driver domain may take to serve, dom0 may be without the vif that it is reached by: a start that hangs, and
+#: another one.
+CUT_OFF = 2
 #: Seconds for which a disk waits until a vif of the same client is connected.
 VIF_FIRST = 10.0
 #: Seconds in which a dying domain may let go of memory and devices.
@@ -201,7 +204,7 @@ def _decide_device(choice: _Choice, device: PvDevice) -> None:
         successor = snapshot.named(backend)
         if device.kind == VBD and (not choice.serves(successor) or _awaits_vif(choice, client)):
             return
-    elif not why or client.domid == 0 or not choice.serves(snapshot.running[device.backend_id]):
+    elif not why or (client.domid == 0 and not script_failed(device)) or not choice.serves(snapshot.running[device.backend_id]):
         # The interface that dom0 is reached through may be slow, but it is there.
         return
     elif not script_failed(device) and not choice.is_due(
@@ -256,6 +259,7 @@ def _decide_released(choice: _Choice, key: str, released: Released) -> None:
 def _decide_domain(choice: _Choice, domain: Declared) -> None:
     key, memory = f"create/{domain.name}", choice.memory
     _decide_silent(choice, domain)
+    _decide_cut_off(choice, domain)
     ended = f"ended/{domain.name}"
     if ended in memory.waiting and ended not in memory.hopeless and not choice.is_aside(domain.name):
         # Its name is taken. Who keeps it may let it go: xl writes down the memory of one that crashed, and then restarts it.
@@ -285,6 +289,15 @@ def _decide_domain(choice: _Choice, domain: Declared) -> None:
         choice.is_due(choice.now + PAUSED)
         return
     choice.actions.append(Create(key, domain))
+
+
+def _decide_cut_off(choice: _Choice, domain: Declared) -> None:
+    """Give up a domain that dom0 is reached through when that has not worked for long, whatever is tried, or whoever starts it again and
+    again: there is somebody who can return the card."""
+    key = cut_off_key(domain.name)
+    since = choice.memory.waiting.get(key)
+    if since is not None and key not in choice.memory.hopeless and choice.is_due(since + CUT_OFF * domain.wait_timeout):
+        choice.hopeless[key] = f"Domain-0: its vif at {domain.name} has not worked for {choice.now - since:.0f} s"
 
 
 def _decide_silent(choice: _Choice, domain: Declared) -> None:

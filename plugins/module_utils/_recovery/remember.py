@@ -14,7 +14,7 @@ from dataclasses import replace
 from .._domain.aside import WaitingDevice
 from .._domain.devices import VIF, PvDevice, broken, late, lost_backend
 from .._xenstore.client import REMOVAL_DELAY
-from .model import Configuration, Memory, Released, Running, Snapshot, device_key
+from .model import ALL, Configuration, Memory, Released, Running, Snapshot, device_key
 
 #: A domain that begins or ceases to serve so often within so many seconds does not count as serving for as long.
 CHANGES, RESTLESS = 10, 60.0
@@ -95,6 +95,8 @@ def remember(
             attached[key] = since
     released = _released(snapshot, memory, now, devices, busy)
     waiting.update({key: memory.waiting.get(key, now) for key in released if not client_of(snapshot, released[key])})
+    known_since = {} if snapshot.resumed != memory.resumed else memory.waiting
+    waiting.update({key: known_since.get(key, now) for key in map(cut_off_key, _cut_off(snapshot, released.values(), names, lost))})
 
     # Devices that were attached count even if that helped: a backend that alternately works and fails must not keep dom0 busy.
     known = {**memory.names, **names}
@@ -148,6 +150,21 @@ def key_of(device: PvDevice, running: t.Mapping[int, Running]) -> str:
 def silent_key(domain: Running) -> str:
     """Return what stands for a domain that neither serves nor says why."""
     return f"silent/{domain.name}@{domain.domid}"
+
+
+def cut_off_key(backend: str) -> str:
+    """Return what stands for dom0 when a vif that a domain serves it does not work."""
+    return f"cut-off/{backend}"
+
+
+def _cut_off(snapshot: Snapshot, released: t.Iterable[Released], names: t.Mapping[int, str], lost: t.Mapping[str, str]) -> set[str]:
+    """Return the domains whose vifs dom0 has lost, but for those that an operator keeps the service away from."""
+    dom0 = snapshot.running.get(0)
+    found = {item.backend for item in released if dom0 and item.kind == VIF and item.uuid == dom0.uuid}
+    for device in snapshot.devices:
+        if device.domid == 0 and device.kind == VIF and not works(device, snapshot.running):
+            found.add(lost.get(device.backend_path) or names.get(device.backend_id, ""))
+    return set() if ALL in snapshot.aside else found - snapshot.aside - {""}
 
 
 def noun(device: PvDevice) -> str:
@@ -209,6 +226,6 @@ def _still_hopeless(key: str, devices: t.Mapping[str, PvDevice], released: t.Map
         return name[len("create/") :] in gone
     if name.startswith("ended/"):
         return name in gone
-    if name.startswith("silent/"):
+    if name.startswith(("silent/", "cut-off/")):
         return key in gone
     return name in released or (name in devices and str(devices[name].backend_id) == backend)

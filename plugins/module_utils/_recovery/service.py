@@ -213,7 +213,7 @@ class RecoveryService:
             self._memory = replace(self._memory, hopeless=self._memory.hopeless | {key})
             self._tell(f"Giving up: {reason}. 'recovery.pyz resume' tries again")
             kind, _slash, name = key.partition("/")
-            if kind in ("create", "ended", "silent"):
+            if kind in ("create", "ended", "silent", "cut-off"):
                 self._gave_up(name.rpartition("@")[0] if kind == "silent" else name)
         self._obey(snapshot)
         self._queue += decision.actions

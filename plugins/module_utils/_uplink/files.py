@@ -8,15 +8,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import typing as t
 from functools import partial
 
 from .. import _files
 from .._archive import interpreter, pack
-from .._uplink_record import GIVE_UP_UNIT
+from .._files import read_text
+from .._uplink_record import BOOT_LINK, BOOT_UNIT_FILE, GIVE_UP_UNIT
 from .network import UP_UNIT
-from .program import BOOT_LINK, main, words_of
+from .program import known_from, main, words_of
 
 if t.TYPE_CHECKING:
     from .._plan import Plan
@@ -26,17 +28,19 @@ if t.TYPE_CHECKING:
 #: What is installed. It is not called here, but goes with a module to the host.
 UPLINK_PROGRAM = main
 
-BOOT_UNIT = "xen-driver-domains-uplink.service"
+BOOT_UNIT = os.path.basename(BOOT_UNIT_FILE)
 PROGRAM = "/usr/local/lib/xen-driver-domains/uplink.pyz"
 RULE = "/etc/udev/rules.d/70-xen-driver-domains-uplink.rules"
 _UNITS = "/etc/systemd/system"
 _MARKER = "# Managed by Ansible (xen.driver_domains.dom0_uplink): changes made here are lost.\n"
 
-#: The limit is that of the program. What returns the card has its own.
+#: The limit is that of the program. What returns the card has its own. It counts from when the driver domain may start (`_domain.units`).
+#: sshd ends when it is to listen on an address that is not there (ListenAddress, sshd_config(5)).
 _BOOT = """\
 {marker}[Unit]
 Description=Network of dom0 through a driver domain
-After=xenstored.service xen.service xen-init-dom0.service xen-driver-domains-check.service
+After=xenstored.service xen.service xen-init-dom0.service xen-driver-domains-check.service network.target
+Before=ssh.service sshd.service
 ConditionPathExists=/sys/hypervisor/type
 
 [Service]
@@ -92,6 +96,18 @@ def texts_for(record: UplinkRecord) -> dict[str, str]:
     units = {BOOT_UNIT: _BOOT, UP_UNIT: _UP, GIVE_UP_UNIT: _GIVE_UP}
     texts = {f"{_UNITS}/{name}": text.format(**values) for name, text in units.items()}
     return {**texts, RULE: _RULE.format(marker=_MARKER, mac=record.mac, ifname=record.ifname, up=UP_UNIT)}
+
+
+def installed_record(root: str = "") -> UplinkRecord | None:
+    """Return what the installed unit knows of dom0's card, or None when there is none.
+
+    :param root: directory that stands for / (tests).
+    """
+    for line in (read_text(root + BOOT_UNIT_FILE) or "").split("\n"):
+        if line.startswith("ExecStart="):
+            with contextlib.suppress(ValueError):
+                return known_from(line.partition(" boot ")[2].split())
+    return None
 
 
 def plan_files(plan: Plan, record: UplinkRecord | None, runner: Runner, root: str = "") -> None:

@@ -18,7 +18,7 @@ import os
 import typing as t
 
 from .._errors import DriverDomainsError, NotOnThisHost, TimedOut
-from .._files import list_directory, resolve
+from .._files import list_directory, read_text, resolve
 from .._polling import wait_until
 
 if t.TYPE_CHECKING:
@@ -52,6 +52,22 @@ class UplinkNetwork:
         upper = [entry[len("upper_") :] for entry in list_directory(directory) if entry.startswith("upper_")]
         master = [os.path.basename(resolve(f"{directory}/master"))] if os.path.islink(f"{directory}/master") else []
         return list(dict.fromkeys([*master, *upper]))
+
+    def filtered_by_number(self, name: str) -> list[str]:
+        """Return what nftables has that does not apply to another interface of the same name, as `table FAMILY NAME`.
+
+        Rules with iif and oif, and sets of such interfaces, have its number; chains and flowtables of a device go with it (nft(8)).
+        """
+        printed = ""
+        with contextlib.suppress(NotOnThisHost, TimedOut):
+            printed = self._runner.run(["nft", "--json", "list", "ruleset"], check=False).stdout
+        found = []
+        with contextlib.suppress(ValueError, AttributeError):
+            for item in json.loads(printed or "{}").get("nftables", ()):
+                for kind, values in item.items():
+                    if _is_bound(kind, values, name):
+                        found.append(f"table {values.get('family')} {values.get('table')}")
+        return list(dict.fromkeys(found))
 
     def take_down(self, name: str) -> None:
         """Let ifupdown forget an interface that is about to go; its DHCP client ends, too."""
@@ -109,6 +125,12 @@ class UplinkNetwork:
             self._rename(wanted, _ASIDE)
         self._rename(name, wanted)
 
+    def give_address(self, name: str, mac: str) -> None:
+        """Give an interface back the MAC address that its card had. Some cards keep another one when their driver domain crashes."""
+        if mac and (read_text(f"{self._sysfs}/class/net/{name}/address") or "").strip() != mac:
+            self._runner.run(["ip", "link", "set", "dev", name, "down"], check=False)
+            self._runner.run(["ip", "link", "set", "dev", name, "address", mac], check=False)
+
     def _rename(self, name: str, wanted: str) -> None:
         self._runner.run(["ip", "link", "set", "dev", name, "down"])
         self._runner.run(["ip", "link", "set", "dev", name, "name", wanted])
@@ -128,3 +150,20 @@ class UplinkNetwork:
         with contextlib.suppress(ValueError, AttributeError):
             return any(link.get("addr_info") for link in json.loads(printed or "[]"))
         return False
+
+
+def _is_bound(kind: str, values: dict[str, t.Any], name: str) -> bool:
+    """Whether something of nftables is for an interface by its number, or goes with it (libnftables-json(5))."""
+    if kind == "rule":
+        return _has(values.get("expr"), lambda part: isinstance(part, dict) and part.get("key") in ("iif", "oif")) and _has(
+            values.get("expr"), lambda part: part == name
+        )
+    if kind in ("set", "map"):
+        return "iface_index" in str(values.get("type")) and _has(values.get("elem"), lambda part: part == name)
+    return kind in ("chain", "flowtable") and _has(values.get("dev"), lambda part: part == name)
+
+
+def _has(part: t.Any, wanted: t.Callable[[t.Any], bool]) -> bool:
+    """Whether a part of a structure is what is wanted."""
+    inner = part.values() if isinstance(part, dict) else part if isinstance(part, list) else ()
+    return wanted(part) or any(_has(other, wanted) for other in inner)

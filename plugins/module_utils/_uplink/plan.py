@@ -18,10 +18,11 @@ from .._errors import DriverDomainsError, InvalidInput
 from .._files import read_text, remove
 from .._pci.confirm_timer import ConfirmTimer
 from .._pci.match import PciRequest, choose
+from .._pci.next_boot import hidden_by
 from .._pci.uplinks import is_replaced
 from .._plan import Plan
 from .._uplink_record import UPLINK_RECORD, UplinkRecord, problem_of, read_uplink, save_uplink
-from .files import plan_files, program_command
+from .files import installed_record, plan_files, program_command
 from .program import RETURN_UNIT, SWITCH_UNIT, UPLINK_PROBLEM, UPLINK_STATE, words_of
 from .uplink import find_card, vifs_of_dom0
 
@@ -124,6 +125,7 @@ class UplinkPool:
             return
         if not card.pciback:
             self._check_card(plan, name, card, devices)
+            self._check_rules(plan, name, card)
         self._check_backend(plan, new, card)
         self._plan_switch(plan, new)
 
@@ -198,6 +200,14 @@ class UplinkPool:
             # The program is needed until then.
             plan.results["pending"] = True
             return
+        left = record or installed_record(self._root)
+        path = hidden_by(left.bdf, self._root, self._procfs) if left else ""
+        if left and path:
+            plan.warnings.append(
+                f"{left.name} ({left.bdf}) is still hidden at boot ({path}). So the unit that returns it to dom0 at each boot stays, until "
+                "the boot options have changed and this runs again"
+            )
+            return
         plan_files(plan, None, self._runner, self._root)
 
     # -- what is checked ------------------------------------------------------------------------------------------------
@@ -241,6 +251,18 @@ class UplinkPool:
                 f"its interface {card.ifname} carries {', '.join(on_top)}",
                 rule="the addresses that move to the vif are those of the card's own interface",
                 remedy="Give the addresses to the card itself; bridges, bonds and VLANs belong into the driver domain",
+            )
+
+    def _check_rules(self, plan: Plan, name: str, card: PciDevice) -> None:
+        tables = self._network.filtered_by_number(card.ifname)
+        if tables:
+            plan.refuse(
+                "",
+                f"{name} ({card.bdf})",
+                f"nftables has its interface {card.ifname} by its number ({', '.join(tables)})",
+                rule="the vif has the name of the card's interface, but another number, and so has the card when it comes back: rules with "
+                "iif or oif, and chains of a device, would not apply to either",
+                remedy="Use iifname and oifname in these tables",
             )
 
     def _check_backend(self, plan: Plan, record: UplinkRecord, card: PciDevice) -> None:

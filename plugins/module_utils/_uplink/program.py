@@ -17,10 +17,12 @@ import typing as t
 from .._errors import DriverDomainsError
 from .._files import make_directories, remove, write_text
 from .._pci.host import PciHost
+from .._pci.next_boot import hidden_by
+from .._pci.records import Records
 from .._pci.steps import DeviceSteps
 from .._printable import printable_line
 from .._runner import Runner
-from .._uplink_record import UPLINK_RECORD, UplinkRecord, read_uplink
+from .._uplink_record import BOOT_LINK, UPLINK_RECORD, UplinkRecord, read_uplink
 from .._xen.xl import Xl
 from .._xenstore.client import XenStore
 from .._xenstore.wire import XenStoreError
@@ -31,8 +33,6 @@ from .uplink import Uplink, find_card, return_plainly
 UPLINK_STATE = "/run/xen-driver-domains/uplink.json"
 #: Why the last switch went back; for the module.
 UPLINK_PROBLEM = "/run/xen-driver-domains/uplink-problem"
-#: By this, the unit of `boot` starts with the host. It goes with the record: without a record, something is wrong.
-BOOT_LINK = "/etc/systemd/system/multi-user.target.wants/xen-driver-domains-uplink.service"
 #: The transient units that run `switch` and `return`.
 SWITCH_UNIT, RETURN_UNIT = "xen-driver-domains-uplink-switch", "xen-driver-domains-uplink-return"
 _USAGE = """\
@@ -55,6 +55,8 @@ class Program(t.NamedTuple):
     state: str = UPLINK_STATE
     problem: str = UPLINK_PROBLEM
     link: str = BOOT_LINK
+    #: Returns which file has the next boot hide a device, or "".
+    hidden_by: t.Callable[[str], str] = hidden_by
 
     def switch(self) -> int:
         """Move dom0 to the vif; if that fails, go back at once."""
@@ -82,19 +84,24 @@ class Program(t.NamedTuple):
             if not os.path.exists(self.problem):
                 write_text(self.problem, "no new connection has shown in time that the host can be reached")
             say("dom0 gets its network card back, because nobody has confirmed the switch")
-            self._give_back(self._record())
-            self._forget()
+            record = self._record()
+            self._give_back(record)
+            self._forget(record)
         return 0
 
     def return_(self) -> int:
         """Return the card because that is wanted."""
         with self._alone():
-            self._give_back(self._record(), gently=True)
-            self._forget()
+            record = self._record()
+            self._give_back(record, gently=True)
+            self._forget(record)
         return 0
 
     def boot(self) -> int:
-        """Connect dom0 to the driver domain that starts with the host, or return the card to dom0."""
+        """Connect dom0 to the driver domain that starts with the host, or return the card to dom0.
+
+        What nobody has confirmed does not outlive a reboot.
+        """
         with self._alone():
             problem = f"there is no {self.record}"
             try:
@@ -104,14 +111,16 @@ class Program(t.NamedTuple):
             known = record or self.known
             card = find_card(known, self.plain_host().devices())
             if card.driver and not card.pciback:
-                say(f"dom0 has its network card {card.bdf} itself, because it was not hidden at boot")
+                say(f"dom0 has its network card {card.bdf} itself")
+                # An attempt of this unit may have ended before it was configured.
+                return_plainly(known, self.plain_host(), self.network)
                 if not known.confirmed:
-                    self._forget()
+                    self._forget(known)
                 return 0
-            if record is None:
-                say(f"dom0 gets its network card back: {problem}")
+            if record is None or not record.confirmed:
+                say(f"dom0 gets its network card back: {'nobody has confirmed that it is reached without it' if record else problem}")
                 self._give_back(known)
-                self._forget()
+                self._forget(known)
                 return 0
             try:
                 with self.uplink(record) as uplink:
@@ -138,10 +147,15 @@ class Program(t.NamedTuple):
         self.network.bring_up(self._record().ifname)
         return 0
 
-    def _forget(self) -> None:
-        remove(self.link)
+    def _forget(self, record: UplinkRecord) -> None:
+        """Forget the vif. The unit of `boot` stays enabled while a boot would hide the card: without a record, it returns the card."""
         remove(self.record)
         remove(self.state)
+        path = self.hidden_by(record.bdf)
+        if path:
+            say(f"{record.bdf} is hidden at boot ({path}), so each boot returns it to dom0 until it is no longer hidden")
+        else:
+            remove(self.link)
 
     def _record(self) -> UplinkRecord:
         try:
@@ -204,14 +218,18 @@ def main(arguments: t.Sequence[str] | None = None) -> int:
     runner = Runner()
     network = UplinkNetwork(runner)
 
+    def open_host(store: XenStore | None = None) -> PciHost:
+        # The card comes back whatever the records of others are.
+        return PciHost(records=Records(strict=False), store=store)
+
     @contextlib.contextmanager
     def open_uplink(record: UplinkRecord) -> t.Iterator[Uplink]:
         with XenStore() as store:
-            host, xl = PciHost(store=store), Xl(runner)
+            host, xl = open_host(store), Xl(runner)
             yield Uplink(record, host, DeviceSteps(host, xl, runner), xl, store, runner, network, say)
 
     try:
-        return command(Program(known, runner, network, PciHost, open_uplink))
+        return command(Program(known, runner, network, open_host, open_uplink))
     except (DriverDomainsError, OSError) as exc:
         say(str(exc))
         return 1

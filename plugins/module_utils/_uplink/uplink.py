@@ -12,7 +12,7 @@ import contextlib
 import time
 import typing as t
 
-from .._domain.aside import set_stopped
+from .._domain.aside import ORDERS, WaitingDevice, give_up_waiting, set_stopped
 from .._domain.attacher import Attacher
 from .._domain.device_text import device_text
 from .._domain.devices import VIF, PvDevice, read_devices
@@ -55,14 +55,16 @@ def find_card(record: UplinkRecord, devices: t.Sequence[PciDevice]) -> PciDevice
     raise DriverDomainsError(f"{record.name} ({record.bdf}), the network card of dom0, is not there any more", remedy="See 'lspci'")
 
 
-def return_plainly(record: UplinkRecord, host: PciHost, network: UplinkNetwork, patience: float = 1.0) -> None:
+def return_plainly(record: UplinkRecord, host: PciHost, network: UplinkNetwork, patience: float = 1.0, mac: str = "") -> None:
     """Have dom0 use the card, which is taken from pciback without xl if need be.
 
     Xen has nothing in quarantine that no domain has had since the host booted, and then this is enough.
 
+    :param mac: the MAC address of the card, when its record is already gone.
     :raises DriverDomainsError: a domain has the card, or it gets no driver or no interface.
     """
     card = find_card(record, host.devices())
+    mac = mac or (card.record.mac if card.record else "")
     if (card.pciback or not card.driver) and card.owner_domid is None:
         if card.pciback:
             host.release(card.bdf)
@@ -76,6 +78,7 @@ def return_plainly(record: UplinkRecord, host: PciHost, network: UplinkNetwork, 
     names = host.interface_names(card.bdf)
     if record.ifname not in names:
         network.call(names[0], record.ifname)
+    network.give_address(record.ifname, mac)
     network.configure(record.ifname)
 
 
@@ -170,12 +173,15 @@ class Uplink:
         with self._tolerated():
             self._end_backend(gently)
         with self._tolerated():
+            if self._store.read_text(ORDERS) is not None:
+                give_up_waiting(self._store, [WaitingDevice(_DOM0_NAME, VIF, record.mac)])
             self._detach(vifs_of_dom0(self._store, record.mac))
         self._return_card()
         if gently:
             self._allow_start()
 
     def _return_card(self) -> None:
+        mac = self.card().mac
         for attempt in range(_ATTEMPTS):
             card = self.card()
             if card.driver and not card.pciback:
@@ -191,7 +197,7 @@ class Uplink:
             except DriverDomainsError as exc:
                 self._say(f"{card.bdf} is not returned yet: {exc}")
                 time.sleep(self._patience * _PAUSE if attempt + 1 < _ATTEMPTS else 0)
-        return_plainly(self._record, self._host, self._network, self._patience)
+        return_plainly(self._record, self._host, self._network, self._patience, mac)
 
     def _connect(self, began: float) -> None:
         record = self._record

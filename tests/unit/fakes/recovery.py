@@ -31,6 +31,8 @@ class FakeSite:
         self.calls: list[tuple[str, ...]] = []
         self.said: list[str] = []
         self.notified: list[str] = []
+        #: Driver domains that are not started again.
+        self.gave_up: list[str] = []
         #: How often `xl list` ran.
         self.lists = 0
         self.flags: dict[int, str] = {}
@@ -74,6 +76,7 @@ class FakeSite:
             say=self.said.append,
             notify=self.notified.append,
             clock=lambda: self.now,
+            gave_up=self.gave_up.append,
         )
 
     def settle(self, service: RecoveryService, seconds: float = 0.0) -> float | None:

@@ -213,6 +213,10 @@ class FakeMachine:
         if master:
             (directory / "master").symlink_to(f"../{master}")
 
+    def set_address(self, bdf: str, mac: str) -> None:
+        """Give the interfaces of a card another MAC address when a driver has it next."""
+        self._netdevs[bdf] = [(name, mac) for name, _mac in self._netdevs[bdf]]
+
     def _netdev(self, directory: Path, name: str, mac: str, *, device: bool = True) -> None:
         index = str(len(list((self.sys / "class/net").iterdir())) + 1)
         for file, text in (("address", mac), ("ifindex", index), ("iflink", index)):

@@ -9,11 +9,13 @@ from __future__ import annotations
 import contextlib
 import os
 import typing as t
+from functools import partial
 from pathlib import Path
 
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import CommandFailed
 from ansible_collections.xen.driver_domains.plugins.module_utils._pci.host import PciHost
 from ansible_collections.xen.driver_domains.plugins.module_utils._pci.match import parse_requests
+from ansible_collections.xen.driver_domains.plugins.module_utils._pci.next_boot import GRUB_CONFIGURATION, hidden_by
 from ansible_collections.xen.driver_domains.plugins.module_utils._pci.steps import DeviceSteps
 from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Plan
 from ansible_collections.xen.driver_domains.plugins.module_utils._runner import Result
@@ -61,6 +63,8 @@ class FakeOneCard:
         self.ifupdown = False
         self.addressed: set[str] = set()
         self.active: set[str] = set()
+        #: What nft prints.
+        self.nftables = ""
         self.domid = 0
         self.no_xenstore = False
         (root / "etc/xen").mkdir(parents=True)
@@ -156,6 +160,7 @@ class FakeOneCard:
             str(self.state),
             str(self.root / "run/xen-driver-domains/uplink-problem"),
             str(self.link),
+            partial(hidden_by, root=str(self.root), procfs=str(self.machine.proc)),
         )
 
     # What the code calls as a runner
@@ -172,6 +177,8 @@ class FakeOneCard:
         if words[:4] == ("ip", "-json", "address", "show") and "dev" in words:
             text = '[{"addr_info": [{"local": "192.0.2.1"}]}]' if words[5] in self.addressed else "[{}]"
             return Result(words, 0, text, "")
+        if words[0] == "nft":
+            return Result(words, 0, self.nftables, "")
         if words[:2] == ("systemctl", "is-active"):
             units = [word for word in words[2:] if not word.startswith("-")]
             shown = ["active" if unit in self.active else "inactive" for unit in units]
@@ -195,6 +202,8 @@ class FakeOneCard:
             self.active.add(f"{words[3].partition('=')[2]}.timer")
         elif words[:2] == ("systemctl", "stop"):
             self.active -= set(words[2:])
+        elif words[0] == "ip" and "address" in words:
+            (self.machine.sys / "class/net" / words[4] / "address").write_text(f"{words[-1]}\n")
         elif words[0] == "ip" and "name" in words:
             self._rename(words[4], words[-1])
 
@@ -221,8 +230,17 @@ class FakeOneCard:
             self.server.set(f"/local/domain/{self.domid}/{STATUS}", self.status)
         self.server.set("/libxl/pci/0000-00-03-0/domid", str(self.domid))
 
+    def hide(self, hidden: bool) -> None:
+        """Have GRUB hide the card at the next boot, or not."""
+        path = self.root / GRUB_CONFIGURATION.lstrip("/")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(
+            f"menuentry 'Xen' {{\n\tmodule2 /vmlinuz placeholder root=/dev/sda1 {f'xen-pciback.hide=({CARD})' if hidden else ''}\n}}\n"
+        )
+
     def reboot(self, hidden: bool = True) -> None:
         """Boot the host again: nothing is left of domains."""
+        self.hide(hidden)
         for path in ("/local/domain/1", "/local/domain/2", "/libxl/0", "/libxl/pci", "/local/domain/0/device"):
             self.server.remove(path)
         self._drop_interfaces()

@@ -341,6 +341,17 @@ def test_an_address_by_mac(domain: FakeDomain) -> None:
     assert domain.calls[0] == "ip address replace 10.0.3.5/24 dev enX0"
 
 
+@pytest.mark.parametrize("first", ["02", "06"])
+def test_a_card_that_kept_the_address_it_had_in_another_domain(domain: FakeDomain, first: str) -> None:
+    domain.add_interface("enX0", first + MAC[2:])
+    domain.run(f"xendd.address={MAC},10.0.3.5/24")
+    assert domain.calls[0] == "ip address replace 10.0.3.5/24 dev enX0"
+    # One that has the address itself comes first.
+    domain.add_interface("enX1", MAC)
+    domain.run(f"xendd.address={MAC},10.0.3.6/24")
+    assert "ip address replace 10.0.3.6/24 dev enX1" in domain.calls
+
+
 @pytest.mark.parametrize("mac", [MAC, MAC.upper()])
 def test_a_network_card_that_appears_late(domain: FakeDomain, mac: str) -> None:
     with domain.running(f"xendd.bridge=xenbr0,{mac}") as process:

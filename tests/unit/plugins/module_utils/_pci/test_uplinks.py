@@ -13,7 +13,13 @@ import pytest
 
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import DriverDomainsError, Refused
 from ansible_collections.xen.driver_domains.plugins.module_utils._pci.uplinks import is_replaced
-from ansible_collections.xen.driver_domains.plugins.module_utils._uplink_record import UplinkRecord, save_uplink
+from ansible_collections.xen.driver_domains.plugins.module_utils._uplink_record import (
+    BOOT_LINK,
+    BOOT_UNIT_FILE,
+    UPLINK_RECORD,
+    UplinkRecord,
+    save_uplink,
+)
 from ansible_collections.xen.driver_domains.tests.unit.fakes.sysfs import plain_server
 from ansible_collections.xen.driver_domains.tests.unit.fakes.xen import FakeXen
 
@@ -31,40 +37,51 @@ def xen(tmp_path: Path) -> FakeXen:
 
 
 def test_the_card_of_the_connection_is_recorded_only_if_it_is_an_uplink(xen: FakeXen, tmp_path: Path) -> None:
-    record = str(tmp_path / "uplink.json")
     with pytest.raises(Refused, match="management_route"):
-        xen.apply("recorded", [UPLINK0], uplink_record=record)
-    plan = xen.apply("recorded", [UPLINK0], uplinks=["uplink0"], uplink_record=record)
+        xen.apply("recorded", [UPLINK0], root=str(tmp_path))
+    plan = xen.apply("recorded", [UPLINK0], uplinks=["uplink0"], root=str(tmp_path))
     assert plan.results["pending"] == []
     assert plan.results["devices"][0]["driver"] == "e1000e"
     # Nothing else takes it.
     with pytest.raises(Refused, match="management_route"):
-        xen.apply("present", [UPLINK0], uplinks=["uplink0"], uplink_record=record)
+        xen.apply("present", [UPLINK0], uplinks=["uplink0"], root=str(tmp_path))
 
 
 def test_an_entry_that_was_removed_is_refused(xen: FakeXen, tmp_path: Path) -> None:
-    path = tmp_path / "uplink.json"
-    xen.apply("recorded", [UPLINK0], uplinks=["uplink0"], uplink_record=str(path))
+    path = tmp_path / UPLINK_RECORD.lstrip("/")
+    xen.apply("recorded", [UPLINK0], uplinks=["uplink0"], root=str(tmp_path))
     save_uplink(RECORD, str(path))
     # dom0 has the card.
-    assert xen.plan("recorded", [], uplink_record=str(path)).refusals == []
+    assert xen.plan("recorded", [], root=str(tmp_path)).refusals == []
     xen.machine.hold(CARD)
-    assert xen.plan("recorded", [UPLINK0], uplinks=["uplink0"], uplink_record=str(path)).refusals == []
+    assert xen.plan("recorded", [UPLINK0], uplinks=["uplink0"], root=str(tmp_path)).refusals == []
     with pytest.raises(Refused, match="is reached by a vif of net-dd.*Put the entry back into dom0_vifs.*state: absent.*teardown.yml"):
-        xen.apply("recorded", [], uplink_record=str(path))
+        xen.apply("recorded", [], root=str(tmp_path))
     path.write_text("{")
     with pytest.raises(DriverDomainsError, match="does not hold the record of dom0's network card"):
-        xen.plan("recorded", [], uplink_record=str(path))
+        xen.plan("recorded", [], root=str(tmp_path))
 
 
 @pytest.mark.parametrize(
     "change", [{"mac": "x"}, {"ifname": "a/b"}, {"backend": "-x"}, {"bdf": "*"}, {"bridge": 'a"b'}, {"limit": 0}, {"name": "a b"}]
 )
 def test_a_record_with_values_that_no_command_could_take_is_damaged(xen: FakeXen, tmp_path: Path, change: dict[str, str]) -> None:
-    path = tmp_path / "uplink.json"
+    path = tmp_path / UPLINK_RECORD.lstrip("/")
     save_uplink(replace(RECORD, **change), str(path))
     with pytest.raises(DriverDomainsError, match=f"dom0's network card: {next(iter(change))} is"):
-        xen.plan("recorded", [], uplink_record=str(path))
+        xen.plan("recorded", [], root=str(tmp_path))
+
+
+def test_a_card_that_each_boot_returns_stays_with_its_next_driver_domain(xen: FakeXen, tmp_path: Path) -> None:
+    unit, link = tmp_path / BOOT_UNIT_FILE.lstrip("/"), tmp_path / BOOT_LINK.lstrip("/")
+    link.parent.mkdir(parents=True)
+    unit.write_text(f"ExecStart=python3 uplink.pyz boot uplink0 {CARD} eth1 net-dd {MAC}\n")
+    link.symlink_to(f"../{unit.name}")
+    xen.machine.addresses.pop("eth1")
+    other = {"name": "other", "match": {"bdf": "0000:00:03.0"}}
+    assert not [action for action in xen.plan("present", [other], root=str(tmp_path)).actions if "each boot" in action.description]
+    xen.apply("present", [UPLINK0], ["management_route"], root=str(tmp_path))
+    assert not link.is_symlink()
 
 
 def test_a_vif_comes_too_late_for_the_initramfs() -> None:

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.xen.driver_domains.plugins.module_utils._domain.devices import VBD, VIF, PvDevice
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.devices import VBD, VIF, PvDevice, script_failed
 from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.decide import (
     GRACE,
     LEFT_ALONE,
@@ -123,7 +123,19 @@ TABLE: dict[str, tuple[Snapshot, Memory, tuple[str, ...], list[str]]] = {
     "a script failed, flags known": (snapshot(DRIVER, WEB, devices=[device(**BROKEN)], flags={}), OLD, (), ["release"]),
     "a script failed, backend not ready": (snapshot(BOOTING, WEB, devices=[device(**BROKEN)], flags={}), OLD, (), []),
     "a script failed, client paused": (snapshot(DRIVER, WEB, devices=[device(**BROKEN)], flags={2: "p"}), OLD, (), [f"in {PAUSED:g} s"]),
-    "a script failed for dom0": (snapshot(DRIVER, devices=[device(client=0, **BROKEN)], flags={}), OLD, (), []),
+    "a script failed for dom0": (snapshot(DRIVER, devices=[device(client=0, **BROKEN)], flags={}), OLD, (), ["release"]),
+    "dom0 is cut off": (
+        snapshot(DRIVER, devices=[device(client=0, **STUCK)], flags={}),
+        replace(OLD, waiting={"cut-off/net-dd": NOW - 100}),
+        (),
+        ["in 500 s"],
+    ),
+    "dom0 has been cut off for long": (
+        snapshot(DRIVER, devices=[device(client=0, **STUCK)], flags={}),
+        replace(OLD, waiting={"cut-off/net-dd": NOW - 600}),
+        (),
+        ["give up"],
+    ),
     "it may still connect": (
         snapshot(DRIVER, WEB, devices=[device(**STUCK)], flags={}),
         replace(OLD, waiting={KEY: NOW - 1}),
@@ -433,8 +445,9 @@ def test_it_never_does_harm(seen: Snapshot, before: Memory, busy: frozenset[str]
             assert action.client.name not in seen.aside and "*" not in seen.aside
             assert not (action.device.connected and action.device.backend_id in seen.running)
             gone = action.device.backend_id not in seen.running
-            # The interface of dom0 works, or may, as long as its backend runs. A paused guest has noticed nothing yet.
-            assert gone or (action.client.domid != 0 and not seen.is_paused(action.client.domid))
+            # The interface of dom0 may work as long as its backend runs and has not failed. A paused guest has noticed nothing yet.
+            assert gone or (action.client.domid != 0 or script_failed(action.device))
+            assert gone or not seen.is_paused(action.client.domid)
             if action.device.kind == VBD and gone:
                 assert any(r.ready and r.name == memory.names[action.device.backend_id] for r in seen.running.values())
         elif isinstance(action, Attach):

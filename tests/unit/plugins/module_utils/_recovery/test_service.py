@@ -613,20 +613,75 @@ def test_a_guest_that_has_no_driver_or_closes_is_left_alone(site: FakeSite, stat
     assert site.calls == []
 
 
-def test_dom0s_own_interface_is_only_attached_again_when_its_backend_is_gone(site: FakeSite) -> None:
+def test_dom0s_own_interface_may_be_slow(site: FakeSite) -> None:
     site.kept[0] = {"nics": [], "disks": []}
-    site.hotplug = "error"
+    site.states = ("3", "2")
     site.plug(0, "vif", VIF.replace(MAC, "00:16:3e:00:00:99"))
     service = site.service()
     site.settle(service, 100)
     assert site.calls == []
-    site.hotplug = "connected"
+    site.states = ("4", "4")
     site.destroy(1)
     site.settle(service)
     site.settle(service, 7)
     site.report(site.domid("net-dd"), "ready")
     site.settle(service)
     assert len(site.attached(0)) == 1
+
+
+def crash(site: FakeSite) -> None:
+    """Let xl start the driver domain again, which does not get as far as serving."""
+    site.destroy(site.domid("net-dd"))
+    site.add("net-dd", ready="")
+
+
+def fail(site: FakeSite) -> None:
+    """Nothing is attached to the new driver domain."""
+    if site.domid("net-dd") == 1:
+        crash(site)
+        site.report(site.domid("net-dd"), "ready")
+        site.failing["network-attach"] = "no"
+
+
+def wait(_site: FakeSite) -> None:
+    """Its interface does not connect."""
+
+
+@pytest.mark.parametrize("what", [crash, fail, wait])
+def test_dom0_gets_its_card_back_when_its_vif_does_not(site: FakeSite, what: t.Callable[[FakeSite], None]) -> None:
+    site.kept[0] = {"nics": [], "disks": []}
+    if what is wait:
+        site.states = ("3", "2")
+    site.plug(0, "vif", VIF.replace(MAC, "00:16:3e:00:00:99"))
+    service = site.service()
+    site.settle(service)
+    for _round in range(59):
+        what(site)
+        site.settle(service, 10)
+    assert site.gave_up == []
+    for _round in range(3):
+        what(site)
+        site.settle(service, 10)
+    assert site.gave_up == ["net-dd"]
+    assert "Giving up: Domain-0: its vif at net-dd has not worked for" in "".join(site.said)
+
+
+def test_dom0_keeps_a_vif_that_an_operator_works_at(site: FakeSite) -> None:
+    site.kept[0] = {"nics": [], "disks": []}
+    site.states = ("3", "2")
+    site.plug(0, "vif", VIF.replace(MAC, "00:16:3e:00:00:99"))
+    site.store.set(PAUSED, "net-dd")
+    service = site.service()
+    site.settle(service)
+    site.settle(service, 5000)
+    assert site.gave_up == []
+    # The time begins now.
+    site.store.set(PAUSED, "")
+    site.settle(service, 1)
+    site.settle(service, 599)
+    assert site.gave_up == []
+    site.settle(service, 2)
+    assert site.gave_up == ["net-dd"]
 
 
 def test_what_a_device_left_behind_is_removed(site: FakeSite) -> None:

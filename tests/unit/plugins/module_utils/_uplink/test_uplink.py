@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import DriverDomainsError, InvalidInput, Refused
+from ansible_collections.xen.driver_domains.plugins.module_utils._pci.records import Records
 from ansible_collections.xen.driver_domains.plugins.module_utils._uplink.plan import REVERT_UNIT
 from ansible_collections.xen.driver_domains.plugins.module_utils._uplink.program import RETURN_UNIT, SWITCH_UNIT
 from ansible_collections.xen.driver_domains.plugins.module_utils._uplink.uplink import HOLD_REASON
@@ -244,12 +245,81 @@ def test_a_boot_that_does_not_hide_the_card(moved: FakeOneCard) -> None:
     assert has_card(moved) and moved.record.exists()
 
 
-def test_a_boot_without_a_record_returns_the_card(moved: FakeOneCard) -> None:
+def test_each_boot_without_a_record_returns_the_card(moved: FakeOneCard) -> None:
     moved.record.unlink()
+    for _boot in range(2):
+        moved.reboot()
+        moved.start()
+        assert moved.program().boot() == 0
+        assert has_card(moved)
+        # As long as the card is hidden, the next boot needs the unit as well.
+        assert moved.link.is_symlink()
+    moved.reboot(hidden=False)
+    assert moved.program().boot() == 0
+    assert has_card(moved) and not moved.link.is_symlink()
+
+
+def test_a_boot_returns_the_card_when_nobody_has_confirmed(moved: FakeOneCard) -> None:
+    """The host may have been cut off by the driver domain, which serves."""
+    record = json.loads(moved.record.read_text())
+    moved.record.write_text(json.dumps({**record, "confirmed": False}))
     moved.reboot()
     moved.start()
     assert moved.program().boot() == 0
-    assert has_card(moved) and not moved.link.is_symlink()
+    assert has_card(moved) and moved.link.is_symlink() and not moved.record.exists()
+
+
+@pytest.mark.parametrize("way", ["revert", "return"])
+def test_what_is_undone_while_the_card_is_hidden_leaves_a_unit_that_returns_it(moved: FakeOneCard, way: str) -> None:
+    moved.hide(True)
+    if way == "revert":
+        moved.destroy("net-dd")
+        moved.program().give_up()
+        moved.apply()
+        moved.begin()
+        moved.fire()
+    else:
+        moved.apply("absent")
+        moved.active.clear()
+        moved.program().return_()
+    assert has_card(moved) and moved.link.is_symlink() and not moved.record.exists()
+    plan = moved.plan("absent")
+    assert "uplink0 (0000:00:03.0) is still hidden at boot" in plan.warnings[0] and plan.actions == []
+    moved.reboot()
+    moved.start()
+    assert moved.program().boot() == 0
+    assert has_card(moved)
+    moved.hide(False)
+    assert moved.apply("absent")["changed"] and not moved.link.is_symlink()
+    assert not moved.apply("absent")["changed"]
+
+
+def test_a_second_attempt_of_a_boot_goes_on(moved: FakeOneCard) -> None:
+    """The first one ended when the card was back, and before its interface was configured."""
+    moved.reboot()
+    moved.host().release(moved.host().devices()[0].bdf)
+    moved.host().clear_claims(moved.host().devices()[0].bdf)
+    moved.host().probe(moved.host().devices()[0].bdf)
+    moved.network().call(IFNAME, "eth0")
+    moved.changes()
+    assert moved.program().boot() == 0
+    assert has_card(moved)
+    assert "systemctl start xen-driver-domains-uplink-up.service" in moved.calls
+
+
+def test_a_card_that_keeps_another_address_gets_its_own(moved: FakeOneCard) -> None:
+    moved.destroy("net-dd")
+    moved.machine.set_address(CARD, "02:54:00:aa:00:01")
+    assert moved.program().give_up() == 0
+    assert has_card(moved)
+    assert (moved.machine.sys / f"class/net/{IFNAME}/address").read_text().strip() == MAC
+
+
+def test_records_of_other_cards_do_not_keep_it(moved: FakeOneCard) -> None:
+    (Path(moved.host().records.directory) / "0000:00:09.0.json").write_text("{")
+    with pytest.raises(DriverDomainsError, match="does not hold the record of a PCI device"):
+        moved.plan()
+    assert Records(moved.host().records.directory, strict=False).load()[0].bdf == CARD
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"name": 1}', "\x00"])
@@ -315,6 +385,40 @@ def test_a_card_that_carries_a_bridge_is_refused(host: FakeOneCard) -> None:
     (host.machine.sys / f"class/net/{IFNAME}/upper_br0").mkdir()
     with pytest.raises(Refused, match="carries br0"):
         host.apply()
+
+
+INDEX = {"match": {"op": "==", "left": {"meta": {"key": "iif"}}, "right": IFNAME}}
+NAME = {"match": {"op": "==", "left": {"meta": {"key": "iifname"}}, "right": IFNAME}}
+
+
+@pytest.mark.parametrize(
+    ("item", "refused"),
+    [
+        ({"rule": {"expr": [INDEX, {"accept": None}]}}, True),
+        ({"rule": {"expr": [{"match": {"left": {"meta": {"key": "oif"}}, "right": {"set": ["lo", IFNAME]}}}]}}, True),
+        ({"rule": {"expr": [{"vmap": {"key": {"meta": {"key": "iif"}}, "data": {"set": [[IFNAME, {"accept": None}]]}}}]}}, True),
+        ({"set": {"name": "inside", "type": "iface_index", "elem": [IFNAME]}}, True),
+        (
+            {"map": {"name": "inside", "type": ["iface_index", "inet_service"], "elem": [[{"concat": [IFNAME, 22]}, {"accept": None}]]}},
+            True,
+        ),
+        ({"chain": {"name": "early", "hook": "ingress", "dev": IFNAME}}, True),
+        ({"flowtable": {"name": "fast", "dev": [IFNAME, "eth1"]}}, True),
+        ({"rule": {"expr": [NAME, {"accept": None}]}}, False),
+        ({"rule": {"expr": [{"match": {"left": {"meta": {"key": "iif"}}, "right": "lo"}}]}}, False),
+        ({"set": {"name": "inside", "type": "ifname", "elem": [IFNAME]}}, False),
+        ({"metainfo": {"version": "1.0.6"}}, False),
+    ],
+)
+def test_rules_that_would_not_apply_to_the_vif_are_refused(host: FakeOneCard, item: dict[str, t.Any], refused: bool) -> None:
+    for values in item.values():
+        values.update(family="inet", table="filter")
+    host.nftables = json.dumps({"nftables": [item]})
+    if refused:
+        with pytest.raises(Refused, match=r"has its interface enp0s3 by its number \(table inet filter\).*Use iifname"):
+            host.apply()
+    else:
+        assert host.apply()["pending"]
 
 
 def test_a_driver_domain_that_runs_without_the_card_is_refused(host: FakeOneCard) -> None:
