@@ -41,11 +41,13 @@ for file in /etc/default/grub /etc/default/grub.d/*.cfg; do
   [ ! -e "$file" ] || [ "${file##*/}" = OWN ] || . "$file" >/dev/null 2>&1
 done
 """
+#: Only the title and the ID are replaced: without --unrestricted, GRUB would ask for a password on a host that has set superusers.
 _ENTRY = f"""\
 export GRUB_CMDLINE_LINUX GRUB_CMDLINE_LINUX_DEFAULT GRUB_CMDLINE_LINUX_XEN_REPLACE GRUB_CMDLINE_LINUX_XEN_REPLACE_DEFAULT \\
   GRUB_CMDLINE_XEN GRUB_CMDLINE_XEN_DEFAULT
 /etc/grub.d/20_linux_xen 2>/dev/null | sed -n "/^menuentry .*'xen-gnulinux-simple-/,/^}}/ {{
-  s/^menuentry .*/menuentry 'Xen, tried once (xen.driver_domains)' --class xen --id {TRIAL_ENTRY} {{/
+  s/^menuentry '[^']*'\\(\\\\\\\\''[^']*'\\)*/menuentry 'Xen, tried once (xen.driver_domains)'/
+  s/[^ ]* 'xen-gnulinux-simple-[^']*'/--id {TRIAL_ENTRY}/
   p
 }}"
 """

@@ -52,6 +52,19 @@ def permanent(grub: FakeGrubHost) -> FakeGrubHost:
     return grub
 
 
+@pytest.mark.parametrize("distributor", ["Debian", "Bob'\\\\''s own"])
+def test_what_the_user_has_added_to_the_entries_stays(grub: FakeGrubHost, distributor: str) -> None:
+    """Such as `--unrestricted`, without which a host with `superusers` waits for a password. The title is quoted as GRUB does."""
+    script = grub.root / "etc/grub.d/20_linux_xen"
+    text = script.read_text().replace("--class xen", "--class xen --unrestricted").replace("'Debian GNU", f"'{distributor} GNU")
+    script.write_text(text.replace("-1' {", "-1' --users root {"))
+    apply(grub, OPTIONS)
+    assert (
+        f"\nmenuentry '{TRIAL}' --class debian --class xen --unrestricted --id xen-driver-domains-trial --users root {{\n" in grub.configuration
+    )
+    assert grub.boot().entry == TRIAL
+
+
 def test_debian_boots_xen_by_default_once_it_is_installed(grub: FakeGrubHost) -> None:
     assert grub.boot().entry == XEN
 
