@@ -26,7 +26,8 @@ options:
       match_all:
         description:
           - Whether the entry stands for every device that matches, one or more.
-          - They are called V(NAME.0), V(NAME.1) and so on in the order of their addresses, where NAME is O(devices[].name).
+          - They are called V(NAME.0), V(NAME.1) and so on in the order of their addresses, where NAME is O(devices[].name). A device that
+            was recorded keeps its number when hardware is added or removed. A new one gets the first number that is free.
         type: bool
         default: false
       match:

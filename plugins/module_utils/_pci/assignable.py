@@ -227,7 +227,16 @@ class AssignablePool:
         bdfs = {name: device.bdf for name, device in wanted}
         renamed = set(bdfs.values())
         for other in devices:
-            if other.xl_name not in bdfs or other.bdf in renamed:
+            if other.xl_name not in bdfs or bdfs[other.xl_name] == other.bdf:
+                continue
+            if other.owner_domid is not None:
+                raise InvalidInput(
+                    f"{bdfs[other.xl_name]} cannot be called {other.xl_name!r}: the running domain {other.owner_domid} has {other.bdf} "
+                    "by that name",
+                    "the name of a device stays while a running domain has it",
+                    f"Stop domain {other.owner_domid} first, or choose another name",
+                )
+            if other.bdf in renamed:
                 continue
             if other.pciback:
                 raise InvalidInput(

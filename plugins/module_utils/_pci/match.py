@@ -140,7 +140,7 @@ class PciRequest:
     name: str
     #: Criterion and value in its normal form; all of them must match.
     criteria: tuple[tuple[str, str], ...]
-    #: Whether it stands for every device that matches, one or more; they are then called NAME.0, NAME.1 and so on.
+    #: Whether it stands for every device that matches, one or more; they are then called NAME.0, NAME.1 and so on, and keep these names.
     match_all: bool = False
 
     def fits(self, device: PciDevice) -> bool:
@@ -195,8 +195,9 @@ def choose(requests: t.Sequence[PciRequest], devices: t.Sequence[PciDevice]) -> 
         fitting = [device for device in devices if request.fits(device)]
         if not fitting or (len(fitting) > 1 and not request.match_all):
             raise _not_one(index, request, fitting, devices)
-        for number, device in enumerate(fitting):
-            name = f"{request.name}.{number}" if request.match_all else request.name
+        numbers = _numbers(request.name, fitting) if request.match_all else {}
+        for device in fitting:
+            name = f"{request.name}.{numbers[device.bdf]}" if request.match_all else request.name
             if device.bdf in indices:
                 other = indices[device.bdf]
                 raise InvalidInput(
@@ -213,6 +214,23 @@ def choose(requests: t.Sequence[PciRequest], devices: t.Sequence[PciDevice]) -> 
             indices[device.bdf] = names[name] = index
             chosen.append((name, device))
     return chosen
+
+
+def _numbers(name: str, devices: t.Sequence[PciDevice]) -> dict[Bdf, int]:
+    """Number devices in the order of their addresses. Those that have a number keep it, whatever is plugged in before them later.
+
+    The devices of running domains come first, and xl's names before records, because the name of such a device cannot be changed.
+    """
+    numbers: dict[Bdf, int] = {}
+    known = [(device, device.xl_name) for device in sorted(devices, key=lambda device: device.owner_domid is None)]
+    known += [(device, device.record.name) for device in devices if device.record]
+    for device, old_name in known:
+        found = re.fullmatch(re.escape(name) + r"\.(0|[1-9][0-9]{0,2})", old_name)
+        if found and device.bdf not in numbers and int(found.group(1)) not in numbers.values():
+            numbers[device.bdf] = int(found.group(1))
+    left = [device for device in devices if device.bdf not in numbers]
+    free = [number for number in range(len(devices)) if number not in numbers.values()]
+    return {**numbers, **{device.bdf: number for device, number in zip(left, free)}}
 
 
 def _not_one(index: int, request: PciRequest, fitting: t.Sequence[PciDevice], devices: t.Sequence[PciDevice]) -> InvalidInput:

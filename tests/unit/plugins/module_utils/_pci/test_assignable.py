@@ -217,6 +217,14 @@ class TestPresent:
         plan = xen.apply("present", [{**UPLINK0, "name": "uplink1"}, {**UPLINK1, "name": "uplink0"}])
         assert [device["xl_name"] for device in plan.results["devices"]] == ["uplink1", "uplink0"]
 
+    def test_the_name_of_a_device_in_use_is_not_given_to_another_one(self, xen: FakeXen) -> None:
+        taken(xen, UPLINK0, UPLINK1)
+        xen.assign(CARD, 7)
+        xen.store.running[7] = "net-dd"
+        with pytest.raises(InvalidInput, match=f"{FAR_CARD} cannot be called 'uplink0': the running domain 7 has {CARD}.*Stop domain 7"):
+            xen.apply("present", [{**UPLINK0, "name": "uplink1"}, {**UPLINK1, "name": "uplink0"}])
+        assert xen.calls == []
+
     def test_a_name_that_another_device_has(self, xen: FakeXen) -> None:
         taken(xen, UPLINK0)
         with pytest.raises(InvalidInput, match=f"{FAR_CARD} cannot be called 'uplink0': xl knows {CARD} by that name"):

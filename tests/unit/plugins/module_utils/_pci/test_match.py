@@ -179,6 +179,28 @@ def test_all_that_fit_are_numbered(tmp_path: Path, match: dict[str, str], bdfs: 
     assert found == [(f"uplink0.{number}", bdf) for number, bdf in enumerate(bdfs)]
 
 
+def test_what_is_numbered_keeps_its_number(tmp_path: Path) -> None:
+    """A card in a slot before the others, and one that is gone, do not change what the others are called."""
+    xen = FakeXen(plain_server(tmp_path))
+    cards = {**request("lan", vendor_device="8086:10d3"), "match_all": True}
+    xen.apply("present", [cards])
+    xen.machine.pci("0000:00:02.1", "8086:10d3", "020000", driver="e1000e")
+    assert named(xen, cards) == [("lan.2", "0000:00:02.1"), ("lan.0", CARD), ("lan.1", FAR_CARD)]
+    far = {**request("lan", vendor_device="8086:10d3", slot="0000:00/1c.0/00.0"), "match_all": True}
+    assert named(xen, far) == [("lan.1", FAR_CARD)]
+    assert [name for name, _bdf in named(xen, {**cards, "name": "other"})] == ["other.0", "other.1", "other.2"]
+
+
+def test_the_device_of_a_running_domain_keeps_its_name_before_all_others(tmp_path: Path) -> None:
+    xen = FakeXen(plain_server(tmp_path))
+    cards = {**request("lan", vendor_device="8086:10d3"), "match_all": True}
+    xen.apply("present", [cards])
+    xen.store.values["/libxl/pci/0000-03-00-0/name"] = "lan.0"
+    xen.assign(FAR_CARD, 7)
+    xen.store.running[7] = "net-dd"
+    assert named(xen, cards) == [("lan.1", CARD), ("lan.0", FAR_CARD)]
+
+
 def test_all_of_none_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="no device of this host matches"):
         named(FakeXen(plain_server(tmp_path)), {**request(class_="wireless"), "match_all": True})
