@@ -94,6 +94,7 @@ options:
       - V(in_use) a running domain uses the device, or a virtual function of it.
       - V(unreadable) the device does not respond.
       - V(failed_trial) the boot options were tried once, and the host was not reached then (M(xen.driver_domains.dom0_boot) alone).
+      - V(local_trial) boot options are being tried, and the run did not come over SSH (M(xen.driver_domains.dom0_boot) alone).
     type: list
     elements: str
     choices:
@@ -115,5 +116,6 @@ options:
       - in_use
       - unreadable
       - failed_trial
+      - local_trial
     default: []
 """

@@ -42,6 +42,9 @@ _HEADER = "# Managed by Ansible (xen.driver_domains.dom0_boot): changes made her
 _BDF = re.compile(r"[0-9a-f]{4}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7]")
 _MODULE = re.compile(r"[A-Za-z0-9_-]+")
 _KERNEL_LINE = re.compile(r"^\s*(?:module2?\s+\S*vmlinu\S*|xen_module\s+\S+|linux\s+\S+)(\s.*)$", re.MULTILINE)
+#: Of entries that boot Xen: the lines with the options of Xen and of dom0's kernel.
+_HYPERVISOR_LINE = re.compile(r"^\s*multiboot2?\s.*$|^\s*xen_hypervisor\s.*$", re.MULTILINE)
+_DOM0_LINE = re.compile(r"^\s*module2?\s+\S*vmlinu\S*\s.*$|^\s*xen_module\s.*$", re.MULTILINE)
 #: The characters of the command line that Xen passes to a PV dom0; it silently drops the rest (xen.h, MAX_GUEST_CMDLINE).
 _MAX_KERNEL_LINE = 1023
 
@@ -139,22 +142,48 @@ def hidden_by_others(root: str = "", runner: Runner | None = None) -> tuple[tupl
     return _foreign_hides.hidden_by_others(root, GRUB_FILE, runner or Runner())
 
 
-def proved_by_host(options: BootOptions, reasons: t.Sequence[str], missing: t.Sequence[PciDevice], kernel_line: str) -> bool:
+def proved_by_host(
+    options: BootOptions, reasons: t.Sequence[str], missing: t.Sequence[PciDevice], kernel_line: str, *, over_ssh: bool = True
+) -> bool:
     """Return whether this host, which is reached, runs as it would with these options: it was booted with them, or has all that they do.
 
-    :param reasons: what it lacks (`reboot_reasons`).
+    :param reasons: in what it differs (`reboot_reasons`).
     :param missing: the devices to hide that pciback does not hold (`not_hidden`).
     :param kernel_line: /proc/cmdline.
+    :param over_ssh: whether the run came over SSH. One that did not says nothing about the host while a trial of other options runs.
     """
-    return options.trial(Runner()).runs(kernel_line) or not (reasons or missing)
+    if options.trial(Runner()).runs(kernel_line):
+        return True
+    others_are_tried = any(word.startswith(TRIAL_OPTION) for word in kernel_line.split())
+    return not (reasons or missing or (others_are_tried and not over_ssh))
 
 
-def plan_boot(options: BootOptions | None, runner: Runner, root: str = "", *, proved: bool = True) -> Plan:
+def refuse_local_proof(plan: Plan, options: BootOptions, kernel_line: str, over_ssh: bool) -> None:
+    """Refuse to make permanent what is being tried if a host that is cut off would do the same: at its console, or in a job of its own.
+
+    Nothing is written then, so the next boot takes the entry that was the default before.
+
+    :param kernel_line: /proc/cmdline.
+    :param over_ssh: whether the run came over SSH.
+    """
+    if over_ssh or not options.trial(Runner()).runs(kernel_line):
+        return
+    plan.refuse(
+        "local_trial",
+        "this host",
+        "runs with boot options that are tried once, and this run did not come over SSH",
+        rule="options become permanent when the host is reached while it runs with them, which a run on the host itself does not show",
+        remedy="Run this over SSH before the next boot, which takes the former options again",
+    )
+
+
+def plan_boot(options: BootOptions | None, runner: Runner, root: str = "", *, proved: bool = True, prepare: bool = False) -> Plan:
     """Plan the changes to the host's boot files.
 
     :param options: None removes everything that this module wrote.
     :param root: directory that stands for / (tests).
     :param proved: whether the running host shows that it can be reached with these options. Otherwise they are tried once.
+    :param prepare: only keep Debian's package of Xen from making Xen the default, and report what blocks the options.
     :raises NotOnThisHost: the host does not boot through GRUB.
     """
     plan = Plan()
@@ -170,6 +199,12 @@ def plan_boot(options: BootOptions | None, runner: Runner, root: str = "", *, pr
         _check_length(options, configuration)
         _refuse_secure_boot(plan, f"{root}/sys")
         trial = _trial(plan, options, runner, root, proved)
+    plan.results["trial"] = "next_boot" if trial else "impossible" if options and not _settled(options, root, proved) else "none"
+    if prepare:
+        # The package runs update-grub itself when it is installed.
+        if _plan_file(plan, root + GRUB_FILE, _settings_during_trial(root), False) and f"'{ENTRY_ID}" in configuration:
+            plan.add("update-grub", lambda: _update("update-grub", runner))
+        return plan
     texts = {
         root + GRUB_FILE: "" if not options else _settings_during_trial(root) if trial else options.grub_file(),
         root + TRIAL_FILE: options.trial_file(trial) if options and trial else "",
@@ -192,7 +227,6 @@ def plan_boot(options: BootOptions | None, runner: Runner, root: str = "", *, pr
         plan.add(f"remove {path}", partial(remove, path))
     if trial and not trial.armed:
         plan.add("boot the new options once, at the next boot", trial.arm)
-    plan.results["trial"] = "next_boot" if trial else "impossible" if options and not _settled(options, root, proved) else "none"
     return plan
 
 
@@ -276,17 +310,51 @@ def _initramfs_is_older(root: str) -> bool:
     return bool(images) and max(map(os.path.getmtime, images)) < os.path.getmtime(root + MODPROBE_FILE)
 
 
-def reboot_reasons(options: BootOptions, hypervisor_line: str, kernel_line: str, sysfs: str = "/sys") -> list[str]:
-    """Return what the running system lacks, in words.
+def reboot_reasons(options: BootOptions, hypervisor_line: str, kernel_line: str, root: str = "") -> list[str]:
+    """Return in what the running system differs from the options, in words.
 
     :param hypervisor_line: the running Xen's command line (`xl info`, xen_commandline).
     :param kernel_line: /proc/cmdline.
+    :param root: directory that stands for / (tests).
     """
-    if xen_version(sysfs) is None:
+    if xen_version(f"{root}/sys") is None:
         return ["the host does not run under Xen yet"]
-    return [f"Xen runs without {option}" for option in _missing(options.hypervisor, hypervisor_line)] + [
-        f"dom0's kernel runs without {option}" for option in _missing(options.kernel, kernel_line)
+    settings = read_text(root + GRUB_FILE) or ""
+    configuration = read_text(root + GRUB_CONFIGURATION) or ""
+    # The trial of the options runs without what they have no longer, unless others set that, too.
+    tried = options.trial(Runner()).runs(kernel_line)
+    reasons = []
+    for subject, wanted, line, setting, entry in (
+        ("Xen", options.hypervisor, hypervisor_line, "GRUB_CMDLINE_XEN_DEFAULT", _HYPERVISOR_LINE),
+        ("dom0's kernel", options.kernel, kernel_line, "GRUB_CMDLINE_LINUX_XEN_REPLACE_DEFAULT", _DOM0_LINE),
+    ):
+        missing = _missing(wanted, line)
+        reasons += [f"{subject} runs without {option}" for option in missing]
+        former = [] if tried else _former(setting, settings, entry, configuration)
+        # Another value of an option that is missing is not a reason of its own.
+        said = {_key(option) for option in missing}
+        left = [option for option in former if option in line.split() and option not in wanted and _key(option) not in said]
+        reasons += [f"{subject} runs with {option}, which is no longer requested" for option in left]
+    return reasons
+
+
+def _former(setting: str, settings: str, entry: re.Pattern[str], configuration: str) -> list[str]:
+    """Return the options of our settings that only these set. A list of hidden devices is not among them: `not_hidden` is about that.
+
+    :param entry: matches the line of GRUB's configuration that has them, and those of others.
+    """
+    found = re.search(rf'^{setting}="\S+ (.*)"$', settings, re.MULTILINE)
+    ours = found.group(1).split() if found else []
+    words = " ".join(entry.findall(configuration)[:1]).split()
+    return [
+        option
+        for option in dict.fromkeys(ours)
+        if not option.startswith(f"{PCIBACK_MODULE}.hide=") and words.count(option) <= ours.count(option)
     ]
+
+
+def _key(option: str) -> str:
+    return option.split("=", 1)[0]
 
 
 def hidden_at_boot(options: BootOptions, kernel_line: str) -> bool:
@@ -297,8 +365,8 @@ def hidden_at_boot(options: BootOptions, kernel_line: str) -> bool:
 def _missing(options: t.Iterable[str], line: str) -> list[str]:
     """Return the options that are not in effect: the last occurrence of a key counts, even if several are requested (console)."""
     wanted, words = list(options), line.split()
-    last_wanted, in_force = ({word.split("=", 1)[0]: word for word in of} for of in (wanted, words))
-    return [option for option in wanted if option not in words or in_force[option.split("=", 1)[0]] != last_wanted[option.split("=", 1)[0]]]
+    last_wanted, in_force = ({_key(word): word for word in of} for of in (wanted, words))
+    return [option for option in wanted if option not in words or in_force[_key(option)] != last_wanted[_key(option)]]
 
 
 def _plan_file(plan: Plan, path: str, text: str, going: bool) -> bool:
@@ -321,8 +389,8 @@ def _in_configuration(options: BootOptions, configuration: str, trial: BootTrial
         entry = default.group(1) if default and f"'{default.group(1)}'" in configuration else ""
     if not entry:
         return False
-    hypervisor_lines = re.findall(r"^\s*multiboot2?\s.*$|^\s*xen_hypervisor\s.*$", configuration, re.MULTILINE)
-    kernel_lines = re.findall(r"^\s*module2?\s+\S*vmlinu\S*\s.*$|^\s*xen_module\s.*$", configuration, re.MULTILINE)
+    hypervisor_lines = _HYPERVISOR_LINE.findall(configuration)
+    kernel_lines = _DOM0_LINE.findall(configuration)
     return (
         bool(hypervisor_lines and kernel_lines)
         and not _missing(options.hypervisor, hypervisor_lines[0])

@@ -18,7 +18,13 @@ description:
     root file system, reboots by itself.
   - To make them permanent, run the module again after the boot, which is over a new connection then. Options that the running host has
     already become permanent at once. A list of hidden devices counts as such if C(xen-pciback) holds them now.
-  - Until Xen was booted once, the default entry is set back to what it would be without Debian's package of Xen.
+  - An option of an earlier run that is no longer requested, but that the host runs with, is removed in the same way. The next boot tries
+    the options without it. An option that others set as well stays.
+  - While the options are tried, a run that does not come over SSH is refused (V(local_trial)), because it does not show that the host can
+    be reached. Nothing is changed then, and the next boot takes the entry that was the default before. Hosts that are managed without SSH
+    need O(force) with that guard. At the console of a host that is cut off, other options can be set, and are tried at the next boot.
+  - Until Xen was booted once, the default entry is set back to what it would be without Debian's package of Xen. To have that from the
+    installation of the package on, use O(state=prepared) before.
   - Options that were tried once, and with which the host was not reached, are refused (V(failed_trial)) until they change, or until
     O(force) names that guard.
   - Where GRUB cannot write its environment block (C(/boot/grub) on LVM, md, btrfs or ZFS, or encrypted), it cannot boot an entry once.
@@ -34,7 +40,7 @@ description:
   - Only one list of hidden devices can be in effect. It includes what others hide in GRUB's options or in modprobe.d, as far as that list
     would be in effect. The guard rails apply to these devices, too.
   - Refuses a host that boots with Secure Boot and does not run Xen yet, because GRUB would not start Xen.
-  - Never reboots. RV(reboot_required) says whether the running system lacks an option, and RV(trial) what the next boot is.
+  - Never reboots. RV(reboot_required) says whether the running system differs from the options, and RV(trial) what the next boot is.
 author:
   - The xen.driver_domains authors (@xen-driver-domains)
 requirements:
@@ -76,9 +82,12 @@ options:
     elements: str
     default: []
   state:
-    description: V(absent) removes the files of this module and every option in them.
+    description:
+      - V(absent) removes the files of this module and every option in them.
+      - V(prepared) is for before Debian's package of Xen is installed, which makes Xen the default entry at once. It keeps the present
+        default, and reports what V(present) would refuse. It changes nothing else, and nothing on a host that runs Xen.
     type: str
-    choices: [present, absent]
+    choices: [present, prepared, absent]
     default: present
 seealso:
   - module: xen.driver_domains.xl_pci_assignable
@@ -123,12 +132,12 @@ actions:
   elements: str
   sample: ["write /etc/default/grub.d/zz-xen-driver-domains.cfg", "update-grub"]
 reboot_required:
-  description: Whether the running system lacks Xen or a requested option.
+  description: Whether the running system lacks Xen or a requested option, or has one of an earlier run that is no longer requested.
   returned: success
   type: bool
   sample: true
 reboot_reasons:
-  description: What the running system lacks.
+  description: What the running system lacks, and what it has of an earlier run.
   returned: success
   type: list
   elements: str
@@ -138,6 +147,7 @@ trial:
     - V(next_boot) the next boot tries the options once. They become permanent when the module is run again while they are in effect.
     - V(impossible) they are permanent although the running system lacks them, because GRUB cannot boot an entry once on this host.
     - V(none) they are permanent.
+    - With O(state=prepared), it is what V(present) would return.
   returned: success
   type: str
   sample: next_boot
@@ -212,9 +222,11 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._dom0_boot impo
     plan_boot,
     proved_by_host,
     reboot_reasons,
+    refuse_local_proof,
 )
 from ansible_collections.xen.driver_domains.plugins.module_utils._files import read_text
 from ansible_collections.xen.driver_domains.plugins.module_utils._module import run_module
+from ansible_collections.xen.driver_domains.plugins.module_utils._pci.confirm_timer import ConfirmTimer
 from ansible_collections.xen.driver_domains.plugins.module_utils._pci.guards import PCI_GUARDS, Guards
 from ansible_collections.xen.driver_domains.plugins.module_utils._pci.hidden_at_boot import check_hidden, not_hidden, outdated_hides
 from ansible_collections.xen.driver_domains.plugins.module_utils._pci.host import PciHost
@@ -230,7 +242,7 @@ ARGUMENTS = {
     "load_after_pciback": {"type": "list", "elements": "str", "default": []},
     "assignable": {"type": "list", "elements": "str", "default": []},
     "force": {"type": "list", "elements": "str", "choices": list(PCI_GUARDS), "default": []},
-    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+    "state": {"type": "str", "choices": ["present", "prepared", "absent"], "default": "present"},
 }
 
 
@@ -257,8 +269,11 @@ def prepare(parameters: dict[str, t.Any]) -> Plan:
     devices = host.devices()
     missing = not_hidden(options, devices)
     to_come = [device for device in missing if str(device.bdf) not in parameters["assignable"]]
-    plan = plan_boot(options, runner, proved=proved_by_host(options, reasons, to_come, kernel_line))
+    over_ssh = bool(ConfirmTimer(runner).session())
+    proved = proved_by_host(options, reasons, to_come, kernel_line, over_ssh=over_ssh)
+    plan = plan_boot(options, runner, proved=proved, prepare=parameters["state"] == "prepared")
     plan.warnings += warnings
+    refuse_local_proof(plan, options, kernel_line, over_ssh)
     check_hidden(plan, options, devices, host, Guards(devices, runner), f"/lib/modules/{os.uname().release}")
     plan.results.update(
         reboot_required=bool(reasons),

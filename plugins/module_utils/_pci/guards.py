@@ -32,6 +32,7 @@ PCI_GUARDS = (
     "in_use",
     "unreadable",
     "failed_trial",
+    "local_trial",
 )
 
 #: PCI classes of what can be at the end of a chain that is not known. It is not known either what a device without a driver is for.

@@ -17,8 +17,13 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._runner import 
 #: Of Debian's xen.cfg: it makes Xen the default, and warns with a function that only grub-mkconfig has.
 _XEN_CFG = """\
 echo "Including Xen overrides" >&2
-grub_warn "GRUB_DEFAULT changed to boot into Xen by default!"
-GRUB_DEFAULT="$GRUB_DISTRIBUTOR GNU/Linux, with Xen hypervisor"
+if [ "$XEN_OVERRIDE_GRUB_DEFAULT" = "" ]; then
+	grub_warn "GRUB_DEFAULT changed to boot into Xen by default!"
+	XEN_OVERRIDE_GRUB_DEFAULT=1
+fi
+if [ "$XEN_OVERRIDE_GRUB_DEFAULT" = "1" ]; then
+	GRUB_DEFAULT="$GRUB_DISTRIBUTOR GNU/Linux, with Xen hypervisor"
+fi
 """
 #: Of GRUB's grub-mkconfig and 00_header.
 _MKCONFIG = """\
@@ -74,9 +79,10 @@ class FakeGrubHost:
     :param settings: /etc/default/grub.
     :param kind: type of the file system with /boot/grub.
     :param abstraction: what that is on, other than a partition.
+    :param xen: whether it has the package already; otherwise `install_xen` installs it.
     """
 
-    def __init__(self, root: Path, settings: str = "GRUB_DEFAULT=0\n", kind: str = "ext2", abstraction: str = "") -> None:
+    def __init__(self, root: Path, settings: str = "GRUB_DEFAULT=0\n", kind: str = "ext2", abstraction: str = "", xen: bool = True) -> None:
         self.root = root
         self.kind, self.abstraction = kind, abstraction
         self.environment: dict[str, str] = {}
@@ -84,18 +90,13 @@ class FakeGrubHost:
         self.step: t.Callable[[], None] = lambda: None
         files = {
             "etc/default/grub": f"GRUB_DISTRIBUTOR=Debian\nGRUB_CMDLINE_LINUX_DEFAULT=quiet\n{settings}",
-            "etc/default/grub.d/xen.cfg": _XEN_CFG,
+            "etc/default/grub.d/init-select.cfg": "",
             "etc/grub.d/10_linux": _LINUX,
-            "etc/grub.d/20_linux_xen": _LINUX_XEN,
             "boot/initrd.img-6": "",
         }
-        for name, text in files.items():
-            path = root / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
-            path.chmod(0o755)
+        self._write(files)
         (root / "boot/grub").mkdir()
-        self.update_grub()
+        self.install_xen() if xen else self.update_grub()
         #: What GRUB would read after a power cut, since it does not replay the journal.
         self.configuration_on_disk = self.configuration
 
@@ -103,6 +104,19 @@ class FakeGrubHost:
     def configuration(self) -> str:
         """What update-grub wrote."""
         return (self.root / "boot/grub/grub.cfg").read_text()
+
+    def _write(self, files: dict[str, str]) -> None:
+        for name, text in files.items():
+            path = self.root / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+            path.chmod(0o755)
+
+    def install_xen(self) -> None:
+        """Install Debian's packages of Xen, which run update-grub."""
+        # GRUB's own package has this script, but without Xen it writes nothing.
+        self._write({"etc/default/grub.d/xen.cfg": _XEN_CFG, "etc/grub.d/20_linux_xen": _LINUX_XEN})
+        self.update_grub()
 
     def run(self, argv: list[str], **_options: t.Any) -> Result:
         """Do what the command does."""

@@ -13,7 +13,14 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.xen.driver_domains.plugins.module_utils._boot_trial import TRIAL_FILE
-from ansible_collections.xen.driver_domains.plugins.module_utils._dom0_boot import GRUB_FILE, BootOptions, plan_boot, proved_by_host
+from ansible_collections.xen.driver_domains.plugins.module_utils._dom0_boot import (
+    GRUB_FILE,
+    BootOptions,
+    plan_boot,
+    proved_by_host,
+    reboot_reasons,
+    refuse_local_proof,
+)
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import Refused
 from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Plan
 from ansible_collections.xen.driver_domains.tests.unit.fakes.grub import Booted, FakeGrubHost
@@ -59,14 +66,39 @@ def test_what_the_user_has_added_to_the_entries_stays(grub: FakeGrubHost, distri
     text = script.read_text().replace("--class xen", "--class xen --unrestricted").replace("'Debian GNU", f"'{distributor} GNU")
     script.write_text(text.replace("-1' {", "-1' --users root {"))
     apply(grub, OPTIONS)
-    assert (
-        f"\nmenuentry '{TRIAL}' --class debian --class xen --unrestricted --id xen-driver-domains-trial --users root {{\n" in grub.configuration
-    )
+    words = "--class debian --class xen --unrestricted --id xen-driver-domains-trial --users root"
+    assert f"\nmenuentry '{TRIAL}' {words} {{\n" in grub.configuration
     assert grub.boot().entry == TRIAL
 
 
 def test_debian_boots_xen_by_default_once_it_is_installed(grub: FakeGrubHost) -> None:
     assert grub.boot().entry == XEN
+
+
+def test_a_prepared_host_keeps_its_default_when_xen_is_installed(tmp_path: Path) -> None:
+    grub = FakeGrubHost(tmp_path, xen=False)
+    fake: t.Any = grub
+    plan = plan_boot(OPTIONS, fake, str(tmp_path), proved=False, prepare=True)
+    plan.apply()
+    assert [action.description for action in plan.actions] == [f"write {tmp_path}{GRUB_FILE}"]
+    grub.install_xen()
+    assert (grub.boot().entry, grub.boot().entry) == (PLAIN, PLAIN)
+    assert plan_boot(OPTIONS, fake, str(tmp_path), proved=False, prepare=True).actions == []
+    apply(grub, OPTIONS)
+    assert (grub.boot().entry, grub.boot().entry) == (TRIAL, PLAIN)
+    apply(grub, None)
+    assert not (tmp_path / GRUB_FILE[1:]).exists()
+
+
+def test_a_host_that_has_xen_installed_is_prepared_at_once(grub: FakeGrubHost) -> None:
+    fake: t.Any = grub
+    plan_boot(OPTIONS, fake, str(grub.root), proved=False, prepare=True).apply()
+    assert grub.boot().entry == PLAIN
+
+
+def test_a_host_that_has_booted_xen_needs_no_preparation(grub: FakeGrubHost) -> None:
+    fake: t.Any = permanent(grub)
+    assert plan_boot(OPTIONS, fake, str(grub.root), proved=False, prepare=True).actions == []
 
 
 def test_the_first_boot_into_xen_is_tried_once(grub: FakeGrubHost) -> None:
@@ -273,3 +305,95 @@ def test_what_a_host_shows(grub: FakeGrubHost, tag: bool, reasons: list[str], mi
     line = grub.boot().kernel if tag else "quiet"
     assert proved_by_host(OPTIONS, reasons, missing, line) is proved
     assert not proved_by_host(OTHERS, ["something"], [], line)
+
+
+def run(grub: FakeGrubHost, options: BootOptions, booted: Booted, *, over_ssh: bool = True, force: t.Sequence[str] = ()) -> list[str]:
+    """Do what the module does, on a host whose devices are all held, and return the reasons for a reboot."""
+    fake: t.Any = grub
+    reasons = reboot_reasons(options, booted.xen, booted.kernel, str(grub.root))
+    proved = proved_by_host(options, reasons, [], booted.kernel, over_ssh=over_ssh)
+    plan = plan_boot(options, fake, str(grub.root), proved=proved)
+    refuse_local_proof(plan, options, booted.kernel, over_ssh)
+    plan.apply(force)
+    return reasons
+
+
+def settled(grub: FakeGrubHost, options: BootOptions) -> Booted:
+    """Boot Xen with permanent options."""
+    for _boot in range(2):
+        run(grub, options, grub.boot())
+    return grub.boot()
+
+
+@pytest.mark.parametrize(
+    ("now", "reasons"),
+    [
+        (replace(OPTIONS, kernel=()), ["dom0's kernel runs with nosmt, which is no longer requested"]),
+        (replace(OPTIONS, hypervisor=()), ["Xen runs with dom0_mem=768M,max:768M, which is no longer requested"]),
+        (replace(OPTIONS, hypervisor=("dom0_mem=1G",)), ["Xen runs without dom0_mem=1G"]),
+    ],
+)
+def test_a_boot_without_an_option_is_tried_once(grub: FakeGrubHost, now: BootOptions, reasons: list[str]) -> None:
+    before = settled(grub, OPTIONS)
+    assert [run(grub, now, before), run(grub, now, before)] == [reasons, reasons]
+    tried, back = grub.boot(), grub.boot()
+    assert (tried.entry, back) == (TRIAL, before)
+    with pytest.raises(Refused, match="came back as it was"):
+        run(grub, now, back)
+    assert run(grub, now, tried) == []
+    permanently = grub.boot()
+    assert (permanently.entry, permanently.kernel == before.kernel, permanently.xen == before.xen) == (
+        XEN,
+        now.kernel == OPTIONS.kernel,
+        now.hypervisor == OPTIONS.hypervisor,
+    )
+    assert (run(grub, now, permanently), apply(grub, now).actions) == ([], [])
+
+
+def test_an_option_that_others_set_as_well_is_still_there(tmp_path: Path) -> None:
+    grub = FakeGrubHost(tmp_path, "GRUB_CMDLINE_LINUX=nosmt\nGRUB_CMDLINE_XEN=iommu=on\n")
+    now = replace(OPTIONS, kernel=())
+    before = settled(grub, replace(OPTIONS, hypervisor=(*OPTIONS.hypervisor, "iommu=on")))
+    assert run(grub, now, before) == []
+    after = grub.boot()
+    assert (after.entry, "nosmt" in after.kernel, "iommu=on" in after.xen) == (XEN, True, True)
+    assert (run(grub, now, after), apply(grub, now).actions) == ([], [])
+
+
+def test_what_others_set_only_now_does_not_ask_for_another_reboot(grub: FakeGrubHost) -> None:
+    before, now = settled(grub, OPTIONS), replace(OPTIONS, kernel=())
+    with (grub.root / "etc/default/grub").open("a") as settings:
+        settings.write("GRUB_CMDLINE_LINUX=nosmt\n")
+    assert run(grub, now, before) != []
+    tried = grub.boot()
+    assert (tried.entry, run(grub, now, tried)) == (TRIAL, [])
+    assert run(grub, now, grub.boot()) == []
+
+
+def test_a_shorter_list_of_hidden_devices_is_permanent_at_once(grub: FakeGrubHost) -> None:
+    before = settled(grub, replace(OPTIONS, hide=("0000:00:04.0", "0000:00:06.0")))
+    assert run(grub, OPTIONS, before) == []
+    assert HIDE in grub.boot().kernel.split()
+
+
+def test_a_host_that_is_cut_off_does_not_prove_its_own_trial(grub: FakeGrubHost) -> None:
+    apply(grub, OPTIONS)
+    tried = grub.boot()
+    with pytest.raises(Refused, match=r"did not come over SSH \[local_trial\].*Run this over SSH before the next boot"):
+        run(grub, OPTIONS, tried, over_ssh=False)
+    assert grub.boot().entry == PLAIN
+
+
+def test_a_host_without_ssh_proves_a_trial_by_force(grub: FakeGrubHost) -> None:
+    apply(grub, OPTIONS)
+    run(grub, OPTIONS, grub.boot(), over_ssh=False, force=["local_trial"])
+    booted = grub.boot()
+    assert booted.entry == XEN
+    assert run(grub, OPTIONS, booted, over_ssh=False) == []
+
+
+def test_other_options_that_are_set_at_the_console_are_tried(grub: FakeGrubHost) -> None:
+    apply(grub, OPTIONS)
+    run(grub, replace(OPTIONS, hide=()), grub.boot(), over_ssh=False)
+    tried = grub.boot()
+    assert (tried.entry, HIDE in tried.kernel.split(), grub.boot().entry) == (TRIAL, False, PLAIN)

@@ -514,10 +514,10 @@ def test_secure_boot(grub: FakeGrub, tmp_path: Path, secure: int | None, shim: i
 
 
 @pytest.fixture
-def xen_sysfs(tmp_path: Path) -> str:
-    (tmp_path / "hypervisor/version").mkdir(parents=True)
+def xen_root(tmp_path: Path) -> str:
+    (tmp_path / "sys/hypervisor/version").mkdir(parents=True)
     for name, text in {"type": "xen", "version/major": "4", "version/minor": "20"}.items():
-        (tmp_path / "hypervisor" / name).write_text(f"{text}\n")
+        (tmp_path / "sys/hypervisor" / name).write_text(f"{text}\n")
     return str(tmp_path)
 
 
@@ -530,8 +530,8 @@ def xen_sysfs(tmp_path: Path) -> str:
         ("dom0_mem=768M,max:768M", ["Xen runs without dom0_max_vcpus=1"]),
     ],
 )
-def test_reboot_reasons(line: str, reasons: list[str], xen_sysfs: str) -> None:
-    assert reboot_reasons(OPTIONS, line, "quiet", xen_sysfs) == reasons
+def test_reboot_reasons(line: str, reasons: list[str], xen_root: str) -> None:
+    assert reboot_reasons(OPTIONS, line, "quiet", xen_root) == reasons
 
 
 @pytest.mark.parametrize(
@@ -542,9 +542,9 @@ def test_reboot_reasons(line: str, reasons: list[str], xen_sysfs: str) -> None:
         ("console=hvc0", ["console=tty0"]),
     ],
 )
-def test_an_option_that_is_requested_several_times(line: str, reasons: list[str], xen_sysfs: str) -> None:
+def test_an_option_that_is_requested_several_times(line: str, reasons: list[str], xen_root: str) -> None:
     options = BootOptions(kernel=("console=tty0", "console=hvc0"))
-    assert reboot_reasons(options, "", line, xen_sysfs) == [f"dom0's kernel runs without {option}" for option in reasons]
+    assert reboot_reasons(options, "", line, xen_root) == [f"dom0's kernel runs without {option}" for option in reasons]
 
 
 def test_a_host_without_xen_has_to_reboot(tmp_path: Path) -> None:

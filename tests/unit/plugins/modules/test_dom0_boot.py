@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.xen.driver_domains.plugins.module_utils._dom0_boot import BootOptions
 from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Plan
 from ansible_collections.xen.driver_domains.plugins.modules import dom0_boot
 from ansible_collections.xen.driver_domains.tests.unit.fakes.sysfs import plain_server
@@ -27,7 +28,8 @@ def xen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> t.Any:
     monkeypatch.setattr(dom0_boot, "PciHost", xen.host)
     monkeypatch.setattr(dom0_boot, "Guards", lambda devices, runner: xen.guards(devices))
     monkeypatch.setattr(dom0_boot, "hidden_by_others", lambda: ((), []))
-    monkeypatch.setattr(dom0_boot, "plan_boot", lambda options, runner, proved: Plan(results={"proved": proved}))
+    monkeypatch.setattr(dom0_boot, "plan_boot", lambda options, runner, **seen: Plan(results=seen))
+    monkeypatch.setattr(dom0_boot.ConfirmTimer, "session", lambda self: "4711/1")
     monkeypatch.setattr(dom0_boot, "read_text", lambda path: (tmp_path / "cmdline").read_text())
     return xen
 
@@ -61,3 +63,18 @@ def test_what_needs_no_trial(
     if held:
         xen.machine.hold("0000:03:00.0")
     assert dom0_boot.prepare({**NONE, "hide": ["0000:03:00.0"], "assignable": assignable}).results["proved"] is proved
+
+
+@pytest.mark.parametrize("session", ["", "4711/1"], ids=["local", "over SSH"])
+def test_a_run_that_did_not_come_over_ssh(xen: t.Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, session: str) -> None:
+    monkeypatch.setattr(dom0_boot.ConfirmTimer, "session", lambda self: session)
+    trial = BootOptions(kernel=("nosmt",)).trial(t.cast(t.Any, None))
+    (tmp_path / "cmdline").write_text(f"quiet nosmt {trial.kernel_options[1]}\n")
+    plan = dom0_boot.prepare({**NONE, "kernel_options": ["nosmt"], "hide": []})
+    assert [refusal.guard for refusal in plan.refusals] == ([] if session else ["local_trial"])
+    assert plan.results["proved"]
+
+
+def test_before_xen_is_installed(xen: t.Any) -> None:
+    assert dom0_boot.prepare({**NONE, "hide": [], "state": "prepared"}).results["prepare"]
+    assert not dom0_boot.prepare({**NONE, "hide": []}).results["prepare"]
