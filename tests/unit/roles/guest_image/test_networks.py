@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import time
 import typing as t
 from pathlib import Path
 
 import pytest
 
-from .test_xendd import MAC, OTHER_MAC, SHELLS, FakeDomain
+from .test_xendd import MAC, OTHER_MAC, SHELLS, STATUS, FakeDomain, until
 
 LAN = "xendd.bridge=lan,forward={},dhcp=192.168.50.128-192.168.50.254 xendd.address=lan,192.168.50.1/24 xendd.address=lan,fd00:50::1/64"
 
@@ -95,6 +96,23 @@ def test_vlans_of_a_bond(domain: FakeDomain) -> None:
         assert calls.count(f"ip link add link bond0 name bond0.{vlan} type vlan id {vlan}") == 1
         assert f"ip link set dev bond0.{vlan} master br{vlan}" in calls
     assert calls.count("ip link add name bond0 type bond") == 1
+
+
+def test_the_cards_of_a_bond_are_known_after_it_gave_them_its_address(domain: FakeDomain) -> None:
+    words = [f"xendd.bridge=br{vlan},{MAC},{OTHER_MAC},vlan={vlan},bond=bond0:802.3ad" for vlan in (10, 20)]
+    domain.add_backends()
+    for name in ("open", "stay", "sys/class/net/bond0.10/brport/state", "sys/class/net/bond0.20/brport/state"):
+        domain.write(name, "")
+    # The second time, in the same boot.
+    for _start in range(2):
+        with domain.running(" ".join(["xendd.backend=1", *words])):
+            until(lambda: domain.reports(STATUS)[-1:] == ["ready"])
+            domain.devd_is("S")
+            time.sleep(0.6)
+            assert domain.status == ("ready", "")
+        assert domain.read("sys/class/net/eth1/address") == f"{MAC}\n"
+        domain.store_file.unlink()
+    assert domain.calls.count("ip link set dev eth1 master bond0") == 1
 
 
 def test_a_switch(domain: FakeDomain) -> None:

@@ -40,7 +40,16 @@ case "$*" in
     [ ! -e "$XENDD_ROOT/lacks" ] || mkdir "$XENDD_ROOT/sys/class/net/$4/bonding/$(cat "$XENDD_ROOT/lacks")"
     ;;
 "link add link "*" type vlan "*) mkdir -p "$XENDD_ROOT/sys/class/net/$6" ;;
-"link set dev "*" master bond0") mkdir -p "$XENDD_ROOT/sys/class/net/$4/bonding_slave" ;;
+"link set dev "*" master "*)
+    port=$XENDD_ROOT/sys/class/net/$4 master=$XENDD_ROOT/sys/class/net/$6
+    # As bond_enslave() does it: the bond takes the address of its first port, and gives it to the others, unless fail_over_mac is set.
+    if [ -d "$master/bonding" ]; then
+        mkdir -p "$port/bonding_slave"
+        cat "$port/address" >"$port/bonding_slave/perm_hwaddr"
+        [ -e "$master/address" ] || cat "$port/address" >"$master/address"
+        [ -f "$master/bonding/fail_over_mac" ] || cat "$master/address" >"$port/address"
+    fi
+    ;;
 esac
 """,
     "xenstore-write": r"""
