@@ -206,6 +206,17 @@ def test_without_its_rules_a_vif_is_not_connected(domain: Domain, trouble: str) 
     assert not any(line.startswith(("ip ", "vif-")) for line in calls)
 
 
+@pytest.mark.parametrize("kind", ["rules", "switch"])
+def test_what_cannot_be_written_is_reported(domain: Domain, kind: str) -> None:
+    domain.write(f"store/{BACKEND}/ip", "10.0.3.15\n")
+    if kind == "switch":
+        domain.write("run/xendd/switch.ovs0", "")
+        domain.write("sys/class/net/ovs0/mtu", "1500\n")
+        domain.write(f"store/{BACKEND}/bridge", "ovs0\n")
+    (domain.root / f"run/xendd/{kind}.vif7.1").mkdir()
+    assert domain.run(*ONLINE, fails=True)[-1] == failure(f"cannot write to {domain.root}/run/xendd")
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_its_rules_go_with_it(domain: Domain, kind: str) -> None:
     domain.write(f"store/{BACKEND}/ip", "10.0.3.15\n")
