@@ -124,6 +124,9 @@ def test_a_switch(domain: FakeDomain) -> None:
         "ip link set dev eth0 up",
     ]
     assert (domain.root / "run/xendd/switch.ovs0").exists()
+    # A second start in the same boot keeps the ports of guests.
+    domain.calls_file.unlink()
+    assert done(domain, f"xendd.bridge=ovs0,{MAC},switch=openvswitch")[0] == "ovs-vsctl --timeout=30 --may-exist add-br ovs0"
 
 
 def test_behind_nat(domain: FakeDomain) -> None:
@@ -161,6 +164,62 @@ def test_dhcp_and_dns(domain: FakeDomain) -> None:
         assert word in server.split()
     assert domain.read("run/xendd/bridge.lan") == "fd00:50::1/64\n"
     assert all((domain.root / f"run/xendd/dhcp.{name}").exists() for name in ("lan", "dmz"))
+
+
+def test_two_ipv6_networks_of_a_bridge(domain: FakeDomain) -> None:
+    (server,) = [line for line in done(domain, LAN.format("nat"), "xendd.address=lan,fd00:51::1/64") if line.startswith("dnsmasq ")]
+    assert server.count("constructor:lan") == 1
+    assert domain.read("run/xendd/bridge.lan") == "fd00:50::1/64 fd00:51::1/64\n"
+
+
+def test_what_guests_say_is_neither_logged_nor_served(domain: FakeDomain) -> None:
+    (server,) = [line for line in done(domain, LAN.format("nat")) if line.startswith("dnsmasq ")]
+    words = {"--dhcp-ignore-names", "--dhcp-ignore-clid", "--quiet-dhcp", "--quiet-dhcp6", "--quiet-ra"}
+    assert words <= set(server.split())
+    assert "--log-facility" not in server
+
+
+def test_who_dnsmasq_runs_as(domain: FakeDomain) -> None:
+    assert "--user=root --group=root" in done(domain, LAN.format("nat"))[-1]
+    domain.write("etc/passwd", "root:x:0:0:root:/root:/bin/sh\ndnsmasq:x:999:65534:dnsmasq:/:/bin/false\n")
+    assert "--user=dnsmasq" in done(domain, LAN.format("nat"))[-1]
+
+
+def started(domain: FakeDomain) -> int:
+    return sum(line.startswith("dnsmasq ") for line in domain.calls)
+
+
+def test_dnsmasq_is_started_again(domain: FakeDomain) -> None:
+    domain.add_backends()
+    for name in ("open", "stay"):
+        domain.write(name, "")
+    with domain.running(f"xendd.backend=1 {LAN.format('nat')}"):
+        until(lambda: domain.reports(STATUS)[-1:] == ["ready"])
+        domain.devd_is("S")
+        time.sleep(0.6)
+        assert started(domain) == 1
+        # Another process has its number.
+        domain.write("proc/4242/stat", "4242 (sleep) S 1\n")
+        until(lambda: started(domain) == 2)
+        time.sleep(0.6)
+        assert (started(domain), domain.reports(STATUS)) == (2, ["starting", "attachable", "ready"])
+        domain.write("brief", "")
+        domain.write("proc/4242/stat", "4242 (dnsmasq) Z 1\n")
+        until(lambda: domain.status == ("error", "no addresses and names for guests in lan: dnsmasq: it has ended again"))
+        (domain.root / "brief").unlink()
+        until(lambda: domain.status == ("ready", ""))
+
+
+def test_dnsmasq_that_does_not_start_again(domain: FakeDomain) -> None:
+    domain.add_backends()
+    for name in ("open", "stay"):
+        domain.write(name, "")
+    with domain.running(f"xendd.backend=1 {LAN.format('nat')}"):
+        until(lambda: domain.reports(STATUS)[-1:] == ["ready"])
+        domain._program(domain.directory / "bin" / "dnsmasq", "echo 'no memory' >&2; exit 1\n")
+        domain.devd_is("S")
+        domain.write("proc/4242/stat", "4242 (dnsmasq) Z 1\n")
+        until(lambda: domain.status == ("error", "no addresses and names for guests in lan: dnsmasq: no memory"))
 
 
 def test_names_are_asked_where_this_domain_asks(domain: FakeDomain) -> None:

@@ -78,8 +78,15 @@ grep -q "^$1=" "$STORE"
     "mount": "",
     "pidof": "",
     "bridge": "",
-    "dnsmasq": "",
+    # It goes into the background, and the kernel says that it runs. It ends at once as long as there is a file `brief`.
+    "dnsmasq": r"""
+echo 4242 >"$XENDD_ROOT/run/xendd/dnsmasq.pid"
+[ -e "$XENDD_ROOT/brief" ] || { mkdir -p "$XENDD_ROOT/proc/4242"; echo '4242 (dnsmasq) S 1' >"$XENDD_ROOT/proc/4242/stat"; }
+""",
     "udhcpc": "",
+    "dpkg-divert": """
+mv "$6" "$4"
+""",
     "ovs-vsctl": "",
     "nft": """
 cat >"$XENDD_ROOT/nft"
