@@ -945,6 +945,22 @@ def test_devd_that_ends_before_it_is_ready(domain: FakeDomain) -> None:
     assert domain.reports(BRIDGES) == [""]
 
 
+@pytest.mark.parametrize("script", ["vif-bridge", "vif-bridge.xen"])
+def test_the_hotplug_script_is_in_the_place_of_xens(domain: FakeDomain, script: str) -> None:
+    """Also if an earlier start ended when it had moved that of Xen."""
+    domain.add_backends()
+    domain.write(f"etc/xen/scripts/{script}", "xen")
+    domain.write("usr/lib/xendd/vif", "")
+    for name in ("open", "stay"):
+        domain.write(name, "")
+    for _start in range(2):
+        with domain.running("xendd.backend=1"):
+            until(lambda: domain.reports(STATUS)[-1:] == ["ready"])
+        domain.store_file.unlink()
+        assert (domain.root / "etc/xen/scripts/vif-bridge").readlink() == domain.root / "usr/lib/xendd/vif"
+        assert domain.read("etc/xen/scripts/vif-bridge.xen") == "xen"
+
+
 def test_modules_that_cannot_be_loaded(domain: FakeDomain) -> None:
     domain.add_backends()
     domain.fail = "modprobe *"
