@@ -59,6 +59,23 @@ def test_a_bridge_that_knows_vlans(domain: FakeDomain) -> None:
     assert calls[-3:] == ["ip link set dev eth0 master xenbr0", "bridge vlan add dev eth0 vid 2-4094", "ip link set dev eth0 up"]
 
 
+@pytest.mark.parametrize("bond", ["", ",bond=bond0:active-backup"])
+def test_a_bridge_beside_a_vlan_of_its_card_takes_no_tags(domain: FakeDomain, bond: str) -> None:
+    cards = f"{OTHER_MAC},{MAC}{bond}" if bond else MAC
+    done(domain, f"xendd.bridge=xenbr0,{cards}", f"xendd.bridge=br10,{cards},vlan=10", "xendd.bridge=inner")
+    assert domain.read("sys/class/net/xenbr0/bridge/vlan_filtering") == "1\n"
+    assert not [name for name in ("br10", "inner") if (domain.root / f"sys/class/net/{name}/bridge/vlan_filtering").exists()]
+
+
+def test_a_bridge_whose_card_carries_no_vlan_passes_tags(domain: FakeDomain) -> None:
+    done(domain, f"xendd.bridge=xenbr0,{MAC}", f"xendd.bridge=br10,{OTHER_MAC},vlan=10")
+    assert not (domain.root / "sys/class/net/xenbr0/bridge/vlan_filtering").exists()
+
+
+def test_a_switch_beside_a_vlan_of_its_card(domain: FakeDomain) -> None:
+    done(domain, f"xendd.bridge=ovs0,{MAC},switch=openvswitch", f"xendd.bridge=br10,{MAC},vlan=10")
+
+
 def test_jumbo_frames_on_a_vlan_and_less_on_another(domain: FakeDomain) -> None:
     calls = done(domain, f"xendd.bridge=br10,{MAC},mtu=9000,vlan=10", f"xendd.bridge=br20,{MAC},vlan=20")
     assert [line for line in calls if "mtu" in line] == [f"ip link set dev {name} mtu 9000" for name in ("br10", "eth0", "eth0.10")]

@@ -947,7 +947,7 @@ def test_devd_that_ends_before_it_is_ready(domain: FakeDomain) -> None:
 
 @pytest.mark.parametrize("script", ["vif-bridge", "vif-bridge.xen"])
 def test_the_hotplug_script_is_in_the_place_of_xens(domain: FakeDomain, script: str) -> None:
-    """Also if an earlier start ended when it had moved that of Xen."""
+    """Even if an earlier start ended when it had moved that of Xen."""
     domain.add_backends()
     domain.write(f"etc/xen/scripts/{script}", "xen")
     domain.write("usr/lib/xendd/vif", "")
