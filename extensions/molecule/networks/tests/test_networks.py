@@ -83,6 +83,10 @@ def test_who_reaches_whom(console: Console, guest: str, address: str, reached: b
     assert (" 0% packet loss" in output) == reached, f"{why}:\n{output}"
 
 
+def test_the_bridge_beside_a_vlan_of_its_card_passes_no_tags(console: Console) -> None:
+    assert "filtering=1" in console("net-dd", "echo filtering=$(cat /sys/class/net/xenbr0/bridge/vlan_filtering)")
+
+
 def test_a_guest_has_the_address_that_it_is_held_to(console: Console) -> None:
     assert "192.168.50.16/24" in console("two", "ip -4 address show dev eth0")
 

@@ -48,6 +48,8 @@ ip -n out route add 10.60.0.0/24 via 10.0.3.9
 ip -n out route add 10.70.0.0/24 via 10.0.3.9
 ip -n out -6 route add fd00:60::/64 via 2001:db8::9
 sh "$directory/xendd" >&2
+server=$(cat "$root/run/xendd/dnsmasq.pid")
+ln -s "/proc/$server" "$root/proc/$server"
 for number in 1 2 3 4; do
     ip link add "vif$number.0" type veth peer name eth0 address "00:16:3e:00:00:1$number" netns "g$number"
     ip -n "g$number" link set eth0 up

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import time
 import typing as t
 from pathlib import Path
 
 import pytest
 
-from .test_xendd import MAC, OTHER_MAC, SHELLS, FakeDomain
+from .test_xendd import MAC, OTHER_MAC, SHELLS, STATUS, FakeDomain, until
 
 LAN = "xendd.bridge=lan,forward={},dhcp=192.168.50.128-192.168.50.254 xendd.address=lan,192.168.50.1/24 xendd.address=lan,fd00:50::1/64"
 
@@ -58,6 +59,23 @@ def test_a_bridge_that_knows_vlans(domain: FakeDomain) -> None:
     assert calls[-3:] == ["ip link set dev eth0 master xenbr0", "bridge vlan add dev eth0 vid 2-4094", "ip link set dev eth0 up"]
 
 
+@pytest.mark.parametrize("bond", ["", ",bond=bond0:active-backup"])
+def test_a_bridge_beside_a_vlan_of_its_card_takes_no_tags(domain: FakeDomain, bond: str) -> None:
+    cards = f"{OTHER_MAC},{MAC}{bond}" if bond else MAC
+    done(domain, f"xendd.bridge=xenbr0,{cards}", f"xendd.bridge=br10,{cards},vlan=10", "xendd.bridge=inner")
+    assert domain.read("sys/class/net/xenbr0/bridge/vlan_filtering") == "1\n"
+    assert not [name for name in ("br10", "inner") if (domain.root / f"sys/class/net/{name}/bridge/vlan_filtering").exists()]
+
+
+def test_a_bridge_whose_card_carries_no_vlan_passes_tags(domain: FakeDomain) -> None:
+    done(domain, f"xendd.bridge=xenbr0,{MAC}", f"xendd.bridge=br10,{OTHER_MAC},vlan=10")
+    assert not (domain.root / "sys/class/net/xenbr0/bridge/vlan_filtering").exists()
+
+
+def test_a_switch_beside_a_vlan_of_its_card(domain: FakeDomain) -> None:
+    done(domain, f"xendd.bridge=ovs0,{MAC},switch=openvswitch", f"xendd.bridge=br10,{MAC},vlan=10")
+
+
 def test_jumbo_frames_on_a_vlan_and_less_on_another(domain: FakeDomain) -> None:
     calls = done(domain, f"xendd.bridge=br10,{MAC},mtu=9000,vlan=10", f"xendd.bridge=br20,{MAC},vlan=20")
     assert [line for line in calls if "mtu" in line] == [f"ip link set dev {name} mtu 9000" for name in ("br10", "eth0", "eth0.10")]
@@ -97,6 +115,23 @@ def test_vlans_of_a_bond(domain: FakeDomain) -> None:
     assert calls.count("ip link add name bond0 type bond") == 1
 
 
+def test_the_cards_of_a_bond_are_known_after_it_gave_them_its_address(domain: FakeDomain) -> None:
+    words = [f"xendd.bridge=br{vlan},{MAC},{OTHER_MAC},vlan={vlan},bond=bond0:802.3ad" for vlan in (10, 20)]
+    domain.add_backends()
+    for name in ("open", "stay", "sys/class/net/bond0.10/brport/state", "sys/class/net/bond0.20/brport/state"):
+        domain.write(name, "")
+    # The second time, in the same boot.
+    for _start in range(2):
+        with domain.running(" ".join(["xendd.backend=1", *words])):
+            until(lambda: domain.reports(STATUS)[-1:] == ["ready"])
+            domain.devd_is("S")
+            time.sleep(0.6)
+            assert domain.status == ("ready", "")
+        assert domain.read("sys/class/net/eth1/address") == f"{MAC}\n"
+        domain.store_file.unlink()
+    assert domain.calls.count("ip link set dev eth1 master bond0") == 1
+
+
 def test_a_switch(domain: FakeDomain) -> None:
     calls = done(domain, f"xendd.bridge=ovs0,{MAC},switch=openvswitch")
     assert calls == [
@@ -106,6 +141,9 @@ def test_a_switch(domain: FakeDomain) -> None:
         "ip link set dev eth0 up",
     ]
     assert (domain.root / "run/xendd/switch.ovs0").exists()
+    # A second start in the same boot keeps the ports of guests.
+    domain.calls_file.unlink()
+    assert done(domain, f"xendd.bridge=ovs0,{MAC},switch=openvswitch")[0] == "ovs-vsctl --timeout=30 --may-exist add-br ovs0"
 
 
 def test_behind_nat(domain: FakeDomain) -> None:
@@ -143,6 +181,62 @@ def test_dhcp_and_dns(domain: FakeDomain) -> None:
         assert word in server.split()
     assert domain.read("run/xendd/bridge.lan") == "fd00:50::1/64\n"
     assert all((domain.root / f"run/xendd/dhcp.{name}").exists() for name in ("lan", "dmz"))
+
+
+def test_two_ipv6_networks_of_a_bridge(domain: FakeDomain) -> None:
+    (server,) = [line for line in done(domain, LAN.format("nat"), "xendd.address=lan,fd00:51::1/64") if line.startswith("dnsmasq ")]
+    assert server.count("constructor:lan") == 1
+    assert domain.read("run/xendd/bridge.lan") == "fd00:50::1/64 fd00:51::1/64\n"
+
+
+def test_what_guests_say_is_neither_logged_nor_served(domain: FakeDomain) -> None:
+    (server,) = [line for line in done(domain, LAN.format("nat")) if line.startswith("dnsmasq ")]
+    words = {"--dhcp-ignore-names", "--dhcp-ignore-clid", "--quiet-dhcp", "--quiet-dhcp6", "--quiet-ra"}
+    assert words <= set(server.split())
+    assert "--log-facility" not in server
+
+
+def test_who_dnsmasq_runs_as(domain: FakeDomain) -> None:
+    assert "--user=root --group=root" in done(domain, LAN.format("nat"))[-1]
+    domain.write("etc/passwd", "root:x:0:0:root:/root:/bin/sh\ndnsmasq:x:999:65534:dnsmasq:/:/bin/false\n")
+    assert "--user=dnsmasq" in done(domain, LAN.format("nat"))[-1]
+
+
+def started(domain: FakeDomain) -> int:
+    return sum(line.startswith("dnsmasq ") for line in domain.calls)
+
+
+def test_dnsmasq_is_started_again(domain: FakeDomain) -> None:
+    domain.add_backends()
+    for name in ("open", "stay"):
+        domain.write(name, "")
+    with domain.running(f"xendd.backend=1 {LAN.format('nat')}"):
+        until(lambda: domain.reports(STATUS)[-1:] == ["ready"])
+        domain.devd_is("S")
+        time.sleep(0.6)
+        assert started(domain) == 1
+        # Another process has its number.
+        domain.write("proc/4242/stat", "4242 (sleep) S 1\n")
+        until(lambda: started(domain) == 2)
+        time.sleep(0.6)
+        assert (started(domain), domain.reports(STATUS)) == (2, ["starting", "attachable", "ready"])
+        domain.write("brief", "")
+        domain.write("proc/4242/stat", "4242 (dnsmasq) Z 1\n")
+        until(lambda: domain.status == ("error", "no addresses and names for guests in lan: dnsmasq: it has ended again"))
+        (domain.root / "brief").unlink()
+        until(lambda: domain.status == ("ready", ""))
+
+
+def test_dnsmasq_that_does_not_start_again(domain: FakeDomain) -> None:
+    domain.add_backends()
+    for name in ("open", "stay"):
+        domain.write(name, "")
+    with domain.running(f"xendd.backend=1 {LAN.format('nat')}"):
+        until(lambda: domain.reports(STATUS)[-1:] == ["ready"])
+        domain._program(domain.directory / "bin" / "dnsmasq", "echo 'no memory' >&2; exit 1\n")
+        domain.devd_is("S")
+        domain.write("proc/4242/stat", "4242 (dnsmasq) Z 1\n")
+        until(lambda: domain.status == ("error", "no addresses and names for guests in lan: dnsmasq: no memory"))
 
 
 def test_names_are_asked_where_this_domain_asks(domain: FakeDomain) -> None:

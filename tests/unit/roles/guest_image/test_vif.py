@@ -206,6 +206,17 @@ def test_without_its_rules_a_vif_is_not_connected(domain: Domain, trouble: str) 
     assert not any(line.startswith(("ip ", "vif-")) for line in calls)
 
 
+@pytest.mark.parametrize("kind", ["rules", "switch"])
+def test_what_cannot_be_written_is_reported(domain: Domain, kind: str) -> None:
+    domain.write(f"store/{BACKEND}/ip", "10.0.3.15\n")
+    if kind == "switch":
+        domain.write("run/xendd/switch.ovs0", "")
+        domain.write("sys/class/net/ovs0/mtu", "1500\n")
+        domain.write(f"store/{BACKEND}/bridge", "ovs0\n")
+    (domain.root / f"run/xendd/{kind}.vif7.1").mkdir()
+    assert domain.run(*ONLINE, fails=True)[-1] == failure(f"cannot write to {domain.root}/run/xendd")
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_its_rules_go_with_it(domain: Domain, kind: str) -> None:
     domain.write(f"store/{BACKEND}/ip", "10.0.3.15\n")
@@ -286,6 +297,7 @@ def test_its_address_is_reserved_where_the_driver_domain_hands_them_out(domain: 
         assert server.stdout
         server.stdout.readline()
         domain.write("run/xendd/dnsmasq.pid", f"{server.pid}\n")
+        domain.write(f"proc/{server.pid}/comm", "dnsmasq\n")
         domain.run(*ONLINE)
         hosts = domain.root / "run/xendd/hosts/vif7.1"
         assert (hosts.read_text() if hosts.exists() else None) == reserved
@@ -293,3 +305,16 @@ def test_its_address_is_reserved_where_the_driver_domain_hands_them_out(domain: 
         assert server.stdout.readline() == b"again\n"
         server.kill()
     assert not hosts.exists()
+
+
+def test_another_process_that_has_the_number_of_dnsmasq_gets_no_signal(domain: Domain) -> None:
+    domain.write("run/xendd/dhcp.xenbr0", "")
+    (domain.root / "run/xendd/hosts").mkdir()
+    domain.write(f"store/{BACKEND}/ip", "10.0.3.15\n")
+    with subprocess.Popen(["env", "--default-signal=HUP", "sleep", "60"]) as other:
+        domain.write("run/xendd/dnsmasq.pid", f"{other.pid}\n")
+        domain.write(f"proc/{other.pid}/comm", "sleep\n")
+        domain.run(*ONLINE)
+        assert (domain.root / "run/xendd/hosts/vif7.1").exists()
+        assert other.poll() is None
+        other.kill()

@@ -99,8 +99,15 @@ def arp(sender: str, mac: str = MAC, wanted: str = OTHER4, source: str = MAC, re
     return ethernet("0806", f"000108000604{1 if request else 2:04x}{mac}{sender}{'0' * 12}{wanted}", source)
 
 
-def udp4(source: str, ports: str = "13881388", mac: str = MAC, tag: str = "") -> str:
-    return ethernet(f"{tag}0800", f"450000200001000040110000{source}ffffffff{ports}000c000061626364", mac)
+def udp4(source: str, ports: str = "13881388", mac: str = MAC, tag: str = "", fragment: str = "0000") -> str:
+    return ethernet(f"{tag}0800", f"450000200001{fragment}40110000{source}ffffffff{ports}000c000061626364", mac)
+
+
+def dhcp4(source: str, client: str) -> str:
+    """A message of a DHCP client, with its MAC address inside."""
+    message = f"01010600{'0' * 48}{client}{'0' * 20}{'0' * 384}63825363350101ff"
+    size = len(message) // 2 + 8
+    return ethernet("0800", f"4500{size + 20:04x}0001000040110000{source}ffffffff00440043{size:04x}0000{message}")
 
 
 def icmp6(source: str, kind: str, body: str, target: str = ALL6, hop: bool = False) -> str:
@@ -127,8 +134,9 @@ GOOD = {
     "ARP request": arp(OWN4),
     "ARP answer": arp(OWN4, request=False),
     "ARP probe of its own": arp("00000000", wanted=OWN4),
-    "DHCP request": udp4("00000000", "00440043"),
-    "DHCP renewal": udp4(OWN4, "00440043"),
+    "IPv4, a fragment": udp4(OWN4, fragment="2000"),
+    "DHCP request": dhcp4("00000000", MAC),
+    "DHCP renewal": dhcp4(OWN4, MAC),
     "IPv6": udp6(OWN6, "13881388"),
     "IPv6, link-local": udp6(OWN_LL, "13881388"),
     "IPv6, from its MAC address": udp6(GIVEN6, "13881388"),
@@ -152,7 +160,12 @@ BAD = {
     "no IPv4 address": ("ip4", udp4("00000000")),
     "DHCP answer": ("dhcp", udp4(OWN4, "00430044")),
     "DHCP answer from another": ("dhcp", udp4(OTHER4, "00430044")),
+    "DHCP answer from another port": ("dhcp", udp4(OWN4, "04430044")),
+    "DHCP request for another": ("dhcp", dhcp4("00000000", OTHER)),
+    "DHCP release for another": ("dhcp", dhcp4(OWN4, OTHER)),
+    "DHCP request, the first fragment": ("dhcp", udp4(OWN4, "00440043", fragment="2000")),
     "DHCPv6 answer": ("dhcp", udp6(OWN_LL, "02230222")),
+    "DHCPv6 answer from another port": ("dhcp", udp6(OWN_LL, "04230222")),
     "another IPv6 address": ("ip6", udp6(OTHER6, "13881388")),
     "another link-local address": ("ip6", udp6(OTHER_LL, "13881388")),
     "no IPv6 address": ("ip6", udp6(NONE6, "13881388")),

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import time
 import typing as t
 from pathlib import Path
 
@@ -268,6 +269,15 @@ def test_a_disk_that_goes_away(domain: StorageDomain) -> None:
         until(lambda: domain.status == ("ready", ""))
 
 
+def test_a_network_with_dhcp_is_no_disk(domain: StorageDomain) -> None:
+    domain.add_disk("xvdb")
+    with domain.running("xendd.backend=1 xendd.volumes=vg0,xvdb xendd.bridge=lan,dhcp=10.7.0.8-10.7.0.14"):
+        until(lambda: domain.reports(STATUS)[-1:] == ["ready"])
+        domain.devd_is("S")
+        time.sleep(0.6)
+        assert domain.status == ("ready", "")
+
+
 # Orders
 
 
@@ -308,6 +318,28 @@ def test_a_removed_volume_is_overwritten(domain: StorageDomain) -> None:
         assert (domain.root / "dev/vg0/busy").read_text(encoding="utf-8") == "secret"
         assert domain.reports(f"{TOP}/volumes/0")[-1] == "vg0 busy 1048576"
         until(lambda: not (domain.root / "run/xendd/erasing").exists())
+
+
+def test_a_volume_that_is_removed_while_another_is_overwritten(domain: StorageDomain) -> None:
+    domain.add_disk("xvdb")
+    dd = domain.directory / "bin" / "dd"
+    dd.write_text(STUB + 'while [ -e "$XENDD_ROOT/slow" ]; do sleep 0.05; done\nPATH=${PATH#*:} exec dd "$@"\n', encoding="utf-8")
+    dd.chmod(0o755)
+    domain.write("slow", "")
+    with domain.running("xendd.backend=1 xendd.volumes=vg0,xvdb"):
+        domain.order("one", "make vg0 root 1048576", "make vg0 more 1048576")
+        domain.answers("one", 2)
+        domain.order("two", "remove vg0 root")
+        domain.answers("two", 1)
+        until(lambda: any(line.startswith("dd ") for line in domain.calls))
+        domain.order("three", "remove vg0 more")
+        domain.answers("three", 1)
+        # The one that this order started has found the other at work, and has ended.
+        time.sleep(1)
+        (domain.root / "slow").unlink()
+        until(lambda: domain.lvm() == {"pv.xvdb": "vg0"})
+    for name in ("root", "more"):
+        assert (domain.root / f"dev/vg0/removed.{name}").read_bytes() == bytes(1048576)
 
 
 def test_overwriting_begins_again_after_a_restart(domain: StorageDomain) -> None:

@@ -40,7 +40,16 @@ case "$*" in
     [ ! -e "$XENDD_ROOT/lacks" ] || mkdir "$XENDD_ROOT/sys/class/net/$4/bonding/$(cat "$XENDD_ROOT/lacks")"
     ;;
 "link add link "*" type vlan "*) mkdir -p "$XENDD_ROOT/sys/class/net/$6" ;;
-"link set dev "*" master bond0") mkdir -p "$XENDD_ROOT/sys/class/net/$4/bonding_slave" ;;
+"link set dev "*" master "*)
+    port=$XENDD_ROOT/sys/class/net/$4 master=$XENDD_ROOT/sys/class/net/$6
+    # As bond_enslave() does it: the bond takes the address of its first port, and gives it to the others, unless fail_over_mac is set.
+    if [ -d "$master/bonding" ]; then
+        mkdir -p "$port/bonding_slave"
+        cat "$port/address" >"$port/bonding_slave/perm_hwaddr"
+        [ -e "$master/address" ] || cat "$port/address" >"$master/address"
+        [ -f "$master/bonding/fail_over_mac" ] || cat "$master/address" >"$port/address"
+    fi
+    ;;
 esac
 """,
     "xenstore-write": r"""
@@ -69,8 +78,15 @@ grep -q "^$1=" "$STORE"
     "mount": "",
     "pidof": "",
     "bridge": "",
-    "dnsmasq": "",
+    # It goes into the background, and the kernel says that it runs. It ends at once as long as there is a file `brief`.
+    "dnsmasq": r"""
+echo 4242 >"$XENDD_ROOT/run/xendd/dnsmasq.pid"
+[ -e "$XENDD_ROOT/brief" ] || { mkdir -p "$XENDD_ROOT/proc/4242"; echo '4242 (dnsmasq) S 1' >"$XENDD_ROOT/proc/4242/stat"; }
+""",
     "udhcpc": "",
+    "dpkg-divert": """
+mv "$6" "$4"
+""",
     "ovs-vsctl": "",
     "nft": """
 cat >"$XENDD_ROOT/nft"
@@ -927,6 +943,22 @@ def test_devd_that_ends_before_it_is_ready(domain: FakeDomain) -> None:
         until(lambda: "error" in domain.reports(STATUS))
     assert domain.reports(STATUS)[:3] == ["starting", "attachable", "error"]
     assert domain.reports(BRIDGES) == [""]
+
+
+@pytest.mark.parametrize("script", ["vif-bridge", "vif-bridge.xen"])
+def test_the_hotplug_script_is_in_the_place_of_xens(domain: FakeDomain, script: str) -> None:
+    """Even if an earlier start ended when it had moved that of Xen."""
+    domain.add_backends()
+    domain.write(f"etc/xen/scripts/{script}", "xen")
+    domain.write("usr/lib/xendd/vif", "")
+    for name in ("open", "stay"):
+        domain.write(name, "")
+    for _start in range(2):
+        with domain.running("xendd.backend=1"):
+            until(lambda: domain.reports(STATUS)[-1:] == ["ready"])
+        domain.store_file.unlink()
+        assert (domain.root / "etc/xen/scripts/vif-bridge").readlink() == domain.root / "usr/lib/xendd/vif"
+        assert domain.read("etc/xen/scripts/vif-bridge.xen") == "xen"
 
 
 def test_modules_that_cannot_be_loaded(domain: FakeDomain) -> None:
