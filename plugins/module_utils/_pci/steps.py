@@ -76,16 +76,27 @@ class DeviceSteps:
         if device.record != record:
             self._host.records.save(record)
         device = replace(device, record=record)
-        try:
-            if not quarantined:
-                # pciback took it at boot, or taking it was interrupted: xl can release only what is in quarantine.
-                self._xl.pci_assignable_add(bdf, device.xl_name or None)
-            self._xl.pci_assignable_remove(bdf, rebind=True)
-        except CommandFailed:
-            # xl may have released the device and have failed only to bind it again.
-            if self._host.driver(device.bdf) == PCIBACK:
-                raise
+        if quarantined or self._quarantine(device):
+            try:
+                self._xl.pci_assignable_remove(bdf, rebind=True)
+            except CommandFailed:
+                # xl may have released the device and have failed only to bind it again.
+                if self._host.driver(device.bdf) == PCIBACK:
+                    raise
+        elif self._host.driver(device.bdf) == PCIBACK:
+            self._host.release(device.bdf)
         self.finish_giving_back(device)
+
+    def _quarantine(self, device: PciDevice) -> bool:
+        """Put a device into quarantine that pciback took at boot, or whose taking was interrupted: xl can release only what is there.
+
+        :returns: whether it is there. Without an IOMMU nothing can be, and then dom0 can use the device once pciback releases it.
+        """
+        try:
+            self._xl.pci_assignable_add(str(device.bdf), device.xl_name or None)
+        except CommandFailed:
+            return False
+        return True
 
     def finish_giving_back(self, device: PciDevice) -> None:
         """Bind a device that pciback does not hold to its driver, and forget it.

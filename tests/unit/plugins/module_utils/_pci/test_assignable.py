@@ -505,6 +505,16 @@ class TestAbsent:
         assert ("write", f"bus/pci/devices/{CARD}/driver_override", "\n") in xen.calls
         assert plan.results["devices"][0]["driver"] == "e1000e"
 
+    @pytest.mark.parametrize("begin", ["present", "recorded"])
+    def test_a_device_that_cannot_be_put_into_quarantine_comes_back_without_xl(self, xen: FakeXen, begin: str) -> None:
+        """Hidden at boot, and the IOMMU is off now: Xen has nothing in quarantine."""
+        xen.apply(begin, [UPLINK0])
+        reboot(xen, CARD)
+        xen.quarantine_fails = True
+        plan = xen.apply("absent", [UPLINK0])
+        assert plan.results["devices"][0]["interfaces"] == [{"name": "eth1", "mac": "52:54:00:aa:00:02"}]
+        assert (xen.machine.slots, xen.machine.records.load(), xen.store.values) == ([], [], {})
+
     def test_xl_fails_and_pciback_still_has_the_device(self, xen: FakeXen) -> None:
         taken(xen, UPLINK0)
         xen.remove_fails = True
