@@ -13,6 +13,7 @@ from dataclasses import replace
 from functools import partial
 
 from .._errors import DriverDomainsError, InvalidInput, NotOnThisHost
+from .._host_interfaces import put_back
 from .._plan import Plan
 from .._runner import Runner
 from .._xen.xl import Xl, has_interrupt_remapping, has_iommu
@@ -68,7 +69,8 @@ class AssignablePool:
         self._names = names
         self._uplinks = uplinks
         self._root = root
-        self._steps = DeviceSteps(host, xl, runner, names=names, patience=patience)
+        again = partial(put_back, runner, host.sysfs)
+        self._steps = DeviceSteps(host, xl, runner, names=names, patience=patience, put_back=again)
 
     def plan(self, state: str, requests: t.Sequence[PciRequest], confirm_timeout: int = 0) -> Plan:
         """Plan for one of the states `present`, `recorded`, `confirmed` and `absent`.

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import typing as t
 from dataclasses import replace
 
 from .._errors import CommandFailed, DriverDomainsError, TimedOut
@@ -25,14 +26,25 @@ class DeviceSteps:
 
     :param names: whether xl can name devices (since Xen 4.15).
     :param patience: factor for all timeouts (tests).
+    :param put_back: has an interface that came back used as before, by its name and its bridge or bond. Without it, the caller does that.
     """
 
-    def __init__(self, host: PciHost, xl: Xl, runner: Runner, *, names: bool = True, patience: float = 1.0) -> None:
+    def __init__(
+        self,
+        host: PciHost,
+        xl: Xl,
+        runner: Runner,
+        *,
+        names: bool = True,
+        patience: float = 1.0,
+        put_back: t.Callable[[str, str], None] | None = None,
+    ) -> None:
         self._host = host
         self._xl = xl
         self._runner = runner
         self._names = names
         self._patience = patience
+        self._put_back = put_back
 
     def load_pciback(self) -> None:
         """Load pciback's module.
@@ -169,6 +181,8 @@ class DeviceSteps:
         if device.ifname and device.ifname not in self._host.interface_names(device.bdf):
             # udev renames it a moment later, possibly to another name than before.
             self._runner.run(["udevadm", "settle", f"--timeout={BIND_TIMEOUT:g}"], timeout=BIND_TIMEOUT + 5, check=False)
+        if self._put_back and device.ifname in self._host.interface_names(device.bdf):
+            self._put_back(device.ifname, device.master)
 
     def _timed_out(self, problem: str) -> TimedOut:
         return TimedOut(f"{problem} (waited {self._patience * BIND_TIMEOUT:g} s)", remedy="The kernel's reason is in 'dmesg'")

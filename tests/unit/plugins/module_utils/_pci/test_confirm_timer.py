@@ -211,6 +211,36 @@ def test_a_confirmation_waits_for_the_lock(xen: FakeXen, monkeypatch: pytest.Mon
     xen.apply("confirmed", [UPLINK0])
 
 
+def test_what_the_script_returns_is_configured_again(xen: FakeXen) -> None:
+    machine = xen.machine
+    machine.ifupdown["eth1"] = machine.addresses["eth1"] = ["192.0.2.9"]
+    machine.nic("eth2", FAR_CARD, "52:54:00:aa:00:03")
+    machine.virtual("br0", ports=["eth2"])
+    machine.enslave("eth2", "br0")
+    xen.apply("present", [UPLINK0, UPLINK1], confirm_timeout=60)
+    assert "eth1" not in machine.addresses
+    xen.calls.clear()
+    xen.fire()
+    assert [call for call in xen.calls if call[0].startswith(("if", "ip"))] == [
+        ("ifdown", "--force", "eth1"),
+        ("ifup", "--force", "eth1"),
+        ("ip", "link", "set", "dev", "eth2", "down"),
+        ("ip", "link", "set", "dev", "eth2", "master", "br0"),
+        ("ip", "link", "set", "dev", "eth2", "up"),
+    ]
+    assert machine.addresses["eth1"] == ["192.0.2.9"]
+    assert xen.host().devices()[6].interfaces[0].master == "br0"
+
+
+def test_the_script_leaves_the_interface_of_what_was_not_taken(xen: FakeXen) -> None:
+    xen.machine.ifupdown["eth1"] = ["192.0.2.9"]
+    xen.apply("recorded", [UPLINK0])
+    xen.confirm_timer().arm([CARD], 60)
+    xen.calls.clear()
+    xen.fire()
+    assert xen.calls == []
+
+
 @pytest.mark.parametrize("over_ssh", [True, False])
 def test_a_run_that_did_not_come_over_ssh_is_warned(xen: FakeXen, over_ssh: bool) -> None:
     if over_ssh:
