@@ -25,8 +25,8 @@ CHECK_ARCHIVE = "/usr/local/lib/xen-driver-domains-check.pyz"
 _UNIT_FILE = f"/etc/systemd/system/{CHECK_UNIT}"
 _LINK = f"/etc/systemd/system/multi-user.target.wants/{CHECK_UNIT}"
 
-#: It comes before the network is configured, because it may return the card that dom0 is reached by: ifupdown would configure the card no more.
-#: So it is not after basic.target, as other services are, nor after Xen's: it needs no XenStore.
+#: It comes before the network is configured, because it may return the card that dom0 is reached by: ifupdown would not configure it later.
+#: So it does not wait for basic.target, as other services do, nor for Xen's: it needs no XenStore.
 _UNIT = f"""\
 # Managed by Ansible (xen.driver_domains.dom0_boot): changes made here are lost.
 [Unit]
