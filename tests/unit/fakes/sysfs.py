@@ -150,7 +150,9 @@ class FakeMachine:
         return link.resolve().name if link.is_symlink() else ""
 
     def bind(self, bdf: str, driver: str) -> None:
-        """Let a driver take a function: its interfaces go with the old one, and come with its own one."""
+        """Let a driver take a function: its interfaces go with the old one, and come with its own one. One that has it keeps it."""
+        if driver and driver == self.driver(bdf):
+            return
         link = self.device(bdf) / "driver"
         if link.is_symlink():
             (link.resolve() / bdf).unlink()
