@@ -138,6 +138,7 @@ class TestPresent:
             "driver": "e1000e",
             "boot": "boot-1",
             "serial": "",
+            "master": "",
         }
 
     def test_the_second_run_changes_nothing_and_asks_xl_nothing(self, xen: FakeXen) -> None:
