@@ -7,6 +7,8 @@
 from __future__ import annotations
 
 import contextlib
+import signal
+import threading
 import time
 import typing as t
 
@@ -17,6 +19,38 @@ from ansible.plugins.action import ActionBase
 #: Seconds that the host may take after `confirm_timeout` to return devices and to be reachable again.
 _GRACE = 120
 _PAUSE = 5
+#: Seconds that the last attempt may take.
+_LEAST = 30
+
+
+class _Hangs(BaseException):
+    """The time is over; no connection plugin handles this, as it would an error, by running the module once more."""
+
+
+@contextlib.contextmanager
+def _limited(seconds: float) -> t.Iterator[None]:
+    """End what takes longer: over a connection that is dead, ssh may wait for a module until the kernel gives up.
+
+    A task with a `timeout` of its own has that one: there is only one alarm.
+
+    :raises AnsibleConnectionFailure: it took longer.
+    """
+    if threading.current_thread() is not threading.main_thread() or signal.getitimer(signal.ITIMER_REAL)[0]:
+        yield
+        return
+
+    def ring(_number: int, _frame: t.Any) -> None:
+        raise _Hangs
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    except _Hangs as exc:
+        raise AnsibleConnectionFailure(f"The host has not answered for {seconds:g} s") from exc
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def _number(given: t.Any) -> int:
@@ -36,7 +70,8 @@ class ActionModule(ActionBase):
         seconds = _number(self._task.args.get("confirm_timeout"))
         end = time.monotonic() + seconds + _GRACE
         try:
-            result = dict(self._execute_module(task_vars=task_vars))
+            with _limited(seconds + _GRACE) if seconds else contextlib.nullcontext():
+                result = dict(self._execute_module(task_vars=task_vars))
         except AnsibleConnectionFailure:
             if not seconds:
                 raise
@@ -56,7 +91,7 @@ class ActionModule(ActionBase):
         """Confirm as soon as the host can be reached, even if that is only because it returned the devices."""
         arguments = {**self._task.args, "state": "confirmed"}
         while True:
-            with contextlib.suppress(AnsibleConnectionFailure):
+            with contextlib.suppress(AnsibleConnectionFailure), _limited(max(_LEAST, end - time.monotonic())):
                 self._connection.reset()
                 return dict(self._execute_module(module_args=arguments, task_vars=task_vars))
             if time.monotonic() > end:

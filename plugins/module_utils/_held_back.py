@@ -12,6 +12,8 @@ from ._files import read_text, write_text
 
 #: A file for each of them; gone when the host reboots.
 HELD_BACK = "/run/xen-driver-domains/held-back"
+#: Why the driver domain with dom0's network card is held back while dom0 has the card; only `_uplink` ends that.
+HOLD_REASON = "dom0 has taken its network card back"
 
 
 def hold_back(name: str, reason: str, directory: str = HELD_BACK) -> None:

@@ -132,3 +132,13 @@ def test_without_the_tag_run_domains_are_only_defined(role: str, run_tags: list[
     expression = trust_as_template(variables[f"__{role}_runs"])
     templar = Templar(loader=DataLoader(), variables={"ansible_run_tags": run_tags, "ansible_skip_tags": skip_tags})
     assert templar.template(expression) is runs
+
+
+def test_undoing_dom0_can_be_repeated_wherever_it_ends() -> None:
+    """Otherwise a boot may hide devices whose records are gone. No tag chooses one task alone."""
+    tasks = yaml.safe_load((ROOT / "roles/dom0/tasks/absent.yml").read_text(encoding="utf-8"))
+    assert [next(key for key in task if key.startswith("xen.")) for task in tasks] == [
+        "xen.driver_domains.dom0_boot",
+        "xen.driver_domains.xl_pci_assignable",
+    ]
+    assert all(tags_of(task) == {"configure", "run"} for task in tasks)

@@ -12,6 +12,7 @@ import os
 from dataclasses import dataclass
 
 from .._files import list_directory, read_text, resolve
+from .._held_back import HELD_BACK
 from .userdata import USERDATA, kept_configuration
 
 #: The first line of every file that the collection writes for a domain.
@@ -45,6 +46,8 @@ class Paths:
     device_models: tuple[str, ...] = ()
     #: What keeps needrestart from restarting domains. It reads what its package has not installed, too.
     needrestart: str = "/etc/needrestart/conf.d/xen-driver-domains.conf"
+    #: The domains that are not to start at this boot.
+    held_back: str = HELD_BACK
     #: There while systemd runs the host (sd_booted(3)).
     systemd: str = "/run/systemd/system"
 

@@ -105,6 +105,9 @@ def plan_domains(
         repairs.setdefault(name, []).extend(one for one in found if one.device and one.device.paths not in there)
     running = {domain.name: domain for domain in wanted if domain.state == "running"}
     _plan_repairs(plan, steps, {name: found for name, found in repairs.items() if name not in together}, running, together)
+    for domain in wanted:
+        if not domain.verb:
+            steps.plan_allowing(plan, domain.name)
     units.plan_starts(plan, [d.name for d in wanted if d.state == "running" and units.starts_with_host(d)], remaining)
     _adopt_first(plan, wanted, host, steps)
     plan.warnings += [

@@ -17,6 +17,7 @@ from functools import cached_property, partial
 
 from .._errors import DriverDomainsError, NotOnThisHost, Refused, TimedOut
 from .._files import make_directories, read_text, remove, rename, write_text
+from .._held_back import HOLD_REASON, held_back
 from .._plan import Plan
 from .._runner import Runner
 from .._xen.xl import Domain, Xl
@@ -94,6 +95,11 @@ class DomainSteps:
     def defines_others(self, names: t.Collection[str]) -> bool:
         """Whether the host has a definition of ours of another domain."""
         return bool(set(self._paths.own()) - set(names))
+
+    def plan_allowing(self, plan: Plan, name: str) -> None:
+        """Plan that the unit of a domain starts it again which the check at boot holds back: its definition is for the devices of now."""
+        if held_back(name, self._paths.held_back) not in ("", HOLD_REASON):
+            plan.remove_file(f"{self._paths.held_back}/{name}")
 
     def detach(
         self, name: str, device: PvDevice, backends: t.Iterable[str], wanted: t.Mapping[str, Definition], starting: t.Collection[str]

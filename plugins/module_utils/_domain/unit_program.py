@@ -173,7 +173,9 @@ class DomainUnit:
         else:
             reason = held_back(wanted.name, self._held)
             if reason:
-                raise NotStarted(f"{wanted.name} is not started: {reason}")
+                raise NotStarted(
+                    f"{wanted.name} is not started: {reason}", remedy="Run the playbook that defines it, such as site.yml, again"
+                )
             self._wait_for_restore(wanted)
             self._wait_for_backends(wanted)
             # Whoever has the turn may start it, too.

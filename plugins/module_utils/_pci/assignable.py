@@ -13,6 +13,7 @@ from dataclasses import replace
 from functools import partial
 
 from .._errors import DriverDomainsError, InvalidInput, NotOnThisHost
+from .._host_interfaces import put_back
 from .._plan import Plan
 from .._runner import Runner
 from .._xen.xl import Xl, has_interrupt_remapping, has_iommu
@@ -68,7 +69,8 @@ class AssignablePool:
         self._names = names
         self._uplinks = uplinks
         self._root = root
-        self._steps = DeviceSteps(host, xl, runner, names=names, patience=patience)
+        again = partial(put_back, runner, host.sysfs)
+        self._steps = DeviceSteps(host, xl, runner, names=names, patience=patience, put_back=again)
 
     def plan(self, state: str, requests: t.Sequence[PciRequest], confirm_timeout: int = 0) -> Plan:
         """Plan for one of the states `present`, `recorded`, `confirmed` and `absent`.
@@ -106,7 +108,7 @@ class AssignablePool:
         to_take = [device for _name, device in wanted if not device.pciback]
         if to_take:
             self._prepare_host(plan)
-        self._plan_timer(plan, wanted, to_take, confirm_timeout)
+        timed = self._plan_timer(plan, wanted, to_take, confirm_timeout)
         plan_keeping(plan, [device for _name, device in wanted], self._root)
         guards = self._make_guards(devices)
         results = []
@@ -114,7 +116,7 @@ class AssignablePool:
             self._forget_stale_owner(plan, device)
             if not device.pciback:
                 plan.refusals += guards.check(device, f"{name} ({device.bdf})", to_take)
-                self._plan_taking(plan, name, device)
+                self._plan_taking(plan, name, device, timed)
             elif device.owner_domid is not None:
                 # xl forgets names when the host reboots. Definitions hold addresses, so one that is recorded is not missed.
                 forgotten = not device.xl_name and device.record is not None and device.record.name == name
@@ -125,7 +127,7 @@ class AssignablePool:
                 results.append(device.as_dict(name))
                 continue
             else:
-                self._plan_name(plan, name, device)
+                self._plan_name(plan, name, device, timed)
             taken = replace(device, driver=PCIBACK, interfaces=(), xl_name=name, record=device.as_record(name))
             results.append(taken.as_dict(name))
         return results
@@ -284,8 +286,13 @@ class AssignablePool:
                 "iommu=no-intremap, and reboot; 'xl dmesg' then says 'Interrupt remapping enabled'",
             )
 
-    def _plan_timer(self, plan: Plan, wanted: list[tuple[str, PciDevice]], to_take: list[PciDevice], confirm_timeout: int) -> None:
-        """Arm the confirmation timer before the first device is taken, or cancel one that is no longer needed."""
+    def _plan_timer(
+        self, plan: Plan, wanted: list[tuple[str, PciDevice]], to_take: list[PciDevice], confirm_timeout: int
+    ) -> t.Collection[str]:
+        """Arm the confirmation timer before the first device is taken, or cancel one that is no longer needed.
+
+        :returns: the BDFs of what the timer will return.
+        """
         waiting = self._waiting(wanted)
         if confirm_timeout and (to_take or waiting):
             bdfs = waiting + [str(device.bdf) for device in to_take]
@@ -294,8 +301,15 @@ class AssignablePool:
             plan.results["unconfirmed"] = bdfs
             if not self._timer.session():
                 plan.warnings.append(_PROTECTS_NOTHING)
-        elif waiting:
+            return bdfs
+        if waiting:
             plan.add(f"confirm {', '.join(waiting)}", partial(self._timer.confirm, waiting))
+        return ()
+
+    def _take(self, step: t.Callable[[str, PciDevice], None], name: str, device: PciDevice, timed: t.Collection[str]) -> None:
+        """Do a step that has pciback hold a device, but not behind the back of the timer that is to return it."""
+        with self._timer.waiting(str(device.bdf)) if str(device.bdf) in timed else contextlib.nullcontext():
+            step(name, device)
 
     def _waiting(self, wanted: list[tuple[str, PciDevice]]) -> list[str]:
         """Return the BDFs that still have to be confirmed."""
@@ -312,25 +326,25 @@ class AssignablePool:
                 before=device.stale_domid,
             )
 
-    def _plan_taking(self, plan: Plan, name: str, device: PciDevice) -> None:
+    def _plan_taking(self, plan: Plan, name: str, device: PciDevice, timed: t.Collection[str]) -> None:
         if not device.reset_methods:
             plan.warnings.append(
                 f"The kernel cannot reset {name} ({device.bdf}): each guest finds it in the state in which the previous one left it"
             )
         plan.add(
             f"make {device.bdf} assignable as {name}",
-            partial(self._steps.take, name, device),
+            partial(self._take, self._steps.take, name, device, timed),
             subject=str(device.bdf),
             before=_state(device.driver, ""),
             after=_state(PCIBACK, name),
         )
 
-    def _plan_name(self, plan: Plan, name: str, device: PciDevice) -> None:
+    def _plan_name(self, plan: Plan, name: str, device: PciDevice, timed: t.Collection[str]) -> None:
         recorded = device.record == replace(device.as_record(name), boot=self._host.boot_id)
         if not recorded or (self._names and device.xl_name != name):
             plan.add(
                 f"name {device.bdf} {name}",
-                partial(self._steps.rename, name, device),
+                partial(self._take, self._steps.rename, name, device, timed),
                 subject=str(device.bdf),
                 before=_state(PCIBACK, device.xl_name),
                 after=_state(PCIBACK, name),

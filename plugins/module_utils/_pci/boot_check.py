@@ -63,24 +63,28 @@ def check_devices(host: PciHost, domains: Domains | None = None) -> t.Iterator[s
     except (DriverDomainsError, OSError):
         yield from _hold_back(domains, _ADDRESS, "a PCI device, and the devices could not be compared with their records")
         raise
-    moved: list[tuple[Record, PciDevice | None, str]] = []
+    moved: list[tuple[Record, PciDevice, str]] = []
     for record in records:
         device = devices.get(record.bdf)
-        difference = device.unlike(record) if device else "there is no device any more"
-        if difference:
+        difference = device.unlike(record) if device else ""
+        if device and difference:
             moved.append((record, device, difference))
     # First, because the kernel may refuse to return a device.
     for record, _device, _difference in moved:
         yield from _hold_back(domains, _address(record.bdf), f"{record.bdf}, which is not {record.name} any more")
     for record, device, difference in moved:
         returned = ""
-        if device and device.pciback:
+        if device.pciback:
             # Xen has nothing in quarantine yet.
             host.release(device.bdf)
             host.clear_claims(device.bdf)
             host.probe(device.bdf)
             returned = "; it was returned to dom0"
         yield f"{record.bdf} is not {record.name} any more: {difference}{returned}"
+    # These hold nothing back: no domain can get them. Virtual functions (SR-IOV) appear only later, when something has created them.
+    for record in records:
+        if record.bdf not in devices:
+            yield f"{record.bdf}, which is {record.name}, is not there at this time"
 
 
 def _hold_back(domains: Domains, address: re.Pattern[str], what: str) -> t.Iterator[str]:

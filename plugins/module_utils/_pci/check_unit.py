@@ -25,12 +25,19 @@ CHECK_ARCHIVE = "/usr/local/lib/xen-driver-domains-check.pyz"
 _UNIT_FILE = f"/etc/systemd/system/{CHECK_UNIT}"
 _LINK = f"/etc/systemd/system/multi-user.target.wants/{CHECK_UNIT}"
 
+#: It comes before the network is configured, because it may return the card that dom0 is reached by: ifupdown would not configure it later.
+#: So it does not wait for basic.target, as other services do, nor for Xen's: it needs no XenStore.
 _UNIT = f"""\
 # Managed by Ansible (xen.driver_domains.dom0_boot): changes made here are lost.
 [Unit]
 Description=Compare the PCI devices of domains with their records
-After=systemd-modules-load.service systemd-udev-trigger.service
+DefaultDependencies=no
+After=local-fs.target systemd-modules-load.service systemd-udev-trigger.service
+Wants=network-pre.target
+Before=network-pre.target ifupdown-pre.service networking.service
 Before=xendomains.service libvirtd.service
+Conflicts=shutdown.target
+Before=shutdown.target
 ConditionPathExists=/sys/hypervisor/type
 
 [Service]
@@ -39,6 +46,8 @@ Type=oneshot
 TimeoutStartSec=120
 # Otherwise pciback may take devices only later, with the first driver that waits for it.
 ExecStartPre=-modprobe {PCIBACK_MODULE}
+# Cards that dom0's drivers have are compared by their MAC addresses, too.
+ExecStartPre=-udevadm settle --timeout=30
 ExecStart={{python}} {CHECK_ARCHIVE}
 SyslogIdentifier=xen-driver-domains
 

@@ -122,6 +122,17 @@ class ConfirmTimer:
             self._stop_timer()
             remove(self._path)
 
+    @contextlib.contextmanager
+    def waiting(self, bdf: str) -> t.Iterator[None]:
+        """Keep the script from running while a device is taken, which has to wait for its confirmation: it would not be returned again.
+
+        :raises DriverDomainsError: it does not wait any more, or devices are being returned at this moment.
+        """
+        with self._locked():
+            if bdf not in self.unconfirmed().sessions:
+                raise _too_slow(bdf)
+            yield
+
     def session(self) -> str:
         """Return an identifier of the SSH connection that this process was started over; "" if there is none.
 
@@ -169,6 +180,14 @@ def _lock(handle: t.IO[str]) -> bool:
 
 def _too_late() -> DriverDomainsError:
     return DriverDomainsError("The confirmation came too late: the devices are being returned", remedy="Run the playbook again")
+
+
+def _too_slow(bdf: str) -> DriverDomainsError:
+    return DriverDomainsError(
+        f"{bdf} is not taken: the time for the confirmation ended before, and nothing would return it",
+        rule="the time begins before the first device is taken",
+        remedy="Run the playbook again with a longer confirm_timeout",
+    )
 
 
 def _not_stopped(timer: str) -> DriverDomainsError:

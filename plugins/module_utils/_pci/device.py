@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import typing as t
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 
 from .bdf import Bdf
 from .records import Record
@@ -25,6 +25,8 @@ class Interface:
 
     name: str
     mac: str
+    #: The bridge or bond that it is a port of.
+    master: str = ""
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,13 @@ class PciDevice:
         return self.record.ifname if self.record else ""
 
     @property
+    def master(self) -> str:
+        """The bridge or bond that its first interface is a port of, recorded if there is no interface now."""
+        if self.interfaces:
+            return self.interfaces[0].master
+        return self.record.master if self.record else ""
+
+    @property
     def identity(self) -> tuple[str, str]:
         """The IDs and the slot, which stay the same when its BDF changes."""
         return self.vendor_device, self.slot
@@ -101,7 +110,8 @@ class PciDevice:
         own = "" if self.pciback else self.driver
         driver = own or (self.record.driver if self.record else "")
         boot = self.record.boot if self.record else ""
-        return Record(name, str(self.bdf), self.vendor_device, self.slot, self.mac, self.ifname, driver, boot, self.serial)
+        found = Record(name, str(self.bdf), self.vendor_device, self.slot, self.mac, self.ifname, driver, boot, self.serial)
+        return replace(found, master=self.master)
 
     def is_of(self, record: Record) -> bool:
         """Return whether a record is of this device. A serial number that is not known says nothing."""
@@ -127,7 +137,7 @@ class PciDevice:
             "class": self.class_code,
             "driver": self.driver,
             "kernel_modules": list(self.kernel_modules),
-            "interfaces": [asdict(interface) for interface in self.interfaces],
+            "interfaces": [{"name": interface.name, "mac": interface.mac} for interface in self.interfaces],
             "mac": self.mac,
             "pciback": self.pciback,
             "in_pciback_slots": self.in_pciback_slots,

@@ -236,7 +236,7 @@ class PciHost:
                 functions = functions_in_path(resolve(path))
                 if functions:
                     mac = self._permanent_mac(name) or (read_text(f"{path}/address") or "").strip()
-                    found[functions[-1]] = (*found.get(functions[-1], ()), Interface(name, mac.lower()))
+                    found[functions[-1]] = (*found.get(functions[-1], ()), Interface(name, mac.lower(), self._link(f"{path}/master")))
             # udev renames an interface after it has appeared, which would be missing if that was just now.
             before, names = names, list_directory(f"{self.sysfs}/class/net")
             if names == before:

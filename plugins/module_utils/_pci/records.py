@@ -34,6 +34,8 @@ class Record:
     boot: str = ""
     #: Its serial number, or "" if it has none.
     serial: str = ""
+    #: The bridge or bond that its interface was a port of. `RETURN_SCRIPT` reads this and `ifname`, line by line.
+    master: str = ""
 
     @property
     def identity(self) -> tuple[str, str]:

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import typing as t
 from dataclasses import replace
 
 from .._errors import CommandFailed, DriverDomainsError, TimedOut
@@ -25,14 +26,25 @@ class DeviceSteps:
 
     :param names: whether xl can name devices (since Xen 4.15).
     :param patience: factor for all timeouts (tests).
+    :param put_back: has an interface that came back used as before, by its name and its bridge or bond. Without it, the caller does that.
     """
 
-    def __init__(self, host: PciHost, xl: Xl, runner: Runner, *, names: bool = True, patience: float = 1.0) -> None:
+    def __init__(
+        self,
+        host: PciHost,
+        xl: Xl,
+        runner: Runner,
+        *,
+        names: bool = True,
+        patience: float = 1.0,
+        put_back: t.Callable[[str, str], None] | None = None,
+    ) -> None:
         self._host = host
         self._xl = xl
         self._runner = runner
         self._names = names
         self._patience = patience
+        self._put_back = put_back
 
     def load_pciback(self) -> None:
         """Load pciback's module.
@@ -76,16 +88,27 @@ class DeviceSteps:
         if device.record != record:
             self._host.records.save(record)
         device = replace(device, record=record)
-        try:
-            if not quarantined:
-                # pciback took it at boot, or taking it was interrupted: xl can release only what is in quarantine.
-                self._xl.pci_assignable_add(bdf, device.xl_name or None)
-            self._xl.pci_assignable_remove(bdf, rebind=True)
-        except CommandFailed:
-            # xl may have released the device and have failed only to bind it again.
-            if self._host.driver(device.bdf) == PCIBACK:
-                raise
+        if quarantined or self._quarantine(device):
+            try:
+                self._xl.pci_assignable_remove(bdf, rebind=True)
+            except CommandFailed:
+                # xl may have released the device and have failed only to bind it again.
+                if self._host.driver(device.bdf) == PCIBACK:
+                    raise
+        elif self._host.driver(device.bdf) == PCIBACK:
+            self._host.release(device.bdf)
         self.finish_giving_back(device)
+
+    def _quarantine(self, device: PciDevice) -> bool:
+        """Put a device into quarantine that pciback took at boot, or whose taking was interrupted: xl can release only what is there.
+
+        :returns: whether it is there. Without an IOMMU nothing can be, and then dom0 can use the device once pciback releases it.
+        """
+        try:
+            self._xl.pci_assignable_add(str(device.bdf), device.xl_name or None)
+        except CommandFailed:
+            return False
+        return True
 
     def finish_giving_back(self, device: PciDevice) -> None:
         """Bind a device that pciback does not hold to its driver, and forget it.
@@ -158,6 +181,8 @@ class DeviceSteps:
         if device.ifname and device.ifname not in self._host.interface_names(device.bdf):
             # udev renames it a moment later, possibly to another name than before.
             self._runner.run(["udevadm", "settle", f"--timeout={BIND_TIMEOUT:g}"], timeout=BIND_TIMEOUT + 5, check=False)
+        if self._put_back and device.ifname in self._host.interface_names(device.bdf):
+            self._put_back(device.ifname, device.master)
 
     def _timed_out(self, problem: str) -> TimedOut:
         return TimedOut(f"{problem} (waited {self._patience * BIND_TIMEOUT:g} s)", remedy="The kernel's reason is in 'dmesg'")

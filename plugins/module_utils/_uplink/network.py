@@ -6,8 +6,8 @@
 
 """Interfaces of dom0 by their names, and the programs that configure them: ifupdown, systemd-networkd or NetworkManager.
 
-Nothing of their configuration is read or written: the vif has the name and the MAC address of the card, so it applies to either. The last
-two configure an interface when it appears. ifupdown may leave that to others, and does not notice when one goes.
+Nothing of their configuration is read or written: the vif has the name and the MAC address of the card, so it applies to either. See
+`_host_interfaces` for what each of them does by itself.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import typing as t
 
 from .._errors import DriverDomainsError, NotOnThisHost, TimedOut
 from .._files import list_directory, read_text, resolve
+from .._host_interfaces import CONFIGURE_LIMIT, bring_up, has_address, has_ifupdown, take_down
 from .._polling import wait_until
 
 if t.TYPE_CHECKING:
@@ -26,8 +27,6 @@ if t.TYPE_CHECKING:
 
 #: The unit that configures the vif whenever udev reports it. What it has started, such as a DHCP client, outlives it.
 UP_UNIT = "xen-driver-domains-uplink-up.service"
-#: Seconds that configuring an interface may take: DHCP has its own patience.
-CONFIGURE_LIMIT = 90.0
 #: Seconds in which an interface appears after its device is connected, and udev renames it.
 APPEAR_LIMIT = 15.0
 #: What an interface is called that is in the way.
@@ -71,9 +70,8 @@ class UplinkNetwork:
 
     def take_down(self, name: str) -> None:
         """Let ifupdown forget an interface that is about to go; its DHCP client ends, too."""
-        if self._has_ifupdown(name):
-            with contextlib.suppress(TimedOut):
-                self._runner.run(["ifdown", "--force", name], timeout=CONFIGURE_LIMIT, check=False)
+        if has_ifupdown(self._runner, name):
+            take_down(self._runner, name)
 
     def configure(self, name: str) -> None:
         """Have the unit configure an interface, once if udev has just started it as well.
@@ -88,12 +86,10 @@ class UplinkNetwork:
 
         :raises DriverDomainsError: there is no such interface.
         """
-        if self._has_address(name):
+        if has_address(self._runner, name):
             return
-        if self._has_ifupdown(name):
-            self.take_down(name)
-            with contextlib.suppress(TimedOut):
-                self._runner.run(["ifup", "--force", name], timeout=CONFIGURE_LIMIT, check=False)
+        if has_ifupdown(self._runner, name):
+            bring_up(self._runner, name)
             return
         self._runner.run(["ip", "link", "set", "dev", name, "up"])
         # It has seen the interface; but before that had its name, perhaps.
@@ -138,18 +134,6 @@ class UplinkNetwork:
     def _settle(self) -> None:
         with contextlib.suppress(DriverDomainsError):
             self._runner.run(["udevadm", "settle", f"--timeout={APPEAR_LIMIT:g}"], timeout=APPEAR_LIMIT + 5, check=False)
-
-    def _has_ifupdown(self, name: str) -> bool:
-        """Whether ifupdown has a configuration for an interface (interfaces(5))."""
-        with contextlib.suppress(NotOnThisHost):
-            return self._runner.run(["ifquery", name], check=False).rc == 0
-        return False
-
-    def _has_address(self, name: str) -> bool:
-        printed = self._runner.run(["ip", "-json", "address", "show", "dev", name, "scope", "global"]).stdout
-        with contextlib.suppress(ValueError, AttributeError):
-            return any(link.get("addr_info") for link in json.loads(printed or "[]"))
-        return False
 
 
 def _is_bound(kind: str, values: dict[str, t.Any], name: str) -> bool:

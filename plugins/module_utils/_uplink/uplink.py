@@ -21,7 +21,7 @@ from .._domain.stopping import stop_domains
 from .._domain.unit_program import READY, STATUS
 from .._errors import DriverDomainsError, TimedOut
 from .._files import remove
-from .._held_back import HELD_BACK, held_back, hold_back
+from .._held_back import HELD_BACK, HOLD_REASON, held_back, hold_back
 from .._polling import wait_until
 
 if t.TYPE_CHECKING:
@@ -36,8 +36,6 @@ if t.TYPE_CHECKING:
 
 #: Dom0, as commands and XenStore name it.
 _DOM0, _DOM0_NAME = "0", "Domain-0"
-#: Why the driver domain is not started while dom0 has its card.
-HOLD_REASON = "dom0 has taken its network card back"
 #: Seconds until a domain that is destroyed has let go of its devices.
 RELEASE_LIMIT = 60.0
 #: How often the card is taken from pciback, and the seconds between that.

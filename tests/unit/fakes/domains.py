@@ -126,6 +126,7 @@ class FakeHost:
             f"{root}/proc",
             (f"{root}/qemu*",),
             f"{root}/needrestart/conf.d/xen-driver-domains.conf",
+            held_back=f"{root}/held",
             systemd=f"{root}",
         )
         #: The calls of systemctl. What starts and stops units is not among `calls`: the domains then run, or do not.

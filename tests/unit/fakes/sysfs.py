@@ -27,6 +27,8 @@ class FakeMachine:
         self.records = FakeRecords(self, str(root / "records"))
         self.addresses: dict[str, list[str]] = {}
         self.permanent_macs: dict[str, str] = {}
+        #: What ifupdown gives to the interfaces that it has a configuration for.
+        self.ifupdown: dict[str, list[str]] = {}
         self._sockets: list[tuple[str, int, str, int, str, int]] = []
         self._drivers: dict[str, str] = {}
         self._netdevs: dict[str, list[tuple[str, str]]] = {}
@@ -148,13 +150,17 @@ class FakeMachine:
         return link.resolve().name if link.is_symlink() else ""
 
     def bind(self, bdf: str, driver: str) -> None:
-        """Let a driver take a function: its interfaces go with the old one, and come with its own one."""
+        """Let a driver take a function: its interfaces go with the old one, and come with its own one. One that has it keeps it."""
+        if driver and driver == self.driver(bdf):
+            return
         link = self.device(bdf) / "driver"
         if link.is_symlink():
             (link.resolve() / bdf).unlink()
             link.unlink()
         for name, _mac in self._netdevs.get(bdf, []):
             (self.sys / "class/net" / name).unlink(missing_ok=True)
+            (self.device(bdf) / "net" / name / "master").unlink(missing_ok=True)
+            self.addresses.pop(name, None)
         if driver:
             directory = self.driver_directory(driver)
             link.symlink_to(os.path.relpath(directory, link.parent))
@@ -212,6 +218,11 @@ class FakeMachine:
             (directory / "iflink").write_text((self.sys / "class/net" / iflink / "ifindex").read_text())
         if master:
             (directory / "master").symlink_to(f"../{master}")
+
+    def enslave(self, name: str, master: str) -> None:
+        """Make an interface a port of a bridge or bond."""
+        directory = (self.sys / "class/net" / name).resolve()
+        (directory / "master").symlink_to(os.path.relpath((self.sys / "class/net" / master).resolve(), directory))
 
     def set_address(self, bdf: str, mac: str) -> None:
         """Give the interfaces of a card another MAC address when a driver has it next."""

@@ -32,6 +32,13 @@ timeout() { shift; "$@"; }
 echo() { printf '%s\\n' "$*"; ask echo; }
 """
 
+_ASK = 'echo "${0##*/}" "$@" >&2; read code; exit $code'
+#: Programs that ask as well, because another shell calls them: the unit that `systemd-run` makes.
+_PROGRAMS = {
+    **dict.fromkeys(("ip", "ifquery", "ifdown", "ifup"), _ASK),
+    "systemd-run": 'while [ "$1" != /bin/sh ]; do shift; done; exec "$@"',
+}
+
 #: The modules that the fake kernel has, by the start of a modalias.
 MODULES = {"pci:v00008086d000010D3": ["e1000e"], "pci:v00008086d0000100E": ["e1000"], "pci:v00001AF4d00001041": ["virtio_pci"]}
 
@@ -113,6 +120,8 @@ class FakeXen:
 
     def run(self, argv: t.Sequence[str], *, check: bool = True, **_options: t.Any) -> Result:
         words = tuple(argv)
+        if words[0] in ("ifquery", "ifdown", "ifup") or words[:3] == ("ip", "link", "set"):
+            return Result(words, self._configure(words), "", "")
         if words[0] in ("ip", "zpool"):
             self.questions.append(words)
             for printed in [text for word, text in self.spoilt_ip.items() if word in words]:
@@ -148,8 +157,24 @@ class FakeXen:
             self.machine.driver_directory("pciback")
         return Result(words, 0, "", "")
 
+    def _configure(self, words: tuple[str, ...]) -> int:
+        machine, name = self.machine, words[4] if words[0] == "ip" else words[-1]
+        if words[0] == "ifquery":
+            return int(name not in machine.ifupdown)
+        self.calls.append(words)
+        assert (machine.sys / "class/net" / name).exists(), words
+        if words[0] == "ifdown":
+            machine.addresses.pop(name, None)
+        elif words[0] == "ifup":
+            machine.addresses[name] = list(machine.ifupdown[name])
+        elif "master" in words:
+            machine.enslave(name, words[-1])
+        return 0
+
     def _ip(self, *words: str) -> list[dict[str, t.Any]]:
         machine = self.machine
+        if words[:3] == ("address", "show", "dev"):
+            return [{"ifname": words[3], "addr_info": [{"local": address} for address in machine.addresses.get(words[3], ())]}]
         if words[-2:] == ("address", "show"):
             names = sorted({*machine.addresses, *machine.kinds})
             return [
@@ -286,7 +311,13 @@ class FakeXen:
         for path in self._control_files():
             path.unlink(missing_ok=True)
         argv = [shell, option, _PRELUDE + script, *arguments]
-        with subprocess.Popen(argv, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=1) as process:
+        programs = self.machine.root / "programs"
+        programs.mkdir(exist_ok=True)
+        for name, text in _PROGRAMS.items():
+            (programs / name).write_text(f"#!/bin/sh\n{text}\n")
+            (programs / name).chmod(0o755)
+        environment = {"PATH": f"{programs}:{os.environ['PATH']}"}
+        with subprocess.Popen(argv, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=1, env=environment) as process:
             assert process.stdin and process.stderr
             for question in process.stderr:
                 process.stdin.write(f"{self._answer_script(*question.split())}\n")
@@ -299,6 +330,8 @@ class FakeXen:
                 self.pci_assignable_remove(words[-1])
             elif words[:1] == ("pci-assignable-add",):
                 self.pci_assignable_add(words[-1])
+            elif command in _PROGRAMS:
+                return self.run([command, *words]).rc
             else:
                 assert command == "echo", (command, words)
                 self._react_to_writes()

@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import signal
+import time
 import typing as t
 
 import pytest
@@ -15,6 +17,7 @@ from ansible_collections.xen.driver_domains.plugins.action import xl_pci_assigna
 
 TAKEN = {"changed": True, "unconfirmed": ["0000:00:04.0"], "devices": [{"pciback": True, "stage": "taken"}]}
 CONFIRMED = {"changed": True, "devices": [{"pciback": True, "stage": "confirmed"}]}
+HANGS = {"unconfirmed": "nobody knows"}
 LOST = AnsibleConnectionFailure("the connection is dead")
 
 
@@ -48,6 +51,8 @@ class Plugin(xl_pci_assignable.ActionModule):
     def _execute_module(self, **options: t.Any) -> dict[str, t.Any]:
         self.states.append((options.get("module_args") or self._task.args).get("state", "present"))
         answer = self.answers.pop(0)
+        if answer is HANGS:
+            time.sleep(60)
         if isinstance(answer, Exception):
             raise answer
         return dict(answer)
@@ -116,6 +121,19 @@ def test_the_connection_is_lost_while_devices_are_taken(answer: dict[str, t.Any]
     result = plugin.run()
     assert result["changed"]
     assert result.get("failed", False) is answer.get("failed", False)
+
+
+@pytest.mark.parametrize("answers", [[HANGS, CONFIRMED], [TAKEN, HANGS, CONFIRMED]], ids=["taken", "confirmed"])
+def test_a_connection_that_is_dead_and_does_not_end(answers: list[t.Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(xl_pci_assignable, "_GRACE", -59.5)
+    monkeypatch.setattr(xl_pci_assignable, "_LEAST", 0.2)
+    began = time.monotonic()
+    plugin = Plugin({"confirm_timeout": 60}, answers)
+    result = plugin.run()
+    assert time.monotonic() - began < 30
+    # The time may be over before a third attempt.
+    assert result.get("devices") == CONFIRMED["devices"] or "cannot be reached any more" in result["msg"]
+    assert signal.getitimer(signal.ITIMER_REAL)[0] == 0
 
 
 def test_a_host_that_is_never_reached_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,6 +26,7 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._errors import 
     Refused,
     TimedOut,
 )
+from ansible_collections.xen.driver_domains.plugins.module_utils._held_back import HOLD_REASON, held_back, hold_back
 from ansible_collections.xen.driver_domains.tests.unit.fakes.domains import FakeHost
 
 READY = {"key": "data/driver-domain/status", "value": "ready", "error_key": "data/driver-domain/error"}
@@ -67,6 +68,23 @@ def test_first_run_second_run_and_undoing(host: FakeHost) -> None:
     assert host.calls == [("shutdown", "web1"), ("shutdown", "net-dd")]
     assert host.systemctl == [("stop", "xen-domain@net-dd.service"), ("stop", "xen-driver-domains-shutdown.service"), ("daemon-reload",)]
     assert left(host) == set()
+
+
+@pytest.mark.parametrize("state", ["running", "stopped", "absent"])
+def test_what_the_check_at_boot_holds_back_may_start_once_it_is_defined_again(host: FakeHost, state: str) -> None:
+    host.run_plan([DRIVER], UPLINK)
+    hold_back("net-dd", "it would get 0000:03:00.0, which is not uplink0 any more", host.paths.held_back)
+    hold_back("other", "it would get 0000:03:00.0, which is not uplink0 any more", host.paths.held_back)
+    plan = host.run_plan([{**DRIVER, "state": state}], UPLINK)
+    assert f"remove {host.paths.held_back}/net-dd" in [action.description for action in plan.actions]
+    assert [held_back(name, host.paths.held_back) != "" for name in ("net-dd", "other")] == [False, True]
+    assert host.run_plan([{**DRIVER, "state": state}], UPLINK).actions == []
+
+
+def test_a_driver_domain_without_its_card_stays_held_back(host: FakeHost) -> None:
+    host.run_plan([DRIVER], UPLINK)
+    hold_back("net-dd", HOLD_REASON, host.paths.held_back)
+    assert host.run_plan([DRIVER], UPLINK).actions == []
 
 
 def test_check_mode_writes_nothing_and_warns_of_what_is_not_there_yet(host: FakeHost) -> None:

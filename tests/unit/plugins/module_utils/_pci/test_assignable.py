@@ -138,6 +138,7 @@ class TestPresent:
             "driver": "e1000e",
             "boot": "boot-1",
             "serial": "",
+            "master": "",
         }
 
     def test_the_second_run_changes_nothing_and_asks_xl_nothing(self, xen: FakeXen) -> None:
@@ -512,6 +513,40 @@ class TestAbsent:
         plan = xen.apply("absent", [UPLINK0])
         assert ("write", f"bus/pci/devices/{CARD}/driver_override", "\n") in xen.calls
         assert plan.results["devices"][0]["driver"] == "e1000e"
+
+    @pytest.mark.parametrize("boot", ["same", "next"])
+    @pytest.mark.parametrize("master", ["", "br0"])
+    def test_the_interface_is_configured_again(self, xen: FakeXen, master: str, boot: str) -> None:
+        machine = xen.machine
+        if master:
+            machine.virtual("br0", ports=["eth1"])
+            machine.enslave("eth1", "br0")
+        else:
+            machine.ifupdown["eth1"] = ["192.0.2.9"]
+        xen.apply("present", [UPLINK0])
+        if boot == "next":
+            reboot(xen, CARD)
+        xen.apply("absent", [UPLINK0])
+        (card,) = [device for device in xen.host().devices() if str(device.bdf) == CARD]
+        assert (card.master, machine.addresses.get("eth1", [])) == (master, [] if master else ["192.0.2.9"])
+
+    def test_an_interface_that_is_in_use_is_left_alone(self, xen: FakeXen) -> None:
+        """Somebody has bound the device to its driver already."""
+        taken(xen, UPLINK0)
+        xen.machine.bind(CARD, "e1000e")
+        xen.machine.ifupdown["eth1"] = xen.machine.addresses["eth1"] = ["192.0.2.9"]
+        xen.apply("absent", [UPLINK0])
+        assert not [call for call in xen.calls if call[0] in ("ifdown", "ifup")]
+
+    @pytest.mark.parametrize("begin", ["present", "recorded"])
+    def test_a_device_that_cannot_be_put_into_quarantine_comes_back_without_xl(self, xen: FakeXen, begin: str) -> None:
+        """Hidden at boot, and the IOMMU is off now: Xen has nothing in quarantine."""
+        xen.apply(begin, [UPLINK0])
+        reboot(xen, CARD)
+        xen.quarantine_fails = True
+        plan = xen.apply("absent", [UPLINK0])
+        assert plan.results["devices"][0]["interfaces"] == [{"name": "eth1", "mac": "52:54:00:aa:00:02"}]
+        assert (xen.machine.slots, xen.machine.records.load(), xen.store.values) == ([], [], {})
 
     def test_xl_fails_and_pciback_still_has_the_device(self, xen: FakeXen) -> None:
         taken(xen, UPLINK0)

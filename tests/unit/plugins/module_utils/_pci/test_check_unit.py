@@ -52,6 +52,17 @@ def test_the_unit_comes_before_the_domains(tmp_path: Path, monkeypatch: pytest.M
     assert any(line.startswith("Before=") and "xendomains.service" in line for line in lines)
 
 
+def test_the_unit_comes_before_the_network_and_waits_for_nothing_that_comes_after_it(tmp_path: Path) -> None:
+    plan(tmp_path, True)
+    lines = [line.partition("=")[::2] for line in (tmp_path / UNIT).read_text().splitlines()]
+    words = {key: {word for other, value in lines if other == key for word in value.split()} for key, _value in lines}
+    assert words["DefaultDependencies"] == {"no"}
+    assert {"network-pre.target", "ifupdown-pre.service", "networking.service", "shutdown.target"} <= words["Before"]
+    assert words["After"] == {"local-fs.target", "systemd-modules-load.service", "systemd-udev-trigger.service"}
+    assert words["Wants"] == {"network-pre.target"}
+    assert words["Conflicts"] == {"shutdown.target"}
+
+
 def test_the_archive_has_all_that_it_needs(tmp_path: Path) -> None:
     """By itself: without this collection, and without what is installed for Ansible."""
     archive = tmp_path / "check.pyz"

@@ -17,6 +17,7 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._errors import 
 from ansible_collections.xen.driver_domains.plugins.module_utils._pci import confirm_timer
 from ansible_collections.xen.driver_domains.plugins.module_utils._pci.confirm_timer import UNIT, Unconfirmed
 from ansible_collections.xen.driver_domains.plugins.module_utils._pci.return_script import RETURN_SCRIPT
+from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Action
 from ansible_collections.xen.driver_domains.tests.unit.fakes.sysfs import plain_server
 from ansible_collections.xen.driver_domains.tests.unit.fakes.xen import FakeXen
 
@@ -163,12 +164,80 @@ def test_a_device_that_no_longer_waits_is_not_confirmed(xen: FakeXen) -> None:
         plan.apply()
 
 
+def test_a_timer_that_fires_between_two_devices_ends_the_run(xen: FakeXen) -> None:
+    """Nothing would return what is taken after it."""
+    plan = xen.plan("present", [UPLINK0, UPLINK1], confirm_timeout=15)
+    plan.actions.insert(-1, Action("the time is over", xen.fire))
+    with pytest.raises(DriverDomainsError, match=f"{FAR_CARD} is not taken.*longer confirm_timeout"):
+        plan.apply()
+    assert [xen.machine.driver(bdf) for bdf in (CARD, FAR_CARD)] == ["e1000e", "e1000e"]
+    assert (xen.confirm_timer().unconfirmed(), xen.machine.records.load()) == (Unconfirmed(), [])
+
+
+def test_a_timer_that_fires_before_a_device_is_named_ends_the_run(xen: FakeXen) -> None:
+    """xl would take a device that the script has returned, to name it."""
+    xen.apply("present", [UPLINK0], confirm_timeout=60)
+    renamed = {"name": "other", "match": {"bdf": CARD}}
+    plan = xen.plan("present", [renamed], confirm_timeout=60)
+    plan.actions.insert(-1, Action("the time is over", xen.fire))
+    with pytest.raises(DriverDomainsError, match=f"{CARD} is not taken"):
+        plan.apply()
+    assert xen.machine.driver(CARD) == "e1000e"
+
+
+@pytest.mark.parametrize("timeout", [60, 0])
+def test_the_script_waits_while_a_device_is_taken(xen: FakeXen, monkeypatch: pytest.MonkeyPatch, timeout: int) -> None:
+    monkeypatch.setattr(confirm_timer, "LOCK_TIMEOUT", 0.0)
+    locked = []
+
+    def step(what: str) -> None:
+        if what.startswith("xl"):
+            try:
+                with xen.confirm_timer()._locked():
+                    locked.append(False)
+            except DriverDomainsError:
+                locked.append(True)
+
+    xen.machine.step = step
+    xen.apply("present", [UPLINK0], confirm_timeout=timeout)
+    assert set(locked) == {timeout > 0}
+
+
 def test_a_confirmation_waits_for_the_lock(xen: FakeXen, monkeypatch: pytest.MonkeyPatch) -> None:
     xen.apply("present", [UPLINK0], confirm_timeout=60)
     monkeypatch.setattr(confirm_timer, "LOCK_TIMEOUT", 0.0)
     with xen.confirm_timer()._locked(), pytest.raises(DriverDomainsError, match="too late"):
         xen.apply("confirmed", [UPLINK0])
     xen.apply("confirmed", [UPLINK0])
+
+
+def test_what_the_script_returns_is_configured_again(xen: FakeXen) -> None:
+    machine = xen.machine
+    machine.ifupdown["eth1"] = machine.addresses["eth1"] = ["192.0.2.9"]
+    machine.virtual("br0", ports=["eth2"])
+    machine.enslave("eth2", "br0")
+    xen.apply("present", [UPLINK0, UPLINK1], confirm_timeout=60)
+    assert "eth1" not in machine.addresses
+    xen.calls.clear()
+    xen.fire()
+    assert [call for call in xen.calls if call[0].startswith(("if", "ip"))] == [
+        ("ifdown", "--force", "eth1"),
+        ("ifup", "--force", "eth1"),
+        ("ip", "link", "set", "dev", "eth2", "down"),
+        ("ip", "link", "set", "dev", "eth2", "master", "br0"),
+        ("ip", "link", "set", "dev", "eth2", "up"),
+    ]
+    assert machine.addresses["eth1"] == ["192.0.2.9"]
+    assert [device.master for device in xen.host().devices() if str(device.bdf) == FAR_CARD] == ["br0"]
+
+
+def test_the_script_leaves_the_interface_of_what_was_not_taken(xen: FakeXen) -> None:
+    xen.machine.ifupdown["eth1"] = ["192.0.2.9"]
+    xen.apply("recorded", [UPLINK0])
+    xen.confirm_timer().arm([CARD], 60)
+    xen.calls.clear()
+    xen.fire()
+    assert xen.calls == []
 
 
 @pytest.mark.parametrize("over_ssh", [True, False])

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import DriverDomainsError, InvalidInput, Refused
+from ansible_collections.xen.driver_domains.plugins.module_utils._held_back import HOLD_REASON
 from ansible_collections.xen.driver_domains.plugins.module_utils._pci.records import Records
 from ansible_collections.xen.driver_domains.plugins.module_utils._uplink.plan import REVERT_UNIT
 from ansible_collections.xen.driver_domains.plugins.module_utils._uplink.program import RETURN_UNIT, SWITCH_UNIT
-from ansible_collections.xen.driver_domains.plugins.module_utils._uplink.uplink import HOLD_REASON
 from ansible_collections.xen.driver_domains.tests.unit.fakes.uplink import CARD, IFNAME, MAC, WORDS, FakeOneCard
 
 
