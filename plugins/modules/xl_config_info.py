@@ -175,6 +175,7 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._module import 
 from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Plan
 from ansible_collections.xen.driver_domains.plugins.module_utils._xen.host import require_dom0
 from ansible_collections.xen.driver_domains.plugins.module_utils._xen.xl import Xl
+from ansible_collections.xen.driver_domains.plugins.module_utils._xenstore.client import XenStore
 
 ARGUMENTS = {"paths": {"type": "list", "elements": "str", "default": list(PATTERNS)}}
 
@@ -182,7 +183,7 @@ ARGUMENTS = {"paths": {"type": "list", "elements": "str", "default": list(PATTER
 def prepare(parameters: dict[str, t.Any]) -> Plan:
     """Read the host."""
     require_dom0()
-    return Plan(results=import_domains(Xl(), parameters["paths"], Paths(), os.uname().machine))
+    return Plan(results=import_domains(Xl(), XenStore(), parameters["paths"], Paths(), os.uname().machine))
 
 
 def main() -> None:

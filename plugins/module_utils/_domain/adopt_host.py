@@ -23,6 +23,10 @@ from .adopt_kept import lost_settings, settings_of
 from .equality import same
 from .kept import agrees, entries, settings
 from .paths import MARKER, Paths
+from .userdata import read_uuids
+
+if t.TYPE_CHECKING:
+    from .._xenstore.client import XenStore
 
 #: By role, the variable that has its domains.
 VARIABLES = {DRIVER_DOMAIN: "driver_domain_domains", GUEST: "domu_domains"}
@@ -51,13 +55,13 @@ class _Found:
     differences: list[str] = field(default_factory=list)
 
 
-def import_domains(xl: Xl, patterns: t.Iterable[str], paths: Paths, machine: str) -> dict[str, t.Any]:
+def import_domains(xl: Xl, store: XenStore, patterns: t.Iterable[str], paths: Paths, machine: str) -> dict[str, t.Any]:
     """Return the variables, what was found, and what could not be expressed: the return values of xl_config_info.
 
     :param patterns: where the definitions of others are, as of glob(7).
     :param machine: kind of the host's processor, from uname(2).
     """
-    found = _Import(xl, paths, machine)
+    found = _Import(xl, store, paths, machine)
     found.from_files(patterns)
     found.from_running()
     found.leave_out_doubles()
@@ -65,14 +69,15 @@ def import_domains(xl: Xl, patterns: t.Iterable[str], paths: Paths, machine: str
 
 
 class _Import:
-    def __init__(self, xl: Xl, paths: Paths, machine: str) -> None:
+    def __init__(self, xl: Xl, store: XenStore, paths: Paths, machine: str) -> None:
         self._xl = xl
         self._paths = paths
         self._machine = machine
         running = {domain.name: domain for domain in xl.list() if domain.domid != 0}
         # The domain that runs a device model belongs to the one it serves (libxl_dm.c, stub_dm_name).
         self._running = {name: domain for name, domain in running.items() if not (name.endswith("-dm") and name[: -len("-dm")] in running)}
-        self._kept = {name: settings(paths.kept(domain.domid) or "") for name, domain in self._running.items()}
+        uuids = read_uuids(store, [domain.domid for domain in self._running.values()])
+        self._kept = {name: settings(paths.kept(domain.domid, uuids[domain.domid]) or "") for name, domain in self._running.items()}
         self._devices = Devices(paths.sysfs)
         self._own = paths.own()
         #: What xendomains starts, by the name of the domain.

@@ -33,6 +33,7 @@ from .paths import MARKER, Paths
 from .repairs import Repair, repair
 from .revisions import previous_of
 from .units import unit_texts
+from .userdata import read_uuids
 
 if t.TYPE_CHECKING:
     from .._xenstore.client import XenStore
@@ -108,6 +109,13 @@ class _HostReader:
     def _devices(self) -> dict[int, list[ServedDevice]]:
         return device_backends(self._store, self._alive)
 
+    @cached_property
+    def _uuids(self) -> dict[int, str]:
+        return read_uuids(self._store, [domain.domid for domain in self._domains.values()])
+
+    def _kept(self, domid: int) -> str | None:
+        return self._paths.kept(domid, self._uuids[domid])
+
     def current(self, wanted: Definition, unit: str) -> Current:
         """Return what the host has of one domain; `unit` is the one that it is to have, or ""."""
         domain = self._domains.get(wanted.name)
@@ -118,7 +126,7 @@ class _HostReader:
         starts = self._starts.get(wanted.name, {}) if replaced else {}
         other_starts = tuple(file for file, text in starts.items() if self._is_same(wanted, text))
         taken_over = replaced and self._is_same(wanted, contents[path])
-        kept = self._paths.kept(domain.domid) if domain else None
+        kept = self._kept(domain.domid) if domain else None
         compared = kept if domain and domain.alive and wanted.state in ("running", "present") else None
         parsed, objection = self._parse(wanted, compared, contents[path])
         # What the previous definition does not mention may have any value, but goes back as well.
@@ -297,7 +305,7 @@ class _HostReader:
         """Return how to attach the vifs and disks again that domains have from others, by the names of the domains that have them."""
         found: dict[str, list[Repair]] = {}
         for domid, devices in read_devices(self._store, self._alive).items():
-            kept = self._paths.kept(domid) if devices else None
+            kept = self._kept(domid) if devices else None
             repairs = [repair(device, kept, self._alive, "its backend was restarted") for device in devices]
             own = [other for other in repairs if other.backend in backends]
             if own:

@@ -30,7 +30,7 @@ def host(tmp_path: Path) -> FakeHost:
 
 def imported(host: FakeHost, machine: str = "x86_64", patterns: t.Sequence[str] = ("xen/*.cfg", "xen/auto/*")) -> dict[str, t.Any]:
     fake = t.cast("t.Any", host)
-    return import_domains(fake, [f"{host.root}/{pattern}" for pattern in patterns], host.paths, machine)
+    return import_domains(fake, fake.store, [f"{host.root}/{pattern}" for pattern in patterns], host.paths, machine)
 
 
 def write(host: FakeHost, name: str, text: str) -> Path:
@@ -109,6 +109,15 @@ def test_a_domain_that_runs_with_something_else(host: FakeHost) -> None:
     assert "starting it again would change it" in found["differences"][0]
 
 
+def test_what_an_earlier_domain_left_is_not_what_runs(host: FakeHost) -> None:
+    write(host, "web1.cfg", WEB)
+    host.leave_behind(host.add("web1", text=WEB), {"b_info": {"vcpus": "2"}})
+    host.leave_behind(host.add("web2"), {"c_info": {"name": "web2"}})
+    found = imported(host)
+    assert [(one["name"], one["equal"]) for one in found["domains"]] == [("web1", True)]
+    assert "the toolstack keeps nothing of it" in found["left_out"][0]["reason"]
+
+
 def test_arm_domains_are_pvh_by_default(host: FakeHost) -> None:
     write(host, "web1.cfg", WEB.replace('type = "pv"\n', ""))
     assert imported(host, "aarch64")["variables"]["domu_domains"][0]["type"] == "pvh"
@@ -125,6 +134,7 @@ def test_the_module_reads_where_it_is_told(host: FakeHost, monkeypatch: pytest.M
     write(host, "web1.xl", WEB)
     monkeypatch.setattr(xl_config_info, "require_dom0", lambda: (4, 20))
     monkeypatch.setattr(xl_config_info, "Xl", lambda: host)
+    monkeypatch.setattr(xl_config_info, "XenStore", lambda: host.store)
     monkeypatch.setattr(xl_config_info, "Paths", lambda: host.paths)
     plan = xl_config_info.prepare({"paths": [f"{host.root}/xen/*.xl"]})
     assert plan.actions == []

@@ -153,8 +153,7 @@ class TestCreationWithoutEnd:
     @staticmethod
     def hang(host: FakeHost, monkeypatch: pytest.MonkeyPatch, flags: str, ours: bool, text: str | None = None) -> None:
         def create(path: str, timeout: float, uuid: str = "") -> None:
-            domid = host.add("web1", flags, text=text)
-            host.store.values[f"/local/domain/{domid}/vm"] = f"/vm/{uuid if ours else 'of-another-creation'}"
+            host.add("web1", flags, text=text, uuid=uuid if ours else "of-another-creation")
             raise TimedOut(f"'xl create' did not end within {timeout:g} s")
 
         monkeypatch.setattr(host, "create", create)
@@ -306,6 +305,21 @@ class TestPendingRestart:
         host.run_plan([{"name": "web1", "memory": 256}])
         os.utime(host.paths.definition("web1"), times)
         assert host.run_plan([{"name": "web1", "memory": 256}]).results["pending_restart"] == ["web1"]
+
+    def test_what_an_earlier_domain_left_says_nothing(self, host: FakeHost) -> None:
+        """It had the same number; only the UUID in the name of its file shows that."""
+        host.run_plan([{"name": "web1"}])
+        host.leave_behind(1, {"b_info": {"memory": "256"}})
+        plan = host.run_plan([{"name": "web1"}])
+        assert (plan.actions, plan.results["pending_restart"]) == ([], [])
+
+    @pytest.mark.parametrize("memory", [128, 256])
+    def test_without_a_uuid_nothing_is_compared(self, host: FakeHost, memory: int) -> None:
+        host.run_plan([{"name": "web1"}])
+        del host.store.values["/local/domain/1/vm"]
+        plan = host.run_plan([{"name": "web1", "memory": memory}], restart_changed=True)
+        assert plan.results["pending_restart"] == []
+        assert host.calls == [("create", "web1")]
 
     def test_going_back_to_the_old_definition_ends_it(self, host: FakeHost) -> None:
         host.run_plan([{"name": "web1"}])

@@ -107,7 +107,7 @@ def test_a_domain_that_runs_with_an_older_definition_is_restarted_only_when_allo
     host.add("web1", text=text + 'on_crash = "restart"\n')
     plan = host.run_plan([{**WEB, "on_crash": "restart"}], check_mode=True, force=["foreign_definition"])
     assert plan.results["pending_restart"] == []
-    (host.root / "lib").joinpath("userdata-d.1.uuid.libxl-json").unlink()
+    host.kept_file(1).unlink()
     host.remove("web1")
     host.add("web1", text=text.replace("vcpus = 1", 'vcpus = 1\non_crash = "preserve"'))
     plan = host.run_plan([{**WEB, "on_crash": "restart"}], check_mode=True, force=["foreign_definition"])
