@@ -20,9 +20,11 @@ from .._xen.xl import Xl
 from .._xen.xlcfg_reader import Value, names_in, read
 from .adopt import DRIVER_DOMAIN, GUEST, Adopted, Devices, adopt, declared
 from .adopt_kept import lost_settings, settings_of
+from .devices import read_devices
 from .equality import same
 from .kept import agrees, entries, settings
 from .paths import MARKER, Paths
+from .presence import IDENTITY, Presence, without_detached
 from .userdata import read_uuids
 
 if t.TYPE_CHECKING:
@@ -77,7 +79,15 @@ class _Import:
         # The domain that runs a device model belongs to the one it serves (libxl_dm.c, stub_dm_name).
         self._running = {name: domain for name, domain in running.items() if not (name.endswith("-dm") and name[: -len("-dm")] in running)}
         uuids = read_uuids(store, [domain.domid for domain in self._running.values()])
-        self._kept = {name: settings(paths.kept(domain.domid, uuids[domain.domid]) or "") for name, domain in self._running.items()}
+        # One that has ended may have lost its devices with that.
+        attached = read_devices(store, [domain.domid for domain in self._running.values() if domain.alive], settings=IDENTITY)
+        #: What libxl keeps of running domains, without the devices that were detached, and these.
+        self._kept: dict[str, dict[str, t.Any]] = {}
+        self._detached: dict[str, list[str]] = {}
+        for name, domain in self._running.items():
+            kept = settings(paths.kept(domain.domid, uuids[domain.domid]) or "")
+            found = attached.get(domain.domid)
+            self._kept[name], self._detached[name] = (kept, []) if found is None else without_detached(kept, Presence(found))
         self._devices = Devices(paths.sysfs)
         self._own = paths.own()
         #: What xendomains starts, by the name of the domain.
@@ -204,6 +214,13 @@ class _Import:
         one.differences += self._in_the_way(file, ours)
         if kept is not None and not agrees(ours, kept):
             one.differences.append("it runs with another configuration than its definition has; starting it again would change it")
+        # A domain that has none lacks all that are defined.
+        _left, defined = without_detached(ours, Presence(()))
+        one.differences += [
+            f"{device} was detached while it ran, and is in its definition: site.yml attaches it again"
+            for device in self._detached.get(name, ())
+            if device in defined
+        ]
         return one
 
     def _from_kept(self, name: str) -> _Found:
@@ -212,6 +229,7 @@ class _Import:
             raise InvalidInput("the toolstack keeps nothing of it, and no definition was found")
         adopted = adopt(settings_of(kept), self._devices, self._machine)
         adopted.lost.append("no definition of it was found; it is as Xen's toolstack keeps it")
+        adopted.lost += [f"{device} was detached while it ran, and is left out" for device in self._detached[name]]
         one = self._one(adopted, "")
         ours = self._parsed(adopted)
         one.differences = lost_settings(kept, ours)

@@ -274,6 +274,10 @@ class FakeHost:
         home = f"/local/domain/{self.add(name, text=text, uuid=uuid)}"
         failed = self.failing and self.failing in text
         self.store.values[f"{home}/data/driver-domain/status"] = "error" if failed else "ready"
+        self.plug(name, text)
+
+    def plug(self, name: str, text: str) -> None:
+        """Put the vifs and disks of a definition into XenStore."""
         for devid, vif in enumerate(re.findall(r'"(mac=[^"]*)"', text)):
             settings = dict(part.partition("=")[::2] for part in vif.split(","))
             self.connect(name, devid, settings.get("backend", "Domain-0"))

@@ -362,6 +362,15 @@ class TestPendingRestart:
         assert plan.results["pending_restart"] == []
         assert host.run_plan([guest]).actions == []
 
+    def test_a_virtio_disk_is_elsewhere_in_xenstore(self, host: FakeHost) -> None:
+        """It is not lost, and would be attached by each run."""
+        disk = {"vdev": "xvda", "target": "/dev/zero", "access": "ro", "backendtype": "standalone", "specification": "virtio"}
+        guest = {"name": "web1", "disks": [disk]}
+        host.run_plan([guest])
+        host.detach_device("vbd", "web1", 51712)
+        host.calls.clear()
+        assert (host.run_plan([guest]).actions, host.calls) == ([], [])
+
     def test_a_device_that_somebody_changed_is_there(self, host: FakeHost) -> None:
         """It is not attached a second time, whatever libxl keeps of it now."""
         guest = {"name": "web1", "vifs": [{"mac": "00:16:3e:00:00:01", "rate": "1MB/s"}]}
