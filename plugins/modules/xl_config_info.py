@@ -18,8 +18,8 @@ description:
   - C(site.yml) takes over a definition that is the same, and its running domain without restarting it. The playbook
     C(xen.driver_domains.import) writes the variables to a file of the inventory.
   - A PCI device is matched by its slot path, which stays when other hardware is added, or by its address if it is not there.
-  - A running domain whose definition is not found is returned as Xen's toolstack keeps it. What cannot be expressed of that is among
-    RV(domains[].differences).
+  - A running domain whose definition is not found is returned as Xen's toolstack keeps it, without the vifs and disks that were detached.
+    What cannot be expressed of that is among RV(domains[].differences).
   - Of several definitions of a domain, the one in C(/etc/xen/NAME.cfg) counts. Of several domains of a role that have the same disk, PCI
     device or MAC address, the one that runs is returned, or else the one that starts with the host; the others are in RV(left_out).
   - The variables hold passwords such as C(vncpasswd) as the definitions do. Use C(no_log).
@@ -126,11 +126,14 @@ domains:
       description:
         - What C(xl) makes of the definition that the roles would write, where that is not what it makes of the one that was found, or not
           what the toolstack keeps of a running domain without one; and files that M(xen.driver_domains.xl_domain) would refuse to replace.
+        - Vifs and disks that its definition has, and that were detached while it ran.
       type: list
       elements: str
       returned: success
     not_expressed:
-      description: What the definition says and the variables do not, what C(xl) ignores, and what it leaves to chance.
+      description:
+        - What the definition says and the variables do not, what C(xl) ignores, and what it leaves to chance.
+        - Vifs and disks that were detached from a running domain without a definition. They are not in the variables.
       type: list
       elements: str
       returned: success
@@ -175,6 +178,7 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._module import 
 from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Plan
 from ansible_collections.xen.driver_domains.plugins.module_utils._xen.host import require_dom0
 from ansible_collections.xen.driver_domains.plugins.module_utils._xen.xl import Xl
+from ansible_collections.xen.driver_domains.plugins.module_utils._xenstore.client import XenStore
 
 ARGUMENTS = {"paths": {"type": "list", "elements": "str", "default": list(PATTERNS)}}
 
@@ -182,7 +186,7 @@ ARGUMENTS = {"paths": {"type": "list", "elements": "str", "default": list(PATTER
 def prepare(parameters: dict[str, t.Any]) -> Plan:
     """Read the host."""
     require_dom0()
-    return Plan(results=import_domains(Xl(), parameters["paths"], Paths(), os.uname().machine))
+    return Plan(results=import_domains(Xl(), XenStore(), parameters["paths"], Paths(), os.uname().machine))
 
 
 def main() -> None:

@@ -23,6 +23,7 @@ from .._domain.kept import settings
 from .._domain.order import device_backends, services
 from .._domain.paths import MARKER, Paths
 from .._domain.status import LOGS, READY, REASON, STATUS, log_line
+from .._domain.userdata import read_uuids
 from .._errors import DriverDomainsError
 from .._files import list_directory, read_bytes, read_text
 from .._held_back import HELD_BACK
@@ -271,8 +272,9 @@ class _DoctorReader:
         found = {domain.domid: DomainFacts(domain) for domain in listed}
         alive = {domid: own.domain.name for domid, own in found.items() if own.domain.alive}
         watched: set[str] = self._try("processes", self._watched, set)
+        uuids: dict[int, str] = self._try("UUIDs of domains", lambda: read_uuids(store, found), dict)
         for domid, own in found.items():
-            kept = self._maybe(f"configuration of domain {domid}", partial(self._places.domains.kept, domid))
+            kept = self._maybe(f"configuration of domain {domid}", partial(self._places.domains.kept, domid, uuids.get(domid, "")))
             own.kept = None if kept is None else settings(kept)
             own.watched = own.domain.name in watched
         self._maybe("devices of domains", lambda: self._read_devices(store, found, alive))
@@ -281,7 +283,7 @@ class _DoctorReader:
         self._maybe("nodes in XenStore", lambda: self._read_nodes(store, found))
         self._facts.quota = self._try("quota of XenStore", self._quota, lambda: QUOTA)
         self._facts.domains = found
-        self._facts.recovery.given_up = [self._named(store, text) for text in self._facts.recovery.given_up]
+        self._facts.recovery.given_up = [self._named(uuids, text) for text in self._facts.recovery.given_up]
 
     def _watched(self) -> set[str]:
         files = [file for _name, files in open_files_of(self._places.domains.procfs, ("xl",)) for file in files]
@@ -350,15 +352,10 @@ class _DoctorReader:
                 return int(settings_found[-1]) if settings_found else QUOTA
         return QUOTA
 
-    def _named(self, store: XenStore, text: str) -> str:
+    def _named(self, uuids: t.Mapping[int, str], text: str) -> str:
         """Return what the service has given up with the name of a domain in the place of its UUID."""
-        names = self._facts.names
-        uuids: dict[str, str | None] = self._try(
-            "UUIDs of domains", lambda: store.read_texts(f"/local/domain/{domid}/vm" for domid in names), dict
-        )
-        for domid, name in names.items():
-            uuid = (uuids.get(f"/local/domain/{domid}/vm") or "").rpartition("/")[2]
-            text = text.replace(uuid, name) if uuid else text
+        for domid, name in self._facts.names.items():
+            text = text.replace(uuids[domid], name) if uuids.get(domid) else text
         return text
 
 

@@ -20,9 +20,15 @@ from .._xen.xl import Xl
 from .._xen.xlcfg_reader import Value, names_in, read
 from .adopt import DRIVER_DOMAIN, GUEST, Adopted, Devices, adopt, declared
 from .adopt_kept import lost_settings, settings_of
+from .devices import read_devices
 from .equality import same
 from .kept import agrees, entries, settings
 from .paths import MARKER, Paths
+from .presence import IDENTITY, Presence, without_detached
+from .userdata import read_uuids
+
+if t.TYPE_CHECKING:
+    from .._xenstore.client import XenStore
 
 #: By role, the variable that has its domains.
 VARIABLES = {DRIVER_DOMAIN: "driver_domain_domains", GUEST: "domu_domains"}
@@ -51,13 +57,13 @@ class _Found:
     differences: list[str] = field(default_factory=list)
 
 
-def import_domains(xl: Xl, patterns: t.Iterable[str], paths: Paths, machine: str) -> dict[str, t.Any]:
+def import_domains(xl: Xl, store: XenStore, patterns: t.Iterable[str], paths: Paths, machine: str) -> dict[str, t.Any]:
     """Return the variables, what was found, and what could not be expressed: the return values of xl_config_info.
 
     :param patterns: where the definitions of others are, as of glob(7).
     :param machine: kind of the host's processor, from uname(2).
     """
-    found = _Import(xl, paths, machine)
+    found = _Import(xl, store, paths, machine)
     found.from_files(patterns)
     found.from_running()
     found.leave_out_doubles()
@@ -65,14 +71,23 @@ def import_domains(xl: Xl, patterns: t.Iterable[str], paths: Paths, machine: str
 
 
 class _Import:
-    def __init__(self, xl: Xl, paths: Paths, machine: str) -> None:
+    def __init__(self, xl: Xl, store: XenStore, paths: Paths, machine: str) -> None:
         self._xl = xl
         self._paths = paths
         self._machine = machine
         running = {domain.name: domain for domain in xl.list() if domain.domid != 0}
         # The domain that runs a device model belongs to the one it serves (libxl_dm.c, stub_dm_name).
         self._running = {name: domain for name, domain in running.items() if not (name.endswith("-dm") and name[: -len("-dm")] in running)}
-        self._kept = {name: settings(paths.kept(domain.domid) or "") for name, domain in self._running.items()}
+        uuids = read_uuids(store, [domain.domid for domain in self._running.values()])
+        # One that has ended may have lost its devices with that.
+        attached = read_devices(store, [domain.domid for domain in self._running.values() if domain.alive], settings=IDENTITY)
+        #: What libxl keeps of running domains, without the devices that were detached, and these.
+        self._kept: dict[str, dict[str, t.Any]] = {}
+        self._detached: dict[str, list[str]] = {}
+        for name, domain in self._running.items():
+            kept = settings(paths.kept(domain.domid, uuids[domain.domid]) or "")
+            found = attached.get(domain.domid)
+            self._kept[name], self._detached[name] = (kept, []) if found is None else without_detached(kept, Presence(found))
         self._devices = Devices(paths.sysfs)
         self._own = paths.own()
         #: What xendomains starts, by the name of the domain.
@@ -199,6 +214,13 @@ class _Import:
         one.differences += self._in_the_way(file, ours)
         if kept is not None and not agrees(ours, kept):
             one.differences.append("it runs with another configuration than its definition has; starting it again would change it")
+        # A domain that has none lacks all that are defined.
+        _left, defined = without_detached(ours, Presence(()))
+        one.differences += [
+            f"{device} was detached while it ran, and is in its definition: site.yml attaches it again"
+            for device in self._detached.get(name, ())
+            if device in defined
+        ]
         return one
 
     def _from_kept(self, name: str) -> _Found:
@@ -207,6 +229,7 @@ class _Import:
             raise InvalidInput("the toolstack keeps nothing of it, and no definition was found")
         adopted = adopt(settings_of(kept), self._devices, self._machine)
         adopted.lost.append("no definition of it was found; it is as Xen's toolstack keeps it")
+        adopted.lost += [f"{device} was detached while it ran, and is left out" for device in self._detached[name]]
         one = self._one(adopted, "")
         ours = self._parsed(adopted)
         one.differences = lost_settings(kept, ours)

@@ -21,7 +21,7 @@ from .attacher import Attacher
 from .device_text import device_text
 from .devices import VBD, VIF, PvDevice, kept_device, read_devices
 from .disk import vdev_number
-from .userdata import USERDATA, kept_configuration
+from .userdata import USERDATA, kept_configuration, read_uuids
 
 if t.TYPE_CHECKING:
     from .._host_chains import Use
@@ -95,6 +95,8 @@ class DevicePlanner:
         self._attacher = attacher
         self._host_uses = host_uses
         self._userdata = userdata
+        #: The UUIDs of the domains, by domid.
+        self._uuids: dict[int, str] = {}
 
     def plan(self, wanted: t.Sequence[WantedDevice], prune: bool = False) -> Plan:
         """Return the plan that attaches, replaces and detaches devices.
@@ -108,6 +110,7 @@ class DevicePlanner:
         domids = {name: domid for domid, name in reversed(list(running.items()))}
         named = {device.domain for device in wanted if device.domain in domids}
         existing = read_devices(self._store, [domids[name] for name in sorted(named)], [self._rules.kind])
+        self._uuids = read_uuids(self._store, existing)
         attach: list[tuple[WantedDevice, PvDevice | None]] = []
         #: The numbers of the devices that stay, or are replaced by one with the same number.
         taken = {name: {device.devid for device in existing[domids[name]]} for name in named}
@@ -213,7 +216,11 @@ class DevicePlanner:
         return ", ".join(self._rules.differences(wanted.settings, made))
 
     def _made(self, device: PvDevice) -> t.Mapping[str, t.Any]:
-        return self._rules.made(device, kept_device(kept_configuration(self._userdata, device.domid), device))
+        if device.domid not in self._uuids:
+            # It has been started since.
+            self._uuids |= read_uuids(self._store, [device.domid])
+        kept = kept_configuration(self._userdata, device.domid, self._uuids[device.domid])
+        return self._rules.made(device, kept_device(kept, device))
 
     def _attach(self, plan: Plan, wanted: WantedDevice, devid: int) -> None:
         # Guests know interfaces by their numbers. That of a disk follows from its name.

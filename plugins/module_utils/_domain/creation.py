@@ -16,6 +16,7 @@ from uuid import uuid4
 from .._errors import DriverDomainsError, TimedOut
 from .exchange import finish
 from .kept import make_known
+from .userdata import read_uuids
 
 if t.TYPE_CHECKING:
     from .._xen.xl import Xl
@@ -40,7 +41,7 @@ def create_domain(xl: Xl, store: XenStore, paths: Paths, name: str, text: str, t
             _destroy_unfinished(xl, store, paths, uuid)
         raise
     domid = store.domid_of(name)
-    kept = None if domid is None else paths.kept(domid)
+    kept = None if domid is None else paths.kept(domid, read_uuids(store, [domid])[domid])
     if kept is not None:
         make_known(paths.record(name), text, kept)
 
@@ -50,7 +51,6 @@ def _destroy_unfinished(xl: Xl, store: XenStore, paths: Paths, uuid: str) -> Non
 
     Its name proves nothing: while our xl waited for the lock of another one, somebody else may have started a domain of that name.
     """
-    homes = {f"/local/domain/{domid}/vm": int(domid) for domid in store.directory("/local/domain") if domid.isdecimal()}
-    for path, vm in store.read_texts(homes).items():
-        if uuid and vm == f"/vm/{uuid}" and paths.kept(homes[path]) is None:
-            xl.destroy(str(homes[path]))
+    for domid, own in read_uuids(store, [int(name) for name in store.directory("/local/domain") if name.isdecimal()]).items():
+        if uuid and own == uuid and paths.kept(domid, uuid) is None:
+            xl.destroy(str(domid))

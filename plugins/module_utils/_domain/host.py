@@ -21,7 +21,6 @@ from .._xen.xlcfg_reader import names_in
 from .definition import PREVIOUS, RESTARTED, Definition
 from .device_text import setting_in
 from .devices import KINDS, VBD, VIF, PvDevice, read_devices
-from .disk import vdev_number
 from .disk_units import disks_to_put_back, disks_to_rebuild
 from .disks import Disks, OpenDisk, identity, open_disks
 from .dom0 import available_memory, default_vif_script, dom0_bridges
@@ -30,9 +29,11 @@ from .facts import Current, DomainHost
 from .kept import agrees, agrees_at_heart, is_known, is_ours, returns_after_shutdown, settings, was_started_from
 from .order import ServedDevice, device_backends, services
 from .paths import MARKER, Paths
+from .presence import IDENTITY, Presence, without_detached
 from .repairs import Repair, repair
 from .revisions import previous_of
 from .units import unit_texts
+from .userdata import read_uuids
 
 if t.TYPE_CHECKING:
     from .._xenstore.client import XenStore
@@ -108,6 +109,13 @@ class _HostReader:
     def _devices(self) -> dict[int, list[ServedDevice]]:
         return device_backends(self._store, self._alive)
 
+    @cached_property
+    def _uuids(self) -> dict[int, str]:
+        return read_uuids(self._store, [domain.domid for domain in self._domains.values()])
+
+    def _kept(self, domid: int) -> str | None:
+        return self._paths.kept(domid, self._uuids[domid])
+
     def current(self, wanted: Definition, unit: str) -> Current:
         """Return what the host has of one domain; `unit` is the one that it is to have, or ""."""
         domain = self._domains.get(wanted.name)
@@ -118,7 +126,7 @@ class _HostReader:
         starts = self._starts.get(wanted.name, {}) if replaced else {}
         other_starts = tuple(file for file, text in starts.items() if self._is_same(wanted, text))
         taken_over = replaced and self._is_same(wanted, contents[path])
-        kept = self._paths.kept(domain.domid) if domain else None
+        kept = self._kept(domain.domid) if domain else None
         compared = kept if domain and domain.alive and wanted.state in ("running", "present") else None
         parsed, objection = self._parse(wanted, compared, contents[path])
         # What the previous definition does not mention may have any value, but goes back as well.
@@ -199,9 +207,13 @@ class _HostReader:
 
     def _agrees(self, wanted: Definition, parsed: t.Mapping[str, t.Any], kept: str, text: str | None) -> bool:
         record = self._paths.record(wanted.name)
-        same_text = was_started_from(record, wanted.text, kept)
-        if same_text or not agrees(parsed, settings(kept)):
-            return same_text and agrees(parsed, settings(kept), further=True)
+        if was_started_from(record, wanted.text, kept):
+            return agrees(parsed, settings(kept), further=True)
+        if not agrees(parsed, settings(kept)):
+            # What was detached is kept, and need not be wanted.
+            left, detached = without_detached(settings(kept), Presence(self._attached.get(self._domains[wanted.name].domid, ())))
+            if not detached or not agrees(parsed, left):
+                return False
         # What libxl keeps does not show that something is wanted to have its default again: that is left out in both.
         for found in (text, read_text(previous_of(self._paths.definition(wanted.name)))):
             if found and found != wanted.text and was_started_from(record, found, kept):
@@ -260,29 +272,24 @@ class _HostReader:
     @cached_property
     def _attached(self) -> dict[int, list[PvDevice]]:
         """The devices of the requested domains, all read at once, with what distinguishes them."""
-        return read_devices(self._store, [domid for domid, name in self._alive.items() if name in self._requested], settings=("mac", "dev"))
+        return read_devices(self._store, [domid for domid, name in self._alive.items() if name in self._requested], settings=IDENTITY)
 
     def _lost_devices(self, wanted: Definition, domid: int, kept: str) -> list[Repair]:
         """Return how to attach the devices that a domain no longer has, although it was started from this very definition.
 
-        Somebody detached them, or a repair was cut off between its two halves. libxl does not remove them from what it keeps of the domain
-        (libxl_internal.h, "Device removal routines are not touched"), so only XenStore shows it. One that is there and differs is not lost.
+        Somebody detached them, or a repair was cut off between its two halves. One that is there and differs is not lost.
         """
         if not was_started_from(self._paths.record(wanted.name), wanted.text, kept):
             return []
-        there = self._attached.get(domid, ())
-        numbers = {device.devid for device in there if device.kind == VIF}
-        macs = {device.mac for device in there if device.kind == VIF}
-        disks = {vdev_number(device.made.get("dev", "")) for device in there if device.kind == VBD}
+        there = Presence(self._attached.get(domid, ()))
         found = []
         for place, text in enumerate(wanted.specifications.get(VIF, ())):
-            mac = setting_in(text, "mac").lower()
-            if mac not in macs if mac else place not in numbers:
-                # libxl numbers the vifs of a definition from 0. Guests name interfaces by these numbers.
-                number = f",devid={place}" if place not in numbers else ""
+            # libxl numbers the vifs of a definition from 0. Guests name interfaces by these numbers.
+            if not there.has_vif(setting_in(text, "mac"), place):
+                number = f",devid={place}" if place not in there.numbers else ""
                 found.append(Repair(VIF, None, _backend_in(text), text + number, "it is missing"))
         for text in wanted.specifications.get(VBD, ()):
-            if vdev_number(setting_in(text, "vdev")) not in disks:
+            if not there.has_disk(setting_in(text, "vdev"), setting_in(text, "specification")):
                 found.append(Repair(VBD, None, _backend_in(text), text, "it is missing"))
         return found
 
@@ -297,7 +304,7 @@ class _HostReader:
         """Return how to attach the vifs and disks again that domains have from others, by the names of the domains that have them."""
         found: dict[str, list[Repair]] = {}
         for domid, devices in read_devices(self._store, self._alive).items():
-            kept = self._paths.kept(domid) if devices else None
+            kept = self._kept(domid) if devices else None
             repairs = [repair(device, kept, self._alive, "its backend was restarted") for device in devices]
             own = [other for other in repairs if other.backend in backends]
             if own:

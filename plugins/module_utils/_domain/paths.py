@@ -65,9 +65,9 @@ class Paths:
         links = [f"{self.autostart}/{file}" for file in list_directory(self.autostart)]
         return [link for link in links if os.path.islink(link) and resolve(link) == definition]
 
-    def kept(self, domid: int) -> str | None:
-        """What libxl keeps of a running domain; None when the domain is not complete."""
-        return kept_configuration(self.userdata, domid)
+    def kept(self, domid: int, uuid: str) -> str | None:
+        """What libxl keeps of a running domain; None when the domain is not complete, or its UUID is not known."""
+        return kept_configuration(self.userdata, domid, uuid)
 
     def record(self, name: str) -> str:
         """The file that says which definition a running domain is known to agree with."""

@@ -34,6 +34,7 @@ from .repairs import Repair
 from .revisions import as_defined, previous_of, withdrawn_of
 from .status import HOTPLUG_LOG, vif_status
 from .units import DomainUnits
+from .userdata import read_uuids
 
 if t.TYPE_CHECKING:
     from .._xenstore.client import XenStore
@@ -336,7 +337,8 @@ class DomainSteps:
         for domain in self._xl.list():
             if domain.name == wanted.name:
                 if domain.alive and not wanted.driver_domain:
-                    self.stop(plan, domain, bool(returns_after_shutdown(self._paths.kept(domain.domid) or "")))
+                    kept = self._paths.kept(domain.domid, read_uuids(self._store, [domain.domid])[domain.domid])
+                    self.stop(plan, domain, bool(returns_after_shutdown(kept or "")))
                 else:
                     self.destroy(domain)
 

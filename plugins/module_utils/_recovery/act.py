@@ -153,7 +153,7 @@ class Actor:
             # Since the look, it has gone, another one has taken its place, or it has connected.
             return memory
         try:
-            plan = repair(whole, kept_configuration(self._userdata, device.domid), memory.names, action.why)
+            plan = repair(whole, kept_configuration(self._userdata, device.domid, action.client.uuid), memory.names, action.why)
         except DriverDomainsError as exc:
             return self._give_up(action, memory, f"how it was made is not known: {printable_line(str(exc))}")
         if plan.backend == "?":

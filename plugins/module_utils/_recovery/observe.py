@@ -15,6 +15,7 @@ from dataclasses import replace
 
 from .._domain.aside import ORDERS, PAUSED, STOPPED, UNWANTED
 from .._domain.devices import CLOSED, KINDS, VIF, PvDevice, read_devices
+from .._domain.userdata import uuid_in
 from .._xen.watcher import is_watched
 from .model import Configuration, Memory, Released, Running, Snapshot
 
@@ -75,7 +76,7 @@ def observe(store: XenStore, configuration: Configuration, released: t.Iterable[
         # One that nobody has declared, and that reports nothing, may serve.
         key, good = (keys[name], (values[name],)) if name in keys else (STATUS, (None, READY))
         ready = read[f"{home}/{key}"] in good
-        uuid = (read[f"{home}/vm"] or "").rpartition("/")[2] or f"domain-{domid}"
+        uuid = uuid_in(read[f"{home}/vm"]) or f"domain-{domid}"
         attachable = key == STATUS and read[f"{home}/{key}"] == ATTACHABLE
         silent = name in keys and (not read[f"{home}/{key}"] or (key == STATUS and read[f"{home}/{key}"] in _NOT_YET))
         present[domid] = Running(domid, name, "dom0" if domid == 0 else uuid, ready, attachable, silent)

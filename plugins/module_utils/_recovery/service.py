@@ -324,7 +324,7 @@ class RecoveryService:
         lost = {device.backend_path: "" for device in new}
         whole = read_serving(self._store, {device.domid for device in new}, self._ended) if new else {}
         for domid, devices in whole.items():
-            kept = kept_configuration(self._userdata, domid)
+            kept = kept_configuration(self._userdata, domid, running[domid].uuid)
             for device in devices:
                 if device.backend_path in lost:
                     name = backend_name(device, kept_device(kept, device), self._memory.names)

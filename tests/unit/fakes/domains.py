@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import typing as t
 from dataclasses import replace
@@ -210,12 +211,24 @@ class FakeHost:
         self.last_domid += 1
         domid = self.last_domid
         self.domains[name] = Domain(name, domid, 128, 1, flags)
-        self.store.values[f"/local/domain/{domid}/name"] = name
+        uuid = uuid or f"of-{domid}"
+        self.store.values.update({f"/local/domain/{domid}/name": name, f"/local/domain/{domid}/vm": f"/vm/{uuid}"})
         if text is not None:
-            config = {"c_info": {"uuid": uuid or f"of-{domid}"}, "defaults": 1, **self.parse_definition(text)}
+            config = {"c_info": {"uuid": uuid}, "defaults": 1, **self.parse_definition(text)}
             self.parsed.pop()
-            (self.root / "lib" / f"userdata-d.{domid}.uuid.libxl-json").write_text(json.dumps(config) + "\0")
+            self.kept_file(domid).write_text(json.dumps(config) + "\0")
         return domid
+
+    def kept_file(self, domid: int) -> Path:
+        """Return the file in which libxl keeps the configuration of a domain. Dom0 has a UUID of zeros, and XenStore does not say so."""
+        vm = self.store.values.get(f"/local/domain/{domid}/vm", "00000000-0000-0000-0000-000000000000")
+        return self.root / "lib" / f"userdata-d.{domid}.{vm.rpartition('/')[2]}.libxl-json"
+
+    def leave_behind(self, domid: int, configuration: t.Mapping[str, t.Any]) -> None:
+        """Let a power cut have left the file of an earlier domain with this number. It is newer: the clock was wrong then."""
+        path = self.root / "lib" / f"userdata-d.{domid}.of-an-earlier-one.libxl-json"
+        path.write_text(json.dumps({"c_info": {"uuid": "of-an-earlier-one"}, **configuration}) + "\0")
+        os.utime(path, (1 << 32, 1 << 32))
 
     def adopt(self, name: str, flags: str = "b") -> int:
         """Let a domain run that this collection started earlier: its definition is there."""
@@ -261,7 +274,11 @@ class FakeHost:
         self.calls.append(("create", name))
         home = f"/local/domain/{self.add(name, text=text, uuid=uuid)}"
         failed = self.failing and self.failing in text
-        self.store.values.update({f"{home}/vm": f"/vm/{uuid}", f"{home}/data/driver-domain/status": "error" if failed else "ready"})
+        self.store.values[f"{home}/data/driver-domain/status"] = "error" if failed else "ready"
+        self.plug(name, text)
+
+    def plug(self, name: str, text: str) -> None:
+        """Put the vifs and disks of a definition into XenStore."""
         for devid, vif in enumerate(re.findall(r'"(mac=[^"]*)"', text)):
             settings = dict(part.partition("=")[::2] for part in vif.split(","))
             self.connect(name, devid, settings.get("backend", "Domain-0"))
@@ -317,12 +334,13 @@ class FakeHost:
         self.store.values = {key: value for key, value in self.store.values.items() if not key.startswith(homes)}
 
     def reboot(self, name: str) -> int:
-        """Let a domain reboot itself: libxl makes it again from what it kept, with another domid."""
-        (kept,) = (self.root / "lib").glob(f"userdata-d.{self.domains[name].domid}.*")
-        flags = self.domains[name].flags
+        """Let a domain reboot itself: libxl makes it again from what it kept, with the same UUID and another domid."""
+        before = self.domains[name]
+        kept = self.kept_file(before.domid)
+        uuid = self.store.values[f"/local/domain/{before.domid}/vm"].rpartition("/")[2]
         self.remove(name)
-        domid = self.add(name, flags)
-        kept.rename(self.root / "lib" / f"userdata-d.{domid}.uuid.libxl-json")
+        domid = self.add(name, before.flags, uuid=uuid)
+        kept.rename(self.kept_file(domid))
         return domid
 
     def flag(self, name: str, flags: str) -> None:

@@ -184,7 +184,12 @@ class FakeSite:
         self._write_kept(client)
 
     def _write_kept(self, client: int) -> None:
-        (self.root / "lib" / f"userdata-d.{client}.u.libxl-json").write_text(json.dumps(self.kept[client]) + "\0")
+        self.kept_file(client).write_text(json.dumps(self.kept[client]) + "\0")
+
+    def kept_file(self, domid: int) -> Path:
+        """Return the file in which libxl keeps the configuration of a domain. Dom0 has a UUID of zeros, and XenStore does not say so."""
+        vm = self.store.tree.get(f"/local/domain/{domid}/vm", "00000000-0000-0000-0000-000000000000")
+        return self.root / "lib" / f"userdata-d.{domid}.{vm.rpartition('/')[2]}.libxl-json"
 
     # What the service calls as xl
 

@@ -143,7 +143,7 @@ class WholeHost:
 
     def keep(self, domid: int, kept: t.Mapping[str, t.Any] | None) -> None:
         """Have libxl keep a configuration, or none."""
-        path = self.root / "lib" / f"userdata-d.{domid}.u.libxl-json"
+        path = self.root / "lib" / f"userdata-d.{domid}.uuid-{self.domains[domid][0]}.libxl-json"
         if kept is None:
             path.unlink()
         else:

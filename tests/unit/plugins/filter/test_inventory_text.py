@@ -24,7 +24,7 @@ def test_the_file_of_variables(tmp_path: Path) -> None:
         'name = "web1"\ntype = "pv"\nmemory = 128\nvcpus = 1\nkernel = "/k"\n'
         "extra = 'a={{ b }} ü'\nvif = ['mac=00:16:3e:5a:00:01,x\\ny']\n"
     )
-    found = import_domains(host, [f"{tmp_path}/xen/*.cfg"], host.paths, "x86_64")
+    found = import_domains(host, host.store, [f"{tmp_path}/xen/*.cfg"], host.paths, "x86_64")
     text = inventory_text(found, "xen1")
     assert text.startswith(
         "---\n# From the definitions and the running domains of xen1.\n# Ansible does not read this file. Rename it to xen1.yml "

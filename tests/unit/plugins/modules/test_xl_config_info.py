@@ -30,13 +30,20 @@ def host(tmp_path: Path) -> FakeHost:
 
 def imported(host: FakeHost, machine: str = "x86_64", patterns: t.Sequence[str] = ("xen/*.cfg", "xen/auto/*")) -> dict[str, t.Any]:
     fake = t.cast("t.Any", host)
-    return import_domains(fake, [f"{host.root}/{pattern}" for pattern in patterns], host.paths, machine)
+    return import_domains(fake, fake.store, [f"{host.root}/{pattern}" for pattern in patterns], host.paths, machine)
 
 
 def write(host: FakeHost, name: str, text: str) -> Path:
     path = host.root / "xen" / name
     path.write_text(text)
     return path
+
+
+def run(host: FakeHost, name: str, text: str) -> int:
+    """Let a domain run, with its vifs and disks."""
+    domid = host.add(name, text=text)
+    host.plug(name, text)
+    return domid
 
 
 def test_what_runs_and_what_starts_with_the_host(host: FakeHost) -> None:
@@ -95,7 +102,7 @@ def test_what_cannot_be_imported_is_named_with_the_reason(host: FakeHost) -> Non
 def test_a_vif_without_an_address_keeps_the_one_that_it_has_now(host: FakeHost) -> None:
     text = WEB + "vif = [ 'bridge=br0' ]\n"
     write(host, "web1.cfg", text)
-    host.add("web1", text=WEB + 'vif = ["mac=00:16:3e:5a:00:01,bridge=br0"]\n')
+    run(host, "web1", WEB + 'vif = ["mac=00:16:3e:5a:00:01,bridge=br0"]\n')
     found = imported(host)
     assert found["variables"]["domu_domains"][0]["vifs"] == [{"bridge": "br0", "mac": "00:16:3e:5a:00:01"}]
     assert "keeps the one that it has now" in found["domains"][0]["not_expressed"][0]
@@ -107,6 +114,15 @@ def test_a_domain_that_runs_with_something_else(host: FakeHost) -> None:
     (found,) = imported(host)["domains"]
     assert not found["equal"]
     assert "starting it again would change it" in found["differences"][0]
+
+
+def test_what_an_earlier_domain_left_is_not_what_runs(host: FakeHost) -> None:
+    write(host, "web1.cfg", WEB)
+    host.leave_behind(host.add("web1", text=WEB), {"b_info": {"vcpus": "2"}})
+    host.leave_behind(host.add("web2"), {"c_info": {"name": "web2"}})
+    found = imported(host)
+    assert [(one["name"], one["equal"]) for one in found["domains"]] == [("web1", True)]
+    assert "the toolstack keeps nothing of it" in found["left_out"][0]["reason"]
 
 
 def test_arm_domains_are_pvh_by_default(host: FakeHost) -> None:
@@ -125,6 +141,7 @@ def test_the_module_reads_where_it_is_told(host: FakeHost, monkeypatch: pytest.M
     write(host, "web1.xl", WEB)
     monkeypatch.setattr(xl_config_info, "require_dom0", lambda: (4, 20))
     monkeypatch.setattr(xl_config_info, "Xl", lambda: host)
+    monkeypatch.setattr(xl_config_info, "XenStore", lambda: host.store)
     monkeypatch.setattr(xl_config_info, "Paths", lambda: host.paths)
     plan = xl_config_info.prepare({"paths": [f"{host.root}/xen/*.xl"]})
     assert plan.actions == []
@@ -232,6 +249,79 @@ def test_a_running_domain_without_a_definition(host: FakeHost) -> None:
     assert found["differences"] == ["b_info.sched_params.weight is None, not 512"]
 
 
+def nic(number: int, **settings: t.Any) -> dict[str, t.Any]:
+    return {"devid": number, "mac": f"00:16:3e:00:00:0{number}", "bridge": "br0", "script": "vif-bridge", **settings}
+
+
+DEVICES: dict[str, t.Any] = {
+    "nics": [nic(0), nic(1)],
+    "disks": [{"vdev": vdev, "pdev_path": f"/dev/vg/{vdev}", "format": "raw", "readwrite": 1} for vdev in ("xvda", "xvdb")],
+}
+
+
+@pytest.fixture
+def detached(host: FakeHost) -> dict[str, t.Any]:
+    """A domain of which nobody has the definition, and without its second vif and its second disk. What libxl keeps of it."""
+    domid = run(host, "web1", WEB + 'vif = ["mac=00:16:3e:00:00:00", "mac=00:16:3e:00:00:01"]\ndisk = ["vdev=xvda,", "vdev=xvdb,"]\n')
+    build = {"max_vcpus": 1, "avail_vcpus": [0], "max_memkb": 131072, "target_memkb": 131072, "kernel": "/k"}
+    kept = {"c_info": {"type": "pv", "name": "web1"}, "b_info": build, "on_reboot": "restart", **DEVICES}
+    host.kept_file(domid).write_text(json.dumps(kept) + "\0")
+    host.parse_definition = lambda _text: {**kept, **{kind: DEVICES[kind][:1] for kind in DEVICES}}  # type: ignore[method-assign]
+    host.detach_device("vif", "web1", 1)
+    host.detach_device("vbd", "web1", 51728)
+    return kept
+
+
+def test_devices_that_were_detached_are_left_out(host: FakeHost, detached: dict[str, t.Any]) -> None:
+    """libxl keeps them all the same."""
+    found = imported(host)
+    (domain,) = found["variables"]["domu_domains"]
+    assert [vif["mac"] for vif in domain["vifs"]] == ["00:16:3e:00:00:00"]
+    assert [disk["vdev"] for disk in domain["disks"]] == ["xvda"]
+    (report,) = found["domains"]
+    assert (report["equal"], report["not_expressed"][1:]) == (
+        True,
+        ["vif 00:16:3e:00:00:01 was detached while it ran, and is left out", "disk xvdb was detached while it ran, and is left out"],
+    )
+
+
+def test_a_domain_that_has_ended_keeps_its_devices(host: FakeHost, detached: dict[str, t.Any]) -> None:
+    """libxl takes them from it when it is destroyed."""
+    host.flag("web1", "s")
+    (domain,) = imported(host)["variables"]["domu_domains"]
+    assert (len(domain["vifs"]), len(domain["disks"])) == (2, 2)
+
+
+def test_a_device_that_was_detached_and_is_in_the_definition(host: FakeHost) -> None:
+    text = WEB + 'vif = ["mac=00:16:3e:00:00:01,bridge=br0", "mac=00:16:3e:00:00:02,bridge=br0"]\n'
+    write(host, "web1.cfg", text)
+    run(host, "web1", text)
+    assert imported(host)["domains"][0]["equal"]
+    host.detach_device("vif", "web1", 1)
+    found = imported(host)
+    assert len(found["variables"]["domu_domains"][0]["vifs"]) == 2
+    assert found["domains"][0]["differences"] == [
+        "it runs with another configuration than its definition has; starting it again would change it",
+        "vif 00:16:3e:00:00:02 was detached while it ran, and is in its definition: site.yml attaches it again",
+    ]
+
+
+def test_a_device_that_somebody_attached_and_detached_is_nobodys(host: FakeHost) -> None:
+    write(host, "web1.cfg", WEB)
+    run(host, "web1", WEB + 'vif = ["mac=00:16:3e:00:00:01,bridge=br0"]\n')
+    assert not imported(host)["domains"][0]["equal"]
+    host.detach_device("vif", "web1", 0)
+    (found,) = imported(host)["domains"]
+    assert (found["equal"], found["not_expressed"]) == (True, [])
+
+
+def test_a_vif_that_was_replaced_by_hand_has_its_new_address(host: FakeHost) -> None:
+    write(host, "web1.cfg", WEB + "vif = [ 'bridge=br0' ]\n")
+    run(host, "web1", WEB + 'vif = ["mac=00:16:3e:5a:00:01,bridge=br0", "mac=00:16:3e:5a:00:02,bridge=br0"]\n')
+    host.detach_device("vif", "web1", 0)
+    assert imported(host)["variables"]["domu_domains"][0]["vifs"] == [{"bridge": "br0", "mac": "00:16:3e:5a:00:02"}]
+
+
 def test_own_domains_are_left_out_wherever_definitions_are_looked_for(host: FakeHost) -> None:
     for name in ("net-dd", "web1"):
         write(host, f"{name}.cfg", MARKER + WEB.replace("web1", name))
@@ -277,7 +367,7 @@ def test_addresses_are_not_assigned_by_place(host: FakeHost, declared: list[str]
         return WEB + f"vif = {json.dumps(vifs)}\n"
 
     write(host, "web1.cfg", text(declared))
-    host.add("web1", text=text(kept))
+    run(host, "web1", text(kept))
     found = imported(host)
     vifs = found["variables"]["domu_domains"][0]["vifs"]
     assert [vif.get("mac") for vif in vifs] == [None if one == "-" else NICS[one.lower()] for one in chosen]
@@ -300,7 +390,7 @@ def test_alternative_definitions(host: FakeHost, claim: str, which: str, how: st
     for name in ("web1", "web1-rescue", "db"):
         path = write(host, f"{name}.cfg", WEB.replace("web1", name) + ("" if name == "db" else CLAIMS[claim]))
         if name == which:
-            (host.root / "xen" / "auto" / name).symlink_to(path) if how == "autostart" else host.add(name, text=path.read_text())
+            (host.root / "xen" / "auto" / name).symlink_to(path) if how == "autostart" else run(host, name, path.read_text())
     found = imported(host)
     (other,) = {"web1", "web1-rescue"} - {which}
     assert {one["name"] for one in found["domains"]} == {"db", which}

@@ -102,6 +102,13 @@ ip -n g3 address add 10.99.0.3/32 dev eth0
 ip -n out route add 10.99.0.0/24 via 10.0.3.9
 ip route add 10.99.0.3 dev routed
 if ip netns exec g3 busybox ping -c 1 -W 1 -I 10.99.0.3 10.0.3.2 >&2; then echo 'g3 lies yes'; else echo 'g3 lies no'; fi
+# Neither has that of g2. It lies to a guest in a routed network.
+for lie in 10.99.0.2/32,10.60.0.3 fd00:99::2/128,fd00:60::3; do
+    address=${lie%/*}
+    static g2 -n g2 address add "${lie%,*}" dev eth0
+    ip route add "$address" dev lan
+    if ip netns exec g2 busybox ping -c 1 -W 1 -I "$address" "${lie#*,}" >&2; then echo "g2 $address yes"; else echo "g2 $address no"; fi
+done
 kill "$(cat "$root/run/xendd/dnsmasq.pid")"
 """
 STUBS = {
@@ -175,6 +182,8 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         ("out fd00:60::3", True),
         ("out 10.70.0.4", False),
         ("g3 lies", False),
+        ("g2 10.99.0.2", False),
+        ("g2 fd00:99::2", False),
     ],
 )
 def test_who_reaches_whom(seen: dict[str, str], who: str, reached: bool) -> None:

@@ -17,6 +17,7 @@ import pytest
 from .test_xendd import MAC, OTHER_MAC, SHELLS, STATUS, FakeDomain, until
 
 LAN = "xendd.bridge=lan,forward={},dhcp=192.168.50.128-192.168.50.254 xendd.address=lan,192.168.50.1/24 xendd.address=lan,fd00:50::1/64"
+ROUTED = "xendd.address=b,10.60.0.1/24 xendd.address=b,fd00:60::1/64"
 
 
 @pytest.fixture(params=SHELLS, ids=lambda shell: shell[0])
@@ -150,10 +151,16 @@ def test_behind_nat(domain: FakeDomain) -> None:
     calls = done(domain, f"xendd.bridge=wan,{MAC} xendd.address=wan,10.0.3.9/24,10.0.3.2", LAN.format("nat"), "xendd.bridge=inner")
     assert "nft -f -" in calls
     rules = domain.read("nft")
-    answers = rules.index('forward oifname "lan" ct state established,related accept')
-    assert (
-        answers < rules.index('forward oifname "lan" counter drop') < rules.index('forward iifname "lan" ip saddr 192.168.50.1/24 accept')
-    )
+    places = [
+        rules.index(rule)
+        for rule in (
+            "forward jump sources",
+            'forward oifname "lan" ct state established,related accept',
+            'forward oifname "lan" counter drop',
+            'forward iifname "lan" ip saddr 192.168.50.1/24 accept',
+        )
+    ]
+    assert places == sorted(places)
     assert 'postrouting oifname != "lan" ip saddr 192.168.50.1/24 masquerade' in rules
     assert 'postrouting oifname != "lan" ip6 saddr fd00:50::1/64 masquerade' in rules
     assert "policy drop" in rules
@@ -167,6 +174,45 @@ def test_routed(domain: FakeDomain) -> None:
     assert 'forward oifname "lan" accept' in rules
     assert 'forward iifname "lan" ip6 saddr fd00:50::1/64 accept' in rules
     assert "masquerade" not in rules
+
+
+def chain(domain: FakeDomain, name: str) -> list[str]:
+    head = f"add rule inet xendd {name} "
+    return [line[len(head) :] for line in domain.read("nft").splitlines() if line.startswith(head)]
+
+
+def test_sources_are_checked_before_anything_is_let_in(domain: FakeDomain) -> None:
+    """Otherwise a guest of one network could send to a guest of a routed one with any address."""
+    done(domain, "xendd.bridge=wan xendd.address=wan,10.0.3.9/24,10.0.3.2", LAN.format("nat"), f"xendd.bridge=b,forward=route {ROUTED}")
+    assert chain(domain, "sources") == [
+        'iifname "lan" ip saddr 192.168.50.1/24 return',
+        'iifname "lan" ip6 saddr fd00:50::1/64 return',
+        'iifname "lan" counter drop',
+        'iifname "b" ip saddr 10.60.0.1/24 return',
+        'iifname "b" ip6 saddr fd00:60::1/64 return',
+        'iifname "b" counter drop',
+    ]
+    assert chain(domain, "forward") == [
+        "jump sources",
+        'oifname "lan" ct state established,related accept',
+        'oifname "lan" counter drop',
+        'oifname "b" accept',
+        'iifname "lan" ip saddr 192.168.50.1/24 accept',
+        'iifname "lan" ip6 saddr fd00:50::1/64 accept',
+        'iifname "b" ip saddr 10.60.0.1/24 accept',
+        'iifname "b" ip6 saddr fd00:60::1/64 accept',
+    ]
+
+
+@pytest.mark.parametrize(
+    "way", ["wan,10.0.3.9/24,10.0.3.2", "wan,10.0.3.9/24 xendd.address=wan,dhcp", "wan,10.0.3.9/24 xendd.address=wan,auto"]
+)
+def test_what_comes_from_outside_may_have_any_source(domain: FakeDomain, way: str) -> None:
+    """The network with the gateway is routed as well here."""
+    done(domain, f"xendd.bridge=wan,{MAC},forward=route xendd.address={way} xendd.bridge=b,forward=route {ROUTED}")
+    assert 'iifname "wan" counter drop' not in chain(domain, "sources")
+    assert 'iifname "b" counter drop' in chain(domain, "sources")
+    assert 'iifname "wan" ip saddr 10.0.3.9/24 accept' in chain(domain, "forward")
 
 
 def test_dhcp_and_dns(domain: FakeDomain) -> None:
@@ -262,7 +308,7 @@ def test_an_address_by_router_advertisements(domain: FakeDomain) -> None:
 
 @pytest.mark.parametrize("kind", ["nat", "route"])
 def test_nft_takes_the_rules(domain: FakeDomain, kind: str) -> None:
-    done(domain, "xendd.bridge=wan xendd.address=wan,10.0.3.9/24", LAN.format(kind))
+    done(domain, "xendd.bridge=wan xendd.address=wan,10.0.3.9/24", LAN.format(kind), f"xendd.bridge=b,forward=route {ROUTED}")
     isolated = ["unshare", "--user", "--map-root-user", "--net"]
     if not shutil.which("nft") or subprocess.run([*isolated, "nft", "add table inet t"], capture_output=True, check=False).returncode:
         pytest.skip("this machine has no nft, or lets nobody make a network of his own")

@@ -641,7 +641,7 @@ def test_what_is_damaged_is_a_finding(host: WholeHost) -> None:
     host.file("records/0000:00:09.0.json", "{")
     host.file("etc/xen/guest1.cfg", (host.root / "etc/xen/guest1.cfg").read_text() + 'pci = ["nonsense"]\n')
     host.file("recovery.json", "{}")
-    host.file("lib/userdata-d.2.u.libxl-json", "{")
+    host.file("lib/userdata-d.2.uuid-guest1.libxl-json", "{")
     unread = {finding.object for finding in host.examine() if finding.id == "not-readable"}
     assert unread == {
         "records of PCI devices",

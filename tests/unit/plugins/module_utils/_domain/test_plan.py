@@ -171,8 +171,7 @@ class TestCreationWithoutEnd:
     @staticmethod
     def hang(host: FakeHost, monkeypatch: pytest.MonkeyPatch, flags: str, ours: bool, text: str | None = None) -> None:
         def create(path: str, timeout: float, uuid: str = "") -> None:
-            domid = host.add("web1", flags, text=text)
-            host.store.values[f"/local/domain/{domid}/vm"] = f"/vm/{uuid if ours else 'of-another-creation'}"
+            host.add("web1", flags, text=text, uuid=uuid if ours else "of-another-creation")
             raise TimedOut(f"'xl create' did not end within {timeout:g} s")
 
         monkeypatch.setattr(host, "create", create)
@@ -325,6 +324,21 @@ class TestPendingRestart:
         os.utime(host.paths.definition("web1"), times)
         assert host.run_plan([{"name": "web1", "memory": 256}]).results["pending_restart"] == ["web1"]
 
+    def test_what_an_earlier_domain_left_says_nothing(self, host: FakeHost) -> None:
+        """It had the same number; only the UUID in the name of its file shows that."""
+        host.run_plan([{"name": "web1"}])
+        host.leave_behind(1, {"b_info": {"memory": "256"}})
+        plan = host.run_plan([{"name": "web1"}])
+        assert (plan.actions, plan.results["pending_restart"]) == ([], [])
+
+    @pytest.mark.parametrize("memory", [128, 256])
+    def test_without_a_uuid_nothing_is_compared(self, host: FakeHost, memory: int) -> None:
+        host.run_plan([{"name": "web1"}])
+        del host.store.values["/local/domain/1/vm"]
+        plan = host.run_plan([{"name": "web1", "memory": memory}], restart_changed=True)
+        assert plan.results["pending_restart"] == []
+        assert host.calls == [("create", "web1")]
+
     def test_going_back_to_the_old_definition_ends_it(self, host: FakeHost) -> None:
         host.run_plan([{"name": "web1"}])
         host.run_plan([{"name": "web1", "memory": 256}])
@@ -365,6 +379,15 @@ class TestPendingRestart:
         assert "vdev=xvdb" in host.calls[1][3]
         assert plan.results["pending_restart"] == []
         assert host.run_plan([guest]).actions == []
+
+    def test_a_virtio_disk_is_elsewhere_in_xenstore(self, host: FakeHost) -> None:
+        """It is not lost, and would be attached by each run."""
+        disk = {"vdev": "xvda", "target": "/dev/zero", "access": "ro", "backendtype": "standalone", "specification": "virtio"}
+        guest = {"name": "web1", "disks": [disk]}
+        host.run_plan([guest])
+        host.detach_device("vbd", "web1", 51712)
+        host.calls.clear()
+        assert (host.run_plan([guest]).actions, host.calls) == ([], [])
 
     def test_a_device_that_somebody_changed_is_there(self, host: FakeHost) -> None:
         """It is not attached a second time, whatever libxl keeps of it now."""

@@ -25,9 +25,9 @@ def host(tmp_path: Path) -> FakeHost:
     return fake
 
 
-def theirs(host: FakeHost, extra: str = "") -> str:
+def theirs(host: FakeHost, extra: str = "", domain: dict[str, t.Any] = WEB) -> str:
     """Return the definition that others wrote for the same domain."""
-    (ours,) = [action.after for action in host.plan([WEB]).actions if action.subject == host.paths.definition("web1")]
+    (ours,) = [action.after for action in host.plan([domain]).actions if action.subject == host.paths.definition("web1")]
     return "# My first guest\n" + ours[len(MARKER) :] + extra
 
 
@@ -49,6 +49,25 @@ def test_a_running_domain_and_its_definition(host: FakeHost) -> None:
     assert not list((host.root / "xen" / "auto").iterdir()), "its unit starts it"
     assert Path(host.paths.wants(unit_name("web1"))).is_symlink()
     assert host.run_plan([WEB]).actions == []
+
+
+@pytest.mark.parametrize("gone", [True, False])
+def test_a_running_domain_of_which_a_device_was_detached(host: FakeHost, gone: bool) -> None:
+    """It is as requested without that device, although libxl keeps it. Nobody attaches it again."""
+    vifs = [{"mac": f"00:16:3e:00:00:0{number}", "bridge": "xenbr0"} for number in (1, 2)]
+    text = theirs(host, domain={**WEB, "vifs": vifs})
+    host.add("web1", text=text)
+    host.plug("web1", text)
+    web = {**WEB, "vifs": vifs[:1]}
+    if not gone:
+        with pytest.raises(Refused, match="was not started from"):
+            host.run_plan([web])
+        return
+    host.detach_device("vif", "web1", 1)
+    host.calls.clear()
+    assert host.run_plan([web]).results["pending_restart"] == []
+    assert host.run_plan([web]).actions == []
+    assert host.calls == []
 
 
 def test_a_definition_elsewhere_is_no_longer_started(host: FakeHost) -> None:
@@ -107,7 +126,7 @@ def test_a_domain_that_runs_with_an_older_definition_is_restarted_only_when_allo
     host.add("web1", text=text + 'on_crash = "restart"\n')
     plan = host.run_plan([{**WEB, "on_crash": "restart"}], check_mode=True, force=["foreign_definition"])
     assert plan.results["pending_restart"] == []
-    (host.root / "lib").joinpath("userdata-d.1.uuid.libxl-json").unlink()
+    host.kept_file(1).unlink()
     host.remove("web1")
     host.add("web1", text=text.replace("vcpus = 1", 'vcpus = 1\non_crash = "preserve"'))
     plan = host.run_plan([{**WEB, "on_crash": "restart"}], check_mode=True, force=["foreign_definition"])

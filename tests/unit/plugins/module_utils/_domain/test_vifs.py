@@ -104,8 +104,7 @@ class Host(FakeHost):
 
     def write_kept(self) -> None:
         for domid, nics in self.kept.items():
-            text = json.dumps({"c_info": {}, "nics": nics}) + "\0"
-            (self.root / "lib" / f"userdata-d.{domid}.uuid.libxl-json").write_text(text)
+            self.kept_file(int(domid)).write_text(json.dumps({"c_info": {}, "nics": nics}) + "\0")
 
     def vifs(self, *items: dict[str, t.Any], check_mode: bool = False, force: t.Sequence[str] = (), prune: bool = False) -> Plan:
         fake: t.Any = self
@@ -388,6 +387,18 @@ def test_a_setting_that_this_version_does_not_know(host: Host) -> None:
     host.ignored.add("mtu")
     with pytest.raises(DriverDomainsError, match="is attached, but its mtu is 1500, not 9000. Rule: this version of Xen does not know"):
         host.vifs({**WEB, "mtu": 9000})
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["a UUID", "no UUID"])
+def test_what_an_earlier_domain_left_says_nothing(host: Host, known: bool) -> None:
+    """It had the same number, and a vif with the same address."""
+    host.vifs(WEB)
+    host.leave_behind(2, {"nics": [{"mac": MAC, "devid": 0, "trusted": "True"}]})
+    if not known:
+        del host.store.values["/local/domain/2/vm"]
+    plan = host.vifs(WEB)
+    assert plan.actions == []
+    assert bool(plan.warnings) is not known
 
 
 @pytest.mark.parametrize("content", [None, "{"])

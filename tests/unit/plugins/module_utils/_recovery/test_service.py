@@ -215,6 +215,19 @@ def test_a_service_that_starts_after_the_damage(site: FakeSite) -> None:
     assert site.attached(2) == [f"/local/domain/{new}/backend/vif/2/0"]
 
 
+def test_what_an_earlier_domain_left_does_not_name_the_backend(site: FakeSite) -> None:
+    """It had the number of the client, and its file is the newer one."""
+    left = site.kept_file(2).with_name("userdata-d.2.of-an-earlier-one.libxl-json")
+    left.write_text(site.kept_file(2).read_text().replace("net-dd", "other-dd"))
+    os.utime(left, (1 << 32, 1 << 32))
+    site.destroy(1)
+    new = site.add("net-dd", ready="ready")
+    service = site.service()
+    site.settle(service)
+    site.settle(service, 1.1)
+    assert site.attached(2) == [f"/local/domain/{new}/backend/vif/2/0"]
+
+
 def test_a_backend_whose_name_nobody_knows(site: FakeSite) -> None:
     site.destroy(1)
     (kept,) = (site.root / "lib").glob("userdata-d.2.*")
