@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import pytest
 
-#: The property of a test in which it says how many seconds of processor time its board took, and for how many trees.
-SECONDS, TREES = "board_seconds", "board_trees"
+#: The properties of a test in which it says how many seconds of processor time its board took for one kind of guest, for how many trees,
+#: and which board that is.
+SECONDS, TREES, BOARD = "board_seconds", "board_trees", "board"
 #: Of how many devices the pages, and how many interrupts, are those that libfdt gives.
 PAGES, LINES = "equal_pages", "equal_interrupts"
 
@@ -20,8 +21,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     times = [properties[SECONDS] for properties in found if SECONDS in properties]
     if times:
         trees = sum(properties.get(TREES, 0) for properties in found)
+        boards = {properties[BOARD] for properties in found if BOARD in properties}
         terminalreporter.write_line(
-            f"{len(times)} boards, {trees} trees made and checked in {sum(times):.0f} s of processor time; slowest board {max(times):.2f} s"
+            f"{len(boards)} boards, {trees} trees made and checked in {sum(times):.0f} s of processor time; the slowest board took "
+            f"{max(times):.2f} s for one kind of guest"
         )
     if any(PAGES in properties for properties in found):
         pages, lines = (sum(properties.get(key, 0) for properties in found) for key in (PAGES, LINES))
