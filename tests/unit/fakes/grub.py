@@ -18,11 +18,11 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._runner import 
 _XEN_CFG = """\
 echo "Including Xen overrides" >&2
 if [ "$XEN_OVERRIDE_GRUB_DEFAULT" = "" ]; then
-	grub_warn "GRUB_DEFAULT changed to boot into Xen by default!"
-	XEN_OVERRIDE_GRUB_DEFAULT=1
+  grub_warn "GRUB_DEFAULT changed to boot into Xen by default!"
+  XEN_OVERRIDE_GRUB_DEFAULT=1
 fi
 if [ "$XEN_OVERRIDE_GRUB_DEFAULT" = "1" ]; then
-	GRUB_DEFAULT="$GRUB_DISTRIBUTOR GNU/Linux, with Xen hypervisor"
+  GRUB_DEFAULT="$GRUB_DISTRIBUTOR GNU/Linux, with Xen hypervisor"
 fi
 """
 #: Of GRUB's grub-mkconfig and 00_header.

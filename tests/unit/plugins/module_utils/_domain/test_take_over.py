@@ -25,9 +25,9 @@ def host(tmp_path: Path) -> FakeHost:
     return fake
 
 
-def theirs(host: FakeHost, extra: str = "", domain: dict[str, t.Any] = WEB) -> str:
+def theirs(host: FakeHost, extra: str = "", domain: dict[str, t.Any] | None = None) -> str:
     """Return the definition that others wrote for the same domain."""
-    (ours,) = [action.after for action in host.plan([domain]).actions if action.subject == host.paths.definition("web1")]
+    (ours,) = [action.after for action in host.plan([domain or WEB]).actions if action.subject == host.paths.definition("web1")]
     return "# My first guest\n" + ours[len(MARKER) :] + extra
 
 
