@@ -122,10 +122,14 @@ class UplinkNetwork:
         self._rename(name, wanted)
 
     def give_address(self, name: str, mac: str) -> None:
-        """Give an interface back the MAC address that its card had. Some cards keep another one when their driver domain crashes."""
-        if mac and (read_text(f"{self._sysfs}/class/net/{name}/address") or "").strip() != mac:
-            self._runner.run(["ip", "link", "set", "dev", name, "down"], check=False)
-            self._runner.run(["ip", "link", "set", "dev", name, "address", mac], check=False)
+        """Give an interface back the MAC address that its card had, if it has the one that the hotplug script of a driver domain gave it.
+
+        Some cards keep that when their driver domain crashes. Any other address is one that the configuration of the host may have set.
+        """
+        address = (read_text(f"{self._sysfs}/class/net/{name}/address") or "").strip()
+        if address != mac and address in (f"02{mac[2:]}", f"06{mac[2:]}"):
+            for words in (["down"], ["address", mac], ["up"]):
+                self._runner.run(["ip", "link", "set", "dev", name, *words], check=False)
 
     def _rename(self, name: str, wanted: str) -> None:
         self._runner.run(["ip", "link", "set", "dev", name, "down"])

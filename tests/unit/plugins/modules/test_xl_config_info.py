@@ -238,7 +238,7 @@ def test_a_running_domain_without_a_definition(host: FakeHost) -> None:
         "on_reboot": "restart",
     }
     ours = dict(kept)
-    host.parse_definition = lambda _text: ours  # type: ignore[method-assign]
+    host.parse_definition = lambda _text: ours  # type: ignore[method-assign]  # as libxl would read it
     file.write_text(json.dumps(kept) + "\0")
     (found,) = imported(host)["domains"]
     assert (found["equal"], found["path"], found["running"]) == (True, "", True)
@@ -266,7 +266,7 @@ def detached(host: FakeHost) -> dict[str, t.Any]:
     build = {"max_vcpus": 1, "avail_vcpus": [0], "max_memkb": 131072, "target_memkb": 131072, "kernel": "/k"}
     kept = {"c_info": {"type": "pv", "name": "web1"}, "b_info": build, "on_reboot": "restart", **DEVICES}
     host.kept_file(domid).write_text(json.dumps(kept) + "\0")
-    host.parse_definition = lambda _text: {**kept, **{kind: DEVICES[kind][:1] for kind in DEVICES}}  # type: ignore[method-assign]
+    host.parse_definition = lambda _text: {**kept, **{kind: DEVICES[kind][:1] for kind in DEVICES}}  # type: ignore[method-assign]  # as libxl would read it
     host.detach_device("vif", "web1", 1)
     host.detach_device("vbd", "web1", 51728)
     return kept

@@ -126,7 +126,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     isolated = ["unshare", "--net", "--mount"]
     probe = "mount -t tmpfs run /run && ip link add xenbr0 type bridge && nft add table inet t && nft add table netdev t"
     if subprocess.run([*isolated, "sh", "-c", probe], capture_output=True, check=False).returncode:
-        pytest.skip("the kernel of this machine lacks something")
+        pytest.skip("the kernel of this machine has no network namespaces, bridges or nftables, or this user cannot make them")
     directory = tmp_path_factory.mktemp("domain")
     root = directory / "root"
     for name in ("proc/sys/kernel", "usr/lib/xendd", "run/xendd", "var/log/xen", "scripts", "sys"):

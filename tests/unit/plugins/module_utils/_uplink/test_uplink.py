@@ -313,6 +313,15 @@ def test_a_card_that_keeps_another_address_gets_its_own(moved: FakeOneCard) -> N
     assert moved.program().give_up() == 0
     assert has_card(moved)
     assert (moved.machine.sys / f"class/net/{IFNAME}/address").read_text().strip() == MAC
+    assert f"ip link set dev {IFNAME} up" in moved.calls[moved.calls.index(f"ip link set dev {IFNAME} address {MAC}") :]
+
+
+def test_an_address_that_the_host_has_set_stays(moved: FakeOneCard) -> None:
+    moved.machine.set_address(CARD, "52:54:00:00:00:99")
+    moved.reboot(hidden=False)
+    moved.changes()
+    assert moved.program().boot() == 0
+    assert has_card(moved) and not [call for call in moved.calls if call.startswith("ip link set") and call.split()[-1] != "up"]
 
 
 def test_records_of_other_cards_do_not_keep_it(moved: FakeOneCard) -> None:
