@@ -176,6 +176,7 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._domain.adopt_h
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.paths import Paths
 from ansible_collections.xen.driver_domains.plugins.module_utils._module import run_module
 from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Plan
+from ansible_collections.xen.driver_domains.plugins.module_utils._recovery.files import waiting_devices
 from ansible_collections.xen.driver_domains.plugins.module_utils._xen.host import require_dom0
 from ansible_collections.xen.driver_domains.plugins.module_utils._xen.xl import Xl
 from ansible_collections.xen.driver_domains.plugins.module_utils._xenstore.client import XenStore
@@ -186,7 +187,7 @@ ARGUMENTS = {"paths": {"type": "list", "elements": "str", "default": list(PATTER
 def prepare(parameters: dict[str, t.Any]) -> Plan:
     """Read the host."""
     require_dom0()
-    return Plan(results=import_domains(Xl(), XenStore(), parameters["paths"], Paths(), os.uname().machine))
+    return Plan(results=import_domains(Xl(), XenStore(), parameters["paths"], Paths(), os.uname().machine, waiting_devices()))
 
 
 def main() -> None:

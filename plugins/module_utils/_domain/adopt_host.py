@@ -20,6 +20,7 @@ from .._xen.xl import Xl
 from .._xen.xlcfg_reader import Value, names_in, read
 from .adopt import DRIVER_DOMAIN, GUEST, Adopted, Devices, adopt, declared
 from .adopt_kept import lost_settings, settings_of
+from .aside import WaitingDevice
 from .devices import read_devices
 from .equality import same
 from .kept import agrees, entries, settings
@@ -57,13 +58,16 @@ class _Found:
     differences: list[str] = field(default_factory=list)
 
 
-def import_domains(xl: Xl, store: XenStore, patterns: t.Iterable[str], paths: Paths, machine: str) -> dict[str, t.Any]:
+def import_domains(
+    xl: Xl, store: XenStore, patterns: t.Iterable[str], paths: Paths, machine: str, waiting: t.Sequence[WaitingDevice] = ()
+) -> dict[str, t.Any]:
     """Return the variables, what was found, and what could not be expressed: the return values of xl_config_info.
 
     :param patterns: where the definitions of others are, as of glob(7).
     :param machine: kind of the host's processor, from uname(2).
+    :param waiting: the devices that the recovery service attaches again.
     """
-    found = _Import(xl, store, paths, machine)
+    found = _Import(xl, store, paths, machine, waiting)
     found.from_files(patterns)
     found.from_running()
     found.leave_out_doubles()
@@ -71,7 +75,7 @@ def import_domains(xl: Xl, store: XenStore, patterns: t.Iterable[str], paths: Pa
 
 
 class _Import:
-    def __init__(self, xl: Xl, store: XenStore, paths: Paths, machine: str) -> None:
+    def __init__(self, xl: Xl, store: XenStore, paths: Paths, machine: str, waiting: t.Sequence[WaitingDevice]) -> None:
         self._xl = xl
         self._paths = paths
         self._machine = machine
@@ -87,7 +91,8 @@ class _Import:
         for name, domain in self._running.items():
             kept = settings(paths.kept(domain.domid, uuids[domain.domid]) or "")
             found = attached.get(domain.domid)
-            self._kept[name], self._detached[name] = (kept, []) if found is None else without_detached(kept, Presence(found))
+            there = None if found is None else Presence(found, [device for device in waiting if device.domain == name])
+            self._kept[name], self._detached[name] = (kept, []) if there is None else without_detached(kept, there)
         self._devices = Devices(paths.sysfs)
         self._own = paths.own()
         #: What xendomains starts, by the name of the domain.

@@ -15,6 +15,7 @@ from __future__ import annotations
 import typing as t
 
 from .._printable import printable_line
+from .aside import WaitingDevice
 from .devices import VBD, VIF, PvDevice
 from .disk import vdev_number
 from .kept import entries
@@ -27,14 +28,17 @@ class Presence:
     """The vifs and disks that a running domain has, by what they are found by.
 
     :param devices: what XenStore shows, with the settings `IDENTITY`.
+    :param waiting: what it is to have again as soon as the backend serves.
     """
 
-    def __init__(self, devices: t.Iterable[PvDevice]) -> None:
-        devices = [*devices]
+    def __init__(self, devices: t.Iterable[PvDevice], waiting: t.Iterable[WaitingDevice] = ()) -> None:
+        devices, waiting = [*devices], [*waiting]
         #: The numbers of the vifs.
-        self.numbers = {device.devid for device in devices if device.kind == VIF}
+        self.numbers = {device.devid for device in [*devices, *waiting] if device.kind == VIF and device.devid is not None}
         self._macs = {device.mac for device in devices if device.kind == VIF}
+        self._macs |= {device.identity.lower() for device in waiting if device.kind == VIF}
         self._disks = {vdev_number(device.made.get("dev", "")) for device in devices if device.kind == VBD}
+        self._disks |= {vdev_number(device.identity) for device in waiting if device.kind == VBD}
 
     def has_vif(self, mac: str, number: int | None) -> bool:
         """Whether it has a vif: one with this MAC address, or with this number if no address is known."""

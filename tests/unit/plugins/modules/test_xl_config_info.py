@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.adopt_host import import_domains
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.aside import WaitingDevice
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.definition import definitions
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.paths import MARKER
 from ansible_collections.xen.driver_domains.plugins.modules import xl_config_info
@@ -283,6 +284,21 @@ def test_devices_that_were_detached_are_left_out(host: FakeHost, detached: dict[
         True,
         ["vif 00:16:3e:00:00:01 was detached while it ran, and is left out", "disk xvdb was detached while it ran, and is left out"],
     )
+
+
+def test_devices_that_the_recovery_service_attaches_again_are_not_left_out(host: FakeHost, detached: dict[str, t.Any]) -> None:
+    fake = t.cast("t.Any", host)
+    waiting = [
+        WaitingDevice("web1", "vif", "00:16:3e:00:00:01", 1),
+        WaitingDevice("web1", "vbd", "xvdb"),
+        WaitingDevice("web2", "vif", "00:16:3e:00:00:00", 0),
+    ]
+    host.parse_definition = lambda _text: detached  # type: ignore[method-assign]  # as libxl would read it
+    found = import_domains(fake, fake.store, [], host.paths, "x86_64", waiting)
+    (domain,) = found["variables"]["domu_domains"]
+    assert [vif["mac"] for vif in domain["vifs"]] == ["00:16:3e:00:00:00", "00:16:3e:00:00:01"]
+    assert [disk["vdev"] for disk in domain["disks"]] == ["xvda", "xvdb"]
+    assert not [line for one in found["domains"] for line in one["not_expressed"] if "detached" in line]
 
 
 def test_a_domain_that_has_ended_keeps_its_devices(host: FakeHost, detached: dict[str, t.Any]) -> None:

@@ -10,6 +10,7 @@ import typing as t
 
 import pytest
 
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.aside import WaitingDevice
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.devices import VBD, VIF, PvDevice
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.presence import Presence, without_detached
 
@@ -42,3 +43,16 @@ def test_what_is_there(kind: str, device: dict[str, t.Any], gone: str) -> None:
     left, names = without_detached(configuration, Presence([VIF_0, DISK]))
     assert names == ([gone] if gone else [])
     assert left == ({**configuration, kind: []} if gone else configuration)
+
+
+@pytest.mark.parametrize(
+    ("device", "there"),
+    [
+        (WaitingDevice("web1", VIF, "00:16:3e:00:00:0a", 0), {"nics": [{"mac": "00:16:3E:00:00:0a"}]}),
+        (WaitingDevice("web1", VIF, "00:16:3e:00:00:0a", 3), {"nics": [{"devid": 3}]}),
+        (WaitingDevice("web1", VBD, "xvda"), {"disks": [{"vdev": "d0"}]}),
+    ],
+)
+def test_what_the_service_attaches_again_is_not_detached(device: WaitingDevice, there: dict[str, t.Any]) -> None:
+    assert without_detached(there, Presence([], [device])) == (there, [])
+    assert without_detached(there, Presence([]))[1]
