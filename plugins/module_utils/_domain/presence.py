@@ -34,7 +34,8 @@ class Presence:
     def __init__(self, devices: t.Iterable[PvDevice], waiting: t.Iterable[WaitingDevice] = ()) -> None:
         devices, waiting = [*devices], [*waiting]
         #: The numbers of the vifs.
-        self.numbers = {device.devid for device in [*devices, *waiting] if device.kind == VIF and device.devid is not None}
+        self.numbers = {device.devid for device in devices if device.kind == VIF}
+        self.numbers |= {device.devid for device in waiting if device.kind == VIF and device.devid is not None}
         self._macs = {device.mac for device in devices if device.kind == VIF}
         self._macs |= {device.identity.lower() for device in waiting if device.kind == VIF}
         self._disks = {vdev_number(device.made.get("dev", "")) for device in devices if device.kind == VBD}
