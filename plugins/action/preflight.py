@@ -21,7 +21,7 @@ from ansible_collections.xen.driver_domains.plugins.filter.domain_definitions im
     domain_types,
     image_name,
 )
-from ansible_collections.xen.driver_domains.plugins.module_utils._domain.definition import definitions
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.definition import Definition, definitions, refuse_shared_disks
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import DriverDomainsError
 from ansible_collections.xen.driver_domains.plugins.module_utils._guest_image.ssh_keys import authorized_keys
 from ansible_collections.xen.driver_domains.plugins.module_utils._pci.bdf import Bdf
@@ -112,14 +112,18 @@ def check_values(host: DeclaredHost, variables: Values, hostname: str, facts: Ho
     findings += check_memory(host, int(variables.get("dom0_memory", 0)), facts.memory)
     # What one call of a module would refuse, for the domains that are right so far: it says one thing at a time.
     wrong = {finding.where for finding in findings if not finding.warning}
+    right: list[Definition] = []
     for domain in host.domains:
         if not any(where == domain.where or where.startswith(f"{domain.where}.") for where in wrong):
-            findings += _check_definition(host, domain)
+            findings += _check_definition(host, domain, right)
     return findings
 
 
-def _check_definition(host: DeclaredHost, domain: DeclaredDomain) -> list[InputFinding]:
-    """Do with a domain what its role and the module xl_domain do, as far as they need no host."""
+def _check_definition(host: DeclaredHost, domain: DeclaredDomain, others: list[Definition]) -> list[InputFinding]:
+    """Do with a domain what its role and the module xl_domain do, as far as they need no host.
+
+    :param others: the definitions of domains before it, to which its own is added.
+    """
     devices = [*_devices(host, domain)]
     settings = dict(domain.given)
     image = image_name({**DEFAULTS[domain.role], **settings})
@@ -143,7 +147,10 @@ def _check_definition(host: DeclaredHost, domain: DeclaredDomain) -> list[InputF
             return [
                 InputFinding(domain.where, message, "see ansible-doc xen.driver_domains.xl_domain", "Correct it") for message in messages
             ]
-        definitions(converted["domains"], {name: _device(index) for index, name in enumerate(devices)})
+        (definition,) = definitions(converted["domains"], {name: _device(index) for index, name in enumerate(devices)})
+        if domain.claims:
+            refuse_shared_disks([*others, definition])
+            others.append(definition)
     except DriverDomainsError as exc:
         return [found(domain.where, exc)]
     except AnsibleError as exc:

@@ -138,6 +138,21 @@ def test_what_would_be_refused_later(variables: dict[str, t.Any], text: str) -> 
     assert text in found
 
 
+@pytest.mark.parametrize("role", ["driver_domain_domains", "domu_domains"])
+def test_a_disk_of_two_domains(role: str) -> None:
+    disk = {"vdev": "xvdb", "target": "/dev/vg/data"}
+    first, second = {"name": "a", "disks": [disk]}, {"name": "b", "disks": [{**disk, "target": "/dev//vg/data"}]}
+    variables = {"domu_domains": [second]}
+    variables[role] = [first, *variables.get(role, [])]
+    (found,) = problems(variables)
+    place = len(variables["domu_domains"]) - 1
+    assert found.startswith(f"domu_domains[{place}] (b): The disk /dev/vg/data is given twice: to a and to b. Rule: ")
+    disk["access"] = second["disks"][0]["access"] = "ro"
+    assert problems(variables) == []
+    del disk["access"]
+    assert problems({**variables, role: [{**first, "state": "absent"}, *variables[role][1:]]}) == []
+
+
 def test_values_from_the_command_line_are_texts() -> None:
     assert problems({"dom0_memory": "2048", "dom0_reboot_ok": "true", "dom0_vcpus": "2"}, preflight.HostFacts(unread="", memory=4096)) == []
     (found,) = problems({"dom0_memory": "8192", **guest()}, preflight.HostFacts(unread="", memory=4096))
