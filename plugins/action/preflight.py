@@ -21,8 +21,8 @@ from ansible_collections.xen.driver_domains.plugins.filter.domain_definitions im
     domain_types,
     image_name,
 )
-from ansible_collections.xen.driver_domains.plugins.module_utils._domain.definition import definitions
-from ansible_collections.xen.driver_domains.plugins.module_utils._errors import DriverDomainsError
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.definition import Definition, definitions, refuse_shared_disks
+from ansible_collections.xen.driver_domains.plugins.module_utils._errors import DriverDomainsError, InvalidInput
 from ansible_collections.xen.driver_domains.plugins.module_utils._guest_image.ssh_keys import authorized_keys
 from ansible_collections.xen.driver_domains.plugins.module_utils._pci.bdf import Bdf
 from ansible_collections.xen.driver_domains.plugins.module_utils._pci.device import PciDevice
@@ -30,7 +30,13 @@ from ansible_collections.xen.driver_domains.plugins.module_utils._pci.guards imp
 from ansible_collections.xen.driver_domains.plugins.module_utils._pci.uplinks import is_replaced
 from ansible_collections.xen.driver_domains.plugins.module_utils._preflight.capacity import check_memory, only_the_host_knows
 from ansible_collections.xen.driver_domains.plugins.module_utils._preflight.finding import InputFinding, found, meant
-from ansible_collections.xen.driver_domains.plugins.module_utils._preflight.model import ASSIGNABLE, DeclaredDomain, DeclaredHost, declared
+from ansible_collections.xen.driver_domains.plugins.module_utils._preflight.model import (
+    ASSIGNABLE,
+    DOMAINS,
+    DeclaredDomain,
+    DeclaredHost,
+    declared,
+)
 from ansible_collections.xen.driver_domains.plugins.module_utils._preflight.names import misspelt
 from ansible_collections.xen.driver_domains.plugins.module_utils._preflight.networks import check_networks
 from ansible_collections.xen.driver_domains.plugins.module_utils._preflight.options import Spec, Values, check_options
@@ -90,8 +96,11 @@ def read_variables(values: Values, options: t.Mapping[str, Spec]) -> tuple[dict[
     return variables, findings
 
 
-def check_values(host: DeclaredHost, variables: Values, hostname: str, facts: HostFacts) -> list[InputFinding]:
-    """Return what is wrong with values that have the right form."""
+def check_values(host: DeclaredHost, variables: Values, hostname: str, facts: HostFacts, given: Values | None = None) -> list[InputFinding]:
+    """Return what is wrong with values that have the right form.
+
+    :param given: the variables before conversion.
+    """
     findings = [*check_references(host, facts.domains, facts.unread), *check_networks(host.domains), *check_volumes(host)]
     findings += check_uplinks(host, variables.get("dom0_vifs", []), variables.get("driver_domain_recovery", True))
     for name, guards in _FORCE.items():
@@ -112,44 +121,71 @@ def check_values(host: DeclaredHost, variables: Values, hostname: str, facts: Ho
     findings += check_memory(host, int(variables.get("dom0_memory", 0)), facts.memory)
     # What one call of a module would refuse, for the domains that are right so far: it says one thing at a time.
     wrong = {finding.where for finding in findings if not finding.warning}
+    right: list[Definition] = []
     for domain in host.domains:
         if not any(where == domain.where or where.startswith(f"{domain.where}.") for where in wrong):
-            findings += _check_definition(host, domain)
+            findings += _check_definition(host, domain, right) or _check_as_given(host, domain, given or {})
     return findings
 
 
-def _check_definition(host: DeclaredHost, domain: DeclaredDomain) -> list[InputFinding]:
-    """Do with a domain what its role and the module xl_domain do, as far as they need no host."""
-    devices = [*_devices(host, domain)]
-    settings = dict(domain.given)
-    image = image_name({**DEFAULTS[domain.role], **settings})
-    disk = "/disk" if domain.settings.get("image") == "debian" else ""
+def _check_definition(host: DeclaredHost, domain: DeclaredDomain, others: list[Definition]) -> list[InputFinding]:
+    """Define a domain after conversion of its values, as far as that needs no host.
+
+    :param others: the definitions of domains before it, to which its own is added.
+    """
     try:
         if domain.claims:
             _image_words(domain)
-        domain_types([settings], domain.role)
-        (parameters,) = domain_definitions(
-            [settings],
-            domain.role,
-            images={image: {"kernel": "/kernel", "ramdisk": "/ramdisk", "disk": disk}},
-            devices=[{"name": name, "mac": "00:16:3e:00:00:01", "kernel_modules": []} for name in devices],
-            state=domain.state,
-        )
-        if parameters.get("type") == "auto":
-            # Which of the two it becomes depends on the host.
-            parameters["type"] = "pv" if parameters.get("pci") else "pvh"
-        converted, messages = _validate({"domains": _XL_DOMAIN["domains"]}, {"domains": [parameters]})
-        if messages:
-            return [
-                InputFinding(domain.where, message, "see ansible-doc xen.driver_domains.xl_domain", "Correct it") for message in messages
-            ]
-        definitions(converted["domains"], {name: _device(index) for index, name in enumerate(devices)})
+        definition = _define(host, domain, domain.given)
+        if domain.claims:
+            refuse_shared_disks([*others, definition])
+            others.append(definition)
     except DriverDomainsError as exc:
         return [found(domain.where, exc)]
     except AnsibleError as exc:
         cause = exc.__cause__
         return [found(domain.where, cause) if isinstance(cause, DriverDomainsError) else InputFinding(domain.where, exc.message)]
     return []
+
+
+def _check_as_given(host: DeclaredHost, domain: DeclaredDomain, given: Values) -> list[InputFinding]:
+    """Do the same without the conversion: the argument spec of a role checks values, and the role takes them as they are."""
+    items = given.get(DOMAINS[domain.role])
+    for item in items if isinstance(items, (list, tuple)) else ():
+        if isinstance(item, t.Mapping) and str(item.get("name")) == domain.name:
+            try:
+                _define(host, domain, item)
+            except (DriverDomainsError, AnsibleError, AttributeError, TypeError, ValueError, KeyError) as exc:
+                rule = "what is inside of an item is taken as it is written"
+                return [InputFinding(domain.where, f"{exc}".rstrip("."), rule, "Write a list as a list, such as [a], and a text in quotes")]
+    return []
+
+
+def _define(host: DeclaredHost, domain: DeclaredDomain, given: Values) -> Definition:
+    """Do with a domain what its role and the module xl_domain do.
+
+    :param given: its values.
+    """
+    devices = [*_devices(host, domain)]
+    settings = dict(given)
+    image = image_name({**DEFAULTS[domain.role], **settings})
+    disk = "/disk" if domain.settings.get("image") == "debian" else ""
+    domain_types([settings], domain.role)
+    (parameters,) = domain_definitions(
+        [settings],
+        domain.role,
+        images={image: {"kernel": "/kernel", "ramdisk": "/ramdisk", "disk": disk}},
+        devices=[{"name": name, "mac": "00:16:3e:00:00:01", "kernel_modules": []} for name in devices],
+        state=domain.state,
+    )
+    if parameters.get("type") == "auto":
+        # Which of the two it becomes depends on the host.
+        parameters["type"] = "pv" if parameters.get("pci") else "pvh"
+    converted, messages = _validate({"domains": _XL_DOMAIN["domains"]}, {"domains": [parameters]})
+    if messages:
+        raise InvalidInput("; ".join(messages), rule="see ansible-doc xen.driver_domains.xl_domain", remedy="Correct it")
+    (definition,) = definitions(converted["domains"], {name: _device(index) for index, name in enumerate(devices)})
+    return definition
 
 
 def _devices(host: DeclaredHost, domain: DeclaredDomain) -> list[str]:
@@ -241,7 +277,7 @@ class ActionModule(ActionBase):
             findings += more
         elif undeclared_backends(host):
             facts = self._read_domains(facts, known)
-        findings += check_values(host, variables, str(known.get("inventory_hostname", "")), facts)
+        findings += check_values(host, variables, str(known.get("inventory_hostname", "")), facts, values)
         errors = [hide_secrets(str(finding)) for finding in findings if not finding.warning]
         result = {
             "changed": False,

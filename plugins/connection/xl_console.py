@@ -47,7 +47,7 @@ options:
     vars:
       - name: ansible_xl_console_timeout
   command_timeout:
-    description: Seconds that one command may take.
+    description: Seconds that one command may take, and each of its output and errors to arrive. One of them has 48 MB at most.
     type: int
     default: 1800
     vars:

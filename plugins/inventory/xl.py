@@ -17,7 +17,8 @@ description:
     C(served_by_BACKEND) for each domain that serves others, with V(Domain-0) as C(served_by_Domain_0). More can be made with O(groups) and
     O(keyed_groups).
   - Addresses are those that the variables of the Xen host declare (C(driver_domain_domains), C(domu_domains)), and then those in dom0's
-    neighbour table. The latter are what guests say of themselves, so check the SSH host keys.
+    neighbour table. The latter are what guests say of themselves. So those that are declared for another domain, or are that of a Xen host,
+    are left out, and the SSH host key is looked up under the name C(NAME.HOST) instead of the address. Do not switch its check off.
   - A domain with an address is reached by SSH through dom0, as C(ProxyJump) does it, with the key and the options of the Xen host. One
     without an address, or with the image profile C(minimal), which has no SSH server, is reached by
     P(xen.driver_domains.xl_console#connection).
@@ -59,8 +60,10 @@ options:
   hostname:
     description:
       - A Jinja2 expression for the name of a domain in the inventory.
-      - Domains for which it is not unique, because several Xen hosts have one of that name or a Xen host is called so, are named
-        C(NAME.HOST) instead. To have names that do not depend on other hosts, set V(xl_name ~ '.' ~ xl_host).
+      - Domains for which it is not unique, because several Xen hosts have one of that name, or because a Xen host, a group or the
+        controller (C(localhost)) is called so, are named C(NAME.HOST) instead. To have names that do not depend on other hosts, set
+        V(xl_name ~ '.' ~ xl_host).
+      - Any other host of that name that is in the inventory already is taken for the domain, and gets its variables.
     type: str
     default: xl_name
   timeout:
@@ -98,9 +101,11 @@ compose:
 
 import shlex
 import typing as t
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from ansible.constants import LOCALHOST
 from ansible.errors import AnsibleError, AnsibleParserError
 from ansible.inventory.data import InventoryData
 from ansible.inventory.helpers import get_group_vars
@@ -112,6 +117,7 @@ from ansible.plugins.loader import connection_loader
 from ansible.utils.vars import combine_vars
 from ansible.vars.plugins import get_vars_from_inventory_sources
 
+from ansible_collections.xen.driver_domains.plugins.module_utils._printable import printable_line
 from ansible_collections.xen.driver_domains.plugins.plugin_utils._guests import (
     DECLARATIONS,
     DRIVER_DOMAIN,
@@ -130,6 +136,8 @@ from ansible_collections.xen.driver_domains.plugins.plugin_utils._hypervisor imp
 
 #: So many hosts are asked at the same time.
 FORKS = 50
+#: The groups of driver domains and of guests.
+_GROUPS = ("driver_domains", "guests")
 _SSH = ("ssh", "ansible.builtin.ssh", "smart")
 _LOCAL = ("local", "ansible.builtin.local")
 #: Variables of a Xen host that are used beside those that begin with `ansible_`.
@@ -232,29 +240,44 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
 
     def _add(self, readings: dict[str, dict[str, t.Any]], hypervisors: dict[str, dict[str, t.Any]], jumps: dict[str, list[str]]) -> None:
         strict = self.get_option("strict")
+        of_hosts = {str(variables.get("ansible_host", host)) for host, variables in hypervisors.items()}
         added: list[tuple[str, dict[str, t.Any]]] = []
         for host, reading in readings.items():
-            declared, seen, running = declared_guests(hypervisors[host]), seen_addresses(reading), running_guests(reading)
+            declared, running = declared_guests(hypervisors[host]), running_guests(reading)
+            known = of_hosts.union(*(guest.addresses for guest in declared.values()))
+            seen = seen_addresses(reading, known)
             serving = {backend for guest in running for backend in guest.backends}
             jump, proxy = shlex.join(jumps[host]), proxy_arguments(jumps[host])
             for guest in running:
                 described = guest_variables(guest, declared.get(guest.name), seen, guest.name in serving) | {"xl_host": host}
-                described |= connection_variables(described, self.get_option("reach"), jump, proxy)
+                described |= connection_variables(described, self.get_option("reach"), jump, proxy, known)
                 try:
                     name = str(self._compose(self.get_option("hostname"), described))
                 except AnsibleError as exc:
                     if strict:
                         raise AnsibleParserError(f"The hostname of {guest.name} on {host} cannot be evaluated: {exc}") from exc
                     name = guest.name
-                added.append((name, described))
-        taken = [name for name, _described in added]
-        for name, described in added:
-            unique = taken.count(name) == 1 and name not in hypervisors
-            self._add_guest(name if unique else f"{described['xl_name']}.{described['xl_host']}", described, strict)
+                added.append((printable_line(name), described))
+        for name, described in zip(self._names(added, hypervisors), [described for _name, described in added]):
+            self._add_guest(name, described, strict)
+
+    def _names(self, added: t.Sequence[tuple[str, dict[str, t.Any]]], hypervisors: t.Collection[str]) -> list[str]:
+        """Return a name in the inventory for each domain: those that were asked for, unless they stand for something else as well."""
+        count = Counter(name for name, _described in added)
+        taken = {*hypervisors, *self._found.groups, *_GROUPS, *LOCALHOST}
+        names = {place: name for place, (name, _described) in enumerate(added) if count[name] == 1 and name not in taken}
+        taken |= set(names.values())
+        for place, (_name, described) in enumerate(added):
+            if place not in names:
+                full = printable_line(f"{described['xl_name']}.{described['xl_host']}")
+                # A domain may be called like that.
+                names[place] = full if full not in taken else f"{full}.{described['xl_domid']}"
+                taken.add(names[place])
+        return [names[place] for place in range(len(added))]
 
     def _add_guest(self, name: str, described: dict[str, t.Any], strict: bool) -> None:
         groups = [
-            "driver_domains" if described["xl_role"] == DRIVER_DOMAIN else "guests",
+            _GROUPS[0] if described["xl_role"] == DRIVER_DOMAIN else _GROUPS[1],
             f"domains_of_{described['xl_host']}",
             *(f"served_by_{backend}" for backend in described["xl_backends"]),
         ]

@@ -95,7 +95,7 @@ options:
         description: The value to wait for. By default any value ends the wait.
         type: str
       state:
-        description: Whether to wait until the node exists or until it is gone.
+        description: Whether to wait until the node exists or until it is gone, as all of them are when their domain is.
         type: str
         choices: [present, absent]
         default: present
@@ -164,7 +164,7 @@ nodes:
     - {path: /local/domain/3/config, changed: true}
 waited:
   description:
-    - The nodes of O(wait_for) with their values.
+    - The nodes of O(wait_for) with their values, but those of domains that did not run.
     - A value that cannot be printed as it is contains escape sequences, and C(base64) has its exact bytes.
   returned: with O(wait_for), not in check mode
   type: list

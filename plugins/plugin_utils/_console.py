@@ -29,6 +29,8 @@ import tempfile
 import time
 import typing as t
 
+from ansible_collections.xen.driver_domains.plugins.module_utils._printable import printable_line
+
 #: Bytes of a file that one command moves.
 CHUNK = 48 * 1024
 #: Characters of Base64 in a line. A terminal in its canonical mode takes lines of up to 4095 (N_TTY_BUF_SIZE in Linux).
@@ -37,6 +39,12 @@ LINE = 1000
 TYPE_AGAIN = 5.0
 #: So often the guest is asked for the output of one command before its console counts as unusable.
 ATTEMPTS = 4
+#: Bytes that a slow console takes in a second.
+PACE = 1000
+#: Bytes of Base64 that the output of one command may have. A guest could send without an end.
+LARGEST = 64 * 1024 * 1024
+#: Bytes that are kept of what comes while something else is awaited: more than any mark has, and as much as a message shows.
+_REST = 4096
 
 #: What the console runs for each command, after `M` was set to the mark. It reads its parts from the terminal, without an echo, and says
 #: what it has received. What it reads after that is `run`, `o` or `e` (its output and errors); anything else ends it.
@@ -80,7 +88,7 @@ class Console:
         self._words, self._name, self._timeout = list(words), name, timeout
         self._process: subprocess.Popen[bytes] | None = None
         self._errors: t.IO[bytes] | None = None
-        self._seen = b""
+        self._seen = bytearray()
 
     def open(self) -> None:
         """Start the command and wait until a shell answers.
@@ -126,7 +134,7 @@ class Console:
     def run(self, script: str, stdin: bytes = b"", timeout: float = 600.0) -> tuple[int, bytes, bytes]:
         """Run a shell script in the guest, and return its exit code, output and errors.
 
-        :param timeout: seconds that the script may take.
+        :param timeout: seconds that the script may take, and each of its output and errors to arrive.
         :raises ConsoleError: the console ended or does not answer; whether the script was run is not known then.
         """
         mark = self._mark()
@@ -135,16 +143,15 @@ class Console:
         self._send(_LOADER.format(mark=mark).encode(), self._soon())
         self._must(rb"<%s load>" % here, self._soon())
         for part in (_SERVER.encode(), code, stdin):
-            # Each kilobyte may take as long as a slow console needs.
             self._send(_lines(part), self._soon(len(part)))
         got = self._must(rb"<%s got ([0-9a-f]*)>" % here, self._soon(len(stdin)))
         if got[1].decode() != hashlib.sha256(code + stdin).hexdigest():
             self._send(b"\n", self._soon())
             raise self._failure("It received something other than what was sent; another program may read from the console")
         self._send(b"run\n", self._soon())
-        status = self._must(rb"<%s ended (\d+)>" % here, time.monotonic() + timeout, f"The command did not end within {timeout:g} s")
-        output = self._output(here, b"o")
-        errors = self._output(here, b"e")
+        status = self._must(rb"<%s ended (\d{1,3})>" % here, time.monotonic() + timeout, f"The command did not end within {timeout:g} s")
+        output = self._output(here, b"o", timeout)
+        errors = self._output(here, b"e", timeout)
         self._send(b"\n", self._soon())
         return int(status[1]), output, errors
 
@@ -174,24 +181,30 @@ class Console:
     def _check(self, path: str, result: tuple[int, bytes, bytes]) -> bytes:
         code, output, errors = result
         if code:
-            raise ConsoleError(f"{self._name}: {path}: {errors.decode(errors='replace').strip() or f'exit code {code}'}")
+            said = printable_line(errors[-500:].decode(errors="replace").strip())
+            raise ConsoleError(f"{self._name}: {path}: {said or f'exit code {code}'}")
         return output
 
-    def _output(self, mark: bytes, which: bytes) -> bytes:
-        pattern = rb"<%s %s>\r?\n(.*?)<%s sum ([0-9a-f]{64})>" % (mark, which, mark)
+    def _output(self, mark: bytes, which: bytes, timeout: float) -> bytes:
+        latest = time.monotonic() + timeout
         for _attempt in range(ATTEMPTS):
             self._send(which + b"\n", self._soon())
             # As long as something comes, it is at work.
-            found = self._expect(pattern, self._soon(), while_silent=True)
+            if not self._expect(rb"<%s %s>\r?\n" % (mark, which), self._soon(), latest):
+                continue
+            found = self._expect(rb"<%s sum ([0-9a-f]{64})>" % mark, self._soon(), latest, keep=True)
             if found:
+                before, end = found
                 # A message of the kernel has a line of its own, or interrupts one.
-                text = b"".join(line for line in found[1].split() if re.fullmatch(rb"[A-Za-z0-9+/=]+", line))
+                text = b"".join(line for line in before.split() if re.fullmatch(rb"[A-Za-z0-9+/=]+", line))
                 try:
                     output = base64.b64decode(text, validate=True)
                 except binascii.Error:
                     continue
-                if hashlib.sha256(output).hexdigest().encode() == found[2]:
+                if hashlib.sha256(output).hexdigest().encode() == end[1]:
                     return output
+            if time.monotonic() >= latest:
+                raise self._failure(f"The output of a command did not arrive within {timeout:g} s")
         raise self._failure(f"Its console has damaged the output of a command {ATTEMPTS} times")
 
     # --- bytes ------------------------------------------------------------------------------------------------------
@@ -202,7 +215,7 @@ class Console:
         return int(stream.fileno())
 
     def _soon(self, size: int = 0) -> float:
-        return time.monotonic() + self._timeout + size / 1000
+        return time.monotonic() + self._timeout + size / PACE
 
     def _send(self, data: bytes, deadline: float) -> None:
         """Type; read what comes meanwhile, since a guest that cannot print does not read either."""
@@ -211,11 +224,13 @@ class Console:
             selector.register(self._descriptor("stdout"), selectors.EVENT_READ)
             while data:
                 ready = selector.select(max(0.0, deadline - time.monotonic()))
-                if not ready:
+                # A guest that prints without an end must not hide that it reads nothing.
+                if not ready or time.monotonic() > deadline:
                     raise self._failure("It does not take what is typed")
                 for key, _events in ready:
                     if key.fd == self._descriptor("stdout"):
                         self._read()
+                        del self._seen[:-LARGEST]
                     else:
                         try:
                             data = data[os.write(key.fd, data[:4096]) :]
@@ -228,32 +243,44 @@ class Console:
             raise self._failure("It ended")
         self._seen += received
 
-    def _expect(self, pattern: bytes, deadline: float, while_silent: bool = False) -> re.Match[bytes] | None:
-        """Return the match of a pattern in what comes, and forget everything up to its end; None if it did not come in time.
+    def _expect(self, pattern: bytes, deadline: float, latest: float = 0.0, keep: bool = False) -> tuple[bytes, re.Match[bytes]] | None:
+        """Return what came before a pattern, and its match, and forget both; None if it did not come in time.
 
-        :param while_silent: the time counts from the last byte that came.
+        :param pattern: what it matches is shorter than `_REST`.
+        :param latest: with this, the time up to `deadline` counts from the last byte that came, and ends then.
+        :param keep: whether what comes before it is needed.
         """
-        compiled = re.compile(pattern, re.DOTALL)
+        compiled = re.compile(pattern)
         patience = deadline - time.monotonic()
+        start = 0
         with selectors.DefaultSelector() as selector:
             selector.register(self._descriptor("stdout"), selectors.EVENT_READ)
             while True:
-                if found := compiled.search(self._seen):
-                    self._seen = self._seen[found.end() :]
-                    return found
+                if found := compiled.search(self._seen, start):
+                    before = bytes(self._seen[: found.start()]) if keep else b""
+                    # A match has no copy of the bytes, which go now.
+                    match = t.cast("re.Match[bytes]", compiled.fullmatch(bytes(found[0])))
+                    del self._seen[: found.end()]
+                    return before, match
+                if not keep:
+                    del self._seen[:-_REST]
+                elif len(self._seen) > LARGEST:
+                    raise self._failure(f"The output of a command has more than {LARGEST} bytes")
+                # A part of it may be here already.
+                start = max(0, len(self._seen) - _REST)
                 if not selector.select(max(0.0, deadline - time.monotonic())):
                     return None
                 self._read()
-                if while_silent:
-                    deadline = time.monotonic() + patience
-                elif time.monotonic() >= deadline:
+                if latest:
+                    deadline = min(latest, time.monotonic() + patience)
+                if time.monotonic() >= deadline:
                     return None
 
     def _must(self, pattern: bytes, deadline: float, problem: str = "It stopped to answer") -> re.Match[bytes]:
         found = self._expect(pattern, deadline)
         if not found:
             raise self._failure(problem)
-        return found
+        return found[1]
 
     def _failure(self, problem: str) -> ConsoleError:
         """Return the error, with what the command and the console said last, as far as that can be printed."""

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import typing as t
 from dataclasses import dataclass, field
 
@@ -92,8 +93,8 @@ def running_guests(reading: t.Mapping[str, t.Any]) -> list[RunningGuest]:
                 domid=entry["domid"],
                 type=str(c_info.get("type") or ""),
                 uuid=str(c_info.get("uuid") or ""),
-                memory=int(b_info.get("target_memkb") or b_info.get("max_memkb") or 0) // 1024,
-                vcpus=int(b_info.get("max_vcpus") or 1),
+                memory=(_number(b_info.get("target_memkb")) or _number(b_info.get("max_memkb"))) // 1024,
+                vcpus=_number(b_info.get("max_vcpus")) or 1,
                 driver_domain=str(c_info.get("driver_domain")) == "True",
                 vifs=tuple(vifs),
                 disk_backends=tuple(_backend(disk, names) for disk in _dicts(config.get("disks"))),
@@ -103,15 +104,19 @@ def running_guests(reading: t.Mapping[str, t.Any]) -> list[RunningGuest]:
     return guests
 
 
-def seen_addresses(reading: t.Mapping[str, t.Any]) -> dict[str, list[str]]:
+def seen_addresses(reading: t.Mapping[str, t.Any], known: t.Collection[str] = ()) -> dict[str, list[str]]:
     """Return the addresses in dom0's neighbour table by MAC address, IPv4 first. Guests write there: they are hints.
 
     Link-local addresses are left out, since they work on one interface only, and entries that got no answer.
+
+    :param known: addresses of which it is known whose they are. They are left out: a guest that claims one would get the tasks of its
+        owner, or lend it its own.
     """
     found: dict[str, list[str]] = {}
     for entry in _dicts(reading.get("neighbours")):
         address = _address(entry.get("dst"))
-        if address and entry.get("lladdr") and not {"FAILED", "INCOMPLETE"} & set(map(str, entry.get("state") or ())):
+        silent = {"FAILED", "INCOMPLETE"} & set(map(str, entry.get("state") or ()))
+        if address and address not in known and entry.get("lladdr") and not silent:
             found.setdefault(str(entry["lladdr"]).lower(), []).append(address)
     return {mac: sorted(addresses, key=lambda address: ":" in address) for mac, addresses in found.items()}
 
@@ -142,23 +147,30 @@ def guest_variables(
     }
 
 
-def connection_variables(described: t.Mapping[str, t.Any], reach: str, jump: str, proxy: str) -> dict[str, t.Any]:
+def connection_variables(
+    described: t.Mapping[str, t.Any], reach: str, jump: str, proxy: str, known: t.Collection[str] = ()
+) -> dict[str, t.Any]:
     """Return the variables by which Ansible reaches a domain: SSH where it has an address and may have a server, otherwise its console.
 
     :param described: its `guest_variables`.
     :param reach: `jump`, `direct` or `console`.
     :param jump: the command that reaches dom0, as one text.
     :param proxy: arguments of ssh that lead through dom0.
+    :param known: addresses that the domain does not only claim.
     """
     addresses = described["xl_addresses"]
     # The profile minimal has no SSH server.
     if reach == "console" or not addresses or described["xl_image"] == "minimal":
         return {"ansible_connection": CONSOLE, "xl_jump": jump}
+    arguments = [proxy] if reach == "jump" and proxy else []
+    if addresses[0] not in known:
+        # The key of whoever else has this address would be a known one, too.
+        arguments.append(f"-o HostKeyAlias={_key_name(described)}")
     return {
         "ansible_connection": "ansible.builtin.ssh",
         "ansible_host": addresses[0],
         "xl_jump": jump,
-        **({"ansible_ssh_common_args": proxy} if reach == "jump" and proxy else {}),
+        **({"ansible_ssh_common_args": " ".join(arguments)} if arguments else {}),
         # The keys of this profile are those of root.
         **({"ansible_user": "root"} if described["xl_image"] == "debian" else {}),
     }
@@ -175,6 +187,18 @@ def _part(value: t.Mapping[str, t.Any], *path: str) -> dict[str, t.Any]:
     return dict(value)
 
 
+def _key_name(described: t.Mapping[str, t.Any]) -> str:
+    """Return the name under which ssh knows the host key of a domain, as one word."""
+    return re.sub(r"[^A-Za-z0-9_.+-]", "_", f"{described['xl_name']}.{described['xl_host']}")
+
+
+def _number(value: t.Any) -> int:
+    """Return a number, also one that is text; 0 for anything else, since one odd domain must not hide all others."""
+    if isinstance(value, str) and re.fullmatch("[0-9]{1,15}", value):
+        return int(value)
+    return value if isinstance(value, int) else 0
+
+
 def _address(value: t.Any) -> str:
     """Return an address that can be used everywhere, without a prefix length; "" for anything else."""
     try:
@@ -187,12 +211,12 @@ def _address(value: t.Any) -> str:
 def _backend(device: t.Mapping[str, t.Any], names: t.Mapping[int, str]) -> str:
     """Return the name of the domain that serves a device. libxl has it by name, by number or, for dom0, not at all."""
     name = str(device.get("backend_domname") or "")
-    if name and not name.isdigit():
+    if name and not _number(name) and name != "0":
         return name
-    domid = int(name or device.get("backend_domid") or 0)
+    domid = _number(name or device.get("backend_domid"))
     return names.get(domid) or str(domid)
 
 
 def _bdf(device: t.Mapping[str, t.Any]) -> str:
-    domain, bus, dev, function = (int(device.get(key) or 0) for key in ("domain", "bus", "dev", "func"))
+    domain, bus, dev, function = (_number(device.get(key)) for key in ("domain", "bus", "dev", "func"))
     return f"{domain:04x}:{bus:02x}:{dev:02x}.{function:x}"

@@ -13,6 +13,8 @@ import shlex
 import subprocess
 import typing as t
 
+from ansible_collections.xen.driver_domains.plugins.module_utils._printable import printable_message
+
 #: The domains as the toolstack knows them, and the addresses that dom0 has seen. It prints one JSON object.
 READ_SCRIPT = """\
 PATH=$PATH:/usr/sbin:/sbin
@@ -22,6 +24,23 @@ printf ', "neighbours": '
 ip -json neigh 2>/dev/null || echo '[]'
 printf '}'
 """
+_BACKEND: dict[str, t.Any] = {"backend_domname": None, "backend_domid": None}
+#: What is kept of it. The rest has passwords of consoles, and a cache of the inventory is a file that others can read.
+_KEPT: dict[str, t.Any] = {
+    "domains": [
+        {
+            "domid": None,
+            "config": {
+                "c_info": {"name": None, "type": None, "uuid": None, "driver_domain": None},
+                "b_info": {"max_memkb": None, "target_memkb": None, "max_vcpus": None},
+                "nics": [{"mac": None, "bridge": None, **_BACKEND}],
+                "disks": [_BACKEND],
+                "pcidevs": [{"domain": None, "bus": None, "dev": None, "func": None}],
+            },
+        }
+    ],
+    "neighbours": [{"dst": None, "lladdr": None, "state": None}],
+}
 _AS_ROOT = """if [ "$(id -u)" -eq 0 ]; then exec sh -c {script}; else exec sudo -n sh -c {script}; fi"""
 
 
@@ -90,9 +109,20 @@ def read_host(jump: t.Sequence[str], timeout: float) -> dict[str, t.Any]:
     except OSError as exc:
         raise HypervisorError(f"cannot run {(jump or ['sh'])[0]}: {exc}") from exc
     if done.returncode:
-        raise HypervisorError(f"exit code {done.returncode}: {done.stderr.strip()[-500:] or 'no message'}")
+        raise HypervisorError(f"exit code {done.returncode}: {printable_message(done.stderr.strip()[-500:]) or 'no message'}")
     try:
         reading = json.loads(done.stdout)
-    except ValueError as exc:
+    except (ValueError, RecursionError) as exc:
         raise HypervisorError(f"'xl list -l' printed something other than JSON: {done.stdout[-200:]!r}") from exc
-    return {"domains": reading["domains"], "neighbours": reading["neighbours"]}
+    if not isinstance(reading, dict):
+        raise HypervisorError(f"it sent something other than its domains and neighbours: {done.stdout[-200:]!r}")
+    return {"domains": [], "neighbours": [], **_kept(reading, _KEPT)}
+
+
+def _kept(value: t.Any, shape: t.Any) -> t.Any:
+    """Return what a shape has of a value: of dictionaries the same keys, of lists all items; None stands for anything that is neither."""
+    if isinstance(shape, dict):
+        return {key: _kept(value[key], part) for key, part in shape.items() if key in value} if isinstance(value, dict) else {}
+    if isinstance(shape, list):
+        return [_kept(item, shape[0]) for item in value] if isinstance(value, list) else []
+    return value

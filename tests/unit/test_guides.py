@@ -118,7 +118,7 @@ def problems(variables: dict[str, t.Any]) -> list[str]:
     """Everything that preflight says about the variables of the host xen1, if it has no other domains."""
     values, findings = preflight.read_variables(variables, SITE_OPTIONS)
     facts = preflight.HostFacts(unread="")
-    return [str(finding) for finding in findings + preflight.check_values(declared(values, SITE_OPTIONS), values, "xen1", facts)]
+    return [str(finding) for finding in findings + preflight.check_values(declared(values, SITE_OPTIONS), values, "xen1", facts, variables)]
 
 
 def check_module(module: str, arguments: dict[str, t.Any]) -> None:

@@ -93,7 +93,7 @@ def make_play(tmp_path: Path) -> t.Callable[..., tuple[int, str, list[t.Any]]]:
 
 def test_the_first_host_that_does_not_come_back_stops_the_run(play: t.Callable[..., tuple[int, str, list[t.Any]]]) -> None:
     code, output, calls = play(
-        "restart_driver_domain", driver_domain="net-dd", driver_domain_drain="web1,web2", driver_domain_force="destroy"
+        "restart_driver_domain", driver_domain="net-dd", driver_domain_drain="web2, web1", driver_domain_force="destroy"
     )
     assert code != 0, output
     assert "Domain net-dd went away." in output, output

@@ -48,6 +48,9 @@ def _state(domid: int, own: DomainFacts) -> t.Iterator[HostFinding]:
     domain = own.domain
     if "d" in domain.flags or domain.name == "(null)":
         yield HostFinding("zombie-domain", f"{domain.name} ({domid})", f"its state is {domain.flags}, and it has {domain.memory} MiB")
+    elif domain.suspended:
+        # It may go on, so it must not look like one that can be destroyed.
+        yield HostFinding("domain-suspended", domain.name, f"domain {domid} is suspended")
     elif not domain.alive:
         state = "has crashed" if "c" in domain.flags else "has shut down"
         yield HostFinding("domain-kept", domain.name, f"domain {domid} {state} and is still there")

@@ -220,6 +220,11 @@ TROUBLES: dict[str, Trouble] = {
         " and devices. The recovery service does not start it again while it is there.",
         "Examine it ('xl dump-core NAME FILE'), then 'xl destroy NAME'. Its unit or the recovery service starts it again, or site.yml.",
     ),
+    "domain-suspended": Trouble(
+        WARNING,
+        "The domain is suspended: 'xl save' or a migration is at work, or was cut off. It does nothing until it goes on.",
+        "Wait until that has ended. If it was cut off, run 'xl resume NAME', or end the domain with 'xl destroy NAME'.",
+    ),
     "domain-paused": Trouble(
         WARNING,
         "The domain is paused: it does nothing until it is unpaused. A driver domain that is paused serves nobody; one with our "
@@ -299,8 +304,7 @@ TROUBLES: dict[str, Trouble] = {
         WARNING,
         "A backend has a directory for a domain that does not exist any more. It counts for the quota of the backend in XenStore.",
         "After 45 s, the recovery service removes it if the backend is a driver domain that it knows. Otherwise "
-        "remove it with xenstore_key (state: "
-        "absent).",
+        "remove it with xenstore_key (state: absent, force: [toolstack_nodes]).",
     ),
     "xenstore-quota": Trouble(
         WARNING,

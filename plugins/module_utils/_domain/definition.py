@@ -124,7 +124,7 @@ def definitions(domains: t.Sequence[t.Mapping[str, t.Any]], devices: t.Mapping[s
     _refuse_doubles("name", [(d.name, d.name) for d in wanted])
     alive = [d for d in wanted if d.state in ("running", "present")]
     _refuse_doubles("MAC address", [(vif.mac, d.name) for d in alive for vif in d.vifs])
-    _refuse_shared_disks(alive)
+    refuse_shared_disks(alive)
     _refuse_doubles("PCI device", [(str(device.bdf), d.name) for d in alive for device in d.pci])
     return wanted
 
@@ -334,7 +334,7 @@ def _is_writable(disk: t.Mapping[str, t.Any]) -> bool:
     return disk.get("access") != "ro" and disk.get("devtype") != "cdrom"
 
 
-def _refuse_shared_disks(domains: t.Sequence[Definition]) -> None:
+def refuse_shared_disks(domains: t.Sequence[Definition]) -> None:
     claims = [((disk.backend, _plain_path(disk.target)), disk, d.name) for d in domains for disk in d.disks if disk.target]
     for number, (claim, disk, name) in enumerate(claims):
         for other_claim, other, other_name in claims[:number]:

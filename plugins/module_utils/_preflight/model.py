@@ -19,6 +19,8 @@ from .options import Spec, Values, label
 DOMAINS = {"driver_domain": "driver_domain_domains", "domu": "domu_domains"}
 #: The variables that have the devices of a host.
 ASSIGNABLE = "dom0_pci_assignable"
+#: What `image` is for domains that boot files of the user's own.
+_OWN_FILES = ("none", "foreign")
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,7 @@ def declared(variables: Values, options: t.Mapping[str, Spec]) -> DeclaredHost:
 
 def _domain(role: str, where: str, given: Values, state: str, spec: Spec) -> DeclaredDomain:
     settings = {**{key: option["default"] for key, option in spec.items() if "default" in option}, **given}
-    own_image = not given.get("kernel") and settings.get("image") != "none"
+    own_image = not given.get("kernel") and settings.get("image") not in _OWN_FILES
     return DeclaredDomain(str(given["name"]), role, where, given.get("state", state), given, settings, own_image)
 
 

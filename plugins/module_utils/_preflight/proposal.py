@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import typing as t
 
+from .._printable import printable_line
+
 #: What devices are proposed, by the digits that their class begins with, and what their names begin with.
 KINDS = {"02": "nic", "0d": "radio", "01": "disk", "0c03": "usb"}
 #: What can be the port of a bridge.
@@ -58,7 +60,8 @@ def propose(devices: t.Sequence[t.Mapping[str, t.Any]], iommu: bool, names: t.Ma
     ):
         lines += [f"# {title}:"] if chosen else []
         lines += [f"#   {_text(device)}" + (f": {reason}" if reason else "") for device, reason in chosen]
-    return "\n".join(lines) + "\n"
+    # It is shown on a terminal, and pasted.
+    return "\n".join(map(printable_line, lines)) + "\n"
 
 
 def _taken(device: t.Mapping[str, t.Any], names: t.Mapping[str, str]) -> bool:

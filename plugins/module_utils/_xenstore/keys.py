@@ -35,9 +35,13 @@ def plan_keys(store: XenStore, keys: t.Sequence[dict[str, t.Any]], waits: t.Sequ
     domains = {name for item in [*keys, *waits] for name in _domains(item)}
     domids = store.domids_of(domains)
     wanted = [nodes for item in keys for nodes in _nodes(item, domids)]
-    expected = [(node_path(item, domids), item) for item in waits]
+    gone = [item for item in [*keys, *waits] if item["state"] == "absent" and item["domain"] is not None and domids[item["domain"]] is None]
+    for item in gone:
+        # Its nodes vanished with it, but the path is to be one in any case.
+        store.check(node_path(item, {item["domain"]: 0}))
+    expected = [(node_path(item, domids), item) for item in waits if item not in gone]
     plan = plan_nodes(store, wanted, guard_changes)
-    if expected:
+    if waits:
         for path, _item in expected:
             store.check(path)
         check_seconds(wait_timeout)

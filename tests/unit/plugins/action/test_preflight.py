@@ -30,7 +30,7 @@ KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZG
 def problems(variables: dict[str, t.Any], facts: preflight.HostFacts = ASKED) -> list[str]:
     """Everything that is said about the variables of the host xen1."""
     values, findings = preflight.read_variables(variables, OPTIONS)
-    return [str(finding) for finding in findings + preflight.check_values(declared(values, OPTIONS), values, "xen1", facts)]
+    return [str(finding) for finding in findings + preflight.check_values(declared(values, OPTIONS), values, "xen1", facts, variables)]
 
 
 def guest(**options: t.Any) -> dict[str, t.Any]:
@@ -136,6 +136,42 @@ def test_values_of_the_wrong_form(variables: dict[str, t.Any], text: str) -> Non
 def test_what_would_be_refused_later(variables: dict[str, t.Any], text: str) -> None:
     (found,) = problems(variables)
     assert text in found
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"pci": "uplink0", "bridges": []}, "pci names the device 'u'"),
+        ({"bridges": [{"name": "xenbr0", "ports": "uplink0"}]}, "the port 'u' is not one of the devices"),
+        ({"cmdline": 5}, "'int' object has no attribute"),
+    ],
+)
+def test_what_only_the_conversion_makes_right(options: dict[str, t.Any], problem: str) -> None:
+    """The roles get what is inside of an item as it was written."""
+    driver = {"name": "net-dd", "pci": ["uplink0"], **options}
+    devices = [{"name": "uplink0", "match": {"mac": "52:54:00:aa:00:02"}}]
+    (found,) = problems({"dom0_pci_assignable": devices, "driver_domain_domains": [driver]})
+    assert found.startswith("driver_domain_domains[0] (net-dd): ") and problem in found
+    assert "Write a list as a list, such as [a], and a text in quotes" in found
+
+
+def test_texts_that_modules_convert_raise_no_alarm() -> None:
+    assert problems(guest(memory="256", vcpus="2", autostart="no", packages="python3", vifs=[{"mtu": "9000"}])) == []
+
+
+@pytest.mark.parametrize("role", ["driver_domain_domains", "domu_domains"])
+def test_a_disk_of_two_domains(role: str) -> None:
+    disk = {"vdev": "xvdb", "target": "/dev/vg/data"}
+    first, second = {"name": "a", "disks": [disk]}, {"name": "b", "disks": [{**disk, "target": "/dev//vg/data"}]}
+    variables = {"domu_domains": [second]}
+    variables[role] = [first, *variables.get(role, [])]
+    (found,) = problems(variables)
+    place = len(variables["domu_domains"]) - 1
+    assert found.startswith(f"domu_domains[{place}] (b): The disk /dev/vg/data is given twice: to a and to b. Rule: ")
+    disk["access"] = second["disks"][0]["access"] = "ro"
+    assert problems(variables) == []
+    del disk["access"]
+    assert problems({**variables, role: [{**first, "state": "absent"}, *variables[role][1:]]}) == []
 
 
 def test_values_from_the_command_line_are_texts() -> None:

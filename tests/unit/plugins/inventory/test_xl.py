@@ -63,6 +63,11 @@ for word; do case $word in *.example.org) exec cat {tmp_path}/answers/${{word%.e
         for name, answer in ANSWERS.items():
             (tmp_path / "answers" / name).write_text(json.dumps(answer))
 
+    def answer(self, host: str, *domains: t.Any, neighbours: t.Sequence[t.Any] = ()) -> None:
+        """Let a Xen host have other domains."""
+        answer = {"domains": [domain(0, "Domain-0"), *domains], "neighbours": neighbours}
+        (self._directory / "answers" / host).write_text(json.dumps(answer))
+
     def run(self, options: dict[str, t.Any], hosts: t.Any = None, name: str = "guests.xl.yml") -> subprocess.CompletedProcess[str]:
         files = {"hosts.yml": hosts or HOSTS, name: {"plugin": "xen.driver_domains.xl", **options}}
         words = []
@@ -141,6 +146,43 @@ def test_names_that_several_hosts_have_get_the_name_of_the_host(inventory: Inven
     assert set(found["guests"]["hosts"]) == {"web1", "db1", "web2"}
     found = inventory.read({"hostname": "xl_name ~ '.' ~ xl_host"}, with_xen2())
     assert "web2.xen2" in found["guests"]["hosts"]
+
+
+def test_a_domain_does_not_take_the_place_of_something_else(inventory: Inventory) -> None:
+    names = ("localhost", "all", "xen_hosts", "guests", "xen2", "other", "web1.xen2", "web1", "a\nb\x1b[2J")
+    inventory.answer("xen1", *(domain(number, name) for number, name in enumerate(names, 1)))
+    inventory.answer("xen2", domain(1, "web1"))
+    found = inventory.read({}, {**with_xen2(), "switches": {"hosts": {"other": {}}}})
+    expected = {"localhost.xen1", "all.xen1", "xen_hosts.xen1", "guests.xen1", "xen2.xen1", "other", "web1.xen2", "web1.xen1"}
+    # Two domains, two hosts.
+    assert set(found["guests"]["hosts"]) == {*expected, "web1.xen2.1", "a\\nb\\x1b[2J"}
+    assert found["_meta"]["hostvars"]["web1.xen2.1"]["xl_host"] == "xen2"
+    assert found["_meta"]["hostvars"]["localhost.xen1"]["xl_name"] == "localhost"
+
+
+def test_a_guest_that_claims_the_address_of_another_is_not_reached_there(inventory: Inventory) -> None:
+    claims = ("10.0.3.15", "192.0.2.1", "10.0.9.9")
+    macs = {address: f"00:16:3e:00:00:{number:02x}" for number, address in enumerate(claims, 4)}
+    inventory.answer(
+        "xen1",
+        domain(2, "web1", "net-dd"),
+        *(domain(number, f"evil{number}", "net-dd") for number in range(4, 7)),
+        neighbours=[{"dst": address, "lladdr": mac, "state": ["REACHABLE"]} for address, mac in macs.items()],
+    )
+    inventory.answer("xen2")
+    hosts = inventory.read({}, with_xen2(ansible_host="192.0.2.1"), warnings=True)["_meta"]["hostvars"]
+    assert hosts["web1"]["ansible_host"] == "10.0.3.15"
+    assert "HostKeyAlias" not in hosts["web1"]["ansible_ssh_common_args"]
+    assert [hosts[name].get("ansible_host") for name in ("evil4", "evil5", "evil6")] == [None, None, "10.0.9.9"]
+    # It may be that of a machine whose key is known.
+    assert hosts["evil6"]["ansible_ssh_common_args"].endswith(" -o HostKeyAlias=evil6.xen1")
+
+
+def test_what_one_host_says_does_not_hide_the_others(inventory: Inventory, tmp_path: Path) -> None:
+    (tmp_path / "answers/xen2").write_text("[]")
+    done = inventory.run({}, with_xen2())
+    assert "The Xen host xen2 was not asked for its domains: it sent something other than" in " ".join(done.stderr.split())
+    assert "web1" in json.loads(done.stdout)["guests"]["hosts"]
 
 
 def test_a_host_that_cannot_be_asked_is_a_warning_or_an_error(inventory: Inventory) -> None:

@@ -107,6 +107,17 @@ def test_waits_for_every_item_even_of_one_node(run: Run) -> None:
     assert "/tool/old = '1'" in result["msg"]
 
 
+def test_the_nodes_of_a_domain_are_gone_when_it_is(run: Run) -> None:
+    gone = {"path": "data/status", "domain": "gone", "state": "absent"}
+    result = run(wait_for=[gone, {"path": "/tool/old"}])
+    assert result["waited"] == [{"path": "/tool/old", "value": "1"}]
+    assert run(wait_for=[gone])["waited"] == []
+    assert "no running domain 'gone'" in run(wait_for=[{**gone, "state": "present"}])["msg"]
+    # A wrong path is one in any case.
+    assert "is not a XenStore path" in run(wait_for=[{**gone, "path": "data//status"}])["msg"]
+    assert "is not a XenStore path" in run(keys=[{**gone, "path": "da ta"}])["msg"]
+
+
 @pytest.mark.parametrize("option", ["timeout", "wait_timeout"])
 def test_a_wait_without_end(run: Run, fake: FakeXenstored, option: str) -> None:
     result = run(keys=[{"path": "/tool/new", "value": 1}], wait_for=[{"path": "/none"}], **{option: "nan"})

@@ -157,3 +157,73 @@ def test_a_program_that_is_not_there_is_named() -> None:
 def test_a_command_has_its_time(console: Console) -> None:
     with pytest.raises(ConsoleError, match=r"did not end within 0\.5 s"):
         console.run("sleep 5", timeout=0.5)
+
+
+#: A guest that answers as a shell does, up to a place where it does what it likes.
+LIAR = """
+import base64, hashlib, sys, time
+def say(text):
+    print(f"<{mark} {text}>", flush=True)
+def part():
+    return base64.b64decode("".join(iter(lambda: sys.stdin.readline().strip(), "")))
+def print_on(pause):
+    while True:
+        print("QUJD" * 200, flush=True)
+        time.sleep(pause)
+for line in iter(sys.stdin.readline, ""):
+    mark = line.partition("M=")[2].partition(";")[0]
+    if "here>" in line:
+        say("here")
+    elif "stty" in line:
+        say("load")
+        LOADED
+        _server, code, data = part(), part(), part()
+        say("got " + hashlib.sha256(code + data).hexdigest())
+        sys.stdin.readline()
+        say("ended STATUS")
+        sys.stdin.readline()
+        say("o")
+        OUTPUT
+"""
+
+
+@pytest.mark.parametrize(
+    ("lies", "stdin", "message"),
+    [
+        ({"LOADED": "print_on(0)"}, b"x" * 500_000, "It does not take what is typed"),
+        ({"OUTPUT": "print_on(0)"}, b"", "has more than 100000 bytes"),
+        ({"OUTPUT": "print_on(0.1)"}, b"", "did not arrive within 2 s"),
+        ({"STATUS": "9" * 5000}, b"", "did not end within 2 s"),
+    ],
+    ids=["reads nothing", "prints much", "prints slowly", "its exit code is none"],
+)
+def test_a_guest_that_prints_without_an_end_is_given_up(
+    lies: dict[str, str], stdin: bytes, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_console, "LARGEST", 100_000)
+    monkeypatch.setattr(_console, "PACE", 1_000_000)
+    program = LIAR
+    for place, honest in (("LOADED", "pass"), ("OUTPUT", "pass"), ("STATUS", "0")):
+        program = program.replace(place, lies.get(place, honest))
+    console = Console([sys.executable, "-c", program], "web1", timeout=20)
+    console.open()
+    console._timeout = 2
+    try:
+        with pytest.raises(ConsoleError, match=message) as caught:
+            console.run("true", stdin, timeout=2)
+    finally:
+        console.close()
+    # The message shows only the last of it.
+    assert len(str(caught.value)) < 1000
+
+
+def test_errors_of_a_guest_hold_no_escapes_of_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    console = Console([], "web1")
+    monkeypatch.setattr(console, "run", lambda *_arguments, **_options: (1, b"", b"\x1b[2K\rok: [web1]\nchanged: [web1]\n"))
+    with pytest.raises(ConsoleError) as caught:
+        console.fetch("/etc/motd", io.BytesIO())
+    assert str(caught.value) == "web1: /etc/motd: \\x1b[2K\\x0dok: [web1]\\nchanged: [web1]"
+
+
+def test_long_output_arrives(console: Console) -> None:
+    assert console.run("head -c 300000 /dev/zero") == (0, bytes(300_000), b"")

@@ -34,6 +34,7 @@ WEB1 = {
         "disks": [{"pdev_path": "/dev/vg/web1", "vdev": "xvda", "backend_domid": 9}],
     },
 }
+ALIAS = "-o HostKeyAlias=web1.xen_1.example.org"
 DOM0 = {"domid": 0, "config": {"c_info": {"type": "pv", "name": "Domain-0"}, "b_info": {}}}
 UNFINISHED = {"domid": 8, "config": {"c_info": {"type": "pv"}}}
 READING = {
@@ -95,6 +96,22 @@ def test_addresses_in_the_neighbour_table_are_addresses() -> None:
     assert _guests.seen_addresses(READING) == {"00:16:3e:00:00:11": ["192.0.2.11", "2001:db8::11"]}
 
 
+def test_an_address_that_is_known_to_be_of_another_is_not_taken() -> None:
+    assert _guests.seen_addresses(READING, {"192.0.2.11"}) == {"00:16:3e:00:00:11": ["2001:db8::11"]}
+
+
+@pytest.mark.parametrize("odd", ["abc", "\u00b2", None, [], {}, 1.5, float("inf"), "9" * 5000], ids=lambda odd: str(odd)[:9])
+def test_numbers_that_are_none_hide_no_domain(odd: t.Any) -> None:
+    config = {
+        "c_info": {"name": "web1"},
+        "b_info": {"max_memkb": odd, "max_vcpus": odd},
+        "nics": [{"backend_domname": odd}, {"backend_domid": odd}],
+        "pcidevs": [{"bus": odd, "dev": 3}],
+    }
+    (found,) = _guests.running_guests({"domains": [{"domid": 7, "config": config}]})
+    assert (found.name, found.memory, found.vcpus, found.pci) == ("web1", 0, 1, ("0000:00:03.0",))
+
+
 def test_declared_domains_have_the_defaults_of_the_roles() -> None:
     variables = {
         "driver_domain_domains": [{"name": "net-dd", "bridges": [{"name": "xenbr0", "address": "10.0.3.2/24"}]}],
@@ -117,7 +134,7 @@ def test_declared_domains_have_the_defaults_of_the_roles() -> None:
 def described(**declared: t.Any) -> dict[str, t.Any]:
     web = _guests.running_guests(READING)[1]
     known = _guests.DeclaredGuest("guest", **declared) if declared else None
-    return _guests.guest_variables(web, known, _guests.seen_addresses(READING))
+    return _guests.guest_variables(web, known, _guests.seen_addresses(READING)) | {"xl_host": "xen 1.example.org"}
 
 
 def test_what_is_declared_comes_before_what_was_seen() -> None:
@@ -134,16 +151,22 @@ def test_who_serves_is_a_driver_domain() -> None:
 @pytest.mark.parametrize(
     ("declared", "reach", "expected"),
     [
-        ({"image": "debian"}, "jump", {"ansible_host": "192.0.2.11", "ansible_ssh_common_args": "-o through", "ansible_user": "root"}),
-        ({}, "jump", {"ansible_host": "192.0.2.11", "ansible_ssh_common_args": "-o through"}),
-        ({}, "direct", {"ansible_host": "192.0.2.11"}),
+        (
+            {"image": "debian", "addresses": ("10.0.3.15",)},
+            "jump",
+            {"ansible_host": "10.0.3.15", "ansible_ssh_common_args": "-o through", "ansible_user": "root"},
+        ),
+        ({"image": "none", "addresses": ("10.0.3.15",)}, "direct", {"ansible_host": "10.0.3.15"}),
+        ({}, "jump", {"ansible_host": "192.0.2.11", "ansible_ssh_common_args": f"-o through {ALIAS}"}),
+        ({}, "direct", {"ansible_host": "192.0.2.11", "ansible_ssh_common_args": ALIAS}),
         ({}, "console", None),
         ({"image": "minimal", "addresses": ("10.0.3.15",)}, "jump", None),
     ],
     ids=str,
 )
 def test_how_a_domain_is_reached(declared: dict[str, t.Any], reach: str, expected: dict[str, t.Any] | None) -> None:
-    found = _guests.connection_variables(described(**declared), reach, "ssh dom0", "-o through")
+    """The key of a host that only claims its address is known by its name: the address may be that of another one."""
+    found = _guests.connection_variables(described(**declared), reach, "ssh dom0", "-o through", declared.get("addresses", ()))
     if expected is None:
         assert found == {"ansible_connection": "xen.driver_domains.xl_console", "xl_jump": "ssh dom0"}
     else:

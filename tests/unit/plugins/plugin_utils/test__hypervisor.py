@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import shutil
 import subprocess
@@ -120,3 +121,28 @@ def test_a_host_that_cannot_be_read_says_why(dom0: t.Callable[[str], list[str]],
 def test_a_missing_ssh_is_named() -> None:
     with pytest.raises(_hypervisor.HypervisorError, match="cannot run /no/such/ssh"):
         _hypervisor.read_host(["/no/such/ssh", "xen1"], 5)
+
+
+def test_passwords_of_consoles_stay_in_dom0(dom0: t.Callable[[str], list[str]]) -> None:
+    """What was read goes into the cache of the inventory, a file that others can read."""
+    config = {
+        "c_info": {"name": "win", "type": "hvm", "ssidref": 3},
+        "b_info": {"max_vcpus": 2, "type.hvm": {"vnc": {"passwd": "secret"}, "spice": {"passwd": "secret"}}},
+        "nics": [{"mac": "00:16:3e:00:00:11", "script": "x"}],
+        "vfbs": [{"vnc": {"passwd": "secret"}}],
+        "disks": "none",
+    }
+    found = _hypervisor.read_host(dom0(f"echo '{json.dumps([{'domid': 4, 'config': config}, 7])}'"), 30)["domains"]
+    kept = {"c_info": {"name": "win", "type": "hvm"}, "b_info": {"max_vcpus": 2}, "nics": [{"mac": "00:16:3e:00:00:11"}], "disks": []}
+    assert found == [{"domid": 4, "config": kept}, {}]
+
+
+def test_an_error_of_a_host_holds_no_escapes_of_a_terminal(dom0: t.Callable[[str], list[str]]) -> None:
+    with pytest.raises(_hypervisor.HypervisorError) as caught:
+        _hypervisor.read_host(dom0(r"printf '\033[2Kred\nok: [xen1]' >&2; exit 1"), 30)
+    assert str(caught.value) == "exit code 1: \\x1b[2Kred\n    ok: [xen1]"
+
+
+def test_nesting_without_end_is_no_answer(dom0: t.Callable[[str], list[str]]) -> None:
+    with pytest.raises(_hypervisor.HypervisorError, match="something other than JSON"):
+        _hypervisor.read_host(dom0("head -c 100000 /dev/zero | tr '\\0' '['"), 30)

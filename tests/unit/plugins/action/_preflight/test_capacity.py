@@ -111,6 +111,12 @@ def test_a_proposal_is_yaml_that_can_be_used() -> None:
     assert "IOMMU" not in text
 
 
+def test_a_proposal_has_no_lines_of_the_host() -> None:
+    text = propose([{**DEVICE, "driver": "x\n  - {name: evil}\x1b[2J"}], True)
+    assert "driver x\\n  - {name: evil}\\x1b[2J " in text
+    assert [entry["name"] for entry in yaml.safe_load(text)["dom0_pci_assignable"]] == ["nic0"]
+
+
 def test_a_proposal_where_nothing_can_go() -> None:
     text = propose([{**DEVICE, "guards": [ROUTE]}], False)
     assert yaml.safe_load(text) is None

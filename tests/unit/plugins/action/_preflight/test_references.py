@@ -45,7 +45,8 @@ def test_what_is_right() -> None:
     drivers = [NET, {"name": "own", "kernel": "/k"}, {"name": "stacked", "vifs": [{"backend": "net-dd", "bridge": "xenbr0"}]}]
     guests.append(guest("web4", vifs=[{"backend": "own", "bridge": "whatever"}]))
     assert errors(host(drivers, guests)) == []
-    assert errors(host([{**NET, "image": "none"}], [guest(vifs=[{"backend": "net-dd", "bridge": "br9"}])])) == []
+    for image in ("none", "foreign"):
+        assert errors(host([{**NET, "image": image}], [guest(vifs=[{"backend": "net-dd", "bridge": "br9"}])])) == []
 
 
 @pytest.mark.parametrize("backend", ["net-d", "netdd", "storage"])

@@ -56,6 +56,7 @@ def test_a_wrong_entry(change: dict[str, t.Any], expected: str) -> None:
         ({"autostart": False}, "does not start with the host"),
         ({"state": "stopped"}, "is not to run"),
         ({"image": "none", "kernel": "/boot/vmlinuz"}, "has no image of the collection"),
+        ({"image": "foreign", "type": "hvm"}, "has no image of the collection"),
         ({"pci": []}, "uplink0 is no device of its backend net-dd"),
         ({"bridges": [{"name": "xenbr0"}]}, "uplink0 is no port of the bridge xenbr0 of net-dd"),
     ],

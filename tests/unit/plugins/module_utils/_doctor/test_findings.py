@@ -361,6 +361,13 @@ def domain_kept(host: WholeHost) -> t.Iterator[dict[str, str]]:
 
 
 @case
+def domain_suspended(host: WholeHost) -> t.Iterator[dict[str, str]]:
+    host.domains[GUEST] = ("guest1", 128, "---ss-")
+    yield {"domain-suspended": "guest1"}
+    host.domains[GUEST] = ("guest1", 128, "-b----")
+
+
+@case
 def domain_paused(host: WholeHost) -> t.Iterator[dict[str, str]]:
     host.domains[GUEST] = ("guest1", 128, "--p---")
     yield {"domain-paused": "guest1"}
