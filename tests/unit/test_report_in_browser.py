@@ -57,7 +57,7 @@ def make_open_page(chromium: t.Any, tmp_path: Path) -> t.Iterator[t.Callable[...
 
 
 def await_count(page: t.Any, text: str) -> None:
-    """Wait until the page says how many hosts it shows. Not with wait_for_function: what that polls is evaluated, which the page forbids."""
+    """Wait until the page says how many hosts it shows. Not with wait_for_function: that evaluates text, which the page forbids."""
     sync_api.expect(page.locator("#shown")).to_contain_text(text, timeout=30_000)
 
 

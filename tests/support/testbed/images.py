@@ -15,9 +15,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from . import emulator
 from .cache import Cache, digest
-from .progress import run, step
-from .tools import Tools
+from .progress import run, say, step
+from .tools import QEMU, Tools
 
 SUITES = ("trixie", "bookworm")
 FLAVOURS = ("xen", "bare")
@@ -59,7 +60,7 @@ class Images:
 
     def tools_key(self) -> str:
         """Return the hash of what the tool root is made of."""
-        return digest(TOOLS_SUITE, _packages("tools"), Path(__file__))
+        return digest(TOOLS_SUITE, _packages("tools"), Path(__file__), Path(emulator.__file__))
 
     def disk_key(self, suite: str, flavour: str) -> str:
         """Return the hash of what a dom0's disk is made of."""
@@ -105,6 +106,8 @@ def _build_tools(into: Path) -> None:
         # Device nodes need root, and a tool root needs none of them.
         run(["tar", "-C", into, "-xf", tarball, "--no-same-owner", "--exclude=./dev/*"], log=log)
         tarball.unlink()
+        if not emulator.mend_injection(into / QEMU):
+            say("   this QEMU is not the one that is known: PVH and HVM domains may end with a triple fault")
 
 
 def _build_disk(into: Path, tools: Tools, suite: str, flavour: str) -> None:

@@ -14,6 +14,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+QEMU = "usr/bin/qemu-system-x86_64"
 _LIBRARIES = "usr/lib/x86_64-linux-gnu"
 _LOADER = "usr/lib64/ld-linux-x86-64.so.2"
 _FIRMWARE = ("usr/share/qemu", "usr/share/seabios", "usr/lib/ipxe/qemu")
@@ -41,4 +42,4 @@ class Tools:
     def qemu(self, *args: str) -> list[str]:
         """Return the command line of the system emulator."""
         firmware = [part for directory in _FIRMWARE for part in ("-L", str(self.root / directory))]
-        return self.argv("usr/bin/qemu-system-x86_64", *firmware, *args)
+        return self.argv(QEMU, *firmware, *args)
