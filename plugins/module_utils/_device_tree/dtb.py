@@ -80,7 +80,7 @@ def check_outputs(outputs: t.Sequence[str], *sources: str) -> None:
         place = resolve(output)
         if place in taken:
             raise InvalidInput(
-                f"{output} would be written over the board's device tree or another output",
+                f"{output} would be written over a file that it is made from, or over another output",
                 rule="each file has a path of its own",
                 remedy="Choose another destination",
             )
