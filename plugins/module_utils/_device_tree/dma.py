@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import typing as t
 
+from .._spans import Span
 from .needs import Need, references
 from .registers import bus_ranges, host_bridge, is_pci, registers
 from .tree import DeviceTree, Node, is_enabled, once_per_node
@@ -106,6 +107,17 @@ def dma_windows(tree: DeviceTree, node: Node) -> list[tuple[int, int, int]] | No
             ]
             if not found:
                 return None
+    return found
+
+
+def limits(tree: DeviceTree, device: Node) -> list[tuple[Node, list[Span]]]:
+    """Return which memory a device, and each device below it, reaches by itself, for each limit that the tree has: by the buses above a
+    device, and by a PCI host bridge for what is behind it."""
+    found: list[tuple[Node, list[Span]]] = []
+    for node in device.subtree():
+        if can_dma(node) and host_bridge(node) in (None, node):
+            for entries in (dma_windows(tree, node), bus_ranges(node, "dma-ranges") if is_pci(node) else None):
+                found += [(node, [Span.sized(memory, size) for _address, memory, size in entries])] if entries else []
     return found
 
 

@@ -44,7 +44,9 @@ def read_device_tree(path: str) -> DeviceTree:
             rule="a device tree is a dtb file, or the directory /proc/device-tree of a board that runs Linux",
             remedy=file_remedy(exc),
         ) from exc
-    return DeviceTree(parse_dtb(data, path), path)
+    tree = DeviceTree(parse_dtb(data, path), path)
+    tree.set_aside = memory_reservations(data)
+    return tree
 
 
 def parse_dtb(data: bytes, source: str) -> Node:
