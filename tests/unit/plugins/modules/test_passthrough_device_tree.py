@@ -674,3 +674,25 @@ WRONG_VALUES = {
 def test_values_that_cannot_be(host: Host, options: dict[str, t.Any], entry: dict[str, t.Any], message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
         host.plan({"node": "serial0", "clock_rates": RATES, **entry}, **options)
+
+
+def test_what_follows_a_reference_to_a_part_of_the_device(tmp_path: Path) -> None:
+    """The registers of the system controller that are meant; and settings in a node below, which has another phandle in the guest."""
+    nic = {
+        "compatible": "snps,dwmac",
+        "reg": [0x7E500000, 0x1000],
+        "snps,axi-config": 71,
+        "fsl,stop-mode": [70, 0x10, 3],
+        "fsl,usbmisc": [3, 0],
+        "axi": {"phandle": 71},
+    }
+    controller = {"compatible": "syscon", "reg": [0x7E501000, 0x1000], "phandle": 70}
+    host = Host(tmp_path, board(nic__7e500000=nic, syscon__7e501000=controller))
+    tree = host.made("/soc/nic@7e500000", "/soc/syscon@7e501000")
+    copy = node(tree, "/passthrough/nic@fe500000")
+    assert tree.by_phandle[copy.number("snps,axi-config")].name == "axi"
+    assert tree.by_phandle[copy.cells("fsl,stop-mode")[0]].name == "syscon@fe501000" and copy.cells("fsl,stop-mode")[1:] == [0x10, 3]
+    assert "fsl,usbmisc" not in copy.properties
+    assert host.plan("/soc/nic@7e500000", "/soc/syscon@7e501000").results["missing"] == [
+        {"consumer": "/soc/nic@7e500000", "kind": "other device", "property": "fsl,usbmisc", "provider": "/soc/cprman@7e101000"}
+    ]
