@@ -26,8 +26,8 @@ ACTIVE, NEW, PREVIOUS = "boot.scr", "boot-new.scr", "boot-previous.scr"
 #: Below the board's directory.
 STORE = "files"
 _STORED = re.compile(rf"{STORE}/[0-9a-f]{{12}}-[A-Za-z0-9._+@,=-]+")
-#: What the role writes beside the store. The last two are ImageBuilder's.
-_OWN = (ACTIVE, NEW, PREVIOUS, "boot-new.source", "imagebuilder.config")
+#: What the role writes beside the store. The last three are for ImageBuilder, or by it.
+_OWN = (ACTIVE, NEW, PREVIOUS, "boot-made.scr", "boot-new.source", "imagebuilder.config")
 #: Before the name of a file that was not written to its end.
 _UNFINISHED = "."
 
