@@ -72,6 +72,14 @@ WRONG: dict[str, tuple[dict[str, t.Any], str]] = {
     "source as device tree": ({"files": {"virt.dtb": b"/dts-v1/;"}}, "not a device tree blob.*dtc -I dts"),
     "damaged device tree": ({"files": {"virt.dtb": dtb(fake_board.VIRT)[:200]}}, "virt.dtb is damaged: its header does not fit"),
     "extra commands": ({"extra_commands_file": "rd.zst"}, "extra_commands_file: .* is not ASCII text"),
+    "extra commands with a zero": (
+        {"files": {"extra.txt": b"echo one\0\n"}, "extra_commands_file": "extra.txt"},
+        r"has the character '.x00'",
+    ),
+    "extra commands of Windows": (
+        {"files": {"extra.txt": b"echo one\r\n"}, "extra_commands_file": "extra.txt"},
+        r"has the character '.r' at byte 8. .*line ends of Unix",
+    ),
     "static memory": ({"domus": [domu("a", **STATIC)]}, "built without CONFIG_STATIC_MEMORY .for static_memory of a"),
     "null scheduler": ({"xen_cmdline": "sched=null"}, "CONFIG_SCHED_NULL .for sched=null in xen_cmdline"),
     "overlay": ({"overlays": ["extra.txt"]}, r"overlays\[0\]: .* is of an unknown kind, not a device tree blob"),
