@@ -130,6 +130,20 @@ def remove(path: str) -> None:
         raise DriverDomainsError(f"Cannot remove {path}: {exc.strerror}", remedy=file_remedy(exc)) from exc
 
 
+def remove_directory(path: str) -> None:
+    """Remove an empty directory; one that is not there is fine.
+
+    :raises DriverDomainsError: it cannot be removed.
+    """
+    try:
+        os.rmdir(path)
+        _sync_directory_of(path)
+    except FileNotFoundError:
+        pass
+    except OSError as exc:
+        raise DriverDomainsError(f"Cannot remove {path}: {exc.strerror}", remedy=file_remedy(exc)) from exc
+
+
 def link(path: str, target: str) -> None:
     """Make the symbolic link `path` point to `target`, whatever file or link it was before, creating its directories.
 

@@ -11,7 +11,7 @@ version_added: 0.1.0
 short_description: Switch a board to its new boot set, or back to the previous one
 description:
   - Replaces C(boot.scr), the script that the board runs, by C(boot-new.scr), and keeps the old script as C(boot-previous.scr). Or replaces
-    it by C(boot-previous.scr).
+    it by C(boot-previous.scr). Or removes all boot sets.
   - Each file is replaced in one step, so a board that boots at that moment gets either the old set or the new one.
 author:
   - The xen.driver_domains authors (@xen-driver-domains)
@@ -29,8 +29,9 @@ options:
     description:
       - Boot set that the board boots from then on.
       - V(new) is the one that C(boot-new.scr) loads. V(previous) is the one that the board booted before the last switch.
+      - V(absent) removes all boot sets, and the directory if nothing else is in it.
     type: str
-    choices: [new, previous]
+    choices: [new, previous, absent]
     default: new
 """
 
@@ -52,13 +53,15 @@ actions:
 
 import typing as t
 
-from ansible_collections.xen.driver_domains.plugins.module_utils._board.boot_set import plan_switch
+from ansible_collections.xen.driver_domains.plugins.module_utils._board.boot_set import plan_removal, plan_switch
 from ansible_collections.xen.driver_domains.plugins.module_utils._module import run_module
 from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Plan
 
 
 def prepare(parameters: dict[str, t.Any]) -> Plan:
-    """Compare the scripts."""
+    """Compare the scripts, or find what there is to remove."""
+    if parameters["state"] == "absent":
+        return plan_removal(parameters["directory"])
     return plan_switch(parameters["directory"], parameters["state"])
 
 
@@ -67,7 +70,7 @@ def main() -> None:
     run_module(
         {
             "directory": {"type": "path", "required": True},
-            "state": {"type": "str", "choices": ["new", "previous"], "default": "new"},
+            "state": {"type": "str", "choices": ["new", "previous", "absent"], "default": "new"},
         },
         prepare,
     )

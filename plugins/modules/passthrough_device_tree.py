@@ -17,11 +17,13 @@ description:
   - Refuses devices that cannot be passed through alone, because others are in the same page or on the same interrupt line, as well as the
     console, devices that the host needs and devices without an IOMMU. O(force) overrides this by name. Devices that are forced to go
     with others are marked in the host's tree as well, so that dom0 does not use them.
-  - O(force) has three guards that only Xen needs. V(no_iommu) - the device, or one below it, may do DMA and could read and write all of the
-    machine's memory. All devices may, except for some that are known to do none (UARTs, GPIOs, clocks, timers).
-    V(guest_layout) - the device's addresses collide with something in the guest. V(no_interrupts) - no device behind a PCI host bridge
-    could raise an interrupt in the guest.
-  - Refuses a device of which nothing can be passed through, neither registers nor interrupts.
+  - O(force) has four guards that only Xen needs. V(shared_provider) - others that are not passed through need the device, or a node below
+    it, such as a clock controller, a GPIO controller or an MDIO bus that two network cards share. V(no_iommu) - the device, or one below
+    it, may do DMA and could read and write all of the machine's memory. All devices may, except for some that are known to do none (UARTs,
+    GPIOs, clocks, timers). V(guest_layout) - the device's addresses collide with something in the guest. V(no_interrupts) - no device
+    behind a PCI host bridge could raise an interrupt in the guest.
+  - Refuses a device of which nothing can be passed through, neither registers nor interrupts, memory, what belongs to the firmware
+    (C(status) is C(reserved)), and the IOMMUs that Xen drives.
   - A PCI host bridge is passed through as a whole, with its registers, its windows and all that is behind it. A device behind one gives the
     bridge, as a device tree cannot pass it through alone. Message-signalled interrupts (MSI) that go to a controller outside of the bridge
     are left out, and its C(interrupt-map) leads to the guest's interrupt controller.
@@ -94,6 +96,7 @@ options:
       - guest_disk
       - console
       - keyboard
+      - shared_provider
       - no_iommu
       - guest_layout
       - no_interrupts

@@ -27,6 +27,8 @@ from .._files import file_remedy, list_directory
 _PACKED_RAMDISKS = (ZSTD, XZ, BZIP2, LZ4_LEGACY, LZ4)
 #: Enough of a file to identify it.
 _HEAD = 1024
+#: In a text, all but the tab and the line end.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 _DEFLATED = GZIP.magic + b"\x08"
 
 
@@ -154,10 +156,19 @@ class Files:
 
         :raises InvalidInput: it is something else.
         """
+        content = self.read(name, option)
         try:
-            return self.read(name, option).decode("ascii")
+            text = content.decode("ascii")
         except UnicodeDecodeError as exc:
             raise InvalidInput(f"{option}: {self.directory}/{name} is not ASCII text: {exc.reason} at byte {exc.start}") from exc
+        control = _CONTROL.search(text)
+        if control:
+            raise InvalidInput(
+                f"{option}: {self.directory}/{name} has the character {control[0]!r} at byte {control.start()}",
+                rule="a script for U-Boot ends at a zero, and a carriage return becomes a part of the last word of its line",
+                remedy="Save it as text with the line ends of Unix",
+            )
+        return text
 
 
 def xen_configuration(content: bytes) -> dict[str, str] | None:

@@ -18,7 +18,7 @@ import re
 import typing as t
 
 from .._errors import InvalidInput
-from .._files import copy, list_directory, read_bytes, remove
+from .._files import copy, list_directory, read_bytes, remove, remove_directory
 from .._plan import Plan
 from .script_image import text_of
 
@@ -26,6 +26,10 @@ ACTIVE, NEW, PREVIOUS = "boot.scr", "boot-new.scr", "boot-previous.scr"
 #: Below the board's directory.
 STORE = "files"
 _STORED = re.compile(rf"{STORE}/[0-9a-f]{{12}}-[A-Za-z0-9._+@,=-]+")
+#: What the role writes beside the store. The last three are for ImageBuilder, or by it.
+_OWN = (ACTIVE, NEW, PREVIOUS, "boot-made.scr", "boot-new.source", "imagebuilder.config")
+#: Before the name of a file that was not written to its end.
+_UNFINISHED = "."
 
 
 def plan_store(directory: str, sources: t.Mapping[str, str], generated: t.Collection[str] = ()) -> Plan:
@@ -75,11 +79,40 @@ def plan_switch(directory: str, state: str) -> Plan:
     return plan
 
 
+def plan_removal(directory: str) -> Plan:
+    """Plan to remove all boot sets of a board.
+
+    What else is in the directory stays: other boards can have theirs below it, and a TFTP server serves more than boards.
+    """
+    plan = Plan()
+    store = os.path.join(directory, STORE)
+    names = list_directory(directory)
+    own = [f"{STORE}/{name}" for name in _stored(directory)] + [name for name in _OWN if name in names]
+    for name in own:
+        path = os.path.join(directory, name)
+        plan.add(f"remove {path}", functools.partial(remove, path), subject=path, before="part of a boot set")
+    foreign = [f"{STORE}/{name}" for name in list_directory(store) if f"{STORE}/{name}" not in own]
+    empty = [store] if os.path.isdir(store) and not foreign else []
+    foreign += [name for name in names if name not in own and name != STORE]
+    empty += [directory] if os.path.isdir(directory) and not foreign else []
+    for path in empty:
+        plan.add(f"remove {path}", functools.partial(remove_directory, path), subject=path, before="empty directory")
+    if own and foreign:
+        plan.warnings.append(f"{directory} stays, because it has files that belong to no boot set: {', '.join(foreign[:5])}")
+    return plan
+
+
+def _stored(directory: str) -> list[str]:
+    """Return the names of the stored files, and of those that were not written to their end."""
+    names = list_directory(os.path.join(directory, STORE))
+    return [name for name in names if _STORED.fullmatch(f"{STORE}/{name[len(_UNFINISHED) :] if name.startswith(_UNFINISHED) else name}")]
+
+
 def _plan_removals(plan: Plan, directory: str, used: set[str]) -> None:
     """Plan the removal of stored files that are neither in use nor named by one of the scripts."""
     for script in (ACTIVE, NEW, PREVIOUS):
         used |= set(_STORED.findall((read_bytes(os.path.join(directory, script)) or b"").decode("ascii", "replace")))
-    for name in list_directory(os.path.join(directory, STORE)):
+    for name in _stored(directory):
         if f"{STORE}/{name}" not in used:
             path = os.path.join(directory, STORE, name)
             plan.add(f"remove {path}", functools.partial(remove, path), subject=path, before="not used by any boot script")

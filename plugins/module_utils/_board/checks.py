@@ -8,12 +8,14 @@
 
 from __future__ import annotations
 
+import re
 import typing as t
 
 from .._device_tree.analysis import Analysis
-from .._device_tree.dma import unprotected
+from .._device_tree.dma import is_xen_iommu, unprotected
 from .._device_tree.dtb import memory_reservations
 from .._device_tree.findings import ERROR, WARNING
+from .._device_tree.interrupts import GIC_V2, find_gic
 from .._device_tree.lint_xen_partial import PartialUse, lint_partial
 from .._device_tree.registers import memory_banks, registers, reserved_memory
 from .._device_tree.tree import DeviceTree, Node
@@ -22,12 +24,19 @@ from .._errors import InvalidInput
 from .._plan import Plan
 from .._spans import MIB, PAGE, Span, pages
 from .boot_files import Files, Kernel, xen_configuration
-from .configuration import Board, DomU
+from .configuration import ALIGNMENT, Board, DomU
 from .dma_reach import check_dma_reach
-from .load_map import LoadMap
+from .load_map import DEVICE_TREE, XEN, LoadMap
 
 #: The least that Xen itself needs, in bytes.
 XEN_MEMORY = 16 * MIB
+#: Virtual processors of a domain, by the board's GIC (vgic_max_vcpus and MAX_VIRT_CPUS).
+_VCPUS_GIC_V2, _VCPUS = 8, 128
+#: Files for domains: 32, with Xen itself and the device tree (MAX_MODULES).
+_MODULES = 30
+_OVERLAY = re.compile(r"overlay \d+")
+#: What a node of a domain, or of a file for one, is compatible with.
+_PREPARED = {"xen,domain", "multiboot,module", "xen,multiboot-module", "xen,domain-shared-memory-v1"}
 _SCHEDULERS = {"null": "CONFIG_SCHED_NULL", "rtds": "CONFIG_SCHED_RTDS", "arinc653": "CONFIG_SCHED_ARINC653"}
 NO_IOMMU = (
     "An IOMMU translates the domain's addresses. Without one, the device reads and writes at the board's addresses, which are those of the "
@@ -46,19 +55,28 @@ def check_files(board: Board, files: Files, plan: Plan, *, packed_ramdisks: bool
     host = files.host_tree(board.device_tree, board.overlays)
     if board.extra_commands_file:
         files.text(board.extra_commands_file, "extra_commands_file")
+    _check_unprepared(board, host)
+    _check_vcpus(board, host)
     check_dma_reach(board, host)
+    if "dtuart" in board.xen_words and _console(board, host) is None:
+        plan.warnings.append(
+            f"xen_cmdline has dtuart={board.xen_words['dtuart']}, and {board.device_tree} has neither such a path nor such an alias: Xen "
+            "will have no console, and it is not checked whether a domain has its UART"
+        )
     if board.dom0:
-        files.kernel(board.dom0.kernel, "dom0.kernel")
-        if board.dom0.ramdisk:
-            files.ramdisk(board.dom0.ramdisk, "dom0.ramdisk", packed_ramdisks)
+        kernel = files.kernel(board.dom0.kernel, "dom0.kernel")
+        ramdisk = files.ramdisk(board.dom0.ramdisk, "dom0.ramdisk", packed_ramdisks) if board.dom0.ramdisk else 0
+        _check_guest_memory("dom0", board.dom0.memory, kernel, ramdisk)
     for domu in board.booted:
         _check_emulated_uart(board, domu, host)
         kernel = files.kernel(domu.kernel, f"{domu.name}: kernel")
         ramdisk = files.ramdisk(domu.ramdisk, f"{domu.name}: ramdisk", packed_ramdisks) if domu.ramdisk else 0
-        _check_guest_memory(domu, kernel, ramdisk)
+        _check_guest_memory(domu.name, domu.memory, kernel, ramdisk)
     analysis = Analysis(host)
     for domu in board.domus:
         _check_passthrough(board, domu, analysis, files, plan)
+    if board.dom0:
+        _warn_of_users(board, analysis, plan)
     _check_pages(board, files)
 
 
@@ -98,6 +116,7 @@ def check_memory(board: Board, files: Files, load_map: LoadMap, plan: Plan) -> N
                     rule="such memory belongs to the firmware or to a device",
                     remedy="Choose other memory: for the load map by memory_start and memory_end",
                 )
+    _check_xen_limits(board, files, load_map)
     ram = board.ram or sum(bank.size for bank in banks)
     if not ram:
         plan.warnings.append(
@@ -107,6 +126,8 @@ def check_memory(board: Board, files: Files, load_map: LoadMap, plan: Plan) -> N
         return
     loaded = sum({slot.address: slot.room for slot in load_map.slots}.values())
     domains = ([("dom0", board.dom0.memory)] if board.dom0 else []) + [(domu.name, domu.memory) for domu in board.booted]
+    heap = sum(region.size for region in board.static_heap) // MIB
+    domains += [("static_heap", heap)] if heap else []
     needed = sum(memory for _name, memory in domains) * MIB + loaded + XEN_MEMORY
     if needed > ram:
         raise InvalidInput(
@@ -117,11 +138,75 @@ def check_memory(board: Board, files: Files, load_map: LoadMap, plan: Plan) -> N
         )
 
 
-def _check_guest_memory(domu: DomU, kernel: Kernel, ramdisk: int) -> None:
-    needed = kernel.image_size + ramdisk + 2 * MIB
-    if needed > domu.memory * MIB:
+def _check_unprepared(board: Board, host: DeviceTree) -> None:
+    """Check that nobody has put domains into the board's tree already: they would be started as well, or be in the way."""
+    chosen = host.root.child("chosen")
+    found = [node.path for node in chosen.children if _PREPARED.intersection(node.compatible)] if chosen else []
+    if found:
         raise InvalidInput(
-            f"{domu.name}: {domu.memory} MiB of memory are not enough: kernel and ramdisk alone need {-(-needed // MIB)} MiB",
+            f"{board.device_tree} has been prepared for Xen already: {', '.join(found)}",
+            rule="the boot script puts the domains into the device tree of the board itself",
+            remedy="Use the tree that the kernel's package or the board's vendor has",
+        )
+
+
+def _check_vcpus(board: Board, host: DeviceTree) -> None:
+    """Check the numbers of virtual processors: Xen stops during boot at more than its virtual GIC has (arch_sanitise_domain_config)."""
+    gic = find_gic(host)
+    most = _VCPUS_GIC_V2 if gic is not None and set(GIC_V2).intersection(gic.compatible) else _VCPUS
+    domains = [("dom0", board.dom0.vcpus)] if board.dom0 else []
+    for name, vcpus in [*domains, *((domu.name, domu.vcpus) for domu in board.booted)]:
+        if vcpus > most:
+            kind = "a GICv2" if most == _VCPUS_GIC_V2 else "Xen"
+            raise InvalidInput(f"{name}: vcpus is {vcpus}", rule=f"a domain on {kind} has at most {most}", remedy="Give it fewer")
+
+
+def _warn_of_users(board: Board, analysis: Analysis, plan: Plan) -> None:
+    """Say what no longer works in dom0 because it needs a device that a domain has."""
+    given = [path for domu in board.domus for path in domu.passthrough_paths]
+    for path in given:
+        users = dict.fromkeys(
+            f"{user.path} ({name})"
+            for part in analysis.tree.by_path[path].subtree()
+            for user, name in analysis.users(part)
+            if not any(user.path == other or user.path.startswith(f"{other}/") for other in given)
+        )
+        if users:
+            plan.warnings.append(f"dom0 loses {path}, or a node below it, which others need: {', '.join(users)}")
+
+
+def _check_xen_limits(board: Board, files: Files, load_map: LoadMap) -> None:
+    """Check what Xen finds in memory when it starts."""
+    xen = load_map[XEN]
+    taken = Span.sized(xen.address, files.kernel(board.xen, "xen", packed=False).image_size)
+    behind = next((slot for slot in load_map.slots if slot is not xen and slot.span.overlaps(taken)), None)
+    if behind is not None:
+        raise InvalidInput(
+            f"{board.xen} takes up {taken} in memory, and {behind.what} is loaded to {behind.address:#x}",
+            rule="Xen clears what is behind its file, up to the size in its header (image_size)",
+            remedy="Use the module uboot_script, which leaves room for that, or a Xen that was built without options for debugging",
+        )
+    if load_map[DEVICE_TREE].room > ALIGNMENT:
+        raise InvalidInput(
+            f"{board.device_tree} has {load_map[DEVICE_TREE].size} bytes, and more with what the boot script adds",
+            rule="Xen takes a device tree of at most 2 MiB (MAX_FDT_SIZE)",
+            remedy="Start fewer domains, or use a smaller tree, such as one without labels (compiled without dtc's option -@)",
+        )
+    others = [slot for slot in load_map.slots if slot.file and slot.what not in (XEN, DEVICE_TREE) and not _OVERLAY.fullmatch(slot.what)]
+    modules = {(slot.what.rpartition(" ")[2], slot.address) for slot in others}
+    if len(modules) > _MODULES:
+        raise InvalidInput(
+            f"The domains have {len(modules)} different kernels, ramdisks and partial device trees",
+            rule=f"Xen takes {_MODULES} of them, and ignores the others (MAX_MODULES)",
+            remedy="Start fewer domains from here, or let more of them have the same kernel and ramdisk",
+        )
+
+
+def _check_guest_memory(name: str, memory: int, kernel: Kernel, ramdisk: int) -> None:
+    needed = kernel.image_size + ramdisk + 2 * MIB
+    if needed > memory * MIB:
+        raise InvalidInput(
+            f"{name}: {memory} MiB of memory are not enough: kernel and ramdisk alone need {-(-needed // MIB)} MiB",
             rule="Xen stops during boot if a domain's kernel, ramdisk and device tree do not fit into its memory",
             remedy="Give it more memory",
         )
@@ -192,6 +277,13 @@ def _check_passthrough(board: Board, domu: DomU, analysis: Analysis, files: File
                 remedy=f"List its nodes with dtc -I dtb -O dts; similar ones: {_similar(host, path)}",
             )
         _check_console(board, domu, host, node)
+        iommu = next((part for part in node.subtree() if is_xen_iommu(part)), None)
+        if iommu is not None:
+            raise InvalidInput(
+                f"{domu.name}: {iommu.path} is an IOMMU ({iommu.compatible[0]})",
+                rule="Xen drives it, but not if it is marked with xen,passthrough: then nothing protects memory from any device",
+                remedy=f"Remove {path} from passthrough_paths",
+            )
         if domu.boot and not domu.direct_map:
             for device in unprotected(host, node.subtree())[:1]:
                 plan.refuse(

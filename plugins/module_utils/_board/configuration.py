@@ -79,6 +79,14 @@ class Board:
     extra_commands_file: str
 
     @property
+    def files(self) -> list[str]:
+        """The names of all files that the board loads or that are read here."""
+        found = [self.device_tree, self.xen, self.extra_commands_file, *self.overlays]
+        found += [self.dom0.kernel, self.dom0.ramdisk] if self.dom0 else []
+        found += [name for domu in self.domus for name in (domu.kernel, domu.ramdisk, domu.passthrough_dtb)]
+        return [name for name in dict.fromkeys(found) if name]
+
+    @property
     def booted(self) -> list[DomU]:
         """The domains that Xen starts, in the order listed."""
         return [domu for domu in self.domus if domu.boot]

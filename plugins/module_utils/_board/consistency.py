@@ -30,8 +30,15 @@ def check_consistency(board: Board) -> None:
             raise InvalidInput(f"Two domains have the name {domu.name!r}", remedy="Rename one")
         names.add(domu.name)
         for path in domu.passthrough_paths:
-            if path in owners:
-                raise InvalidInput(f"{domu.name}: {path} is already passed through to {owners[path]}", rule="a device has one owner")
+            for other, owner in owners.items():
+                if path == other:
+                    raise InvalidInput(f"{domu.name}: {path} is already passed through to {owner}", rule="a device has one owner")
+                if owner != domu.name and (path.startswith(f"{other}/") or other.startswith(f"{path}/")):
+                    raise InvalidInput(
+                        f"{domu.name}: of {path} and {other}, which is passed through to {owner}, one is below the other",
+                        rule="a node goes with all nodes below it, and a device has one owner",
+                        remedy="Give both to the same domain, or name the devices in place of their bus",
+                    )
             owners[path] = domu.name
     _check_static_memory(board)
     for where, text in command_lines(board).items():
@@ -60,10 +67,11 @@ def check_length(where: str, text: str) -> None:
 
 
 def _check_static_memory(board: Board) -> None:
-    taken: list[tuple[str, Span]] = [("static_heap", region) for region in board.static_heap]
-    for domu in board.booted:
-        for region in domu.static_memory:
-            for owner, other in taken:
-                if region.overlaps(other):
-                    raise InvalidInput(f"{domu.name}: static_memory {region} overlaps {other} of {owner}", remedy="Move one of them")
-            taken.append((domu.name, region))
+    wanted = [("static_heap", "static_heap", region) for region in board.static_heap]
+    wanted += [(domu.name, f"{domu.name}: static_memory", region) for domu in board.booted for region in domu.static_memory]
+    taken: list[tuple[str, Span]] = []
+    for owner, what, region in wanted:
+        for other_owner, other in taken:
+            if region.overlaps(other):
+                raise InvalidInput(f"{what} {region} overlaps {other} of {other_owner}", remedy="Move one of them")
+        taken.append((owner, region))

@@ -8,12 +8,10 @@
 
 from __future__ import annotations
 
-from .._device_tree.dma import can_dma, dma_windows
-from .._device_tree.registers import bus_ranges, is_pci
+from .._device_tree.dma import limits
 from .._device_tree.tree import DeviceTree
 from .._errors import InvalidInput
-from .._spans import Span
-from .configuration import Board, DomU
+from .configuration import Board
 from .xenstore_page import XENSTORE_MEMORY
 
 
@@ -26,20 +24,11 @@ def check_dma_reach(board: Board, host: DeviceTree) -> None:
     """
     for domu in board.booted:
         for path in domu.passthrough_paths if domu.direct_map else ():
-            node = host.by_path.get(path)
-            windows = dma_windows(host, node) if node is not None and can_dma(node) else None
-            # A PCI host bridge has windows of its own for what is behind it.
-            inbound = bus_ranges(node, "dma-ranges") if node is not None and is_pci(node) else []
-            for entries in (windows, inbound):
-                if entries:
-                    _check_windows(domu, path, [Span.sized(memory, size) for _address, memory, size in entries])
-
-
-def _check_windows(domu: DomU, path: str, seen: list[Span]) -> None:
-    for region in domu.static_memory:
-        if region != XENSTORE_MEMORY and not any(window.contains(region) for window in seen):
-            raise InvalidInput(
-                f"{domu.name}: {path} does not reach the memory {region} of its domain",
-                rule=f"the device tree (dma-ranges) lets it access {', '.join(map(str, seen))}",
-                remedy="Move static_memory there",
-            )
+            for node, seen in limits(host, host.by_path[path]) if path in host.by_path else ():
+                for region in domu.static_memory:
+                    if region != XENSTORE_MEMORY and not any(window.contains(region) for window in seen):
+                        raise InvalidInput(
+                            f"{domu.name}: {node.path} does not reach the memory {region} of its domain",
+                            rule=f"the device tree (dma-ranges) lets it access {', '.join(map(str, seen))}",
+                            remedy="Move static_memory there",
+                        )

@@ -13,6 +13,7 @@ import re
 import shlex
 import typing as t
 
+from .._device_tree.dtb import check_outputs
 from .._errors import InvalidInput
 from .._files import read_text
 from .._plan import Plan
@@ -50,7 +51,9 @@ def plan_configuration(parameters: t.Mapping[str, t.Any]) -> Plan:
     """
     board = read_board(parameters)
     outputs = {option: parameters[option] or "" for option in _OUTPUTS}
-    check_outputs(outputs)
+    check_output_names(outputs)
+    written = [parameters["path"], *(os.path.join(board.directory, name) for name in outputs.values() if name)]
+    check_outputs(written, *(os.path.join(board.directory, name) for name in board.files))
     _check_command_lines(board)
     files, plan = Files(board.directory, board.pending), Plan()
     board = with_xenstore_page(board, files)
@@ -118,7 +121,7 @@ def assignments(values: t.Mapping[str, str]) -> str:
     return "".join(f"{name}={shlex.quote(value)}\n" for name, value in values.items())
 
 
-def check_outputs(outputs: t.Mapping[str, str]) -> None:
+def check_output_names(outputs: t.Mapping[str, str]) -> None:
     """Check the names of the files that uboot-script-gen writes.
 
     :raises InvalidInput: one is missing, or has a character that uboot-script-gen would interpret.

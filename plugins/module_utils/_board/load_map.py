@@ -88,12 +88,13 @@ class LoadMap:
         }
 
 
-def lay_out(board: Board, files: Files, *, domus: t.Sequence[DomU], growth: int = 0, share: bool = False) -> LoadMap:
+def lay_out(board: Board, files: Files, *, domus: t.Sequence[DomU], growth: int = 0, native: bool = False) -> LoadMap:
     """Lay the files out as uboot-script-gen does: each after the one before, beginning 2 MiB after the window's start.
 
     :param domus: the domains in the order in which their files are loaded.
     :param growth: bytes by which the device tree will grow.
-    :param share: load a file that several domains use only once.
+    :param native: for the script of our own, which loads a file that several domains use only once, and leaves the room behind Xen's file
+        that Xen clears when it starts.
     :raises InvalidInput: the files do not fit into the window.
     """
     slots = [Slot(SCRIPT, "", max(board.memory.start + ALIGNMENT, LOWEST), 0, ALIGNMENT)]
@@ -104,7 +105,7 @@ def lay_out(board: Board, files: Files, *, domus: t.Sequence[DomU], growth: int 
         if not name:
             return
         size = files.size(name, what)
-        if share and not extra and name in loaded:
+        if native and not extra and name in loaded:
             shared.append(Slot(what, name, loaded[name].address, size, loaded[name].room))
             return
         room = -(-(size + extra) // ALIGNMENT) * ALIGNMENT
@@ -117,7 +118,8 @@ def lay_out(board: Board, files: Files, *, domus: t.Sequence[DomU], growth: int 
     for domu in domus:
         for part, name in (("kernel", domu.kernel), ("ramdisk", domu.ramdisk), ("partial device tree", domu.passthrough_dtb)):
             add(f"{domu.name} {part}", name)
-    add(XEN, board.xen, UIMAGE_HEADER if board.boot_command == "bootm" else 0)
+    cleared = max(files.kernel(board.xen, "xen", packed=False).image_size - files.size(board.xen, "xen"), 0)
+    add(XEN, board.xen, cleared if native else UIMAGE_HEADER if board.boot_command == "bootm" else 0)
     for number, name in enumerate(board.overlays):
         add(f"overlay {number}", name)
     add(DEVICE_TREE, board.device_tree, growth)

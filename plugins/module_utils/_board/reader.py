@@ -54,6 +54,8 @@ def read_board(parameters: t.Mapping[str, t.Any]) -> Board:
     directory = os.path.abspath(parameters["directory"])
     values = _Values(directory).read(BOARD_OPTIONS, parameters, "")
     del values["force"]
+    # The role has 0 for what is not given.
+    _at_least(values["ram"] or 0, 0, "ram", "MiB")
     dom0 = _read_dom0(directory, values["dom0"]) if values["dom0"] else None
     values.update(
         directory=directory,
@@ -92,6 +94,9 @@ def _read_domu(directory: str, item: t.Mapping[str, t.Any], with_dom0: bool) -> 
     _read_memory(values, name)
     _at_least(values["memory"], 1, f"{name}: memory", "MiB")
     _at_least(values["vcpus"], 1, f"{name}: vcpus")
+    for option in ("grant_frames", "maptrack_frames"):
+        if values[option] is not None and not 0 <= values[option] < 1 << 31:
+            raise InvalidInput(f"{name}: {option} is {values[option]}", rule="from 0 to 2147483647, or left out for Xen's default")
     return DomU(**values)
 
 

@@ -16,6 +16,7 @@ import os
 import typing as t
 from dataclasses import dataclass
 
+from .._device_tree.dtb import check_outputs
 from .._device_tree.tree import DeviceTree
 from .._errors import InvalidInput
 from .._files import read_bytes
@@ -107,6 +108,8 @@ def plan_script(parameters: t.Mapping[str, t.Any]) -> Plan:
     """
     board = read_board(parameters)
     check_supported(board)
+    outputs = [os.path.join(board.directory, name) for name in (parameters["path"], parameters["source"]) if name]
+    check_outputs(outputs, *(os.path.join(board.directory, name) for name in board.files))
     files, plan = Files(board.directory, board.pending), Plan()
     board = with_xenstore_page(board, files)
     check_files(board, files, plan, packed_ramdisks=True)
@@ -139,20 +142,20 @@ def plan_memory(board: Board, files: Files) -> LoadMap:
     :raises InvalidInput: the files do not fit.
     """
     # The size of what is added does not depend on the addresses, so any load map will do to compute it.
-    anywhere = lay_out(board, files, domus=board.booted, share=True)
-    return lay_out(board, files, domus=board.booted, growth=growth(board, files, anywhere), share=True)
+    anywhere = lay_out(board, files, domus=board.booted, native=True)
+    return lay_out(board, files, domus=board.booted, growth=growth(board, files, anywhere), native=True)
 
 
 def growth(board: Board, files: Files, load_map: LoadMap) -> int:
     """Return a generous upper limit for the growth of the device tree, in bytes."""
-    host = files.device_tree(board.device_tree, "device_tree")
+    host = files.host_tree(board.device_tree, board.overlays)
     overlays = sum(files.size(name, "overlay") for name in board.overlays)
     return _padded(sum(edit.size for edit in edits(board, host, load_map)) + 2 * overlays + 4096)
 
 
 def source(board: Board, files: Files, load_map: LoadMap) -> str:
     """Return the script's text."""
-    host = files.device_tree(board.device_tree, "device_tree")
+    host = files.host_tree(board.device_tree, board.overlays)
     lines = ["# Managed by Ansible (xen.driver_domains.uboot_script): changes made here are lost.", "#"]
     lines += [f"# {line}" for line in load_map.text().splitlines()]
     lines += ["#", *(f"# domain {domid}: {name}" for name, domid in board.domids.items()), ""]
@@ -185,7 +188,10 @@ def source(board: Board, files: Files, load_map: LoadMap) -> str:
 
 
 def edits(board: Board, host: DeviceTree, load_map: LoadMap) -> list[Edit]:
-    """Return the changes to the device tree."""
+    """Return the changes to the device tree.
+
+    :param host: the tree with the overlays, which are applied first.
+    """
     found: list[Edit] = [
         Property("/chosen", "#address-cells", [2]),
         Property("/chosen", "#size-cells", [2]),

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 
 from .._spans import Span, pages
 from .dma import enabled_iommu
-from .interrupts import Interrupt, find_gic, interrupts, map_lines
-from .needs import Need, needs
+from .interrupts import Interrupt, find_gic, interrupts, map_lines, specifiers
+from .needs import Need, is_virtual, needs, references
 from .registers import Register, RegisterMap, is_pci, memory_banks, registers, reserved_memory, windows
-from .tree import DeviceTree, Node
+from .tree import DeviceTree, Node, is_enabled
 
 
 @dataclass(frozen=True)
@@ -59,15 +59,21 @@ class Analysis:
         self.gic = find_gic(tree)
         self._register_map: RegisterMap | None = None
         self._raising: dict[int, list[Node]] | None = None
+        self._users: dict[int, list[tuple[Node, str]]] | None = None
         self._lines: dict[int, list[Interrupt]] = {}
         self._registers: dict[int, list[Register]] = {}
         self._devices: dict[int, Device] = {}
 
     @functools.cached_property
+    def banks(self) -> list[Span]:
+        """The machine's RAM. Some trees have one bank that begins below all devices and ends above them, which says nothing."""
+        return [bank for bank in memory_banks(self.tree) if not any(bank.overlaps(span) for span in self.gic_spans)]
+
+    @functools.cached_property
     def memory(self) -> list[Span]:
         """The machine's memory, without what is set aside for the firmware or for devices."""
         carved = [span for _unused, span in reserved_memory(self.tree)]
-        return [part for bank in memory_banks(self.tree) for part in bank.without(carved)]
+        return [part for bank in self.banks for part in bank.without(carved)]
 
     @functools.cached_property
     def reserved(self) -> list[Span]:
@@ -157,6 +163,20 @@ class Analysis:
         numbers = sorted({line.number for device in devices for _part, line in device.lines if line.number is not None})
         others = {number: [node for node in self._raising.get(number, []) if id(node) not in mine] for number in numbers}
         return {number: nodes for number, nodes in others.items() if nodes}
+
+    def users(self, provider: Node) -> list[tuple[Node, str]]:
+        """Return the enabled nodes that need this one as a clock, a GPIO, an interrupt controller and so on, each with its property."""
+        if self._users is None:
+            self._users = {}
+            for node in filter(is_enabled, self.tree.nodes):
+                found = [(need.provider, need.property) for need in references(self.tree, node) if need.provider]
+                extended = "interrupts-extended" if "interrupts-extended" in node.properties else "interrupts"
+                found += [(controller, extended) for controller, _cells, _problem in specifiers(self.tree, node) if controller]
+                # A mere description is of use to others wherever it is.
+                for target, name in dict.fromkeys(found):
+                    if not is_virtual(target):
+                        self._users.setdefault(id(target), []).append((node, name))
+        return self._users.get(id(provider), [])
 
 
 def _macs(node: Node) -> list[str]:

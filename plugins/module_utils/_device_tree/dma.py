@@ -11,9 +11,10 @@ from __future__ import annotations
 import re
 import typing as t
 
+from .._spans import Span
 from .needs import Need, references
 from .registers import bus_ranges, host_bridge, is_pci, registers
-from .tree import DeviceTree, Node, once_per_node
+from .tree import DeviceTree, Node, is_enabled, once_per_node
 
 #: Devices that are known to do no DMA, by their whole `compatible`: with registers and interrupts only. Whatever is not here can do DMA.
 #: A controller that moves their data for them is named in `dmas`, and is seen there.
@@ -28,6 +29,8 @@ _NO_DMA = re.compile(
     r"|allwinner,sun[a-z0-9-]+-(pinctrl|r-pinctrl|pwm|wdt|rtc|timer|sid)"
     r"|nvidia,tegra[0-9]+-(gpio|rtc|pwm|timer|wdt)|renesas,(gpio|rcar-gen[234]-gpio|tmu|cmt|rwdt|rcar-gen[234]-wdt)[a-z0-9-]*"
 )
+#: The IOMMUs that Xen drives (xen/drivers/passthrough/arm).
+_XEN_IOMMU = re.compile(r"arm,(smmu-v[123]|mmu-(400|401|500))|renesas,(ipmmu-.*|rcar-gen[34]-ipmmu.*)")
 #: What a node says of itself when it reaches memory.
 _DMA_PROPERTIES = {"dma-coherent", "dma-noncoherent", "dmas", "iommus", "iommu-map"}
 
@@ -46,6 +49,11 @@ def can_dma(node: Node) -> bool:
     if bus and any(entry.span for child in node.children for entry in registers(child)):
         return False
     return not any(_NO_DMA.fullmatch(name) for name in node.compatible)
+
+
+def is_xen_iommu(node: Node) -> bool:
+    """Whether Xen drives this IOMMU; without it, the DMA of all devices behind it is unprotected."""
+    return is_enabled(node) and any(_XEN_IOMMU.fullmatch(name) for name in node.compatible)
 
 
 def unprotected(tree: DeviceTree, nodes: t.Iterable[Node]) -> list[Node]:
@@ -99,6 +107,17 @@ def dma_windows(tree: DeviceTree, node: Node) -> list[tuple[int, int, int]] | No
             ]
             if not found:
                 return None
+    return found
+
+
+def limits(tree: DeviceTree, device: Node) -> list[tuple[Node, list[Span]]]:
+    """Return which memory a device, and each device below it, reaches by itself, for each limit that the tree has: by the buses above a
+    device, and by a PCI host bridge for what is behind it."""
+    found: list[tuple[Node, list[Span]]] = []
+    for node in device.subtree():
+        if can_dma(node) and host_bridge(node) in (None, node):
+            for entries in (dma_windows(tree, node), bus_ranges(node, "dma-ranges") if is_pci(node) else None):
+                found += [(node, [Span.sized(memory, size) for _address, memory, size in entries])] if entries else []
     return found
 
 

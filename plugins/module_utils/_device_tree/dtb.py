@@ -44,7 +44,9 @@ def read_device_tree(path: str) -> DeviceTree:
             rule="a device tree is a dtb file, or the directory /proc/device-tree of a board that runs Linux",
             remedy=file_remedy(exc),
         ) from exc
-    return DeviceTree(parse_dtb(data, path), path)
+    tree = DeviceTree(parse_dtb(data, path), path)
+    tree.set_aside = memory_reservations(data)
+    return tree
 
 
 def parse_dtb(data: bytes, source: str) -> Node:
@@ -80,7 +82,7 @@ def check_outputs(outputs: t.Sequence[str], *sources: str) -> None:
         place = resolve(output)
         if place in taken:
             raise InvalidInput(
-                f"{output} would be written over the board's device tree or another output",
+                f"{output} would be written over a file that it is made from, or over another output",
                 rule="each file has a path of its own",
                 remedy="Choose another destination",
             )

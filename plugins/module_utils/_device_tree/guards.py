@@ -35,8 +35,8 @@ def check_devices(analysis: Analysis, devices: t.Sequence[Device], usable: t.Cal
     """Check that a guest can have these devices.
 
     :param usable: whether the hypervisor passes an interrupt of a node on; by default each shared interrupt of the GIC.
-    :raises InvalidInput: the list is empty or has a node twice, or an entry is an interrupt controller, contains a PCI host bridge or
-        is behind one, or is a node of which nothing can be passed through, neither registers nor interrupts.
+    :raises InvalidInput: the list is empty or has a node twice, or an entry is an interrupt controller, memory or the firmware's, contains
+        a PCI host bridge or is behind one, or is a node of which nothing can be passed through, neither registers nor interrupts.
     """
     if not devices:
         raise InvalidInput("devices is empty", rule="at least one device is passed through")
@@ -53,6 +53,14 @@ def check_devices(analysis: Analysis, devices: t.Sequence[Device], usable: t.Cal
         if any(span.overlaps(taken) for span in device.pages for taken in controller):
             problem = f"{device.path} has registers in the pages of the interrupt controller ({', '.join(map(str, controller))})"
             raise InvalidInput(problem, rule="the hypervisor drives the GIC")
+        _check_memory(analysis, device)
+        reserved = next((part for part in (node, *node.ancestors()) if part.text("status") == "reserved"), None)
+        if reserved is not None:
+            raise InvalidInput(
+                f'{device.path} belongs to the firmware: status = "reserved" in {reserved.path}',
+                rule="what the firmware uses itself is not passed through (Devicetree Specification, status)",
+                remedy="If the firmware of this board leaves it alone, change its status by an overlay, and use that tree",
+            )
         check_bridge(analysis, node)
         if not device.pages and not any(usable(part, line) for part, line in device.lines):
             reason = "; ".join(device.problems) or "it is on another kind of bus: pass the controller of that bus through"
@@ -62,6 +70,25 @@ def check_devices(analysis: Analysis, devices: t.Sequence[Device], usable: t.Cal
                 raise InvalidInput(
                     f"{device.path} is passed through twice: {other.path} is in the list as well",
                     rule="a node is passed through with all nodes below it",
+                )
+
+
+def _check_memory(analysis: Analysis, device: Device) -> None:
+    for node in device.node.subtree():
+        if node.text("device_type") == "memory" or any(part.path == "/reserved-memory" for part in (node, *node.ancestors())):
+            raise InvalidInput(
+                f"{node.path} is memory of the machine, not a device",
+                rule="memory belongs to the hypervisor, the firmware and the domains that have it",
+                remedy="Leave it out; memory that a driver needs goes to the guest in another way",
+            )
+        for span in pages(analysis.spans(node)):
+            bank = next((bank for bank in analysis.memory if bank.overlaps(span)), None)
+            # What is said of the windows of PCI bridges says more.
+            if bank is not None and not is_pci(node):
+                raise InvalidInput(
+                    f"{node.path} has registers at {span}, which is memory of the machine ({bank})",
+                    rule="a guest must not get the memory of others",
+                    remedy="Leave it out, or set that memory aside in /reserved-memory of the board's tree",
                 )
 
 
@@ -86,6 +113,10 @@ def left_behind(devices: t.Sequence[Device]) -> list[str]:
     """Return what a guest cannot have of these devices, as warnings."""
     found = []
     for device in devices:
+        off = next((part for part in (device.node, *device.node.ancestors()) if not part.available), None)
+        if off is not None:
+            why = f'status = "{off.text("status")}" in {off.path}'
+            found.append(f"{device.path} is not in use in the board's tree ({why}): see to it that its pins, clocks and power are set up")
         for node in device.node.subtree():
             # What is behind a bridge keeps its addresses on the bus, which the guest translates itself.
             if host_bridge(node) in (None, node):

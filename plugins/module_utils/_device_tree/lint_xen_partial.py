@@ -16,7 +16,7 @@ from .dma import iommu_of
 from .findings import ERROR, WARNING, Finding
 from .interrupts import bridge_map, interrupts, specifiers
 from .needs import references
-from .registers import is_pci, registers, windows
+from .registers import LIMIT, is_pci, registers, windows
 from .tree import DeviceTree, Node, is_enabled
 from .xen_reg import XenRange, xen_reg
 from .xen_rules import DOM0LESS, USUAL_MEMORY, XL, XL_GIC_PHANDLE, handed_on, layout_conflicts, possible_conflicts
@@ -87,6 +87,8 @@ class _Partial:
                 passthrough, "no-bus", "it is not a simple-bus: the guest ignores the devices in it", 'compatible = "simple-bus";'
             )
         yield from self._controller()
+        yield from self._phandles()
+        yield from self._guest_pages()
         devices = [node for node in passthrough.subtree() if node is not passthrough]
         if self.dom0less and not self.assigned:
             problem = "no node has xen,path and xen,reg: Xen passes nothing through, and nobody has what dom0 leaves alone"
@@ -119,6 +121,24 @@ class _Partial:
             if parent and parent != wanted and parent not in self.tree.by_phandle:
                 problem = f"interrupt-parent {parent:#x} is not a node of this tree"
                 yield self._say(node, "interrupt-parent", problem, f"interrupt-parent = <{wanted:#x}>;")
+
+    def _phandles(self) -> t.Iterator[Finding]:
+        """Find nodes with the phandle of another one: what refers to them leads to the first."""
+        for node in self.tree.nodes:
+            first = self.tree.by_phandle.get(node.phandle, node)
+            # There is a finding of its own for a node with the phandle of Xen's interrupt controller.
+            if first is not node and not (self.implied and first is self.gic):
+                yield self._say(node, "phandle", f"{first.path} has the phandle {node.phandle:#x} as well", "A phandle of its own")
+
+    def _guest_pages(self) -> t.Iterator[Finding]:
+        """Find a page of the guest that is said to be two pages of the machine: what Xen maps last counts."""
+        for index, entry in enumerate(self.entries):
+            guest = Span.sized(entry.guest, entry.machine.size)
+            for other in self.entries[:index]:
+                moved = other.guest - other.machine.start != entry.guest - entry.machine.start
+                if moved and guest.overlaps(Span.sized(other.guest, other.machine.size)):
+                    problem = f"xen,reg maps {entry.machine} and {other.machine} to the same page of the guest"
+                    yield self._say(self.tree.by_path["/passthrough"], "guest-address", problem, "Each at an address of its own")
 
     def _references(self, node: Node) -> t.Iterator[Finding]:
         found = references(self.tree, node)
@@ -159,6 +179,8 @@ class _Partial:
         given = [entry.machine for entry in entries]
         for entry in entries:
             span = entry.machine
+            if max(span.end, entry.guest + span.size) > LIMIT:
+                yield self._say(node, "range", f"xen,reg {span.start:#x} {span.size:#x} {entry.guest:#x} goes beyond 64 bits", "Its size")
             if not entry.whole_pages:
                 start, end = span.start // PAGE * PAGE, -(-span.end // PAGE) * PAGE
                 problem = f"xen,reg {span.start:#x} {span.size:#x} {entry.guest:#x} is not made of whole pages"
@@ -168,6 +190,10 @@ class _Partial:
                     yield self._say(node, "overlap", f"{span} is in xen,reg of {other.path} as well", "Each page once", WARNING)
         self.mapped += [(node, span) for span in given]
         yield from self._layout(node, entries)
+        off = next((part for part in (node, *node.ancestors()) if not part.available), None)
+        if off is not None:
+            problem = f'the guest does not use it (status = "{off.text("status")}" in {off.path}), and nobody else has it'
+            yield self._say(node, "status", problem, "No status", WARNING)
         host = self.analysis.tree.by_path.get(path) if path else None
         yield from self._foreign(node, host, given)
         if path:
@@ -333,6 +359,8 @@ class _Partial:
             wanted = f"interrupts = <0 {key[1]} {flags}>;"
             if key not in here:
                 yield self._say(node, "missing-interrupt", f"interrupt {key[1] + 32} of {host.path} is missing", wanted)
+            elif not here[key]:
+                yield self._say(node, "wrong-trigger", f"interrupt {key[1] + 32} of {host.path} has no trigger here", wanted, WARNING)
             elif _edge(here[key]) != _edge(flags):
                 trigger = "edge" if _edge(flags) else "level"
                 yield self._say(node, "wrong-trigger", f"interrupt {key[1] + 32} of {host.path} is triggered by {trigger}", wanted)

@@ -51,7 +51,10 @@ _RULES = (
     _Rule(r"msi-map", "msi", mapping=True),
     _Rule(r"msi-parent", "msi", "#msi-cells"),
     _Rule(r"nvmem-cells", "nvmem", "#nvmem-cell-cells", "nvmem-cell-names"),
-    _Rule(r"(?!.*\bnr-gpios|.*\bngpios|gpio$)(?:.*-)?gpios?", "gpio", "#gpio-cells"),
+    _Rule(r"(?!.*\bnr-gpios|.*\bngpios)(?:.*-)?gpios?", "gpio", "#gpio-cells"),
+    _Rule(r"mux-controls", "multiplexer", "#mux-control-cells", "mux-control-names"),
+    _Rule(r"cooling-device", "cooling", "#cooling-cells"),
+    _Rule(r"fsl,usbmisc", "other device", "#index-cells"),
     _Rule(r".+-supply", "regulator"),
     _Rule(r"pinctrl-\d+", "pins"),
     _Rule(r"phy-handle|phy-device|phy|usb-phy|fsl,usbphy", "phy"),
@@ -61,6 +64,19 @@ _RULES = (
     _Rule(r"operating-points-v2", "operating points"),
     _Rule(r"extcon|ddc-i2c-bus|backlight|i2c-parent", "other device"),
     _Rule(r"(?:.*[,-])?syscon(?:-.*)?|amlogic,.*sysctrl|amlogic,canvas|rockchip,.*grf", "system controller", first=True),
+    _Rule(
+        r"fsl,(?:stop-mode|mipi-phy-gpr|blk-ctrl)|intf_mode|qcom,(?:halt-regs|spare-regs|tcsr-reg|dload-mode)|rockchip,pmu|regmap"
+        r"|mediatek,(?:infracfg|topckgen|vdecsys)|marvell,(?:system-controller|usb-misc-reg)|amlogic,ao-secure|ti,mii-(?:g-)?rt|ti,iep",
+        "system controller",
+        first=True,
+    ),
+    _Rule(r"gpio-ranges", "pins", first=True),
+    _Rule(
+        r"mediatek,(?:gce-client-reg|smi|scp|cci|auxadc)|qcom,(?:qmp|gmu|ice|saw|acc)|renesas,fcp|hdmi-phandle|ptp-timer|allwinner,sram|sram"
+        r"|shmem|i2c-bus|monitored-battery|wakeup-parent|audio-c(?:odec|pu)|snps,(?:axi|mtl-rx|mtl-tx)-config",
+        "other device",
+        first=True,
+    ),
 )
 #: All patterns in one, since it is asked about every property of a tree.
 _ANY_RULE = re.compile("|".join(f"(?P<r{index}>{rule.pattern})" for index, rule in enumerate(_RULES)))
@@ -124,7 +140,7 @@ def _read(tree: DeviceTree, node: Node, name: str, rule: _Rule) -> t.Iterator[Ne
                 yield Need(rule.kind, name, index, label, node, None, problem=_nobody(name, phandle))
                 return
             count = provider.number(rule.cells) if rule.cells else 0
-            args = tuple(cells[at : at + count])
+            args = tuple(cells[at:] if rule.first else cells[at : at + count])
             short = f"{name} has {len(args)} cells for {provider.path}, which takes {count}" if len(args) < count else ""
             yield Need(rule.kind, name, index, label, node, provider, args, problem=short)
             at += count

@@ -98,7 +98,16 @@ def _symbols(base: Node, overlay: Node, targets: dict[str, Node]) -> None:
 
 
 def _find(root: Node, path: str) -> Node | None:
+    """Find a node as fdt_path_offset does: the path can begin with an alias, and names need no unit address."""
+    alias, slash, below = path.partition("/")
+    aliases = root.child("aliases")
+    if alias and aliases is not None and alias in aliases.properties:
+        path = aliases.text(alias) + slash + below
+    elif alias:
+        return None
     node: Node | None = root
     for name in filter(None, path.split("/")):
-        node = node.child(name) if node is not None else None
+        if node is not None:
+            short = (child for child in node.children if child.name.partition("@")[0] == name)
+            node = node.child(name) or next(short, None)
     return node

@@ -20,7 +20,7 @@ from .._spans import Span
 from .analysis import Analysis, Device
 from .interrupts import SPI, Interrupt
 from .needs import Need, references
-from .registers import bus_ranges, host_bridge, is_pci, memory_banks, pci_windows, windows
+from .registers import bus_ranges, host_bridge, is_pci, pci_windows, windows
 from .tree import Node
 
 
@@ -118,10 +118,8 @@ def check_bridge(analysis: Analysis, node: Node) -> None:
     if (node.address_cells, node.size_cells) != (3, 2):
         problem = f"{node.path} has {node.address_cells} and {node.size_cells} cells for addresses and sizes"
         raise InvalidInput(problem, rule="a PCI bus has three cells for an address and two for a size")
-    # Some trees have one bank that begins below all devices and ends above them.
-    banks = [bank for bank in memory_banks(analysis.tree) if not any(bank.overlaps(span) for span in analysis.gic_spans)]
     for span in windows(node):
-        for bank in banks:
+        for bank in analysis.banks:
             if span.overlaps(bank):
                 problem = f"The window {span} of {node.path} overlaps the machine's memory ({bank})"
                 raise InvalidInput(problem, rule="a window leads to PCI devices; a guest must not get the memory of others with it")

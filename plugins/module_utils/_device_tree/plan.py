@@ -17,7 +17,7 @@ from .._files import read_bytes
 from .._plan import Plan
 from .._runner import Runner
 from .analysis import Analysis, Device
-from .dma import unprotected
+from .dma import is_xen_iommu, unprotected
 from .dtb import check_outputs, parse_dtb, to_dtb
 from .guards import DEVICE_TREE_GUARDS, all_that_goes, check_devices, left_behind, refuse_sharing, refuse_what_the_host_needs
 from .interrupts import Interrupt
@@ -27,12 +27,14 @@ from .registers import is_pci
 from .source import to_dts
 from .tree import DeviceTree, Node
 from .xen_partial import Partial, PassthroughRequest, build_partial, visible
-from .xen_rules import DOM0LESS, grant_table_conflicts, handed_on, layout_conflicts, possible_conflicts
+from .xen_rules import DOM0LESS, XL, grant_table_conflicts, handed_on, layout_conflicts, possible_conflicts
 
 #: What `force` can name: the guards of every hypervisor, and those that only Xen needs.
-XEN_GUARDS = (*DEVICE_TREE_GUARDS, "no_iommu", "guest_layout", "no_interrupts")
+XEN_GUARDS = (*DEVICE_TREE_GUARDS, "shared_provider", "no_iommu", "guest_layout", "no_interrupts")
 _MAC = re.compile("[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 _RATE = re.compile("[0-9]{1,10}")
+#: How many of those that need a device a refusal names.
+_NAMED = 5
 
 
 class Guest(t.NamedTuple):
@@ -51,7 +53,8 @@ def plan_partial(tree: DeviceTree, devices: t.Iterable[t.Mapping[str, t.Any]], g
 
     :param tree: the board's; `tree.source` is the path it was read from.
     :param devices: as in the option `devices` of passthrough_device_tree.
-    :raises InvalidInput: a device is unknown or cannot be passed through, or the rate of a clock is not known.
+    :raises InvalidInput: a device is unknown or cannot be passed through, or the rate of a clock is not known or given for
+        one that it has not.
     """
     check_outputs([dest], tree.source)
     analysis = Analysis(tree)
@@ -59,12 +62,16 @@ def plan_partial(tree: DeviceTree, devices: t.Iterable[t.Mapping[str, t.Any]], g
     bridges = host_bridges((entry["node"], node) for entry, node in entries)
     requests = _joined([_request(analysis, entry, node) for entry, node in entries])
     chosen = [request.device for request in requests]
+    _check_guest(guest)
     check_devices(analysis, chosen, lambda node, line: handed_on(node, line, guest.flavour))
+    _check_iommus(chosen)
     plan = Plan()
     companions = refuse_sharing(plan, analysis, chosen)
+    _refuse_needed(plan, analysis, chosen, companions)
     refuse_what_the_host_needs(plan, tree.source, all_that_goes(chosen, companions), runner)
     _refuse_for_xen(plan, tree, requests, guest)
     partial = build_partial(tree, requests, guest.flavour)
+    _check_rates(requests, partial)
     if not partial.mapped and not partial.irqs:
         names = ", ".join(device.path for device in chosen)
         raise InvalidInput(
@@ -95,6 +102,10 @@ def _request(analysis: Analysis, entry: t.Mapping[str, t.Any], node: Node) -> Pa
     mac = entry["mac"].lower()
     if mac and not _MAC.fullmatch(mac):
         raise InvalidInput(f"{entry['mac']!r} is not a MAC address", rule="six hexadecimal bytes with colons between them")
+    if mac and (int(mac[:2], 16) & 1 or mac == "00:00:00:00:00:00"):
+        raise InvalidInput(
+            f"{mac} is not the MAC address of one card", rule="its first byte is even, and it is not zero: Linux uses a random one instead"
+        )
     rates = {}
     for name, rate in entry["clock_rates"].items():
         if isinstance(rate, bool) or not _RATE.fullmatch(str(rate)) or not 0 < int(rate) < 1 << 32:
@@ -116,6 +127,50 @@ def _joined(requests: t.Iterable[PassthroughRequest]) -> list[PassthroughRequest
         rates = {**other.clock_rates, **request.clock_rates}
         found[same] = PassthroughRequest(other.device, rates, {**other.macs, **request.macs}, [*other.leave_out, *request.leave_out])
     return found
+
+
+def _check_guest(guest: Guest) -> None:
+    if guest.direct_map and guest.flavour == XL:
+        raise InvalidInput(
+            "direct_map is set for a guest that xl starts",
+            rule="only Xen itself maps memory 1:1, for guests that it starts at boot",
+            remedy="Leave out direct_map, or use the flavour dom0less",
+        )
+    if guest.memory < 1:
+        raise InvalidInput(f"memory is {guest.memory} MiB", rule="a guest has at least 1")
+
+
+def _check_rates(requests: t.Iterable[PassthroughRequest], partial: Partial) -> None:
+    for request in requests:
+        for name in sorted(request.clock_rates.keys() - partial.clocks):
+            raise InvalidInput(
+                f"{request.device.path} has no clock {name!r}",
+                rule="clock_rates has the names in clock-names of the device or a node below it, or positions, of which 0 is the first",
+                remedy=f"The clocks are {', '.join(sorted(partial.clocks))}" if partial.clocks else "Leave out clock_rates",
+            )
+
+
+def _check_iommus(devices: t.Iterable[Device]) -> None:
+    found = next((node for device in devices for node in device.node.subtree() if is_xen_iommu(node)), None)
+    if found is not None:
+        raise InvalidInput(
+            f"{found.path} is an IOMMU ({found.compatible[0]})",
+            rule="Xen drives it, to keep the DMA of devices within the memory of their domains",
+            remedy="Leave it out; the devices behind it can be passed through without it",
+        )
+
+
+def _refuse_needed(plan: Plan, analysis: Analysis, devices: t.Sequence[Device], companions: t.Sequence[str]) -> None:
+    """Refuse devices without which others do not work: whoever has those can no longer switch their clock, read their GPIO and so on."""
+    gone = all_that_goes(devices, companions)
+    going = {device.path: list(device.node.subtree()) for device in devices}
+    going.update((path, [analysis.tree.by_path[path]]) for path in companions)
+    for path, parts in going.items():
+        users = dict.fromkeys((user.path, name) for part in parts for user, name in analysis.users(part) if user.path not in gone)
+        if users:
+            named = ", ".join(f"{user} ({name})" for user, name in list(users)[:_NAMED])
+            more = f" and {len(users) - _NAMED} more" if len(users) > _NAMED else ""
+            plan.refuse("shared_provider", path, f"others that are not passed through need it or a node below it: {named}{more}")
 
 
 def _refuse_for_xen(plan: Plan, tree: DeviceTree, requests: t.Iterable[PassthroughRequest], guest: Guest) -> None:

@@ -14,6 +14,7 @@ import struct
 import typing as t
 
 from .._errors import InvalidInput
+from .._spans import Span
 
 #: What a node without such a property has according to the Devicetree Specification (2.3.5); they are not inherited.
 _DEFAULT_CELLS = {"#address-cells": 2, "#size-cells": 1}
@@ -133,8 +134,15 @@ class DeviceTree:
         self.root = root
         self.source = source
         self.nodes = list(root.subtree())
-        self.by_path = {node.path: node for node in self.nodes}
-        self.by_phandle = {node.phandle: node for node in self.nodes if node.phandle}
+        # Of two nodes with the same path or phandle, Xen and libfdt find the first one.
+        self.by_path: dict[str, Node] = {}
+        self.by_phandle: dict[int, Node] = {}
+        for node in self.nodes:
+            self.by_path.setdefault(node.path, node)
+            if node.phandle:
+                self.by_phandle.setdefault(node.phandle, node)
+        #: Memory that a blob sets aside in a list of its own, apart from the nodes.
+        self.set_aside: list[Span] = []
         self.aliases = self._names("aliases")
         self.labels = self._names("__symbols__")
         #: What `once_per_node` remembers, with the node, so that no other one can be at its address.

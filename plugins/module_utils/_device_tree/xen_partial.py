@@ -51,6 +51,8 @@ class Partial:
     root: Node
     #: References to what the guest cannot reach.
     missing: list[Need] = field(default_factory=list)
+    #: Names and positions of all clocks, for which `clock_rates` can have a rate.
+    clocks: set[str] = field(default_factory=set)
     #: Interrupts that Xen cannot pass on.
     lost: list[tuple[Node, Interrupt]] = field(default_factory=list)
     #: Pages to map into the guest, each once.
@@ -79,8 +81,8 @@ class _Builder:
         self.copies: dict[int, Node] = {}
         self.clocks: dict[int, int] = {}
         self.buses: dict[tuple[tuple[int, int, int], ...], Node] = {}
-        # Above the one of the interrupt controller in a tree for dom0less; far below it in one for xl.
-        self.next_phandle = 2
+        # Numbers that no node of the board has: a reference of a kind that is not known here leads nowhere, and not to another node.
+        self.free_phandles = (number for number in itertools.count(2) if number not in tree.by_phandle)
         self.unknown_clocks: list[str] = []
         root = Node("")
         root.set_cells("#address-cells", 2)
@@ -288,6 +290,7 @@ class _Builder:
         for name, found in by_property.items():
             reached = [self._reach(need) for need in found]
             if name == "clocks":
+                self.result.clocks.update(key for need in found for key in (need.name, str(need.index)) if key)
                 copy.set_cells(name, *(cell for need, how in zip(found, reached) for cell in self._clock(need, how, request)))
             elif all(how == GIVEN for how in reached):
                 copy.set_cells(name, *(cell for need in found for cell in self._reference(need)))
@@ -332,8 +335,7 @@ class _Builder:
         return self.phandles[id(node)]
 
     def _next_phandle(self) -> int:
-        self.next_phandle += 1
-        return self.next_phandle - 1
+        return next(self.free_phandles)
 
 
 def _children(node: Node, left_out: t.Sequence[Node]) -> list[Node]:

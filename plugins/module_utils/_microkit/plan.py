@@ -22,7 +22,7 @@ from .._runner import Runner
 from .._spans import Span
 from .parser import parse_number
 from .schema import MAX_ID
-from .system import DriverVm, SystemDescription, build_system, left_out, reached
+from .system import DriverVm, SystemDescription, build_system, left_out, reached, unsafe_dma
 
 
 def plan_system(parameters: t.Mapping[str, t.Any], runner: Runner) -> Plan:
@@ -44,7 +44,7 @@ def plan_system(parameters: t.Mapping[str, t.Any], runner: Runner) -> Plan:
     refuse_what_the_host_needs(plan, source, all_that_goes(devices, companions), runner)
     _allow_whole_ranges(plan, analysis, vm)
     bridges = host_bridges(named)
-    plan.warnings = [*bridge_notes(analysis, bridges), *left_out(devices), *left_behind(devices)]
+    plan.warnings = [*bridge_notes(analysis, bridges), *left_out(devices), *left_behind(devices), *unsafe_dma(devices, vm)]
     plan.results = {**_results(dest, system, devices, vm), "host_bridges": bridges}
     plan.write_file(dest, system.description)
     if table:
@@ -70,6 +70,9 @@ def read_driver_vm(parameters: t.Mapping[str, t.Any]) -> DriverVm:
     none = [entry["number"] for entry in parameters["interrupts"] if not 0 <= entry["number"] < INTERRUPTS]
     if none:
         raise InvalidInput(f"There is no interrupt {none[0]}", rule=f"a GIC numbers them from 0 to {INTERRUPTS - 1}")
+    for option in ("vmm_name", "vmm_image", "vm_name"):
+        if not parameters[option].strip():
+            raise InvalidInput(f"{option} is empty", rule="the system description names the VMM, its program and the virtual machine")
     return DriverVm(
         version=parameters["version"],
         vmm_name=parameters["vmm_name"],

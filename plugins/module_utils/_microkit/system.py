@@ -17,9 +17,10 @@ from dataclasses import dataclass, field
 from xml.sax.saxutils import quoteattr
 
 from .._device_tree.analysis import Analysis, Device
+from .._device_tree.dma import can_dma, limits
 from .._device_tree.findings import ERROR
 from .._device_tree.interrupts import gic_v2_interfaces
-from .._device_tree.registers import memory_banks, registers
+from .._device_tree.registers import memory_banks, registers, reserved_memory
 from .._device_tree.tree import Node
 from .._errors import InvalidInput
 from .._spans import Span, pages
@@ -105,6 +106,7 @@ def build_system(analysis: Analysis, devices: t.Sequence[Device], vm: DriverVm) 
         found += _regions(device, [region.span for region in found], vm)
     _check_gic(analysis, found)
     _check_memory(analysis, vm, found)
+    _check_dma_reach(analysis, devices, vm)
     _check_pages(found)
     lines = _lines(devices, vm)
     description = _describe(found, lines, vm)
@@ -197,15 +199,31 @@ def _check_memory(analysis: Analysis, vm: DriverVm, found: t.Sequence[MemoryRegi
     if banks and not any(bank.contains(ram) for bank in banks):
         have = ", ".join(map(str, banks))
         raise InvalidInput(f"The guest's memory ({ram}) is not memory of the board", rule=f"the board has {have}")
-    reserved = analysis.tree.root.child("reserved-memory")
-    for node in (child for child in reserved.children if "no-map" in child.properties and child.available) if reserved else ():
-        for entry in registers(node):
-            if entry.span and entry.span.overlaps(ram):
-                raise InvalidInput(
-                    f"The guest's memory ({ram}) overlaps {node.path} ({entry.span})",
-                    rule="memory that is reserved with no-map belongs to the firmware",
-                    remedy="Choose another address or size",
-                )
+    tree = analysis.tree
+    kept = [(path, span) for path, span in reserved_memory(tree) if "reusable" not in tree.by_path[path].properties]
+    for path, span in [*kept, *(("/memreserve/", span) for span in tree.set_aside)]:
+        if span.overlaps(ram):
+            raise InvalidInput(
+                f"The guest's memory ({ram}) overlaps {path} ({span})",
+                rule="memory that the board's tree sets aside belongs to the firmware or to a device",
+                remedy="Choose another address or size",
+            )
+
+
+def _check_dma_reach(analysis: Analysis, devices: t.Iterable[Device], vm: DriverVm) -> None:
+    for node, seen in (entry for device in devices for entry in limits(analysis.tree, device.node)) if vm.one_to_one else ():
+        if not any(window.contains(vm.ram) for window in seen):
+            raise InvalidInput(
+                f"{node.path} does not reach the guest's memory ({vm.ram})",
+                rule=f"the device tree (dma-ranges) lets it access {', '.join(map(str, seen))}",
+                remedy="Choose a memory_address there",
+            )
+
+
+def unsafe_dma(devices: t.Iterable[Device], vm: DriverVm) -> list[str]:
+    """Return the devices whose DMA goes elsewhere than into the guest's memory, as warnings: Microkit sets up no IOMMU."""
+    found = [node.path for device in devices for node in device.node.subtree() if can_dma(node)] if not vm.one_to_one else []
+    return [f"{path} may do DMA: without one_to_one, it reads and writes memory that is not the guest's" for path in found]
 
 
 def _check_pages(found: t.Sequence[MemoryRegion]) -> None:

@@ -29,7 +29,7 @@ def kernel(size: int = 4096, image_size: int = 8 * MIB) -> bytes:
 def xen(*options: str, release: str = "4.20") -> bytes:
     """A Xen with these build options."""
     text = f"# Xen/arm {release} Configuration\n" + "".join(f"{option}=y\n" for option in options)
-    return kernel(8192) + b"\x1f\x8b\x08 not it" + gzip.compress(text.encode(), mtime=0) + bytes(100)
+    return kernel(8192, MIB) + b"\x1f\x8b\x08 not it" + gzip.compress(text.encode(), mtime=0) + bytes(100)
 
 
 def ramdisk(packed: bool = True) -> bytes:

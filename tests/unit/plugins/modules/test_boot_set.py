@@ -138,3 +138,43 @@ def test_switch_and_way_back(tmp_path: Path) -> None:
     # And to the new one again.
     assert switch(tmp_path, "new")["changed"]
     assert active.read_bytes() == b"\x27two"
+
+
+def test_what_is_not_stored_is_not_removed(tmp_path: Path, source: Path) -> None:
+    """A directory that others use as well, with a directory of the same name as the store."""
+    others = tmp_path / "files"
+    (others / "directory").mkdir(parents=True)
+    for name in ("thesis.pdf", "0123456789ab", "0123456789abc-file"):
+        (others / name).write_text("mine")
+    (others / "0123456789ab-old").write_text("not used any more")
+    (others / ".0123456789ab-old.x_y1").write_text("cut off by a loss of power")
+    actions = store(tmp_path, kernel=source)["actions"]
+    assert sorted(actions[1:]) == [f"remove {others}/{name}" for name in (".0123456789ab-old.x_y1", "0123456789ab-old")]
+    assert {path.name for path in others.iterdir()} > {"thesis.pdf", "directory", "0123456789ab", "0123456789abc-file"}
+
+
+def test_all_boot_sets_are_removed(tmp_path: Path, source: Path) -> None:
+    board = tmp_path / "board"
+    store(board, kernel=source)
+    for name in ("boot.scr", "boot-new.scr", "boot-previous.scr", "boot-new.source", "imagebuilder.config"):
+        (board / name).write_text("a script")
+    assert switch(board, "absent", check_mode=True)["changed"] and (board / "boot.scr").exists()
+    plan = boot_set.prepare({"directory": str(board), "state": "absent"})
+    assert len(plan.apply()["actions"]) == 8 and not plan.warnings
+    assert not board.exists()
+    assert not switch(board, "absent")["changed"]
+
+
+def test_what_others_have_there_stays(tmp_path: Path, source: Path) -> None:
+    store(tmp_path, kernel=source)
+    (tmp_path / "boot.scr").write_text("a script")
+    (tmp_path / "other-board").mkdir()
+    (tmp_path / "files/thesis.pdf").write_text("mine")
+    plan = boot_set.prepare({"directory": str(tmp_path), "state": "absent"})
+    plan.apply()
+    assert plan.warnings == [
+        f"{tmp_path} stays, because it has files that belong to no boot set: files/thesis.pdf, Image of a kernel, other-board"
+    ]
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["Image of a kernel", "files", "other-board", "thesis.pdf"]
+    again = boot_set.prepare({"directory": str(tmp_path), "state": "absent"})
+    assert (again.actions, again.warnings) == ([], [])

@@ -426,6 +426,18 @@ HAND_WRITTEN: list[tuple[list[tuple[str, str]], bytes]] = [
     ([("guest-address", "error")], partial(device={"reg": [0, 0xFE302FC0, 0, 0x80]})),
     ([("guest-address", "error")], partial(device={"reg": [0, 0xFE300000, 0, 0x80]})),
     ([], partial(device={"reg": [0, 0x3A000FC0, 0, 0x80], "xen,reg": entry(0xFE300000, 2, 0x3A000000)})),
+    # Two pages of the machine at one address of the guest, beyond all addresses, and two nodes with one phandle.
+    ([("guest-address", "error"), ("surplus-map", "warning")], partial(device={"xen,reg": OWN + entry(0xFE700000, 1, 0xFE300000)})),
+    (
+        [("range", "error"), ("surplus-map", "warning")],
+        partial(device={"xen,reg": [*OWN, 0xFFFFFFFF, 0xFFFFF000, 0, 0x2000, 0, 0xFE700000]}),
+    ),
+    ([("phandle", "error")], partial(passthrough={"a": {"phandle": 7}, "b": {"phandle": 7}})),
+    ([("phandle", "error")], partial(passthrough={"a": {"phandle": 1}})),
+    # What the guest does not use.
+    ([("status", "warning")], partial(device={"status": "disabled"})),
+    ([("status", "warning")], partial(passthrough={"status": "disabled"})),
+    ([("wrong-trigger", "warning")], partial(device={"interrupts": [0, 2, 0]})),
     # Where the guest has something of its own.
     ([("guest-layout", "error")], partial(device={"reg": [0, 0x48000FC0, 0, 0x80], "xen,reg": entry(0xFE300000, 2, 0x48000000)})),
     ([("guest-layout", "error")], partial(device={"reg": [0, 0x22000FC0, 0, 0x80], "xen,reg": entry(0xFE300000, 2, 0x22000000)})),

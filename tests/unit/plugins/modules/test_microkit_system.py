@@ -254,3 +254,46 @@ def test_a_window_that_is_too_large(host: Host) -> None:
     (host.path / "board.dtb").write_bytes(to_dtb(build(virt())))
     with pytest.raises(InvalidInput, match=r"'pcie_8000000000' \(0x8000000000-0xffffffffff\) alone 262144.*fewer than 131072 pages"):
         host.plan("/pcie@10000000", version="2.1.0", memory_address="0x50000000")
+
+
+class Small(Host):
+    """A board with one device, on a bus from which it reaches the first 256 MiB, and memory that is set aside."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        content = board(sd__7e500000={"compatible": "test,sd", "reg": [0x7E500000, 0x1000], "interrupts": [0, 9, 4]})
+        content["soc"]["dma-ranges"] = [0xC0000000, 0, 0, 0x10000000]
+        content["reserved-memory"] = {"#address-cells": 2, "#size-cells": 1, "ranges": True, "screen": {"reg": [0, 0x8000000, 0x1000]}}
+        blob = to_dtb(build(content))
+        # One entry in the list of memory that is set aside, which to_dtb leaves empty.
+        start = int.from_bytes(blob[16:20], "big")
+        entry = (0x4000000).to_bytes(8, "big") + (0x1000).to_bytes(8, "big")
+        numbers = [int.from_bytes(blob[at : at + 4], "big") for at in range(4, 16, 4)]
+        header = b"".join((number + 16).to_bytes(4, "big") for number in numbers)
+        (path / "board.dtb").write_bytes(blob[:4] + header + blob[16:start] + entry + blob[start:])
+
+
+@pytest.mark.parametrize(
+    ("memory", "message"),
+    [
+        ("0x10000000", r"/soc/sd@7e500000 does not reach the guest's memory .* lets it access 0x0-0xfffffff"),
+        ("0x8000000", "overlaps /reserved-memory/screen"),
+        ("0x4000000", "overlaps /memreserve/"),
+    ],
+)
+def test_memory_that_is_not_for_the_guest(tmp_path: Path, memory: str, message: str) -> None:
+    host = Small(tmp_path)
+    with pytest.raises(InvalidInput, match=message):
+        host.plan("test,sd", memory_address=memory, memory_size="0x1000000")
+    assert host.plan("test,sd", memory_address="0x1000000", memory_size="0x1000000").warnings == []
+
+
+def test_dma_into_other_memory(tmp_path: Path) -> None:
+    (warning,) = Small(tmp_path).plan("test,sd", memory_address="0x10000000", one_to_one=False).warnings
+    assert warning == "/soc/sd@7e500000 may do DMA: without one_to_one, it reads and writes memory that is not the guest's"
+
+
+@pytest.mark.parametrize("option", ["vmm_name", "vmm_image", "vm_name"])
+def test_names_that_are_empty(host: Host, option: str) -> None:
+    with pytest.raises(InvalidInput, match=f"{option} is empty"):
+        host.plan("test,rtc", **{option: " "})

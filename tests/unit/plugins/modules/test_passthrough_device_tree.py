@@ -94,6 +94,8 @@ def host(tmp_path: Path) -> Host:
     i2c = {"#address-cells": 1, "#size-cells": 0, "reg": [0x7E630000, 0x20], "chip@50": {"reg": 0x50}}
     content = {
         **board(ethernet__7e580000=nic, smmu__7e600000=smmu, pcie__7e610000=pcie, i2c__7e630000=i2c),
+        # Elsewhere than the two devices below.
+        "memory@0": {"device_type": "memory", "reg": [8, 0, 0x40000000]},
         "low@3001000": low,
         "high@240000000": high,
     }
@@ -238,7 +240,7 @@ def test_bad_input(host: Host, devices: list[t.Any], message: str) -> None:
 
 
 def test_the_boards_tree_is_not_written_over(host: Host) -> None:
-    with pytest.raises(InvalidInput, match="written over the board's device tree"):
+    with pytest.raises(InvalidInput, match="written over a file that it is made from"):
         host.plan("test,rtc", dest=str(host.tree))
 
 
@@ -551,3 +553,146 @@ def test_what_only_some_guests_have_at_an_address(tmp_path: Path, address: int) 
         host.plan(f"/dev@{address:x}", force=[])
     findings = lint_partial(host.made(f"/dev@{address:x}"), "x", Analysis(read_device_tree(str(host.tree))))
     assert [(finding.rule, finding.severity) for finding in findings] == [("guest-layout", "warning")]
+
+
+#: Two network cards, the first of which has the MDIO bus of both; a clock and GPIO controller; and what is no device to pass through.
+SHARING = {
+    "eth__7e500000": {
+        "compatible": "test,nic",
+        "reg": [0x7E500000, 0x1000],
+        "interrupts": [0, 5, 4],
+        "phy-handle": 70,
+        "mdio": {"#address-cells": 1, "#size-cells": 0, "phy@0": {"reg": 0, "phandle": 70}, "phy@1": {"reg": 1, "phandle": 71}},
+    },
+    "eth__7e501000": {"compatible": "test,nic", "reg": [0x7E501000, 0x1000], "interrupts": [0, 6, 4], "phy-handle": 71},
+    "gpio__7e502000": {
+        "compatible": "arm,pl061",
+        "reg": [0x7E502000, 0x1000],
+        "#gpio-cells": 2,
+        "interrupt-controller": True,
+        "#interrupt-cells": 2,
+        "phandle": 72,
+    },
+    "key__7e503000": {"compatible": "test,key", "reg": [0x7E503000, 0x1000], "interrupt-parent": 72, "interrupts": [1, 2]},
+    "sd__7e504000": {"compatible": "test,sd", "reg": [0x7E504000, 0x1000], "cd-gpios": [72, 1, 0], "clocks": [3, 7]},
+    "off__7e505000": {"compatible": "test,sd", "reg": [0x7E505000, 0x1000], "reset-gpios": [72, 2, 0], "status": "disabled"},
+}
+
+
+def test_what_others_need_is_not_taken_from_them(tmp_path: Path) -> None:
+    host = Host(tmp_path, board(**SHARING))
+    force = ["no_iommu"]
+    for device, users in (
+        ("/soc/eth@7e500000", r"/soc/eth@7e501000 \(phy-handle\) \[shared_provider"),
+        ("/soc/gpio@7e502000", r"/soc/key@7e503000 \(interrupts\), /soc/sd@7e504000 \(cd-gpios\) \[shared_provider"),
+        ("/soc/cprman@7e101000", r"/soc/serial@7e201000 \(clocks\), /soc/sd@7e504000 \(clocks\) \[shared_provider"),
+    ):
+        with pytest.raises(Refused, match=f"{device}: others that are not passed through need it or a node below it: {users}"):
+            host.plan(device, force=force)
+        assert host.plan(device, force=[*force, "shared_provider"]).actions
+    assert host.plan("/soc/eth@7e501000", force=force).actions, "it needs another one, but nobody needs it"
+    assert host.plan("/soc/eth@7e500000", "/soc/eth@7e501000", force=force).actions, "both go"
+
+
+def test_what_goes_along_is_not_taken_from_others_either(tmp_path: Path) -> None:
+    """The clock is in the page of the requested device."""
+    clock = {"compatible": "test,clock", "reg": [0x7E506800, 0x100], "#clock-cells": 0, "phandle": 80}
+    user = {"compatible": "test,nic", "reg": [0x7E507000, 0x1000], "clocks": 80}
+    device = {"compatible": "arm,pl031", "reg": [0x7E506000, 0x100]}
+    host = Host(tmp_path, board(a__7e506000=device, b__7e506800=clock, c__7e507000=user))
+    with pytest.raises(Refused, match=r"/soc/b@7e506800: others that .*: /soc/c@7e507000 \(clocks\) \[shared_provider"):
+        host.plan("/soc/a@7e506000", force=["shared_page"])
+
+
+def test_a_refusal_does_not_name_everybody(tmp_path: Path) -> None:
+    many = {f"sd__7e5{number:02}000": {"compatible": "x", "reg": [0x7E500000, 0x1000], "resets": [3, number]} for number in range(9)}
+    with pytest.raises(Refused, match=r"\(resets\) and 5 more \[shared_provider"):
+        Host(tmp_path, board(**many)).plan("/soc/cprman@7e101000", force=["no_iommu"])
+
+
+NO_DEVICES = {
+    "memory": ("/memory@0", "/memory@0 is memory of the machine, not a device"),
+    "firmware's memory": ("/reserved-memory/atf@3f000000", "/reserved-memory/atf@3f000000 is memory of the machine"),
+    "all set aside": ("/reserved-memory", "/reserved-memory is memory of the machine"),
+    "registers in memory": ("/screen@3e000000", "has registers at 0x3e000000-0x3e0fffff, which is memory of the machine"),
+    "firmware's device": ("/firm@80000000", 'belongs to the firmware: status = "reserved" in /firm@80000000'),
+    "below the firmware's": ("/firm@80000000/part@80000000", 'status = "reserved" in /firm@80000000'),
+    "IOMMU": ("/iommu@80001000", r"/iommu@80001000 is an IOMMU \(arm,smmu-v3\). Rule: Xen drives it"),
+}
+
+
+@pytest.mark.parametrize(("device", "message"), NO_DEVICES.values(), ids=list(NO_DEVICES))
+def test_what_is_no_device_of_a_guest(tmp_path: Path, device: str, message: str) -> None:
+    part = {"compatible": "arm,pl031", "reg": [0, 0x80000000, 0x1000]}
+    content = {
+        **board(),
+        "reserved-memory": {
+            "#address-cells": 2,
+            "#size-cells": 1,
+            "ranges": True,
+            "atf@3f000000": {"reg": [0, 0x3F000000, 0x200000], "no-map": True},
+        },
+        "screen@3e000000": {"compatible": "simple-framebuffer", "reg": [0, 0x3E000000, 0x100000]},
+        "kept@3f000000": {"compatible": "arm,pl031", "reg": [0, 0x3F000000, 0x1000]},
+        "firm@80000000": {"#address-cells": 2, "#size-cells": 1, "ranges": True, "status": "reserved", "part@80000000": part},
+        "iommu@80001000": {"compatible": "arm,smmu-v3", "reg": [0, 0x80001000, 0x1000], "#iommu-cells": 1},
+    }
+    host = Host(tmp_path, content)
+    with pytest.raises(InvalidInput, match=message):
+        host.plan(device)
+    assert host.plan("/kept@3f000000").actions, "this memory is set aside for the device"
+
+
+def test_a_device_that_is_off_is_said_to_be(host: Host) -> None:
+    said = '/soc/ethernet@7e580000 is not in use in the board\'s tree (status = "disabled" in /soc/ethernet@7e580000)'
+    assert any(warning.startswith(said) for warning in host.plan("ethernet0").warnings)
+
+
+def test_an_unknown_reference_leads_nowhere(tmp_path: Path) -> None:
+    """Which cells of a property that is not known here are phandles, nobody can tell; none of them gets the number of another node."""
+    usb = {"compatible": "test,usb", "reg": [0x7E500000, 0x1000], "clocks": 2, "vendor,misc": [2, 0]}
+    tree = Host(tmp_path, board(usb__7e500000=usb)).made("/soc/usb@7e500000")
+    copy = node(tree, "/passthrough/usb@fe500000")
+    assert copy.cells("vendor,misc") == [2, 0] and 2 not in tree.by_phandle
+    assert tree.by_phandle[copy.number("clocks")].number("clock-frequency") == 24000000
+
+
+WRONG_VALUES = {
+    "no memory": ({"memory": 0}, {}, "memory is 0 MiB. Rule: a guest has at least 1"),
+    "xl maps nothing 1:1": ({"flavour": "xl", "direct_map": True}, {}, "direct_map is set for a guest that xl starts"),
+    "a group": ({}, {"mac": "01:00:5e:00:00:01"}, "01:00:5e:00:00:01 is not the MAC address of one card"),
+    "no address": ({}, {"mac": "00:00:00:00:00:00"}, "is not the MAC address of one card"),
+    "unknown clock": (
+        {},
+        {"clock_rates": {**RATES, "uart": 1}},
+        "/soc/serial@7e201000 has no clock 'uart'.*The clocks are 0, 1, apb_pclk, uartclk",
+    ),
+}
+
+
+@pytest.mark.parametrize(("options", "entry", "message"), WRONG_VALUES.values(), ids=list(WRONG_VALUES))
+def test_values_that_cannot_be(host: Host, options: dict[str, t.Any], entry: dict[str, t.Any], message: str) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        host.plan({"node": "serial0", "clock_rates": RATES, **entry}, **options)
+
+
+def test_what_follows_a_reference_to_a_part_of_the_device(tmp_path: Path) -> None:
+    """The registers of the system controller that are meant; and settings in a node below, which has another phandle in the guest."""
+    nic = {
+        "compatible": "snps,dwmac",
+        "reg": [0x7E500000, 0x1000],
+        "snps,axi-config": 71,
+        "fsl,stop-mode": [70, 0x10, 3],
+        "fsl,usbmisc": [3, 0],
+        "axi": {"phandle": 71},
+    }
+    controller = {"compatible": "syscon", "reg": [0x7E501000, 0x1000], "phandle": 70}
+    host = Host(tmp_path, board(nic__7e500000=nic, syscon__7e501000=controller))
+    tree = host.made("/soc/nic@7e500000", "/soc/syscon@7e501000")
+    copy = node(tree, "/passthrough/nic@fe500000")
+    assert tree.by_phandle[copy.number("snps,axi-config")].name == "axi"
+    assert tree.by_phandle[copy.cells("fsl,stop-mode")[0]].name == "syscon@fe501000" and copy.cells("fsl,stop-mode")[1:] == [0x10, 3]
+    assert "fsl,usbmisc" not in copy.properties
+    assert host.plan("/soc/nic@7e500000", "/soc/syscon@7e501000").results["missing"] == [
+        {"consumer": "/soc/nic@7e500000", "kind": "other device", "property": "fsl,usbmisc", "provider": "/soc/cprman@7e101000"}
+    ]

@@ -15,11 +15,12 @@ import pytest
 from ansible_collections.xen.driver_domains.plugins.module_utils._board import uboot_script
 from ansible_collections.xen.driver_domains.plugins.module_utils._board.boot_files import Files, xen_configuration
 from ansible_collections.xen.driver_domains.plugins.module_utils._board.checks import check_files, check_memory
+from ansible_collections.xen.driver_domains.plugins.module_utils._board.load_map import lay_out
 from ansible_collections.xen.driver_domains.plugins.module_utils._board.reader import read_board
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import InvalidInput
 from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Plan
 from ansible_collections.xen.driver_domains.tests.unit.fakes import board as fake_board
-from ansible_collections.xen.driver_domains.tests.unit.fakes.board import cells, domu, dtb, kernel, partial
+from ansible_collections.xen.driver_domains.tests.unit.fakes.board import MIB, cells, domu, dtb, kernel, partial
 
 RTC = {"passthrough_dtb": "rtc.dtb", "passthrough_paths": ["/pl031@9010000"]}
 STATIC = {"static_memory": [{"start": "0xb0000000", "size": "0x8000000"}], "memory": None}
@@ -30,6 +31,7 @@ FULL_XEN = fake_board.xen(
     *(f"CONFIG_{name}" for name in ("STATIC_MEMORY", "STATIC_SHM", "LLC_COLORING")),
 )
 NIC = "/virtio_mmio@a000000"
+GIC = {"compatible": "arm,gic-400", "interrupt-controller": None, "#interrupt-cells": cells(3), "reg": cells(0, 0x8000000, 0, 0x20000)}
 
 
 def board_console(size: int = 0x1000, chosen: str = "/serial@7e215040") -> dict[str, t.Any]:
@@ -70,6 +72,14 @@ WRONG: dict[str, tuple[dict[str, t.Any], str]] = {
     "source as device tree": ({"files": {"virt.dtb": b"/dts-v1/;"}}, "not a device tree blob.*dtc -I dts"),
     "damaged device tree": ({"files": {"virt.dtb": dtb(fake_board.VIRT)[:200]}}, "virt.dtb is damaged: its header does not fit"),
     "extra commands": ({"extra_commands_file": "rd.zst"}, "extra_commands_file: .* is not ASCII text"),
+    "extra commands with a zero": (
+        {"files": {"extra.txt": b"echo one\0\n"}, "extra_commands_file": "extra.txt"},
+        r"has the character '.x00'",
+    ),
+    "extra commands of Windows": (
+        {"files": {"extra.txt": b"echo one\r\n"}, "extra_commands_file": "extra.txt"},
+        r"has the character '.r' at byte 8. .*line ends of Unix",
+    ),
     "static memory": ({"domus": [domu("a", **STATIC)]}, "built without CONFIG_STATIC_MEMORY .for static_memory of a"),
     "null scheduler": ({"xen_cmdline": "sched=null"}, "CONFIG_SCHED_NULL .for sched=null in xen_cmdline"),
     "overlay": ({"overlays": ["extra.txt"]}, r"overlays\[0\]: .* is of an unknown kind, not a device tree blob"),
@@ -145,11 +155,83 @@ WRONG: dict[str, tuple[dict[str, t.Any], str]] = {
         {"xen": "xen-static", "domus": [domu("a", memory=None, static_memory=[{"start": "0x40000000", "size": "0x8000000"}])]},
         "a: its memory 0x40000000-0x47ffffff overlaps .* where boot script is loaded",
     ),
+    "too little for dom0": (
+        {"dom0": {"kernel": "Image", "memory": 64}, "files": {"Image": kernel(image_size=63 * MIB)}},
+        "dom0: 64 MiB of",
+    ),
+    "heap and domains": (
+        {"static_heap": [{"start": "0xb0000000", "size": "0x10000000"}], "dom0": {"kernel": "Image", "memory": 1800}, "xen": "xen-static"},
+        "The domains need .*dom0 1800, static_heap 256",
+    ),
+    "too many processors": ({"domus": [domu("a", vcpus=129)]}, "a: vcpus is 129. Rule: a domain on Xen has at most 128"),
+    "too many processors for a GICv2": (
+        {"files": {"virt.dtb": dtb({**fake_board.VIRT, "gic@8000000": GIC})}, "domus": [domu("a", vcpus=9)]},
+        "a: vcpus is 9. Rule: a domain on a GICv2 has at most 8",
+    ),
+    "too many processors in dom0": (
+        {"files": {"virt.dtb": dtb({**fake_board.VIRT, "gic@8000000": GIC})}, "dom0": {"kernel": "Image", "vcpus": 9}},
+        "dom0: vcpus is 9",
+    ),
+    "domains in the tree": (
+        {"files": {"virt.dtb": dtb({**fake_board.VIRT, "chosen": {"domU1": {"compatible": "xen,domain"}}})}},
+        "virt.dtb has been prepared for Xen already: /chosen/domU1",
+    ),
+    "kernel of dom0 in the tree": (
+        {"files": {"virt.dtb": dtb({**fake_board.VIRT, "chosen": {"module@0": {"compatible": "xen,linux-zimage\0multiboot,module"}}})}},
+        "has been prepared for Xen already: /chosen/module@0",
+    ),
+    "an IOMMU": (
+        {"domus": [domu("a", **{**RTC, "passthrough_paths": ["/pl031@9010000", "/smmu@9050000"]})]},
+        r"a: /smmu@9050000 is an IOMMU \(arm,smmu-v3\).*Remove /smmu@9050000 from passthrough_paths",
+    ),
+    "a large device tree": (
+        {"files": {"virt.dtb": dtb({**fake_board.VIRT, "blob": {"data": bytes(2 * MIB - 4096)}})}},
+        "Xen takes a device tree of at most 2 MiB",
+    ),
+    "many files": (
+        {"files": {f"k{number}": kernel(image_size=MIB) for number in range(29)}}
+        | {"domus": [domu(f"d{number}", memory=16, kernel=f"k{number}") for number in range(29)]},
+        "The domains have 31 different kernels, .* Xen takes 30 of them",
+    ),
     "window too small": (
         {"memory_end": "0x40a00000"},
         "and memory_end is 0x40a00000: 6 MiB are missing.*the largest: Image .3.0 MiB",
     ),
 }
+
+
+def test_as_many_files_as_xen_takes(tmp_path: Path) -> None:
+    """Domains share a kernel and a ramdisk; overlays, Xen and the device tree are none of them."""
+    kernels = {f"k{number}": kernel(image_size=MIB) for number in range(28)}
+    domus = [domu(f"d{number}", memory=16, kernel=f"k{number % 28}") for number in range(30)]
+    assert check(tmp_path, files=kernels, overlays=["overlay.dtbo"], domus=domus, xen_cmdline="xsm=dummy").warnings == []
+
+
+def test_the_room_that_xen_clears(tmp_path: Path) -> None:
+    """A Xen for debugging takes up more than its file; ImageBuilder leaves no room for that."""
+    fake_board.files(tmp_path)
+    (tmp_path / "xen").write_bytes(kernel(8192, 3 * MIB))
+    board = read_board(fake_board.parameters(tmp_path))
+    files = Files(board.directory)
+    check_memory(board, files, uboot_script.plan_memory(board, files), Plan())
+    with pytest.raises(InvalidInput, match="xen takes up 0x40a00000-0x40cfffff in memory, and device tree is loaded to 0x40c00000"):
+        check_memory(board, files, lay_out(board, files, domus=[]), Plan())
+
+
+def test_a_console_that_the_tree_does_not_have(tmp_path: Path) -> None:
+    (warning,) = check(tmp_path, xen_cmdline="dtuart=serial9").warnings
+    assert "has dtuart=serial9, and virt.dtb has neither such a path nor such an alias" in warning
+
+
+def test_what_dom0_loses(tmp_path: Path) -> None:
+    clock = {"compatible": "arm,pl031", "reg": cells(0, 0x9010000, 0, 0x1000), "#clock-cells": cells(0), "phandle": cells(40)}
+    user = {"compatible": "x", "clocks": cells(40)}
+    files = {"virt.dtb": dtb({**fake_board.VIRT, "pl031@9010000": clock, "sd": user})}
+    (warning,) = check(tmp_path, files=files, domus=[domu("a", **RTC)]).warnings
+    assert warning == "dom0 loses /pl031@9010000, or a node below it, which others need: /sd (clocks)"
+    both = {**RTC, "passthrough_paths": ["/pl031@9010000", "/sd"]}
+    assert check(tmp_path, files=files, domus=[domu("a", **both)]).warnings == []
+    assert check(tmp_path, files=files, dom0=None, domus=[domu("a", **RTC)]).warnings == []
 
 
 CODEC = {"passthrough_dtb": "codec.dtb", "passthrough_paths": ["/codec@c000000"]}
@@ -173,7 +255,6 @@ def with_nodes(**nodes: t.Any) -> dict[str, t.Any]:
     return {**fake_board.VIRT, **{name.replace("__", "@"): content for name, content in nodes.items()}}
 
 
-GIC = {"compatible": "arm,gic-400", "interrupt-controller": None, "#interrupt-cells": cells(3), "reg": cells(0, 0x8000000, 0, 0x20000)}
 #: A hand-written partial tree, and what it breaks.
 HAND_WRITTEN: dict[str, tuple[dict[str, t.Any], str]] = {
     "the interrupt controller": (partial(**{"xen,reg": xen_reg(0x9010000, 0x8010000)}), "contains the interrupt controller"),

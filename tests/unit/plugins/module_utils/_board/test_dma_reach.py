@@ -20,6 +20,7 @@ from ansible_collections.xen.driver_domains.tests.unit.fakes import board as fak
 from ansible_collections.xen.driver_domains.tests.unit.fakes.board import VIRT, cells, domu, dtb
 
 CARD, UART, BRIDGE = "/soc/ethernet@1000", "/soc/serial@2000", "/soc/pcie@3000"
+WRAPPER = "/soc/usb@4000"
 
 
 def tree(dma_ranges: bytes | None) -> bytes:
@@ -39,6 +40,9 @@ def tree(dma_ranges: bytes | None) -> bytes:
             "dma-ranges": cells(0x02000000, 0, 0, 0x40000000, 0, 0x20000000),
         },
     }
+    # It has no registers of its own and so does no DMA; what is below it does.
+    core = {"compatible": "snps,dwc3", "reg": cells(0x4000, 0x1000)}
+    soc["usb@4000"] = {"#address-cells": cells(1), "#size-cells": cells(1), "ranges": None, "dma-ranges": None, "core@4000": core}
     if dma_ranges is not None:
         soc["dma-ranges"] = dma_ranges
     return dtb({**VIRT, "soc": soc})
@@ -63,6 +67,12 @@ def test_memory_out_of_reach_of_what_is_behind_a_pci_host_bridge(tmp_path: Path)
     with pytest.raises(InvalidInput, match=rf"net-dd: {BRIDGE} does not reach .*0x40000000-0x5fffffff"):
         check(tmp_path, None, "0x60000000", BRIDGE)
     check(tmp_path, None, "0x50000000", BRIDGE)
+
+
+def test_memory_out_of_reach_of_a_device_below(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match=rf"net-dd: {WRAPPER}/core@4000 does not reach .*0x40000000-0x7fffffff"):
+        check(tmp_path, FIRST_GIB, "0x80000000", WRAPPER)
+    check(tmp_path, FIRST_GIB, "0x60000000", WRAPPER)
 
 
 @pytest.mark.parametrize(

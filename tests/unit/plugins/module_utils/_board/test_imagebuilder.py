@@ -160,11 +160,19 @@ def test_every_variable(tmp_path: Path) -> None:
 )
 def test_wrong_outputs(outputs: dict[str, str], message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
-        imagebuilder.check_outputs({**OUTPUTS, **outputs})
+        imagebuilder.check_output_names({**OUTPUTS, **outputs})
 
 
 def test_good_outputs() -> None:
-    imagebuilder.check_outputs({**OUTPUTS, "fit": "sub/all.fit"})
+    imagebuilder.check_output_names({**OUTPUTS, "fit": "sub/all.fit"})
+
+
+@pytest.mark.parametrize("outputs", [{"path": "xen"}, {"uboot_script": "Image"}, {"fit": "boot.scr"}])
+def test_no_file_of_the_board_is_overwritten(tmp_path: Path, outputs: dict[str, str]) -> None:
+    wanted = {**OUTPUTS, **outputs}
+    options = {**fake_board.parameters(fake_board.files(tmp_path)), "checkout": None, **wanted}
+    with pytest.raises(InvalidInput, match="would be written over a file that it is made from, or over another output"):
+        imagebuilder.plan_configuration({**options, "path": str(tmp_path / wanted.get("path", "config"))})
 
 
 def test_zero_is_not_the_lack_of_a_value(tmp_path: Path) -> None:

@@ -62,6 +62,18 @@ WRONG: dict[str, tuple[dict[str, t.Any], str]] = {
     "other size": ({"domus": [domu("a", **{**STATIC, "memory": 64})]}, "a: memory is 64 MiB but static_memory has 128 MiB"),
     "overlap": ({"domus": [domu("a", **STATIC), domu("b", **STATIC)]}, "b: static_memory .* overlaps .* of a"),
     "overlap with the heap": ({"static_heap": STATIC["static_memory"], "domus": [domu("a", **STATIC)]}, "overlaps .* of static_heap"),
+    "heap twice": ({"static_heap": STATIC["static_memory"] * 2}, "static_heap 0x.* overlaps .* of static_heap"),
+    "grant frames": ({"domus": [domu("a", grant_frames=-1)]}, "a: grant_frames is -1. Rule: from 0 to 2147483647"),
+    "maptrack frames": ({"domus": [domu("a", maptrack_frames=1 << 31)]}, "a: maptrack_frames is 2147483648"),
+    "no RAM": ({"ram": -1}, "ram is -1 MiB. Rule: at least 0"),
+    "a device on another's bus": (
+        {"domus": [domu("a", passthrough_paths=["/soc"]), domu("b", passthrough_paths=["/soc/i2c@1"])]},
+        "b: of /soc/i2c@1 and /soc, which is passed through to a, one is below the other",
+    ),
+    "the bus of another's device": (
+        {"domus": [domu("a", passthrough_paths=["/soc/i2c@1"]), domu("b", passthrough_paths=["/soc"])]},
+        "b: of /soc and /soc/i2c@1, which is passed through to a",
+    ),
     "no XenStore": ({"dom0": None, "domus": [domu("a", enhanced="enabled")]}, "no dom0 that runs XenStore"),
     "two owners": ({"domus": [domu("a", **RTC), domu("b", **RTC)]}, "b: /pl031@9010000 is already passed through to a"),
     "not a path": ({"domus": [domu("a", passthrough_paths=["pl031"])]}, "'pl031' is not the path of a device tree node"),
@@ -95,6 +107,10 @@ def test_true_dom0less() -> None:
     assert board.xen_cmdline == "console=dtuart bootscrub=0"
     assert board.domus[0].enhanced == "disabled"
     assert board.domids == {"a": 1}
+
+
+def test_ram_that_the_role_does_not_give() -> None:
+    assert read(ram=0).ram == 0
 
 
 def test_numbers_follow_the_list() -> None:

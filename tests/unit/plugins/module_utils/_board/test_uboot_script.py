@@ -340,3 +340,19 @@ def test_the_image_is_what_mkimage_makes(tmp_path: Path) -> None:
     _board, _script, load_map = make(tmp_path)
     assert load_map["boot script"].address == 0x40200000
     assert script_image.image("echo hello\n", load_map["boot script"].address) == MADE_BY_MKIMAGE
+
+
+def test_chosen_that_an_overlay_brings(tmp_path: Path) -> None:
+    """The overlays are applied before nodes are made: one that exists cannot be made again."""
+    fake_board.files(tmp_path)
+    (tmp_path / "virt.dtb").write_bytes(dtb({name: node for name, node in fake_board.VIRT.items() if name != "chosen"}))
+    assert "fdt mknod / chosen" in make(tmp_path)[1]
+    (tmp_path / "overlay.dtbo").write_bytes(dtb({"fragment@0": {"target-path": "/", "__overlay__": {"chosen": {"x": "y"}}}}))
+    assert "fdt mknod / chosen" not in make(tmp_path, overlays=["overlay.dtbo"])[1]
+
+
+@pytest.mark.parametrize(("path", "source"), [("xen", ""), ("./virt.dtb", ""), ("boot.scr", "boot.scr"), ("boot.scr", "rtc.dtb")])
+def test_no_file_of_the_board_is_overwritten(tmp_path: Path, path: str, source: str) -> None:
+    options = {**fake_board.parameters(fake_board.files(tmp_path), domus=[domu("a", **RTC)]), "path": path, "source": source}
+    with pytest.raises(InvalidInput, match="would be written over a file that it is made from, or over another output"):
+        uboot_script.plan_script(options)

@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.needs import clock_rate, closure, needs, reach
 from ansible_collections.xen.driver_domains.tests.unit.fakes.device_tree import board, tree
 
@@ -60,3 +62,22 @@ def test_references_that_are_none_or_too_short() -> None:
         "enable-gpios has 1 cells for /soc/gpio, which takes 2",
         "clocks refers to phandle 0x4d, which no node has",
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "cells", "kind", "args"),
+    [
+        ("gpio", [33, 4, 0], "gpio", (4, 0)),
+        ("gpio-ranges", [33, 0, 10, 20], "pins", (0, 10, 20)),
+        ("test,syscon", [33, 0x1C, 5], "system controller", (0x1C, 5)),
+        ("fsl,stop-mode", [33, 0x10, 3], "system controller", (0x10, 3)),
+        ("fsl,usbmisc", [33, 1], "other device", (1,)),
+        ("snps,axi-config", [33], "other device", ()),
+        ("mux-controls", [33, 0], "multiplexer", (0,)),
+    ],
+)
+def test_references_with_what_follows_them(name: str, cells: list[int], kind: str, args: tuple[int, ...]) -> None:
+    provider = {"phandle": 33, "#gpio-cells": 2, "#index-cells": 1, "#mux-control-cells": 1}
+    found = tree(board(provider=provider, dev={name: cells}))
+    (need,) = needs(found, found.by_path["/soc/dev"])
+    assert need.provider is not None and (need.kind, need.provider.path, need.args) == (kind, "/soc/provider", args)

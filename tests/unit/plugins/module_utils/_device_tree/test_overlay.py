@@ -52,6 +52,17 @@ def test_by_label_with_references() -> None:
     assert (node.path, node.phandle, node.cells("clocks"), node.cells("partner")) == ("/soc/codec", 8, [7], [8])
 
 
+@pytest.mark.parametrize("path", ["/bus@1000/dev@1", "/bus/dev", "/bus/dev@1", "bus0/dev", "dev0"])
+def test_paths_as_libfdt_reads_them(path: str) -> None:
+    """Names need no unit address, and an alias can be the beginning."""
+    content = {"aliases": {"bus0": "/bus@1000", "dev0": "/bus/dev@1"}, "bus@1000": {"dev@1": {"status": "disabled"}}}
+    base = build(content)
+    apply_overlay(base, build({"fragment@0": {"target-path": path, "__overlay__": {"status": "okay"}}}), "x.dtbo")
+    assert DeviceTree(base).by_path["/bus@1000/dev@1"].available
+    with pytest.raises(InvalidInput, match="has no target"):
+        apply_overlay(base, build({"fragment@0": {"target-path": f"none{path}", "__overlay__": {}}}), "x.dtbo")
+
+
 def test_what_is_no_fragment_is_left_out() -> None:
     assert list(applied({"fragment@0": {}}).by_path) == ["/", *(path for path in DeviceTree(build(BASE)).by_path if path != "/")]
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import pytest
 
+from ansible_collections.xen.driver_domains.plugins.module_utils._device_tree.tree import DeviceTree, Node
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import InvalidInput
-from ansible_collections.xen.driver_domains.tests.unit.fakes.device_tree import board, tree
+from ansible_collections.xen.driver_domains.tests.unit.fakes.device_tree import board, build, tree
 
 
 @pytest.mark.parametrize("value", ["console:115200n8", "/soc/serial@7e215000:115200n8", "bus/serial@7e215000:9600", "bus/serial@7e215000"])
@@ -40,3 +41,12 @@ def test_a_node_by_any_name(name: str) -> None:
 def test_a_name_for_no_node_or_several(name: str, message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
         tree(board()).find(name)
+
+
+def test_of_two_with_the_same_name_the_first_counts() -> None:
+    """As for Xen and libfdt. dtc makes no such tree, but an editor of blobs does."""
+    root = build({"first": {"phandle": 5, "x": 1}, "second": {"phandle": 5}})
+    twin = Node("first", root)
+    twin.set_cells("x", 2)
+    found = DeviceTree(root)
+    assert (found.by_path["/first"].number("x"), found.by_phandle[5].name) == (1, "first")

@@ -10,7 +10,7 @@ import pytest
 
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.boot_findings import findings
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.dom0less import Dom0less
-from ansible_collections.xen.driver_domains.plugins.module_utils._errors import NotOnThisHost
+from ansible_collections.xen.driver_domains.plugins.module_utils._errors import InvalidInput, NotOnThisHost
 from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Plan
 from ansible_collections.xen.driver_domains.plugins.module_utils._xen.xl import Domain
 
@@ -61,6 +61,28 @@ def test_only_the_name_is_missing() -> None:
 def test_a_domain_that_does_not_run() -> None:
     with pytest.raises(NotOnThisHost, match=r"Xen runs no domain 2 \(web\); there are 0, 1"):
         Host("net-dd").plan("net-dd", "web")
+
+
+@pytest.mark.parametrize(
+    ("running", "names", "message"),
+    [
+        ([""], ["a/b"], "'a/b' is not a name for a domain"),
+        ([""], [""], "'' is not a name for a domain"),
+        ([""], ["Domain-0"], "'Domain-0' is not a name for a domain"),
+        (["", ""], ["a", "a"], "Two domains have the name 'a'"),
+        (["net-dd", "web1"], ["net-dd", "db-dd"], r"Domain 2 is called 'web1', and is not renamed to 'db-dd'.*xl rename 2 db-dd"),
+        (["dom0less-1", "web1", "net-dd"], ["net-dd"], "Domain 3 is called 'net-dd' as well"),
+    ],
+)
+def test_names_that_cannot_be_given(running: list[str], names: list[str], message: str) -> None:
+    host = Host(*running)
+    with pytest.raises(InvalidInput, match=message):
+        host.plan(*names)
+    assert host.calls == []
+
+
+def test_a_wrong_order_is_mended() -> None:
+    assert len(Host("web", "net-dd").plan("net-dd", "web").actions) == 2
 
 
 FINDINGS: dict[str, tuple[Host, str, str]] = {
