@@ -103,8 +103,11 @@ def group_words(groups: t.Sequence[Settings]) -> list[str]:
 
 
 def volume_of(target: t.Any) -> tuple[str, str] | None:
-    """Return group and name of the volume that a path in a domain stands for, /dev/GROUP/NAME or that of the device mapper, or None."""
-    path = re.sub("^/+", "/", posixpath.normpath(str(target or "")))
+    """Return group and name of the volume that a path in a domain stands for, /dev/GROUP/NAME or that of the device mapper, or None.
+
+    The path may come after the format for QEMU, such as `aio:` (libxl_disk.c).
+    """
+    path = re.sub("^/+", "/", posixpath.normpath(re.sub(r"^(?:[a-z0-9]+:)+(?=/)", "", str(target or ""))))
     mapped = re.fullmatch(r"/dev/mapper/((?:[^/-]|--)+)-((?:[^/-]|--)+)", path)
     if mapped:
         group, name = mapped[1].replace("--", "-"), mapped[2].replace("--", "-")

@@ -81,7 +81,8 @@ class Attacher:
         """
         failure: CommandFailed | None = None
         try:
-            self._xl.detach_device(device.kind, domain, device.devid, force=useless)
+            # Not by its name: a guest that was started again since has another device with the same number, which works.
+            self._xl.detach_device(device.kind, str(device.domid), device.devid, force=useless)
         except CommandFailed as exc:
             failure = exc
         if not self._is_gone(device, 0.0 if failure else self._timeout):

@@ -14,6 +14,7 @@ import typing as t
 from dataclasses import dataclass, field
 
 from .._errors import InvalidInput
+from .._volumes import volume_of
 from .._xen.xlcfg import render, specification
 from .device_text import device_text
 from .disk import Disk, vdev_number
@@ -335,7 +336,7 @@ def _is_writable(disk: t.Mapping[str, t.Any]) -> bool:
 
 
 def refuse_shared_disks(domains: t.Sequence[Definition]) -> None:
-    claims = [((disk.backend, _plain_path(disk.target)), disk, d.name) for d in domains for disk in d.disks if disk.target]
+    claims = [((disk.backend, _plain_path(disk)), disk, d.name) for d in domains for disk in d.disks if disk.target]
     for number, (claim, disk, name) in enumerate(claims):
         for other_claim, other, other_name in claims[:number]:
             if claim == other_claim and (disk.writable or other.writable):
@@ -346,9 +347,13 @@ def refuse_shared_disks(domains: t.Sequence[Definition]) -> None:
                 )
 
 
-def _plain_path(path: str) -> str:
-    """Return a path without detours; normpath leaves two slashes at its beginning alone."""
-    return re.sub("^/+", "/", os.path.normpath(path))
+def _plain_path(disk: Disk) -> str:
+    """Return the path of a disk without detours; normpath leaves two slashes at its beginning alone.
+
+    Where its backend is another domain, nobody here can look which paths lead to one volume, but their names say so.
+    """
+    volume = volume_of(disk.target) if disk.backend else None
+    return f"/dev/{volume[0]}/{volume[1]}" if volume else re.sub("^/+", "/", os.path.normpath(disk.target))
 
 
 def _refuse_doubles(what: str, claims: t.Iterable[tuple[str, str]]) -> None:

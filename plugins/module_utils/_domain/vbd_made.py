@@ -79,7 +79,8 @@ def differences(wanted: t.Mapping[str, t.Any], made: t.Mapping[str, t.Any]) -> l
 
     :param wanted: settings by the names of `vbd_options.VBD_OPTIONS`. Those whose default varies may have any value when they are left out.
     """
-    full = {"direct_io_safe": False, **{key: value for key, value in wanted.items() if value is not None}}
+    # What `disk_settings` leaves out because it is the default of xl.
+    full = {"direct_io_safe": False, "devtype": "disk", **{key: value for key, value in wanted.items() if value is not None}}
     found = []
     for key, value in full.items():
         # xl makes each drive for CDs read-only (xlu_disk_parse).

@@ -30,12 +30,18 @@ def check_volumes(host: DeclaredHost) -> t.Iterator[InputFinding]:
             yield found(f"{domain.where}.volume_groups", exc)
             continue
         yield from _given_disks(domain)
+    owners: dict[tuple[str, tuple[str, str]], list[tuple[str, bool]]] = {}
     for domain in host.domains:
         if domain.claims:
             for where, disk in domain.items("disks"):
                 backend = host.named(backend_of(disk))
                 if backend is not None and backend.name in volumes:
                     yield from _served_disk(where, disk.get("target"), backend, volumes[backend.name])
+                volume = volume_of(disk.get("target"))
+                if volume is not None and backend is not None:
+                    others = owners.setdefault((backend.name, volume), [])
+                    yield from _shared_disk(where, domain.name, disk, others)
+                    others.append((domain.name, _is_written(disk)))
 
 
 def _given_disks(domain: DeclaredDomain) -> t.Iterator[InputFinding]:
@@ -57,6 +63,25 @@ def _given_disks(domain: DeclaredDomain) -> t.Iterator[InputFinding]:
                 yield InputFinding(
                     where, f"the disk {name} is only read", "a volume group needs disks that it can write", "Leave access out"
                 )
+
+
+def _is_written(disk: t.Mapping[str, t.Any]) -> bool:
+    return disk.get("access") != "ro" and disk.get("devtype") != "cdrom"
+
+
+def _shared_disk(where: str, name: str, disk: t.Mapping[str, t.Any], owners: t.Sequence[tuple[str, bool]]) -> t.Iterator[InputFinding]:
+    """Each domain is checked by itself, and the domains of several roles never together. Within a domain, its definition is refused.
+
+    :param owners: the domains that have the volume already, and whether they write to it.
+    """
+    others = [owner for owner, written in owners if owner != name and (written or _is_written(disk))]
+    if others:
+        yield InputFinding(
+            where,
+            f"its target {disk['target']} is a disk of {others[0]} as well",
+            "a disk that one domain writes to belongs to it alone",
+            "Change one of them, or set access: ro for both",
+        )
 
 
 def _served_disk(where: str, target: t.Any, backend: DeclaredDomain, volumes: t.Sequence[Volume]) -> t.Iterator[InputFinding]:

@@ -69,9 +69,15 @@ def carry_out(store: XenStore, name: str, domid: int, orders: t.Sequence[Order],
     try:
         values = store.wait_for([key, alive], lambda values: values[key] == identity or values[alive] != name, timeout)
     except TimedOut as exc:
-        carried_out = [number for number, answer in enumerate(_answers(store, home, identity, orders)) if answer == _DONE]
+        # After that, it does at most what it has begun with.
+        store.transaction(withdraw)
+        answers = _answers(store, home, identity, orders)
+        carried_out = [number for number, answer in enumerate(answers) if answer == _DONE]
+        refused = "".join(
+            f"; it refused {order.volume}: {_reason(answer)}" for order, answer in zip(orders, answers) if answer not in (None, _DONE)
+        )
         raise TimedOut(
-            f"Domain {name} (domid {domid}) carried out {len(carried_out)} of {len(orders)} orders within {timeout:g} s",
+            f"Domain {name} (domid {domid}) carried out {len(carried_out)} of {len(orders)} orders within {timeout:g} s{refused}",
             rule="it carries out one after the other, and those that it has not begun with are withdrawn",
             remedy=f"Check its console (xl console -t pv {name}), or raise timeout",
             carried_out=carried_out,

@@ -13,7 +13,7 @@ import typing as t
 from dataclasses import dataclass
 
 from .._domain.devices import VBD, read_devices
-from .._errors import DriverDomainsError, TimedOut
+from .._errors import DriverDomainsError, InvalidInput, TimedOut
 from .._plan import Action, Plan
 from .._volumes import Volume, declared_volumes, volume_of
 from .orders import Order, carry_out
@@ -42,9 +42,17 @@ def plan_volumes(
     :param domains: each with `name` and `volume_groups`.
     :param timeout: seconds that a domain may take for all of its orders.
     :param waiting: devices that the recovery service is going to attach again. It does not say what they are made of.
-    :raises InvalidInput: something is declared that LVM cannot make.
+    :raises InvalidInput: something is declared that LVM cannot make, or a domain is listed twice.
     """
-    declared = {domain["name"]: declared_volumes(domain["volume_groups"]) for domain in domains}
+    declared: dict[str, list[Volume]] = {}
+    for domain in domains:
+        if domain["name"] in declared:
+            raise InvalidInput(
+                f"The domain {domain['name']} is listed twice",
+                rule="a domain gets all of its orders at once",
+                remedy="Put all of its volume groups into one entry",
+            )
+        declared[domain["name"]] = declared_volumes(domain["volume_groups"])
     plan = Plan()
     # The lowest domid wins, as in libxl.
     running = {name: domid for domid, name in sorted(store.domains().items(), reverse=True)}

@@ -133,6 +133,7 @@ class Xl:
     def detach_device(self, kind: str, domain: str, devid: int, force: bool = False) -> None:
         """Remove a network interface or a disk by its device number.
 
+        :param domain: its name, or its domid.
         :param force: do not wait for the guest to close a disk; of an interface, xl gives the guest 10 s in any case.
         """
         self._run(*detach_arguments(kind, domain, devid, force))

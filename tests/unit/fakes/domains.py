@@ -312,8 +312,8 @@ class FakeHost:
             self.store.values[f"/local/domain/{domid}/device/vbd/{devid}/state"] = "4"
 
     def detach_device(self, kind: str, domain: str, devid: int, force: bool = False) -> None:
-        self.calls.append(("detach", kind, domain, str(devid)))
-        domid = self.store.domid_of(domain)
+        domid = int(domain) if domain.isdecimal() else self.store.domid_of(domain)
+        self.calls.append(("detach", kind, self.store.values.get(f"/local/domain/{domid}/name", domain), str(devid)))
         home = f"/libxl/{domid}/device/{kind}/{devid}"
         backend = self.store.values.get(f"{home}/backend") or home
         gone = tuple(f"{path}/" for path in (home, f"/local/domain/{domid}/device/{kind}/{devid}", backend))

@@ -15,8 +15,8 @@ import pytest
 from .test_xendd import SHELLS, STATUS, STUB, FakeDomain, until
 
 TOP = "data/driver-domain"
-#: A physical volume is a file `pv.DISK` with the name of its group, a volume a file `lv.GROUP.NAME` with its size. An open one has a file
-#: `open.GROUP.NAME`. It sees no disk but those of the filter.
+#: A physical volume is a file `pv.DISK` with the name of its group, a volume a file `lv.GROUP.NAME` with its size, and its tags, if any. An
+#: open one has a file `open.GROUP.NAME`, one that is not plain `type.GROUP.NAME` with its type. It sees no disk but those of the filter.
 LVM = r"""
 seen() { case $config in *"a|^$XENDD_ROOT/dev/$1\$|"*) return 0 ;; *) return 1 ;; esac; }
 set +f
@@ -47,8 +47,11 @@ lvs)
     for last; do :; done
     case $last in
     */*)
-        [ -e "lv.${last%/*}.${last#*/}" ] || { echo '  Failed to find it \o/' >&2; exit 5; }
-        if [ -e "open.${last%/*}.${last#*/}" ]; then echo '  open'; else echo '      '; fi
+        last=${last%/*}.${last#*/}
+        [ -e "lv.$last" ] || { echo '  Failed to find it \o/' >&2; exit 5; }
+        type=-
+        [ ! -e "type.$last" ] || read -r type <"type.$last"
+        if [ -e "open.$last" ]; then echo "  ${type}wi-ao----|open"; else echo "  ${type}wi-a-----|"; fi
         ;;
     *)
         for file in "lv.$last."*; do
@@ -57,6 +60,7 @@ lvs)
         ;;
     esac
     ;;
+lvchange) printf '|%s' "$2" >>"lv.${3%/*}.${3#*/}" ;;
 lvcreate)
     while [ $# -gt 1 ]; do
         case $1 in
@@ -86,9 +90,14 @@ for last; do :; done
 READ = r"""
 case $1 in
 volumes/*) cat "$XENDD_ROOT/orders/${1#volumes/}" 2>/dev/null ;;
+*/orders/*) cat "$XENDD_ROOT/answered/${1##*/}" 2>/dev/null ;;
 *) grep -q "^$1=" "$STORE" ;;
 esac
 """
+
+
+#: How a volume is marked that is to be overwritten.
+TAG = "xendd.removed"
 
 
 class StorageDomain(FakeDomain):
@@ -119,7 +128,11 @@ class StorageDomain(FakeDomain):
 
     def lvm(self) -> dict[str, str]:
         """What LVM has."""
-        return {path.name: path.read_text(encoding="utf-8") for path in (self.root / "lvm").iterdir() if not path.name.startswith("open")}
+        return {
+            path.name: path.read_text(encoding="utf-8")
+            for path in (self.root / "lvm").iterdir()
+            if not path.name.startswith(("open", "type"))
+        }
 
     def order(self, identity: str, *texts: str) -> None:
         """What dom0 writes in one transaction."""
@@ -198,8 +211,12 @@ def test_a_disk_that_cannot_be_read_is_refused(domain: StorageDomain) -> None:
 @pytest.mark.parametrize(
     ("state", "said"),
     [
-        ({"pv.xvdb": "other"}, "0 belong to it ({root}/dev/xvdb is of other)"),
-        ({"pv.xvdb": ""}, "0 belong to it ({root}/dev/xvdb is of no volume group)"),
+        ({"pv.xvdb": "other"}, "none belongs to it ({root}/dev/xvdb is of other)"),
+        # As after a power cut, while it was made.
+        (
+            {"pv.xvdb": ""},
+            "none belongs to it ({root}/dev/xvdb is of no volume group). If nothing on them is needed, remove that with wipefs",
+        ),
         ({"pv.xvdb": "vg0"}, "1 belong to it, and it has 0 others"),
         ({"pv.xvdb": "vg0", "pv.xvdc": "vg0", "missing": "vg0"}, "2 belong to it, and it has 1 others"),
         ({"pv.xvdb": "vg0", "pv.xvdc": "vg1"}, "1 belong to it ({root}/dev/xvdc is of vg1)"),
@@ -345,7 +362,7 @@ def test_a_volume_that_is_removed_while_another_is_overwritten(domain: StorageDo
 def test_overwriting_begins_again_after_a_restart(domain: StorageDomain) -> None:
     domain.add_disk("xvdb")
     domain.write("lvm/pv.xvdb", "vg0")
-    domain.write("lvm/lv.vg0.removed.root", "1536")
+    domain.write("lvm/lv.vg0.removed.root", f"1536|other,{TAG}")
     domain.write("dev/vg0/removed.root", "secret")
     (domain.root / "run/xendd/erasing").mkdir(parents=True)
     with domain.running("xendd.backend=1 xendd.volumes=vg0,xvdb"):
@@ -359,13 +376,103 @@ def test_a_volume_that_cannot_be_overwritten_stays(domain: StorageDomain) -> Non
     """Its device is not there: a file in its place would fill the memory."""
     domain.add_disk("xvdb")
     domain.write("lvm/pv.xvdb", "vg0")
-    domain.write("lvm/lv.vg0.removed.root", "1048576")
+    domain.write("lvm/lv.vg0.removed.root", f"1048576|{TAG}")
     with domain.running("xendd.backend=1 xendd.volumes=vg0,xvdb"):
         domain.order("one")
         domain.answers("one", 0)
         until(lambda: not (domain.root / "run/xendd/erasing").exists())
-    assert domain.lvm() == {"pv.xvdb": "vg0", "lv.vg0.removed.root": "1048576"}
+    assert domain.lvm() == {"pv.xvdb": "vg0", "lv.vg0.removed.root": f"1048576|{TAG}"}
     assert not (domain.root / "dev/vg0/removed.root").exists()
+
+
+def test_only_what_was_removed_here_is_overwritten(domain: StorageDomain) -> None:
+    """A group that was made elsewhere may have volumes of such names, and with such tags."""
+    domain.add_disk("xvdb")
+    state = {"pv.xvdb": "vg0", "lv.vg0.removed.root": "1048576", "lv.vg0.removed.more": "1048576|removed", "lv.vg0.root": f"1048576|{TAG}"}
+    for name, text in state.items():
+        domain.write(f"lvm/{name}", text)
+        if name.startswith("lv."):
+            domain.write(f"dev/vg0/{name.removeprefix('lv.vg0.')}", "theirs")
+    with domain.running("xendd.backend=1 xendd.volumes=vg0,xvdb"):
+        domain.order("one", "remove vg0 root")
+        assert domain.answers("one", 1) == [
+            "refused it would be called removed.root until it is overwritten, and there is a volume of that name already"
+        ]
+        domain.order("two")
+        domain.answers("two", 0)
+        time.sleep(0.5)
+    assert domain.lvm() == state
+    assert {path.read_text(encoding="utf-8") for path in (domain.root / "dev/vg0").iterdir()} == {"theirs"}
+
+
+@pytest.mark.parametrize("kind", ["o", "s", "t", "V", "C"])
+def test_what_others_go_with_is_not_removed(domain: StorageDomain, kind: str) -> None:
+    """LVM would remove the snapshots of a volume with it."""
+    domain.add_disk("xvdb")
+    domain.write("lvm/pv.xvdb", "vg0")
+    domain.write("lvm/lv.vg0.old", "1048576")
+    domain.write("lvm/type.vg0.old", f"{kind}\n")
+    # It got a snapshot after it was removed.
+    domain.write("lvm/lv.vg0.removed.root", f"1048576|{TAG}")
+    domain.write("lvm/type.vg0.removed.root", f"{kind}\n")
+    domain.write("dev/vg0/removed.root", "secret")
+    state = domain.lvm()
+    with domain.running("xendd.backend=1 xendd.volumes=vg0,xvdb"):
+        domain.order("one", "remove vg0 old")
+        (answer,) = domain.answers("one", 1)
+        assert answer.startswith("refused it is a snapshot, has snapshots, or is a pool or a part of one: remove it by hand")
+        time.sleep(0.5)
+    assert (domain.lvm(), domain.mutations()) == (state, [])
+    assert (domain.root / "dev/vg0/removed.root").read_text(encoding="utf-8") == "secret"
+
+
+def test_a_removed_volume_that_is_in_use_is_not_overwritten(domain: StorageDomain) -> None:
+    domain.add_disk("xvdb")
+    domain.write("lvm/pv.xvdb", "vg0")
+    domain.write("lvm/lv.vg0.removed.root", f"1048576|{TAG}")
+    domain.write("lvm/open.vg0.removed.root", "")
+    domain.write("dev/vg0/removed.root", "secret")
+    with domain.running("xendd.backend=1 xendd.volumes=vg0,xvdb"):
+        domain.order("one")
+        domain.answers("one", 0)
+        until(lambda: not (domain.root / "run/xendd/erasing").exists())
+        assert (domain.root / "dev/vg0/removed.root").read_text(encoding="utf-8") == "secret"
+        (domain.root / "lvm/open.vg0.removed.root").unlink()
+        domain.order("two")
+        until(lambda: domain.lvm() == {"pv.xvdb": "vg0"})
+
+
+def test_orders_that_were_carried_out_before_a_restart_are_not_carried_out_again(domain: StorageDomain) -> None:
+    domain.add_disk("xvdb")
+    domain.write("lvm/pv.xvdb", "vg0")
+    domain.write("lvm/lv.vg0.a", "4194304")
+    domain.write("answered/0", "one done\n")
+    domain.write("answered/1", "older done\n")
+    with domain.running("xendd.backend=1 xendd.volumes=vg0,xvdb"):
+        domain.order("one", "remove vg0 a", "make vg0 b 4194304")
+        until(lambda: "one" in domain.reports(f"{TOP}/orders"), 60)
+    assert domain.lvm() == {"pv.xvdb": "vg0", "lv.vg0.a": "4194304", "lv.vg0.b": "4194304"}
+    assert (domain.reports(f"{TOP}/orders/0"), domain.reports(f"{TOP}/orders/1")) == ([], ["one done"])
+
+
+def test_a_group_whose_volumes_cannot_be_listed_is_not_reported_as_empty(domain: StorageDomain) -> None:
+    domain.add_disk("xvdb")
+    domain.write("lvm/pv.xvdb", "vg0")
+    domain.write("lvm/lv.vg0.a", "4194304")
+    domain.fail = "lvm lvs *"
+    settle(domain, "xendd.volumes=vg0,xvdb")
+    assert (domain.reports(f"{TOP}/groups"), domain.reports(f"{TOP}/volumes")) == (["0"], ["0"])
+
+
+def test_orders_do_not_end_without_a_report(domain: StorageDomain) -> None:
+    """As when a quota of XenStore is used up: dom0 would compare with what was reported before."""
+    domain.add_disk("xvdb")
+    domain.fail = f"xenstore-write *{TOP}/volumes 1 *"
+    with domain.running("xendd.backend=1 xendd.volumes=vg0,xvdb"):
+        domain.order("one", "make vg0 a 4194304")
+        until(lambda: domain.reports(f"{TOP}/orders/0") == ["one done"])
+        time.sleep(0.5)
+        assert domain.reports(f"{TOP}/orders") == []
 
 
 def test_orders_that_were_withdrawn_are_not_carried_out(domain: StorageDomain) -> None:

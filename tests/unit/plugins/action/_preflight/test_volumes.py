@@ -79,6 +79,20 @@ def test_what_is_wrong(values: dict[str, t.Any], problem: str) -> None:
     assert re.search(problem, finding), finding
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "wrong"),
+    [({}, {}, True), ({"access": "ro"}, {}, True), ({}, {"access": "ro"}, True), ({"access": "ro"}, {"access": "ro"}, False)],
+)
+@pytest.mark.parametrize("group", ["vg0", "by-hand"])
+@pytest.mark.parametrize("role", ["domu_domains", "driver_domain_domains"])
+def test_a_volume_of_two_domains(first: dict[str, t.Any], second: dict[str, t.Any], wrong: bool, group: str, role: str) -> None:
+    values = variables({"target": f"/dev/{group}/root", **first})
+    values[role].append({"name": "other", "disks": [{"vdev": "xvdb", "backend": "storage-dd", "target": f"/dev/{group}/root", **second}]})
+    found = findings(values)
+    assert len(found) == wrong
+    assert not found or re.search(f"/dev/{group}/root is a disk of (web1|other) as well.*set access: ro for both", found[0])
+
+
 @pytest.mark.parametrize("target", ["/dev/sdb", "/dev//sdb"])
 def test_a_disk_of_dom0_is_not_given_to_a_guest_as_well(target: str) -> None:
     domains = [("storage-dd", "/dev/sdb"), ("web1", target)]

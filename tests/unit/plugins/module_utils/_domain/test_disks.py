@@ -68,6 +68,11 @@ class TestTwoDomains:
         with pytest.raises(InvalidInput, match=r"The disk iqn.x is given twice: to web1 and to web2"):
             host.run_plan([guest("web1", "iqn.x", **options), guest("web2", "iqn.x", **options)])
 
+    @pytest.mark.parametrize("path", ["/dev/mapper/vg--0-web", "aio:/dev/vg-0/web", "//dev/vg-0/./web"])
+    def test_the_names_of_a_volume_in_another_domain(self, path: str, host: FakeHost) -> None:
+        with pytest.raises(InvalidInput, match=r"The disk /dev/vg-0/web is given twice: to web1 and to web2"):
+            host.run_plan([guest("web1", "/dev/vg-0/web", backend="store-dd"), guest("web2", path, backend="store-dd")])
+
     def test_nobody_writes(self, host: FakeHost, tmp_path: Path) -> None:
         (tmp_path / "a.iso").write_text("")
         host.run_plan([guest(name, tmp_path / "a.iso", access="ro") for name in ("web1", "web2")])

@@ -68,7 +68,7 @@ class Host(FakeHost):
 
     def detach_device(self, kind: str, domain: str, devid: int, force: bool = False) -> None:
         if self.refusal:
-            self.calls.append(("detach", kind, domain, str(devid)))
+            self.calls.append(("detach", kind, self.store.values[f"/local/domain/{domain}/name"], str(devid)))
             raise CommandFailed(f"'xl block-detach' failed with exit code 1: {self.refusal}", stderr=self.refusal)
         super().detach_device(kind, domain, devid, force)
 
@@ -134,6 +134,7 @@ SETTINGS: list[tuple[dict[str, t.Any], dict[str, t.Any], str]] = [
     ({}, {"target": "/dev/other"}, "its target is /dev/vg/web, not /dev/other"),
     ({}, {"access": "ro"}, "its access is rw, not ro"),
     ({}, {"devtype": "cdrom"}, "its devtype is disk, not cdrom"),
+    ({"devtype": "cdrom"}, {}, "its devtype is cdrom, not disk"),
     ({}, {"script": "block-x"}, "its script is /etc/xen/scripts/block, not block-x"),
     ({}, {"direct_io_safe": True}, "its direct_io_safe is no, not yes"),
     ({"direct_io_safe": True}, {}, "its direct_io_safe is yes, not no"),
@@ -219,6 +220,21 @@ def test_what_does_not_work_is_removed_in_any_case(host: Host) -> None:
     host.attach_device = attach  # type: ignore[method-assign]  # checks first that the old one is gone
     host.disks(DISK)
     assert host.verbs == ["detach", "attach"]
+
+
+def test_a_guest_that_was_started_again_meanwhile_keeps_its_disk(host: Host) -> None:
+    """Its new disk has the number of the one that was to be removed by force, and works."""
+    host.disks(DISK)
+    host.store.values["/local/domain/1/backend/vbd/2/51728/state"] = "6"
+    plan = host.disks(DISK, check_mode=True)
+    host.remove("web")
+    host.add("web")
+    host.attach_device("vbd", "web", TEXT)
+    new = {key: value for key, value in host.store.values.items() if "/3/" in key}
+    host.calls.clear()
+    plan.actions[0].apply()
+    assert (plan.actions[0].description[:11], host.verbs) == ("detach disk", ["detach"])
+    assert {key: value for key, value in host.store.values.items() if "/3/" in key} == new
 
 
 def test_others_stay_unless_they_are_pruned(host: Host) -> None:

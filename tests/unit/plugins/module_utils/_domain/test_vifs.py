@@ -92,8 +92,8 @@ class Host(FakeHost):
 
     def detach_device(self, kind: str, domain: str, devid: int, force: bool = False) -> None:
         assert kind == "vif"
-        self.calls.append(("detach", domain, str(devid)))
-        domid = self.store.domid_of(domain)
+        domid = int(domain) if domain.isdecimal() else self.store.domid_of(domain)
+        self.calls.append(("detach", self.store.values[f"/local/domain/{domid}/name"], str(devid)))
         own = f"/libxl/{domid}/device/vif/{devid}"
         self.kept[f"{domid}"] = [vif for vif in self.kept[f"{domid}"] if vif["devid"] != devid]
         self.write_kept()

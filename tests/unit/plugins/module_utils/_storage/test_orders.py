@@ -93,10 +93,10 @@ def test_an_answer_to_other_orders_is_none() -> None:
 
 def test_what_was_not_begun_is_withdrawn() -> None:
     def act(fake: FakeXenstored, identity: str, _texts: list[str]) -> None:
-        answer(fake, identity, ["done"], finished=False)
+        answer(fake, identity, ["done", "refused no space"], finished=False)
 
     with domain(act) as fake, XenStore(fake.path) as store:
-        with pytest.raises(TimedOut, match="carried out 1 of 3 orders within 1 s.*withdrawn") as caught:
+        with pytest.raises(TimedOut, match="carried out 1 of 3 orders within 1 s; it refused vg0/root: no space.*withdrawn") as caught:
             carry_out(store, "storage-dd", 3, ORDERS, 1)
         assert caught.value.details["carried_out"] == [0]
         assert gone(fake)

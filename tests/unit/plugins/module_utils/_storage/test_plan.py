@@ -11,7 +11,7 @@ import typing as t
 import pytest
 
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.aside import WaitingDevice
-from ansible_collections.xen.driver_domains.plugins.module_utils._errors import DriverDomainsError, Refused, TimedOut
+from ansible_collections.xen.driver_domains.plugins.module_utils._errors import DriverDomainsError, InvalidInput, Refused, TimedOut
 from ansible_collections.xen.driver_domains.plugins.module_utils._plan import Plan
 from ansible_collections.xen.driver_domains.plugins.module_utils._storage import plan as planning
 from ansible_collections.xen.driver_domains.plugins.module_utils._storage.orders import Order
@@ -117,6 +117,8 @@ def test_a_volume_does_not_shrink(run: Run) -> None:
     [
         {},
         {f"{DISK}/params": "/dev/mapper/vg0-root"},
+        # QEMU serves it.
+        {f"{DISK}/params": "aio:/dev/vg0/root"},
         # Its backend was started again, and has another domid.
         {f"{DISK}/backend": "/local/domain/2/backend/vbd/7/51728"},
     ],
@@ -181,3 +183,10 @@ def test_two_domains(run: Run) -> None:
     domains = [*volumes({"name": "root", "size": "64MiB"}), {"name": "other-dd", "volume_groups": []}]
     with pytest.raises(Refused, match="other-dd: it does not run"):
         run.plan(domains).apply()
+
+
+def test_a_domain_twice(run: Run) -> None:
+    """The volumes of its first entry would get lost."""
+    domains = [*volumes({"name": "new", "size": "4MiB"}), *volumes({"name": "other", "size": "4MiB"}, group="vg1")]
+    with pytest.raises(InvalidInput, match="The domain storage-dd is listed twice.*into one entry"):
+        run.plan(domains)
