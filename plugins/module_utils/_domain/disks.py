@@ -54,7 +54,10 @@ class Disks:
             return ""
         device = f"{os.major(status.st_rdev)}:{os.minor(status.st_rdev)}"
         if not disk.writable:
-            places = self._mounts(device, writable=True) if stat.S_ISBLK(status.st_mode) else []
+            # Also to its partitions and volumes, or to a loop device of the file.
+            own = identity(disk.target)
+            devices = [other[1:] for other in (own, *self._walk(own, self._below)) if other.startswith("b")]
+            places = [place for other in devices for place in self._mounts(other, writable=True)]
             return f"this host writes to it, at {places[0]}" if places else ""
         if stat.S_ISBLK(status.st_mode):
             return self._claim(disk.target, device)
