@@ -105,6 +105,33 @@ class TestTwoDomains:
         host.run_plan([guest("web1", tmp_path / "a.img")])
         assert host.calls == [("create", "web1")]
 
+    @pytest.mark.parametrize(
+        ("path", "mode", "access", "refused"),
+        [
+            ("/dev/mapper/vg0-web", "w", "ro", True),
+            ("/dev/vg0/web", "r", "rw", True),
+            ("/dev/vg0/web", "r", "ro", False),
+            ("/dev/vg1/web", "w", "rw", False),
+        ],
+    )
+    def test_a_volume_of_a_running_domain(self, path: str, mode: str, access: str, refused: bool, host: FakeHost) -> None:
+        storage, other = host.add("store-dd"), host.add("other")
+        own = f"/libxl/{other}/device/vbd/51712"
+        host.store.values.update(
+            {
+                f"{own}/backend": f"/local/domain/{storage}/backend/vbd/{other}/51712",
+                f"{own}/params": "/dev/vg0/web",
+                f"{own}/mode": mode,
+            }
+        )
+        wanted = [guest("web1", path, access=access, backend="store-dd")]
+        if refused:
+            with pytest.raises(Refused, match=f"its disk {path} is, or holds, or is a part of a disk of other"):
+                host.run_plan(wanted)
+            host.remove("other")
+        host.run_plan(wanted)
+        assert host.calls == [("create", "web1")]
+
     def test_the_domain_itself_and_those_that_are_stopped_do_not_count(self, host: FakeHost, tmp_path: Path) -> None:
         (tmp_path / "a.img").write_text("")
         domid = host.adopt("old")
