@@ -60,6 +60,8 @@ _TAKEN_NAMES = re.compile(r"eth[0-9]+|lo|all|default|bonding_masters")
 #: Addresses to which a bond can send ARP requests: BOND_MAX_ARP_TARGETS in include/net/bonding.h of Linux.
 _MOST_TARGETS = 16
 
+#: COMMAND_LINE_SIZE of Linux on x86 and arm64, which counts the final 0. A PV domain gets less, see `definition.PV_CMDLINE_LIMIT`.
+_CMDLINE_LIMIT = 2047
 #: What an HVM domain has that boots an image: these use the console hvc0, and each emulated device is something to attack.
 _HVM_OPTIONS = {"vga": "none", "nographic": True, "vnc": False}
 
@@ -267,6 +269,12 @@ def _definition(
             if not vif["ip"]:
                 del vif["ip"]
     definition["cmdline"] = " ".join(filter(None, [*words, check_line(domain.get("cmdline") or "", "cmdline")])) or None
+    if not foreign and len((definition["cmdline"] or "").encode()) > _CMDLINE_LIMIT:
+        raise InvalidInput(
+            f"the kernel command line has {len(definition['cmdline'].encode())} bytes",
+            rule=f"Linux reads only the first {_CMDLINE_LIMIT}: a volume group would be made on fewer disks than it has",
+            remedy="Shorten it, e.g. with fewer bridges, static addresses or disks of volume groups in one domain",
+        )
     return definition
 
 

@@ -15,6 +15,7 @@ from .._files import resolve
 from .._plan import Refusal
 from .._xen.xl import domain_types, has_iommu
 from .definition import Definition
+from .disks import volume_identity
 from .facts import DomainHost
 
 Refusals = t.Iterator[Refusal]
@@ -223,8 +224,9 @@ def _disks(host: DomainHost, wanted: t.Sequence[Definition], starts: t.Sequence[
     ]
     for domain in starts:
         current = host.current[domain.name]
-        for disk in domain.local_disks:
-            use = current.used_disks.get(disk.target)
+        for disk in domain.disks:
+            use = current.used_disks.get(disk.target) if disk.local else ""
+            own = current.related.get(disk.target, ()) if disk.local else (volume_identity(disk.backend, disk.target),)
             if use:
                 yield _refusal(
                     f"Domain {domain.name}",
@@ -233,9 +235,7 @@ def _disks(host: DomainHost, wanted: t.Sequence[Definition], starts: t.Sequence[
                     "Unmount it, and take it out of swap, LVM, RAID and the like; or correct target",
                 )
             owners = {
-                name
-                for name, identity, writable in served
-                if name != domain.name and (writable or disk.writable) and identity in current.related.get(disk.target, ())
+                name for name, identity, writable in served if name != domain.name and (writable or disk.writable) and identity in own
             }
             if owners:
                 yield _refusal(

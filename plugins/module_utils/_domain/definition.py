@@ -17,7 +17,7 @@ from .._errors import InvalidInput
 from .._volumes import volume_of
 from .._xen.xlcfg import render, specification
 from .device_text import device_text
-from .disk import Disk, vdev_number
+from .disk import Disk, check_vdev, vdev_number
 from .paths import MARKER
 from .ready import Ready
 from .vbd_options import disk_settings
@@ -300,6 +300,7 @@ def _for_kind(vif: dict[str, t.Any], kind: str) -> dict[str, t.Any]:
 
 
 def _disk(disk: t.Mapping[str, t.Any]) -> str:
+    check_vdev(str(disk["vdev"]))
     if not disk["target"] and disk.get("devtype") != "cdrom":
         raise InvalidInput(
             f"the disk {disk['vdev']} has no target", rule="only a cdrom drive may be empty", remedy="Set target, or devtype: cdrom"

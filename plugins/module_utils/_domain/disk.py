@@ -11,6 +11,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from .._errors import InvalidInput
+
 
 @dataclass(frozen=True)
 class Disk:
@@ -25,7 +27,20 @@ class Disk:
 
 
 #: xvda or d0; hda; sda (libxl_device.c, libxl__device_disk_dev_number).
-_VDEV = re.compile(r"(?:(xvd|hd|sd)([a-z]{1,2})([1-9][0-9]{0,2})?)|(?:d([0-9]+)(?:p([1-9][0-9]*))?)")
+_VDEV = re.compile(r"(?:(xvd|hd|sd)([a-z]{1,4})([1-9][0-9]{0,2})?)|(?:d([0-9]+)(?:p([0-9]+))?)")
+
+
+def check_vdev(vdev: str, domain: str = "") -> None:
+    """Check the name of a disk in the guest before anything is changed: xl looks at it only when it attaches the disk.
+
+    :raises InvalidInput: libxl does not know such a name.
+    """
+    if not vdev_number(vdev).isdecimal():
+        raise InvalidInput(
+            f"{f'{domain}: ' if domain else ''}the vdev {vdev!r} is not the name of a disk",
+            rule="a disk is called like xvda, hda or sda, perhaps with a partition, or d0p0 (xen-vbd-interface(7))",
+            remedy="Set vdev, e.g. xvdb",
+        )
 
 
 def vdev_number(vdev: str) -> str:

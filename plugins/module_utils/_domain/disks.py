@@ -16,6 +16,8 @@ import stat
 import typing as t
 
 from .._files import list_directory, read_text, resolve, unescape
+from .._volumes import volume_of
+from .devices import VBD, read_devices
 from .disk import Disk
 
 if t.TYPE_CHECKING:
@@ -23,7 +25,7 @@ if t.TYPE_CHECKING:
 
 
 class OpenDisk(t.NamedTuple):
-    """A disk that dom0 serves to a running domain; `identity` is one of those that `Disks.related` returns."""
+    """A disk of a running domain; `identity` is one of those that `Disks.related` or `volume_identity` returns."""
 
     client: str
     identity: str
@@ -54,7 +56,10 @@ class Disks:
             return ""
         device = f"{os.major(status.st_rdev)}:{os.minor(status.st_rdev)}"
         if not disk.writable:
-            places = self._mounts(device, writable=True) if stat.S_ISBLK(status.st_mode) else []
+            # Also to its partitions and volumes, or to a loop device of the file.
+            own = identity(disk.target)
+            devices = [other[1:] for other in (own, *self._walk(own, self._below)) if other.startswith("b")]
+            places = [place for other in devices for place in self._mounts(other, writable=True)]
             return f"this host writes to it, at {places[0]}" if places else ""
         if stat.S_ISBLK(status.st_mode):
             return self._claim(disk.target, device)
@@ -137,8 +142,16 @@ def _is_claimed(device: str) -> bool:
     return False
 
 
+def volume_identity(backend: str, target: str) -> str:
+    """Return what is the same for all paths of a volume in another domain; "" for what is none, or is in dom0."""
+    volume = volume_of(target) if backend else None
+    return f"v{backend}:{volume[0]}/{volume[1]}" if volume else ""
+
+
 def open_disks(store: XenStore, names: t.Mapping[int, str]) -> list[OpenDisk]:
-    """Return the disks that dom0 serves to running domains, by their names; a disk that is no file or block device is left out.
+    """Return the disks that dom0 serves to running domains, by their names, and the volumes that other domains serve to them.
+
+    A disk that is no file, block device or volume is left out.
 
     The keys below dom0's own `backend` belong to dom0. `params` holds a path, or one after a prefix such as `aio:` (libxl_disk.c).
     """
@@ -152,4 +165,9 @@ def open_disks(store: XenStore, names: t.Mapping[int, str]) -> list[OpenDisk]:
         own = identity(path)
         if own:
             found.append(OpenDisk(name, own, values[f"{node}/mode"] != "r"))
+    for domid, devices in read_devices(store, names, [VBD], ("params", "mode"), names).items():
+        for device in devices:
+            own = volume_identity(device.backend if device.backend_id else "", device.made["params"])
+            if own:
+                found.append(OpenDisk(names[domid], own, device.made["mode"] != "r"))
     return found

@@ -88,7 +88,7 @@ class DomainHost:
     services: tuple[tuple[str, str, str], ...] = ()
     #: How to attach the vifs and disks again that domains have from those that may be restarted, by the names of these clients.
     served: t.Mapping[str, t.Sequence[Repair]] = field(default_factory=dict)
-    #: The disks that dom0 serves to running domains; only read when a domain may be started.
+    #: The disks of running domains that dom0 serves, or that are volumes of others; only read when a domain may be started.
     open_disks: tuple[OpenDisk, ...] = ()
     #: The bridges in each backend domain that a domain to be started names; None when they are not known.
     bridges: t.Mapping[str, t.Sequence[str] | None] = field(default_factory=dict)

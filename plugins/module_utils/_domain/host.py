@@ -66,7 +66,7 @@ def read_host(
         served=reader.served(restartable) if restartable else {},
         bridges={backend: reader.bridges(backend) for backend in sorted({vif.backend for d in startable for vif in d.vifs})},
         vif_script=default_vif_script(paths.definitions) if any(domain.vifs for domain in startable) else "",
-        open_disks=reader.open_disks() if any(domain.local_disks for domain in startable) else (),
+        open_disks=reader.open_disks() if any(domain.disks for domain in startable) else (),
         device_model=not hvm or has_device_model(paths.device_models or DEVICE_MODELS),
         dom0_available=available_memory(paths.procfs) if hvm else None,
         systemd=paths.has_systemd(),
@@ -318,7 +318,7 @@ class _HostReader:
         return tuple((names[backend], names[client], kind) for backend, client, kind in found if names[backend] != names[client])
 
     def open_disks(self) -> tuple[OpenDisk, ...]:
-        """Return the disks that dom0 serves to running domains."""
+        """Return the disks of running domains that dom0 serves, or that are volumes of others."""
         return tuple(open_disks(self._store, {domid: self._principal(name) for domid, name in self._alive.items()}))
 
     def _principal(self, name: str) -> str:

@@ -13,6 +13,7 @@ import typing as t
 from .._errors import InvalidInput
 from .attachments import Rules, WantedDevice
 from .devices import VBD
+from .disk import check_vdev
 from .vbd_made import differences, made_settings, same_vdev
 from .vbd_options import disk_settings
 
@@ -30,10 +31,11 @@ VBD_RULES = Rules(
 def wanted_vbds(items: t.Sequence[t.Mapping[str, t.Any]]) -> list[WantedDevice]:
     """Check the parameter `vbds` of the module xl_vbd.
 
-    :raises InvalidInput: a disk has no target, or is listed twice.
+    :raises InvalidInput: a disk has no target, is listed twice, or has a name that no disk can have.
     """
     wanted = [WantedDevice(item["domain"], item["vdev"], item["state"] == "present", disk_settings(item)) for item in items]
     for number, disk in enumerate(wanted):
+        check_vdev(disk.identity, disk.domain)
         if disk.present and not disk.settings.get("target") and disk.settings.get("devtype") != "cdrom":
             raise InvalidInput(
                 f"{disk.domain}: the disk {disk.identity} has no target", rule="only a cdrom drive can be empty", remedy="Set target"

@@ -479,7 +479,15 @@ def test_volume_groups() -> None:
 
 @pytest.mark.parametrize(
     ("change", "problem"),
-    [({"volume_groups": [{"name": "vg0", "disks": ["sda"]}]}, "'sda' does not say"), ({"kernel": "/k"}, "image of the collection")],
+    [
+        ({"volume_groups": [{"name": "vg0", "disks": ["sda"]}]}, "'sda' does not say"),
+        ({"kernel": "/k"}, "image of the collection"),
+        # What is cut off would be disks of the group.
+        (
+            {"volume_groups": [{"name": "vg0", "disks": [f"serial:{number:060}" for number in range(40)]}]},
+            "net-dd, the kernel command line has [0-9]{4} bytes.*only the first 2047",
+        ),
+    ],
 )
 def test_volume_groups_that_cannot_be(change: dict[str, t.Any], problem: str) -> None:
     with pytest.raises(AnsibleFilterError, match=problem):

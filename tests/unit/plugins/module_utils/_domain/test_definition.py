@@ -99,6 +99,7 @@ BAD: dict[str, tuple[dict[str, t.Any], str]] = {
     "multicast MAC": ({"vifs": [{"mac": "01:16:3e:00:00:11"}]}, "unicast"),
     "comma in a bridge": ({"vifs": [{"bridge": "a,backend=b"}]}, "cannot be expressed"),
     "source of a disk elsewhere": ({"disks": [{"vdev": "xvda", "target": "/d", "source": "/s", "backend": "dd"}]}, "source and a backend"),
+    "vdev that is none": ({"disks": [{"vdev": "xvd", "target": "/d"}]}, "Domain web1: the vdev 'xvd' is not the name of a disk"),
     "target that is no whole path": ({"disks": [{"vdev": "xvda", "target": "disk.img"}]}, "has an absolute path"),
     "target with a blank before it": ({"disks": [{"vdev": "xvda", "target": " /d"}]}, "has an absolute path"),
     "option that is no value": ({"options": {"a": {"b": 1}}}, "cannot be written"),

@@ -31,14 +31,14 @@ def guest(name: str, target: object, **options: t.Any) -> dict[str, t.Any]:
 
 @pytest.mark.parametrize(
     "names",
-    [("xvda", "d0", "51712", "0xca00", "/dev/xvda"), ("xvdb1", "d1p1", "51729"), ("hda", "768"), ("sdb2", "2066"), ("xvdq", "d16")],
+    [("xvda", "d0", "d0p0", "51712", "0xca00", "/dev/xvda"), ("xvdb1", "d1p1", "51729"), ("hda", "768"), ("sdb2", "2066"), ("xvdq", "d16")],
 )
 def test_names_of_one_device(names: tuple[str, ...]) -> None:
     assert len({vdev_number(name) for name in names}) == 1
 
 
 def test_names_of_different_devices() -> None:
-    names = ["xvda", "xvda1", "xvdb", "hda", "hdb", "hdc", "sda", "sdb", "xvdz", "xvdaa", "d30", "something", "d0p2"]
+    names = ["xvda", "xvda1", "xvdb", "hda", "hdb", "hdc", "sda", "sdb", "xvdz", "xvdaa", "xvdaaa", "d30", "something", "d0p2"]
     assert len({vdev_number(name) for name in names}) == len(names)
 
 
@@ -103,6 +103,33 @@ class TestTwoDomains:
             host.run_plan([guest("web1", tmp_path / "a.img", access="ro")])
         host.remove("other")
         host.run_plan([guest("web1", tmp_path / "a.img")])
+        assert host.calls == [("create", "web1")]
+
+    @pytest.mark.parametrize(
+        ("path", "mode", "access", "refused"),
+        [
+            ("/dev/mapper/vg0-web", "w", "ro", True),
+            ("/dev/vg0/web", "r", "rw", True),
+            ("/dev/vg0/web", "r", "ro", False),
+            ("/dev/vg1/web", "w", "rw", False),
+        ],
+    )
+    def test_a_volume_of_a_running_domain(self, path: str, mode: str, access: str, refused: bool, host: FakeHost) -> None:
+        storage, other = host.add("store-dd"), host.add("other")
+        own = f"/libxl/{other}/device/vbd/51712"
+        host.store.values.update(
+            {
+                f"{own}/backend": f"/local/domain/{storage}/backend/vbd/{other}/51712",
+                f"{own}/params": "/dev/vg0/web",
+                f"{own}/mode": mode,
+            }
+        )
+        wanted = [guest("web1", path, access=access, backend="store-dd")]
+        if refused:
+            with pytest.raises(Refused, match=f"its disk {path} is, or holds, or is a part of a disk of other"):
+                host.run_plan(wanted)
+            host.remove("other")
+        host.run_plan(wanted)
         assert host.calls == [("create", "web1")]
 
     def test_the_domain_itself_and_those_that_are_stopped_do_not_count(self, host: FakeHost, tmp_path: Path) -> None:
@@ -180,7 +207,8 @@ class TestRealDevices:
     def test_a_mounted_device_and_its_file(self, loop: str, host: FakeHost, undo: list[tuple[str, ...]]) -> None:
         self.mounted(loop, host.root, undo)
         assert f"it is mounted at {host.root}/mnt" in Disks().host_use(Disk(loop))
-        assert f"at {host.root}/mnt" in Disks().host_use(Disk(loop, writable=False))
+        for target in (loop, f"{host.root}/backing.img"):
+            assert f"this host writes to it, at {host.root}/mnt" in Disks().host_use(Disk(target, writable=False))
         assert loop in Disks().host_use(Disk(f"{host.root}/backing.img"))
         with pytest.raises(Refused, match="Domain web1: its disk /dev/loop.* is in use: this host uses it: it is mounted at"):
             host.run_plan([guest("web1", loop)])

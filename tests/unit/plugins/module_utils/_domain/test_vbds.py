@@ -259,6 +259,7 @@ def test_a_disk_that_dom0_stands_on(host: Host) -> None:
     [
         ([DISK, {**DISK, "vdev": "d1"}], "web: the disk d1 is listed twice"),
         ([{**DISK, "target": None}], "web: the disk xvdb has no target"),
+        ([DISK, {**DISK, "vdev": "nvme0n1", "state": "absent"}], "web: the vdev 'nvme0n1' is not the name of a disk"),
     ],
 )
 def test_bad_input(host: Host, items: list[dict[str, t.Any]], message: str) -> None:
