@@ -40,6 +40,11 @@ EXAMPLES = r"""
   xen.driver_domains.boot_set:
     directory: /srv/tftp/pi4
     state: previous
+
+- name: Remove all boot sets of a board
+  xen.driver_domains.boot_set:
+    directory: /srv/tftp/pi4
+    state: absent
 """
 
 RETURN = r"""

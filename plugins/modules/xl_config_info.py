@@ -126,7 +126,8 @@ domains:
       description:
         - What C(xl) makes of the definition that the roles would write, where that is not what it makes of the one that was found, or not
           what the toolstack keeps of a running domain without one; and files that M(xen.driver_domains.xl_domain) would refuse to replace.
-        - Vifs and disks that its definition has, and that were detached while it ran.
+        - Vifs and disks that its definition has, and that were detached while it ran. The recovery service detaches some for a while; these
+          count as attached.
       type: list
       elements: str
       returned: success
