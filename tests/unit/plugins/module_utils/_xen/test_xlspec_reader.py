@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.adopt import Address
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.definition import definitions
+from ansible_collections.xen.driver_domains.plugins.module_utils._domain.disk import vdev_number
 from ansible_collections.xen.driver_domains.plugins.module_utils._domain.equality import differences
 from ansible_collections.xen.driver_domains.plugins.module_utils._errors import InvalidInput
 from ansible_collections.xen.driver_domains.plugins.module_utils._xen.xlcfg import render
@@ -124,9 +125,10 @@ def compare(
 @given(st.lists(DISK, min_size=1, max_size=6), st.sampled_from([",", ", "]))
 def test_disks(parts: list[str], between: str) -> None:
     def write(disk: dict[str, t.Any]) -> str:
-        # xl takes such a path as relative to where it runs, which the collection refuses.
+        # The collection refuses a path that xl takes as relative to where it runs, and a vdev that xl looks at when it attaches the disk.
         relative = disk.get("target") and not disk["target"].startswith(("/", "rbd:")) and not {"backend", "script"} & set(disk)
-        return text if relative else str(written(disks=[{"trusted": True, **disk}])["disk"][0])
+        refused = relative or not vdev_number(disk["vdev"]).isdecimal()
+        return text if refused else str(written(disks=[{"trusted": True, **disk}])["disk"][0])
 
     text = between.join(parts)
     compare(text, read_disk, libxlu().disk, write)
