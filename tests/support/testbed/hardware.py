@@ -53,9 +53,6 @@ SPARE = (
     Nic("e1000", 0x7, "52:54:00:aa:00:04", IPv4Network("10.0.5.0/24")),
 )
 
-# The first two are on one network, as the uplinks of a redundant pair of driver domains are.
-PLAIN = (SPARE[0], replace(SPARE[1], network=SPARE[0].network), *SPARE[2:])
-
 # Root ports by name, with their slots on PCI bus 0. The first one is empty: what is plugged into it moves the bus behind the second.
 PORTS = {"port1": 0x10, "port2": 0x11}
 
@@ -72,18 +69,14 @@ class Hardware:
     disks: tuple[str, ...] = ()
     #: Whether QEMU can save its state. If not, the machine boots each time.
     saved: bool = True
-    #: Whether QEMU emulates the processors in one thread, which takes longer. With a thread for each, a VMEXIT is now and then taken twice: on
-    #: the test bed, the kernel of one in ten PVH guests ended with a triple fault in its boot.
-    one_thread: bool = False
 
 
 _MODULAR = replace(MANAGEMENT, model="e1000e")
 
 # The kinds of machine that `--hardware` names.
 HARDWARE = {
-    "plain": Hardware(nics=PLAIN),
-    # For PVH and HVM domains.
-    "nested": Hardware(nics=PLAIN, one_thread=True),
+    # The first two spare cards are on one network, as the uplinks of a redundant pair of driver domains are.
+    "plain": Hardware(nics=(SPARE[0], replace(SPARE[1], network=SPARE[0].network), *SPARE[2:])),
     "varied": Hardware(
         nics=(Nic("e1000e", 0x0, SPARE[0].mac, SPARE[0].network, "port2"), *SPARE[1:]),
         devices=(
@@ -128,8 +121,7 @@ def qemu_args(files: Files, ssh_port: int, snapshot: str | None = None, hardware
     # of the emulated ones only Intel's can be saved in a snapshot.
     args += ["-machine", "q35,kernel-irqchip=split", "-device", "intel-iommu,intremap=on"]
     # With the emulated nested paging (npt) of AMD's virtualisation (svm), Xen has hap: PVH and HVM guests run without hardware for it.
-    thread = "single" if HARDWARE[hardware].one_thread else "multi"
-    args += ["-accel", f"tcg,thread={thread}", "-cpu", "qemu64,+svm,+npt", "-smp", str(PROCESSORS), "-m", str(MEMORY_MIB)]
+    args += ["-accel", "tcg,thread=multi", "-cpu", "qemu64,+svm,+npt", "-smp", str(PROCESSORS), "-m", str(MEMORY_MIB)]
     args += ["-blockdev", json.dumps(_disk(files.disk))]
     # SeaBIOS tries one disk alone, and without an order that would be one of SATA.
     order = ",bootindex=0" if HARDWARE[hardware].disks else ""

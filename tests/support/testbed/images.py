@@ -106,8 +106,8 @@ def _build_tools(into: Path) -> None:
         # Device nodes need root, and a tool root needs none of them.
         run(["tar", "-C", into, "-xf", tarball, "--no-same-owner", "--exclude=./dev/*"], log=log)
         tarball.unlink()
-        if not emulator.mend_injection(into / QEMU):
-            say("   this QEMU is not the one that is known: PVH and HVM domains may end with a triple fault")
+        for fault in emulator.mend(into / QEMU):
+            say(f"   this QEMU is not the one that is known, so PVH and HVM domains may end with a triple fault if {fault}")
 
 
 def _build_disk(into: Path, tools: Tools, suite: str, flavour: str) -> None:

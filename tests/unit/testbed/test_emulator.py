@@ -2,36 +2,56 @@
 # GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The fault of QEMU is mended where it is known to be, and nowhere else. The scenario `hvm` shows that it is gone."""
+"""The faults of QEMU are mended where they are known to be, and nowhere else. The scenario `hvm` shows that they are gone."""
 
 from __future__ import annotations
 
+import typing as t
 from pathlib import Path
 
 import pytest
-from testbed.emulator import mend_injection
+from testbed.emulator import FAULTS, mend
 
-#: As Debian's QEMU 10.0.13 has it.
-BEFORE = bytes.fromhex("41 0f b6 f4 44 89 ab e0 33 00 00")
-NOTE = bytes.fromhex("89 b3 10 d7 ff ff")
-AFTER = bytes.fromhex("c7 83 e4 33 00 00 00 00 00 00 48 c7 83 e8 33 00 00 ff ff ff ff")
 OTHER = b"\x7fELF" + bytes(range(256))
 
 
-def test_only_the_note_is_replaced(tmp_path: Path) -> None:
-    program = tmp_path / "qemu"
-    program.write_bytes(OTHER + BEFORE + NOTE + AFTER + OTHER)
-    assert mend_injection(program)
-    assert program.read_bytes() == OTHER + BEFORE + bytes.fromhex("66 0f 1f 44 00 00") + AFTER + OTHER
+class Code(t.NamedTuple):
+    """What Debian's QEMU 10.0.13 has there."""
+
+    before: bytes
+    instruction: bytes
+    after: bytes
 
 
-@pytest.mark.parametrize(
-    "code",
-    [OTHER, BEFORE + AFTER, BEFORE + NOTE + OTHER, (BEFORE + NOTE + AFTER) * 2],
-    ids=["nothing like it", "without a note", "another one", "two places"],
+CODES = (
+    Code(
+        bytes.fromhex("41 0f b6 f4 44 89 ab e0 33 00 00"),
+        bytes.fromhex("89 b3 10 d7 ff ff"),
+        bytes.fromhex("c7 83 e4 33 00 00 00 00 00 00 48 c7 83 e8 33 00 00 ff ff ff ff"),
+    ),
+    Code(bytes.fromhex("e8 42 64 14 00"), bytes.fromhex("81 a0 74 2c 00 00 7f ff ff ff"), bytes.fromhex("48 83 c4 08 31 c0")),
 )
-def test_another_version_stays_as_it_is(tmp_path: Path, code: bytes) -> None:
+
+
+def test_only_the_instructions_are_replaced(tmp_path: Path) -> None:
     program = tmp_path / "qemu"
-    program.write_bytes(code)
-    assert not mend_injection(program)
-    assert program.read_bytes() == code
+    program.write_bytes(OTHER + OTHER.join(b"".join(code) for code in CODES) + OTHER)
+    assert mend(program) == []
+    mended = [code.before + fault.nothing + code.after for code, fault in zip(CODES, FAULTS, strict=True)]
+    assert program.read_bytes() == OTHER + OTHER.join(mended) + OTHER
+
+
+@pytest.mark.parametrize("number", range(len(FAULTS)), ids=[fault.name for fault in FAULTS])
+@pytest.mark.parametrize("what", ["nothing like it", "without the instruction", "another one", "two places"])
+def test_another_version_stays_as_it_is(tmp_path: Path, what: str, number: int) -> None:
+    one, other = CODES[number], CODES[1 - number]
+    code = {
+        "nothing like it": OTHER,
+        "without the instruction": one.before + one.after,
+        "another one": one.before + one.instruction + OTHER,
+        "two places": b"".join(one) * 2,
+    }[what]
+    program = tmp_path / "qemu"
+    program.write_bytes(code + b"".join(other))
+    assert mend(program) == [FAULTS[number].name]
+    assert program.read_bytes() == code + other.before + FAULTS[1 - number].nothing + other.after
