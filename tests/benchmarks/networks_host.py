@@ -4,7 +4,7 @@
 
 """The part that runs in dom0: networks_host.py ROUNDS GATEWAY KIND [BACKEND GUEST]
 
-A guest sends through the card of its driver domain, or dom0 itself does. Prints one JSON object for each round.
+A guest sends through the card of its driver domain, or dom0 does so itself. Prints one JSON object for each round.
 """
 
 from __future__ import annotations
@@ -16,16 +16,15 @@ import time
 import typing as t
 from pathlib import Path
 
-from measuring import PACKETS, SIZE, inside, rates, send, used
+from measuring import echoes, inside, rates, send, used
 
 
 def send_from_dom0(gateway: str) -> dict[str, float]:
-    """Let dom0 send as fast as it can, through the card that has the route to the gateway; the result is that of `send`."""
+    """Let dom0 send through the card that has the route to the gateway; the result is that of `send`."""
     route = subprocess.run(["ip", "-o", "route", "get", gateway], check=True, capture_output=True, text=True, timeout=60).stdout.split()
     statistics = Path("/sys/class/net", route[route.index("dev") + 1], "statistics/tx_bytes")
     sent, before, since = int(statistics.read_text()), used(), time.monotonic()
-    command = f"exec >/dev/udp/{gateway}/9; dd if=/dev/zero bs={SIZE} count={PACKETS} 2>/dev/null; sleep 1"
-    subprocess.run(["bash", "-c", command], check=True, timeout=200)
+    subprocess.run(["sh", "-c", echoes(gateway)], check=True, timeout=200)
     seconds, after = time.monotonic() - since, used()
     return rates(int(statistics.read_text()) - sent, seconds, after["Domain-0"] - before["Domain-0"])
 
