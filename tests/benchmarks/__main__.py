@@ -9,13 +9,11 @@
 * One module call costs the same for one domain and for many.
 * Clients of a driver domain that is destroyed work soon after it serves again, 20 as well as 1. Restarts leave nothing behind.
 * What a driver domain costs as a PV and as an HVM domain.
-* What goes through a bridge, a routed network, NAT and Open vSwitch, beside dom0 with the same card.
 """
 
 from __future__ import annotations
 
 import loops
-import networks
 import no_op
 import payloads
 import recovery
@@ -24,7 +22,7 @@ import types_of_domains
 
 def main() -> None:
     """Measure and print."""
-    for part in (payloads, no_op, loops, recovery, types_of_domains, networks):
+    for part in (payloads, no_op, loops, recovery, types_of_domains):
         print(f"\n{part.__doc__}", flush=True)
         part.main()
 
