@@ -125,7 +125,7 @@ def compare(
 @given(st.lists(DISK, min_size=1, max_size=6), st.sampled_from([",", ", "]))
 def test_disks(parts: list[str], between: str) -> None:
     def write(disk: dict[str, t.Any]) -> str:
-        # The collection refuses a path that xl takes as relative to where it runs, and a vdev that xl looks at when it attaches the disk.
+        # The collection refuses a path that xl takes as relative to where it runs, and a vdev that xl refuses only when attaching the disk.
         relative = disk.get("target") and not disk["target"].startswith(("/", "rbd:")) and not {"backend", "script"} & set(disk)
         refused = relative or not vdev_number(disk["vdev"]).isdecimal()
         return text if refused else str(written(disks=[{"trusted": True, **disk}])["disk"][0])
